@@ -1,0 +1,1 @@
+"""fc_pipeline keeps a Postgres replica of the Farcaster network, run by Dagster."""

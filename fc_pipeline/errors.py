@@ -1,0 +1,65 @@
+"""The few kinds of error that fc_pipeline raises on purpose.
+
+Each carries a message that names the thing and, where there is one, a hint that says what to do. The command line
+prints both on one line each, without a traceback; Dagster shows them in the run's failure.
+"""
+
+__all__ = [
+    "ConfigError",
+    "FcPipelineError",
+    "HubError",
+    "HubRefused",
+    "HubUnavailable",
+    "HubUntrusted",
+    "LakeError",
+    "LeaseLost",
+    "ServiceError",
+]
+
+
+class FcPipelineError(Exception):
+    """Base of all errors of fc_pipeline: a message, and a hint with the remedy."""
+
+    def __init__(self, message: str, *, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+    def __str__(self) -> str:
+        return f"{self.message} ({self.hint})" if self.hint else self.message
+
+
+class ConfigError(FcPipelineError):
+    """A setting is missing or wrong; the message names the variable."""
+
+
+class HubError(FcPipelineError):
+    """A hub did not give what was asked; the message names the hub, the request and what came back."""
+
+
+class HubUnavailable(HubError):
+    """The hub did not answer, or answered 429 or 5xx, until the retries were used up."""
+
+
+class HubRefused(HubError):
+    """The hub says that the request is wrong or the thing unknown (hub-api 1.3: always 400): not worth a retry."""
+
+    def __init__(self, message: str, *, hint: str | None = None, detail: str | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.detail = detail
+
+
+class HubUntrusted(HubError):
+    """The hub answers, but is stale, behind what was already folded, or serves other shards: it is not followed."""
+
+
+class LakeError(FcPipelineError):
+    """The raw log or a snapshot lacks or cannot read what was asked for."""
+
+
+class LeaseLost(FcPipelineError):
+    """Another run holds the lease on this shard and hour: nothing of the micro-batch was written."""
+
+
+class ServiceError(FcPipelineError):
+    """An embedded server or the sample hub could not be started or stopped."""
