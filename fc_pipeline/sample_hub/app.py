@@ -1,0 +1,107 @@
+"""The HTTP API of the sample hub as a Starlette application."""
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager, suppress
+from typing import Final
+
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Mount
+from starlette.types import Receive, Scope, Send
+
+from fc_pipeline.sample_hub import feed
+from fc_pipeline.sample_hub.answers import Refusal, bad_query, not_found, refused
+from fc_pipeline.sample_hub.faults import Faults
+from fc_pipeline.sample_hub.hub import Growth, PoisonedAnswer, SampleHub
+from fc_pipeline.sample_hub.log import EventLog
+from fc_pipeline.sample_hub.query import BadQuery, Query
+
+__all__ = ["CLOSE_CONNECTION", "create_app", "hub_app"]
+
+CLOSE_CONNECTION: Final = "fc_pipeline.close_connection"
+"""Key in the ASGI scope's extensions under which the server gives a way to close the connection without an answer."""
+
+TICK_SECONDS: Final = 0.1
+
+Handler = Callable[[SampleHub, Query], Response]
+
+ENDPOINTS: Final[dict[str, Handler]] = {
+    "/v1/info": feed.info,
+    "/v1/events": feed.events,
+    "/v1/eventById": feed.event_by_id,
+}
+
+
+def create_app(
+    log: EventLog,
+    *,
+    growth: Growth | None = None,
+    faults: Faults | None = None,
+    clock: Callable[[], float] = time.time,
+    retention_seconds: float | None = None,
+) -> Starlette:
+    """A hub that serves this log; see `SampleHub` for what the arguments do."""
+    return hub_app(SampleHub(log, growth=growth, faults=faults, clock=clock, retention_seconds=retention_seconds))
+
+
+def hub_app(hub: SampleHub) -> Starlette:
+    """The application over a hub; while it runs, time passes for the hub even when nobody asks."""
+
+    @asynccontextmanager
+    async def lifespan(_: Starlette) -> AsyncGenerator[None]:
+        ticking = asyncio.create_task(_tick(hub))
+        yield
+        ticking.cancel()
+        with suppress(asyncio.CancelledError):
+            await ticking
+
+    async def serve(scope: Scope, receive: Receive, send: Send) -> None:
+        response = await _answer(hub, Request(scope, receive))
+        await response(scope, receive, send)
+
+    return Starlette(routes=[Mount("/", app=serve)], lifespan=lifespan)
+
+
+async def _tick(hub: SampleHub) -> None:
+    while True:
+        hub.advance()
+        await asyncio.sleep(TICK_SECONDS)
+
+
+async def _answer(hub: SampleHub, request: Request) -> Response:
+    """One request: unknown path or method is 404, a bad query 400 in plain text, a refusal 400 in JSON."""
+    failure = _failure(hub.faults)
+    if failure is not None:
+        return failure
+    handler = ENDPOINTS.get(request.scope["path"]) if request.method == "GET" else None
+    if handler is None:
+        return not_found()
+    hub.advance()
+    try:
+        return handler(hub, Query(request.scope["query_string"]))
+    except BadQuery as error:
+        return bad_query(str(error))
+    except Refusal as refusal:
+        return refused(refusal)
+    except PoisonedAnswer:
+        await _close_connection(request)
+        return Response(status_code=500)
+
+
+def _failure(faults: Faults) -> Response | None:
+    if faults.status is None or faults.failures_left == 0:
+        return None
+    if faults.failures_left is not None:
+        faults.failures_left -= 1
+    headers = {} if faults.retry_after_seconds is None else {"Retry-After": f"{faults.retry_after_seconds:g}"}
+    return Response("fault", status_code=faults.status, headers=headers)
+
+
+async def _close_connection(request: Request) -> None:
+    """Close the connection and wait until the server has noticed, so that nothing is written to it."""
+    request.scope["extensions"][CLOSE_CONNECTION]["close"]()
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
