@@ -1,0 +1,187 @@
+"""How long an embedded server lives: from its first user to its last.
+
+Users hold a shared lock on a file, starting and stopping an exclusive one on another. The kernel drops a lock with its
+process, so that kill -9 of a user never leaves a server counted as used, and a server whose users were all killed is
+adopted by the next one. No pid file has to be believed.
+"""
+
+import fcntl
+import logging
+import os
+import secrets
+import signal
+import stat
+import tempfile
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager, suppress
+from hashlib import sha256
+from pathlib import Path
+from typing import ClassVar, Final
+
+import psutil
+
+from fc_pipeline.errors import ServiceError
+
+__all__ = ["EmbeddedServer", "alive_in", "exclusively"]
+
+_MAX_SOCKET_PATH_BYTES: Final = 107
+
+_log = logging.getLogger(__name__)
+
+
+@contextmanager
+def exclusively(lock_file: Path) -> Generator[None]:
+    """Wait until no other process is in this block for the same file."""
+    lock_file.parent.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(lock_file, os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+class EmbeddedServer(ABC):
+    """A server of ours under the data folder, shared by every process of the project on this machine."""
+
+    name: ClassVar[str]
+    """As in messages, and in the names of lock files."""
+
+    def __init__(self, data_dir: Path) -> None:
+        self.data_dir = data_dir.absolute()
+        self.run_dir = self.data_dir / "run"
+        self.log_file = self.data_dir / "logs" / f"{self.name}.log"
+        self.password_file = self.data_dir / f"{self.name}.password"
+        self.started_here = False
+        """Whether this object's `acquire` started the server, rather than found it running."""
+        self._users: int | None = None
+
+    @abstractmethod
+    def running_pid(self) -> int | None:
+        """The process id of the server, or None where it does not run."""
+
+    @abstractmethod
+    def url(self) -> str:
+        """The URL of the running server, with its password."""
+
+    @abstractmethod
+    def _start(self) -> None:
+        """Start the server and return when it answers."""
+
+    @abstractmethod
+    def _stop(self, pid: int) -> None:
+        """Stop the server in an orderly way and return when it has ended."""
+
+    def acquire(self) -> str:
+        """Use the server: find it running or start it.
+
+        Returns:
+            Its URL.
+
+        Raises:
+            ServiceError: it could not be started.
+        """
+        self.run_dir.mkdir(parents=True, exist_ok=True)
+        self.log_file.parent.mkdir(parents=True, exist_ok=True)
+        with exclusively(self._start_lock):
+            self.started_here = self.running_pid() is None
+            if self.started_here:
+                self._start()
+            url = self.url()
+            if self._users is None:
+                self._users = os.open(self.run_dir / f"{self.name}.users.lock", os.O_RDWR | os.O_CREAT, 0o600)
+                fcntl.flock(self._users, fcntl.LOCK_SH)
+        return url
+
+    def release(self) -> bool:
+        """Use the server no longer, and stop it if nobody else does.
+
+        Returns:
+            Whether the server is stopped now.
+        """
+        if self._users is None:
+            return self.running_pid() is None
+        with exclusively(self._start_lock):
+            try:
+                # Trades the shared lock for the exclusive one: granted only to the last user.
+                fcntl.flock(self._users, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                last = True
+            except BlockingIOError:
+                last = False
+            try:
+                pid = self.running_pid()
+                if last and pid is not None:
+                    self._stop(pid)
+                return last
+            finally:
+                os.close(self._users)
+                self._users = None
+
+    @property
+    def _start_lock(self) -> Path:
+        return self.run_dir / f"{self.name}.start.lock"
+
+    def _private_dir(self, uid: int, socket_name: str) -> Path:
+        """A folder for the server's socket that only the user `uid` (and root) enters, made if need be.
+
+        It is in the data folder where the socket's path fits the kernel's limit there, else below /tmp.
+        """
+        folder = self.run_dir / self.name
+        if len(os.fsencode(folder / socket_name)) > _MAX_SOCKET_PATH_BYTES:
+            digest = sha256(os.fsencode(self.data_dir)).hexdigest()[:12]
+            folder = Path("/tmp") / f"fc_pipeline-{self.name}-{uid}-{digest}"  # noqa: S108 - whose it is, is checked
+        folder.mkdir(mode=0o700, exist_ok=True)
+        found = folder.lstat()
+        if not stat.S_ISDIR(found.st_mode) or found.st_uid not in {uid, os.geteuid()}:
+            raise ServiceError(f"{folder} is not a folder of this user", hint="remove it")
+        if found.st_uid != uid:
+            os.chown(folder, uid, -1)
+        folder.chmod(0o700)
+        return folder
+
+    def _password(self) -> str:
+        """The server's random password, made at first need and kept in a file of mode 0600."""
+        if not self.password_file.is_file():
+            descriptor, path = tempfile.mkstemp(prefix=f"{self.name}.password-", dir=self.data_dir)  # mode 0600
+            with os.fdopen(descriptor, "w", encoding="ascii") as file:
+                file.write(secrets.token_urlsafe(24))
+            Path(path).replace(self.password_file)
+        return self.password_file.read_text(encoding="ascii")
+
+    def _end_process(self, pid: int, signals: Sequence[tuple[signal.Signals, float]]) -> None:
+        """Send each signal in turn until the server has ended, waiting so many seconds after each."""
+        for number, patience_seconds in signals:
+            with suppress(ProcessLookupError):
+                os.kill(pid, number)
+            deadline = time.monotonic() + patience_seconds
+            while time.monotonic() < deadline:
+                # Not waitpid: another live process may be its parent, and a zombie counts as ended.
+                if self.running_pid() != pid:
+                    return
+                time.sleep(0.02)
+            _log.warning("%s (pid %s) has not ended %s s after %s", self.name, pid, patience_seconds, number.name)
+        raise ServiceError(f"the embedded {self.name} (pid {pid}) does not stop", hint=f"see {self.log_file}")
+
+    def last_log_lines(self, count: int = 8) -> str:
+        """The end of the server's log, for a message."""
+        if not self.log_file.is_file():
+            return ""
+        with self.log_file.open("rb") as log:
+            log.seek(max(0, self.log_file.stat().st_size - 8192))
+            return "\n".join(log.read().decode("utf-8", "replace").splitlines()[-count:])
+
+
+def alive_in(pid: int, folder: Path, program: str) -> bool:
+    """Whether the process is alive, runs such a program and has `folder` as its working folder.
+
+    A pid that was written down may be another process by now; a server of ours is known by where it works.
+    """
+    try:
+        process = psutil.Process(pid)
+        if process.status() == psutil.STATUS_ZOMBIE or program not in process.name():
+            return False
+        return Path(process.cwd()) == folder.resolve()
+    except (psutil.NoSuchProcess, psutil.AccessDenied):  # denied: another user's process, so none of ours
+        return False

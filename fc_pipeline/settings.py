@@ -1,0 +1,365 @@
+"""The one validated place of configuration (design section 5).
+
+Belongs here: reading the FC_ variables and `.env`, checking them, and the URLs that follow from them. Does not belong
+here: starting anything. A setting that is unset and means an embedded server stays None until
+`fc_pipeline.services.open_services` fills it in.
+"""
+
+import json
+import math
+import os
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Final, Literal, Self, TypeVar, cast
+from urllib.parse import urlsplit
+
+from dotenv import dotenv_values
+from pydantic import BaseModel, ConfigDict, Field
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import ArgumentError
+
+from fc_pipeline.errors import ConfigError
+
+__all__ = ["REMOTE_HUB_RPS", "Settings", "is_loopback", "project_root"]
+
+REMOTE_HUB_RPS: Final = 10.0
+"""Requests per second to a hub that is not on this machine, where FC_HUB_RPS says nothing."""
+
+_LIBPQ_SCHEMES: Final = frozenset({"postgres", "postgresql"})
+_REDIS_SCHEMES: Final = frozenset({"redis", "rediss", "unix"})
+
+T = TypeVar("T")
+
+
+def project_root() -> Path:
+    """The folder with our workspace.yaml: the current one, else the checkout that holds this package.
+
+    Raises:
+        ConfigError: neither is one (the package is installed elsewhere and the command runs outside a checkout).
+    """
+    for folder in (Path.cwd(), Path(__file__).resolve().parent.parent):
+        workspace = folder / "workspace.yaml"
+        if workspace.is_file() and "fc_pipeline" in workspace.read_text(encoding="utf-8"):
+            return folder
+    raise ConfigError(
+        f"no fc_pipeline project in {Path.cwd()}: there is no workspace.yaml",
+        hint="run the command in the checkout, or set FC_DATA_DIR to an absolute path",
+    )
+
+
+def is_loopback(url: str) -> bool:
+    """Whether a URL's host is this machine."""
+    host = urlsplit(url).hostname or ""
+    if host == "localhost":
+        return True
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+class Settings(BaseModel):
+    """Everything that is configured, checked. Made by `Settings.load`; secrets are never in its repr."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+    data_dir: Path
+    """Where embedded servers, the lake and logs keep their files."""
+    lake_uri: str
+    """Absolute path or fsspec/Arrow URI of the raw log and the snapshots."""
+    hub_urls: tuple[str, ...] = ()
+    """Hubs in order of preference, without a trailing slash; empty means the sample hub."""
+    hub_headers: Mapping[str, Mapping[str, str]] = Field(default_factory=dict[str, Mapping[str, str]], repr=False)
+    """Per hub URL ("*" for every hub) the headers to send."""
+    hub_rps: float | None = None
+    """Requests per second per hub; None means unlimited on loopback, REMOTE_HUB_RPS elsewhere."""
+    postgres_url: str | None = Field(default=None, repr=False)
+    """libpq URL of the server and database; None means the embedded server."""
+    redis_url: str | None = Field(default=None, repr=False)
+    """Redis URL; None means the embedded server."""
+    targets: Literal["all", "set"] = "all"
+    root_fids: tuple[int, ...] = ()
+    client_fids: tuple[int, ...] = ()
+    start: datetime | None = None
+    """The first hour to keep (UTC); None means as far back as the hub's feed goes."""
+    follow_seconds: float = 300.0
+    batch_seconds: float = 1.0
+    batch_events: int = 10_000
+
+    @classmethod
+    def load(cls, environ: Mapping[str, str] | None = None, dotenv: Path | str | None = ".env") -> Self:
+        """Read the FC_ variables.
+
+        Args:
+            environ: the environment; None means the process's own. It beats the file.
+            dotenv: the file with the same names, relative to the current folder, else to the project root; None
+                means no file. A file that is absent is not an error.
+
+        Raises:
+            ConfigError: names the variable and what is expected of it.
+        """
+        variables = _variables(os.environ if environ is None else environ, dotenv)
+        data_dir = _data_dir(variables.get("FC_DATA_DIR"))
+        read = _Reader(variables).read
+        hub_urls = read("FC_HUB_URLS", _hub_urls, ())
+        return cls(
+            data_dir=data_dir,
+            lake_uri=read("FC_LAKE_URI", _lake_uri, str(data_dir / "lake")),
+            hub_urls=hub_urls,
+            hub_headers=read("FC_HUB_HEADERS", lambda text: _hub_headers(text, hub_urls), {}),
+            hub_rps=read("FC_HUB_RPS", lambda text: _positive(text, "requests per second per hub, above 0"), None),
+            postgres_url=read("FC_POSTGRES_URL", _postgres_url, None),
+            redis_url=read("FC_REDIS_URL", _redis_url, None),
+            targets=read("FC_TARGETS", _targets, "all"),
+            root_fids=read("FC_ROOT_FIDS", _fids, ()),
+            client_fids=read("FC_CLIENT_FIDS", _fids, ()),
+            start=read("FC_START", _hour, None),
+            follow_seconds=read("FC_FOLLOW_SECONDS", _follow_seconds, 300.0),
+            batch_seconds=read("FC_BATCH_SECONDS", lambda text: _positive(text, "seconds, above 0"), 1.0),
+            batch_events=read("FC_BATCH_EVENTS", _batch_events, 10_000),
+        )
+
+    def hub_headers_for(self, hub_url: str) -> dict[str, str]:
+        """The headers to send to one hub: those for every hub, overridden by its own."""
+        return {**self.hub_headers.get("*", {}), **self.hub_headers.get(hub_url.rstrip("/"), {})}
+
+    def hub_rps_for(self, hub_url: str) -> float | None:
+        """Requests per second allowed to one hub; None is unlimited."""
+        if self.hub_rps is not None:
+            return self.hub_rps
+        return None if is_loopback(hub_url) else REMOTE_HUB_RPS
+
+    def libpq_url(self, database: str | None = None) -> str:
+        """The URL for libpq and ADBC, with the password; another database of the same server where one is named."""
+        return self._url(database).render_as_string(hide_password=False)
+
+    def sqlalchemy_url(self, database: str | None = None) -> str:
+        """The URL for SQLAlchemy with its driver (psycopg2) named, since SQLAlchemy's default driver changes."""
+        url = self._url(database).set(drivername="postgresql+psycopg2")
+        return url.render_as_string(hide_password=False)
+
+    def _url(self, database: str | None) -> URL:
+        if self.postgres_url is None:
+            raise ConfigError(
+                "FC_POSTGRES_URL is unset and the embedded Postgres was not opened",
+                hint="wrap the work in fc_pipeline.services.open_services(settings)",
+            )
+        url = make_url(self.postgres_url)
+        return url if database is None else url.set(database=database)
+
+
+def _variables(environ: Mapping[str, str], dotenv: Path | str | None) -> dict[str, str]:
+    """The FC_ variables that have a value: an empty one counts as unset, in the environment too."""
+    found: dict[str, str] = {}
+    file = _dotenv_file(dotenv)
+    for source in (dotenv_values(file, interpolate=False) if file else {}, environ):
+        found.update({name: value.strip() for name, value in source.items() if value and name.startswith("FC_")})
+    return {name: value for name, value in found.items() if value}
+
+
+def _dotenv_file(dotenv: Path | str | None) -> Path | None:
+    if dotenv is None:
+        return None
+    here = Path.cwd() / dotenv
+    if here.is_file() or Path(dotenv).is_absolute():
+        return here if here.is_file() else None
+    try:
+        beside = project_root() / dotenv
+    except ConfigError:  # outside a checkout there is no second place to look
+        return None
+    return beside if beside.is_file() else None
+
+
+def _data_dir(value: str | None) -> Path:
+    path = Path(value or "data").expanduser()
+    return path if path.is_absolute() else project_root() / path
+
+
+class _Reader:
+    """Looks a variable up and turns what its parser complains about into one ConfigError."""
+
+    def __init__(self, variables: Mapping[str, str]) -> None:
+        self._variables = variables
+
+    def read(self, name: str, parse: Callable[[str], T], default: T) -> T:
+        text = self._variables.get(name)
+        if text is None:
+            return default
+        try:
+            return parse(text)
+        except _Unexpected as unexpected:
+            raise ConfigError(
+                f"{name} {unexpected.problem}", hint=f"expected: {unexpected.expected}"
+            ) from unexpected.__cause__
+
+
+class _Unexpected(Exception):
+    """A value that does not parse. `problem` never repeats a value that may hold a secret."""
+
+    def __init__(self, problem: str, expected: str) -> None:
+        super().__init__(problem)
+        self.problem = problem
+        self.expected = expected
+
+
+def _items(text: str) -> list[str]:
+    return [item.strip() for item in text.split(",") if item.strip()]
+
+
+def _hub_urls(text: str) -> tuple[str, ...]:
+    expected = "http(s) URLs separated by commas, e.g. http://127.0.0.1:3381"
+    urls: list[str] = []
+    for item in _items(text):
+        try:
+            parts = urlsplit(item)
+            valid = parts.scheme in {"http", "https"} and parts.hostname and parts.port != 0
+        except ValueError as error:
+            raise _Unexpected(f"has a hub URL that cannot be read ({error})", expected) from error
+        if parts.username or parts.password:
+            raise _Unexpected("has a hub URL with a password in it", "credentials in FC_HUB_HEADERS, not in the URL")
+        if not valid or parts.query or parts.fragment:
+            raise _Unexpected(f"has {item!r}, which is no hub URL", expected)
+        urls.append(item.rstrip("/"))
+    return tuple(dict.fromkeys(urls))
+
+
+def _hub_headers(text: str, hub_urls: tuple[str, ...]) -> dict[str, dict[str, str]]:
+    expected = 'JSON, {"header": "value"} for every hub or {"hub URL": {"header": "value"}} for one'
+    try:
+        raw: object = json.loads(text)
+    except ValueError:
+        # The parser's own message may quote a key: its chain is cut here.
+        raise _Unexpected("is not JSON", expected) from None
+    if not isinstance(raw, dict):
+        raise _Unexpected("is not a JSON object", expected)
+    headers: dict[str, dict[str, str]] = {}
+    for name, value in cast(dict[str, object], raw).items():
+        if isinstance(value, str):
+            headers.setdefault("*", {})[_header_name(name, expected)] = _header_value(name, value)
+        elif isinstance(value, dict):
+            hub_url = name.rstrip("/")
+            if hub_url not in hub_urls:
+                raise _Unexpected(f"names the hub {name!r}, which is not in FC_HUB_URLS", expected)
+            for key, item in cast(dict[str, object], value).items():
+                if not isinstance(item, str):
+                    raise _Unexpected(f"has a value for {key!r} that is not text", expected)
+                headers.setdefault(hub_url, {})[_header_name(key, expected)] = _header_value(key, item)
+        else:
+            raise _Unexpected(f"has a value for {name!r} that is neither text nor an object", expected)
+    return headers
+
+
+def _header_name(name: str, expected: str) -> str:
+    if not name or not all(char.isascii() and (char.isalnum() or char in "!#$%&'*+-.^_`|~") for char in name):
+        raise _Unexpected(f"has {name!r}, which is no header name", expected)
+    return name
+
+
+def _header_value(name: str, value: str) -> str:
+    if not value.isprintable():
+        raise _Unexpected(f"has a value for {name!r} with a line break or control character", "one line of text")
+    return value
+
+
+def _positive(text: str, expected: str) -> float:
+    try:
+        number = float(text)
+    except ValueError:
+        raise _Unexpected(f"is {text!r}", expected) from None
+    if not math.isfinite(number) or number <= 0:
+        raise _Unexpected(f"is {text!r}", expected)
+    return number
+
+
+def _follow_seconds(text: str) -> float:
+    expected = "seconds, 0 (drain and end) or more"
+    try:
+        number = float(text)
+    except ValueError:
+        raise _Unexpected(f"is {text!r}", expected) from None
+    if not math.isfinite(number) or number < 0:
+        raise _Unexpected(f"is {text!r}", expected)
+    return number
+
+
+def _batch_events(text: str) -> int:
+    expected = "a whole number of events from 1 to 1000000"
+    try:
+        number = int(text)
+    except ValueError:
+        raise _Unexpected(f"is {text!r}", expected) from None
+    if not 1 <= number <= 1_000_000:
+        raise _Unexpected(f"is {text!r}", expected)
+    return number
+
+
+def _postgres_url(text: str) -> str:
+    expected = "postgresql://user:password@host:port/database"
+    try:
+        url = make_url(text)
+    except (ArgumentError, ValueError):
+        raise _Unexpected("is no database URL", expected) from None
+    if url.drivername.partition("+")[0] not in _LIBPQ_SCHEMES:
+        raise _Unexpected(f"has the scheme {url.drivername!r}", expected)
+    if not url.database:
+        raise _Unexpected("names no database", expected)
+    if url.database == "dagster":
+        raise _Unexpected("names the database 'dagster'", "another one: 'dagster' is for Dagster's own storage")
+    return url.set(drivername="postgresql").render_as_string(hide_password=False)
+
+
+def _redis_url(text: str) -> str:
+    expected = "redis://host:port/0, rediss://… or unix:///path"
+    try:
+        parts = urlsplit(text)
+        _ = parts.port
+    except ValueError:
+        raise _Unexpected("is no Redis URL", expected) from None
+    if parts.scheme not in _REDIS_SCHEMES:
+        raise _Unexpected(f"has the scheme {parts.scheme!r}", expected)
+    if not (parts.path if parts.scheme == "unix" else parts.hostname):
+        raise _Unexpected("names no server", expected)
+    return text
+
+
+def _lake_uri(text: str) -> str:
+    if "://" in text:
+        return text.rstrip("/")
+    path = Path(text).expanduser()
+    return str(path if path.is_absolute() else project_root() / path)
+
+
+def _targets(text: str) -> Literal["all", "set"]:
+    match text:
+        case "all" | "set":
+            return text
+        case _:
+            raise _Unexpected(f"is {text!r}", "'all' or 'set'")
+
+
+def _fids(text: str) -> tuple[int, ...]:
+    expected = "FIDs (whole numbers from 1) separated by commas"
+    fids: list[int] = []
+    for item in _items(text):
+        # isdecimal alone admits other scripts' digits
+        if not (item.isascii() and item.isdecimal()) or not 1 <= int(item) < 2**63:
+            raise _Unexpected(f"has {item!r}, which is no FID", expected)
+        fids.append(int(item))
+    return tuple(dict.fromkeys(fids))
+
+
+def _hour(text: str) -> datetime:
+    expected = "a full hour in UTC, e.g. 2026-01-31T08:00Z or 2026-01-31-08:00"
+    try:
+        moment = datetime.strptime(text, "%Y-%m-%d-%H:%M").replace(tzinfo=UTC)  # as Dagster writes its partitions
+    except ValueError:
+        try:
+            moment = datetime.fromisoformat(text)
+        except ValueError:
+            raise _Unexpected(f"is {text!r}", expected) from None
+    moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+    if (moment.minute, moment.second, moment.microsecond) != (0, 0, 0):
+        raise _Unexpected(f"is {text!r}, which is not a full hour", expected)
+    return moment
