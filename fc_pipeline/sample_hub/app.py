@@ -12,7 +12,7 @@ from starlette.responses import Response
 from starlette.routing import Mount
 from starlette.types import Receive, Scope, Send
 
-from fc_pipeline.sample_hub import feed
+from fc_pipeline.sample_hub import endpoints, feed, storage_endpoint, target_endpoints
 from fc_pipeline.sample_hub.answers import Refusal, bad_query, not_found, refused
 from fc_pipeline.sample_hub.faults import Faults
 from fc_pipeline.sample_hub.hub import Growth, PoisonedAnswer, SampleHub
@@ -32,6 +32,9 @@ ENDPOINTS: Final[dict[str, Handler]] = {
     "/v1/info": feed.info,
     "/v1/events": feed.events,
     "/v1/eventById": feed.event_by_id,
+    **endpoints.ENDPOINTS,
+    **target_endpoints.ENDPOINTS,
+    **storage_endpoint.ENDPOINTS,
 }
 
 
