@@ -2,8 +2,8 @@
 
 Both dialects decode into the same structs: Snapchain writes `null` where Hubble leaves a key out, and Hubble's older
 names (`verificationAddEthAddressBody`, `ethSignature`, `verificationType`) are read beside the new ones. Unknown keys
-are ignored. Integers that end up in a Postgres `bigint` are bounded here, so that one that does not fit fails its own event
-and goes to quarantine (hub-api T14).
+are ignored. Integers that end up in a Postgres `bigint` are bounded here, so that one that does not fit fails its own
+event and goes to quarantine (hub-api T14).
 """
 
 from typing import Annotated, Final
@@ -167,12 +167,12 @@ class OnChainEvent(Struct, gc=False):
     transactionHash: str
     logIndex: BigInt
     fid: BigInt
-    signerEventBody: Raw | None = None
-    signerMigratedEventBody: Raw | None = None
-    idRegisterEventBody: Raw | None = None
-    storageRentEventBody: Raw | None = None
-    tier_purchase_event_body: Raw | None = None
-    channelRegisterEventBody: Raw | None = None
+    signerEventBody: Raw = Raw()
+    signerMigratedEventBody: Raw = Raw()
+    idRegisterEventBody: Raw = Raw()
+    storageRentEventBody: Raw = Raw()
+    tier_purchase_event_body: Raw = Raw()
+    channelRegisterEventBody: Raw = Raw()
 
 
 class MergeOnChainEventBody(Struct, gc=False):
@@ -189,12 +189,15 @@ class BlockConfirmedBody(Struct, gc=False):
 
 
 class HubEvent(Struct, gc=False):
-    """One event of the feed; exactly one body is set, or none for a type this release does not know."""
+    """One event of the feed; exactly one body is set, or none for a type this release does not know.
+
+    Hubble leaves `shardIndex` and `blockNumber` out, or writes 0 (hub-api 8).
+    """
 
     type: str
     id: BigInt
     shardIndex: int = 0
-    blockNumber: int = 0
+    blockNumber: int | None = None
     mergeMessageBody: MergeMessageBody | None = None
     pruneMessageBody: MessageBody | None = None
     revokeMessageBody: MessageBody | None = None
@@ -233,3 +236,18 @@ class HubInfo(Struct):
     shardInfos: list[ShardInfo] = []
     dbStats: DbStats | None = None
     peer_id: str = ""
+
+
+class StorageLimit(Struct):
+    """One message set's limit; storage lends have `storeType` `None`, so go by `name` (hub-api 6.4)."""
+
+    name: str
+    limit: BigInt = 0
+    used: BigInt = 0
+
+
+class StorageLimits(Struct):
+    """`/v1/storageLimitsByFid`: what the FID may store and stores, per message set."""
+
+    limits: list[StorageLimit] = []
+    units: BigInt = 0

@@ -1,0 +1,222 @@
+"""Events → rows: which table each event changes, and how. An event that cannot be understood is quarantined whole."""
+
+import re
+from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import msgspec
+
+from fc_pipeline.hub.decode import EventBatch, decode_events
+from fc_pipeline.hub.wire import HubEvent, Message
+from fc_pipeline.tables import (
+    casts,
+    link_compactions,
+    links,
+    on_chain_events,
+    reactions,
+    user_data,
+    username_proofs,
+    verifications,
+)
+from fc_pipeline.tables.columns import Row
+from fc_pipeline.tables.encoding import UnknownValue
+from fc_pipeline.tables.message import Deletion
+
+__all__ = ["Changes", "Quarantined", "changes_of"]
+
+_MICROS = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Quarantined:
+    """A record set aside: `event_id` is its own or, where that cannot be read, its predecessor's."""
+
+    event_id: int
+    reason: str
+    detail: str
+    raw: bytes
+
+
+@dataclass(slots=True)
+class Changes:
+    """Rows per table, in the order of their events, and what could not become a row.
+
+    `messages` counts the rows that one write per message would have written.
+    """
+
+    rows: dict[str, list[Row]] = field(default_factory=lambda: defaultdict(list))
+    compactions: list[Row] = field(default_factory=list[Row])
+    quarantined: list[Quarantined] = field(default_factory=list[Quarantined])
+    messages: int = 0
+
+
+_Added = Callable[[Message, int], Row]
+_Gone = Callable[[Message, int, Deletion], Row]
+
+_ADDS: dict[str, tuple[str, _Added]] = {
+    "MESSAGE_TYPE_CAST_ADD": ("casts", casts.added),
+    "MESSAGE_TYPE_REACTION_ADD": ("reactions", reactions.added),
+    "MESSAGE_TYPE_LINK_ADD": ("links", links.added),
+    "MESSAGE_TYPE_VERIFICATION_ADD_ETH_ADDRESS": ("verifications", verifications.added),
+    "MESSAGE_TYPE_USER_DATA_ADD": ("user_data", user_data.added),
+}
+_REMOVES: dict[str, tuple[str, _Gone]] = {
+    "MESSAGE_TYPE_CAST_REMOVE": ("casts", casts.removed),
+    "MESSAGE_TYPE_REACTION_REMOVE": ("reactions", reactions.gone),
+    "MESSAGE_TYPE_LINK_REMOVE": ("links", links.gone),
+    "MESSAGE_TYPE_VERIFICATION_REMOVE": ("verifications", verifications.gone),
+}
+# What a pruned, revoked or displaced add takes away. A remove has no row, so its going changes nothing (hub-api 7.3).
+_GONE: dict[str, tuple[str, _Gone]] = {
+    "MESSAGE_TYPE_CAST_ADD": ("casts", casts.gone),
+    "MESSAGE_TYPE_REACTION_ADD": ("reactions", reactions.gone),
+    "MESSAGE_TYPE_LINK_ADD": ("links", links.gone),
+    "MESSAGE_TYPE_VERIFICATION_ADD_ETH_ADDRESS": ("verifications", verifications.gone),
+    "MESSAGE_TYPE_USER_DATA_ADD": ("user_data", user_data.gone),
+}
+_COMPACT_STATE = "MESSAGE_TYPE_LINK_COMPACT_STATE"
+_KNOWN_MESSAGES = frozenset(
+    {
+        *_ADDS,
+        *_REMOVES,
+        _COMPACT_STATE,
+        "MESSAGE_TYPE_USERNAME_PROOF",
+        "MESSAGE_TYPE_FRAME_ACTION",
+        "MESSAGE_TYPE_LEND_STORAGE",
+        "MESSAGE_TYPE_KEY_ADD",
+        "MESSAGE_TYPE_KEY_REMOVE",
+        "MESSAGE_TYPE_CHANNEL_UPDATE",
+        "MESSAGE_TYPE_CHANNEL_MEMBER",
+        "MESSAGE_TYPE_CHANNEL_PIN",
+        "MESSAGE_TYPE_CHANNEL_MODERATE",
+    }
+)
+# Events that no table is made of; the raw log has them. A failed merge is no merge (hub-api T8).
+_NO_ROWS = frozenset(
+    {
+        "HUB_EVENT_TYPE_BLOCK_CONFIRMED",
+        "HUB_EVENT_TYPE_MERGE_FAILURE",
+        "HUB_EVENT_TYPE_CHANNEL_OWNER_CHANGE_HINT",
+    }
+)
+
+
+def changes_of(batch: EventBatch) -> Changes:
+    """What the events of complete blocks change, in their order, within an event the displaced before the new."""
+    changes = Changes()
+    for bad in batch.undecodable:
+        changes.quarantined.append(_undecodable(bad.event_id, bad.detail, bad.raw, batch))
+    with_nul = {i: raw for i, raw in zip(batch.event_ids, batch.raws, strict=True) if _NUL_ESCAPE in raw}
+    times = batch.block_times
+    for received in batch.events:
+        if received.type in _NO_ROWS:
+            continue
+        nul_raw = with_nul.get(received.id)
+        event = received if nul_raw is None else _without_nul(received, nul_raw, changes)
+        try:
+            _apply(event, times[event.height] * _MICROS, changes)
+        except ValueError as error:
+            raw = batch.raws[batch.event_ids.index(event.id)]
+            reason = "unknown_type" if isinstance(error, UnknownValue) else "invalid"
+            changes.quarantined.append(Quarantined(event.id, reason, str(error), raw))
+    return changes
+
+
+def _apply(event: HubEvent, block_micros: int, changes: Changes) -> None:
+    """Add one event's rows to `changes`, all or none. Raises ValueError for what no table can hold."""
+    merge = event.mergeMessageBody
+    if merge is not None:
+        rows = [_displaced(message, event.id, block_micros) for message in merge.deletedMessages]
+        _merge(merge.message, event.id, block_micros, [row for row in rows if row], changes)
+    elif event.mergeOnChainEventBody is not None:
+        row = on_chain_events.merged(event.mergeOnChainEventBody.onChainEvent, event.id)
+        changes.rows["on_chain_events"].append(row)
+        changes.messages += 1
+    elif event.mergeUsernameProofBody is not None:
+        row = username_proofs.proved(event.mergeUsernameProofBody, event.id, block_micros)
+        changes.rows["username_proofs"].append(row)
+        changes.messages += 1
+    elif event.pruneMessageBody is not None:
+        _take_away(event.pruneMessageBody.message, event.id, Deletion(block_micros, "pruned"), changes)
+    elif event.revokeMessageBody is not None:
+        _take_away(event.revokeMessageBody.message, event.id, Deletion(block_micros, "revoked"), changes)
+    else:
+        raise UnknownValue(f"event type {event.type[:80]!r} is unknown or comes without its body")
+
+
+def _merge(
+    message: Message, version: int, block_micros: int, displaced: list[tuple[str, Row]], changes: Changes
+) -> None:
+    kind = message.data.type
+    if kind in _ADDS:
+        table, added = _ADDS[kind]
+        own = (table, added(message, version))
+    elif kind in _REMOVES:
+        table, removed = _REMOVES[kind]
+        own = (table, removed(message, version, Deletion(block_micros, "removed")))
+    elif kind == _COMPACT_STATE:
+        changes.compactions.append(link_compactions.merged(message, version, block_micros))
+        own = None
+    elif kind in _KNOWN_MESSAGES:
+        own = None
+    else:
+        raise UnknownValue(f"unknown message type {kind[:80]!r}")
+    for table, row in displaced:
+        changes.rows[table].append(row)
+    if own is not None:
+        changes.rows[own[0]].append(own[1])
+        changes.messages += 1 + len(displaced)
+
+
+def _displaced(message: Message, version: int, block_micros: int) -> tuple[str, Row] | None:
+    """The tombstone that a displaced message leaves; the message that displaced it overwrites it where keys agree."""
+    return _tombstone(message, version, Deletion(block_micros, "replaced"))
+
+
+def _take_away(message: Message, version: int, deletion: Deletion, changes: Changes) -> None:
+    tombstone = _tombstone(message, version, deletion)
+    if tombstone is not None:
+        changes.rows[tombstone[0]].append(tombstone[1])
+        changes.messages += 1
+
+
+def _tombstone(message: Message, version: int, deletion: Deletion) -> tuple[str, Row] | None:
+    kind = message.data.type
+    if kind in _GONE:
+        table, gone = _GONE[kind]
+        return table, gone(message, version, deletion)
+    if kind not in _KNOWN_MESSAGES:
+        raise UnknownValue(f"unknown message type {kind[:80]!r}")
+    return None
+
+
+def _undecodable(event_id: int | None, detail: str, raw: bytes, batch: EventBatch) -> Quarantined:
+    return Quarantined(event_id if event_id is not None else batch.from_height << 14, "undecodable", detail, raw)
+
+
+_NUL_ESCAPE = b"\\u0000"
+_NUL = re.compile(rb"((?<!\\)(?:\\\\)*)\\u0000")
+
+
+def _without_nul(event: HubEvent, raw: bytes, changes: Changes) -> HubEvent:
+    """The event with U+0000 taken out of its texts, which Postgres cannot hold (hub-api T13).
+
+    Noted in quarantine if a message that is stored had one; in a displaced message it would be stored nowhere.
+    """
+    stripped_raw = _NUL.sub(rb"\1", raw)
+    _, events, _ = decode_events([stripped_raw])
+    stripped = events[0]
+    if _stored(stripped) != _stored(event):
+        changes.quarantined.append(
+            Quarantined(event.id, "nul_removed", "U+0000 was taken out of a text; the row is stored without it", raw)
+        )
+    return stripped
+
+
+def _stored(event: HubEvent) -> bytes:
+    """What of an event ends up in a row, in comparable form."""
+    merge = event.mergeMessageBody
+    proof = event.mergeUsernameProofBody
+    chain = event.mergeOnChainEventBody
+    return msgspec.json.encode([merge.message if merge else None, proof.usernameProof if proof else None, chain])

@@ -1,0 +1,50 @@
+"""Leases: one writer per shard and hour. Taken and given back here; checked inside each micro-batch's transaction."""
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql as pg
+
+from fc_pipeline.tables.bookkeeping import LEASES
+
+__all__ = ["HEARTBEAT_TIMEOUT_SECONDS", "holders", "release", "try_take"]
+
+HEARTBEAT_TIMEOUT_SECONDS = 60
+"""A lease without a heartbeat for this long is free, even if its Postgres session seems alive."""
+
+# A holder whose session is gone has died: whatever it was doing can no longer commit.
+_FREE = f"""
+    lease.holder = excluded.holder
+    OR lease.heartbeat_at < now() - interval '{HEARTBEAT_TIMEOUT_SECONDS} seconds'
+    OR NOT EXISTS (SELECT FROM pg_stat_activity WHERE pid = lease.backend_pid)
+"""
+_TAKE = sa.text(f"""
+    INSERT INTO pipeline.leases AS lease (shard, partition, holder, backend_pid)
+    VALUES (:shard, :partition, :holder, :backend_pid)
+    ON CONFLICT (shard, partition) DO UPDATE
+    SET holder = excluded.holder, backend_pid = excluded.backend_pid, heartbeat_at = now()
+    WHERE {_FREE}
+    RETURNING holder
+""")
+
+
+def try_take(engine: sa.Engine, *, shard: int, partition: str, holder: str, backend_pid: int) -> bool:
+    """Take the lease on a shard's hour if nobody alive holds it; whether it is now `holder`'s.
+
+    `backend_pid` is the Postgres session through which the holder will write.
+    """
+    values = {"shard": shard, "partition": partition, "holder": holder, "backend_pid": backend_pid}
+    with engine.begin() as connection:
+        return connection.execute(_TAKE, values).first() is not None
+
+
+def release(engine: sa.Engine, *, holder: str) -> None:
+    """Give back every lease of this holder."""
+    with engine.begin() as connection:
+        connection.execute(sa.delete(LEASES).where(LEASES.c.holder == holder))
+
+
+def holders(connection: sa.Connection, *, partition: str) -> dict[int, str]:
+    """Who holds the hour, per shard: only holders whose session lives and whose heartbeat is fresh."""
+    alive = sa.text("EXISTS (SELECT FROM pg_stat_activity WHERE pid = backend_pid)")
+    fresh = LEASES.c.heartbeat_at > sa.func.now() - sa.cast(f"{HEARTBEAT_TIMEOUT_SECONDS} seconds", pg.INTERVAL)
+    query = sa.select(LEASES.c.shard, LEASES.c.holder).where(LEASES.c.partition == partition, alive, fresh)
+    return {row.shard: row.holder for row in connection.execute(query)}

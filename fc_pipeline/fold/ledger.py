@@ -1,0 +1,166 @@
+"""The coverage ledger: which heights are folded, where the holes are, and the leases of those who write.
+
+Statements with `$1` belong to a micro-batch's own transaction (FoldSession); the functions read and prepare through
+SQLAlchemy.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql as pg
+
+from fc_pipeline.fold.micro_batch import MicroBatch
+from fc_pipeline.tables.bookkeeping import COVERAGE, SHARDS
+
+__all__ = [
+    "ADD_TABLES",
+    "COVER",
+    "LOCK_SHARD",
+    "OVERLAP_SQLSTATES",
+    "RENEW_LEASE",
+    "HeightRange",
+    "ShardOrigin",
+    "add_tables_parameters",
+    "cover_parameters",
+    "covered",
+    "holes",
+    "last_covered",
+    "origins",
+    "record_origin",
+]
+
+OVERLAP_SQLSTATES = ("23P01", "23505")
+"""exclusion_violation and unique_violation: the heights are in the ledger already."""
+
+_SHARD_LOCK_SPACE = 0x6663  # "fc": keeps our advisory locks apart from those of other users of the database
+
+LOCK_SHARD = f"SELECT pg_advisory_xact_lock({_SHARD_LOCK_SPACE}, $1::integer)"
+"""Merges of one shard queue up: a profile is derived from rows that no other transaction is changing."""
+
+RENEW_LEASE = (
+    "UPDATE pipeline.leases SET heartbeat_at = now() "
+    "WHERE shard = $1::integer AND partition = $2 AND holder = $3 RETURNING shard"
+)
+"""The fence: no row means that the lease is someone else's now."""
+
+COVER = (
+    "WITH extended AS (UPDATE pipeline.coverage SET to_height = $3::bigint, events = events + $7::bigint, "
+    "confirmed_events = confirmed_events + $8::bigint, rows_written = rows_written + $9::bigint, "
+    "last_block_at = to_timestamp($10::bigint), committed_at = now() "
+    "WHERE shard = $1::integer AND to_height = $2::bigint - 1 AND tables = string_to_array($4, ',') "
+    "AND partition = $5 AND run_id = $6 RETURNING shard) "
+    "INSERT INTO pipeline.coverage (shard, from_height, to_height, tables, partition, run_id, events, "
+    "confirmed_events, rows_written, last_block_at) SELECT $1::integer, $2::bigint, $3::bigint, "
+    "string_to_array($4, ','), $5, $6, $7::bigint, $8::bigint, $9::bigint, to_timestamp($10::bigint) "
+    "WHERE NOT EXISTS (SELECT FROM extended)"
+)
+"""Extend the run's own line where the heights follow on, else begin one: a line per run and hour, not per second."""
+
+ADD_TABLES = (
+    "UPDATE pipeline.coverage SET tables = (SELECT array_agg(DISTINCT name ORDER BY name) "
+    "FROM unnest(tables || string_to_array($4, ',')) AS name) "
+    "WHERE shard = $1::integer AND from_height >= $2::bigint AND to_height <= $3::bigint "
+    "AND NOT tables @> string_to_array($4, ',')"
+)
+
+
+def cover_parameters(batch: MicroBatch, run_id: str, rows_written: int) -> tuple[Any, ...]:
+    """What COVER takes."""
+    return (
+        batch.shard,
+        batch.from_height,
+        batch.to_height,
+        ",".join(sorted(batch.tables)),
+        batch.partition,
+        run_id,
+        batch.events,
+        batch.confirmed_events,
+        rows_written,
+        batch.last_block_unix,
+    )
+
+
+def add_tables_parameters(batch: MicroBatch) -> tuple[Any, ...]:
+    """What ADD_TABLES takes."""
+    return (batch.shard, batch.from_height, batch.to_height, ",".join(sorted(batch.tables)))
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class HeightRange:
+    """Heights `first`…`last` of a shard, inclusive."""
+
+    first: int
+    last: int
+
+
+@dataclass(frozen=True, slots=True)
+class ShardOrigin:
+    """Where the replica of a shard begins, and how many shards the network had then."""
+
+    shard: int
+    height: int
+    at: datetime
+    shard_count: int
+
+
+def origins(connection: sa.Connection) -> dict[int, ShardOrigin]:
+    """The recorded origin of every shard; empty before the first contact with a hub."""
+    rows = connection.execute(sa.select(SHARDS).order_by(SHARDS.c.shard))
+    return {row.shard: ShardOrigin(row.shard, row.origin_height, row.origin_at, row.shard_count) for row in rows}
+
+
+def record_origin(connection: sa.Connection, origin: ShardOrigin) -> None:
+    """Record where a shard begins, or move it to an earlier height; it never moves to a later one."""
+    insert = pg.insert(SHARDS).values(
+        shard=origin.shard, origin_height=origin.height, origin_at=origin.at, shard_count=origin.shard_count
+    )
+    connection.execute(
+        insert.on_conflict_do_update(
+            index_elements=[SHARDS.c.shard],
+            set_={"origin_height": insert.excluded.origin_height, "origin_at": insert.excluded.origin_at},
+            where=insert.excluded.origin_height < SHARDS.c.origin_height,
+        )
+    )
+
+
+def covered(
+    connection: sa.Connection, shard: int, *, partition: str | None = None, tables: Sequence[str] = ()
+) -> list[HeightRange]:
+    """Folded ranges of a shard in ascending order, of one hour or of all, that were written to all of `tables`."""
+    query = sa.select(COVERAGE.c.from_height, COVERAGE.c.to_height).where(COVERAGE.c.shard == shard)
+    if partition is not None:
+        query = query.where(COVERAGE.c.partition == partition)
+    if tables:
+        query = query.where(COVERAGE.c.tables.contains(list(tables)))
+    return [HeightRange(*row) for row in connection.execute(query.order_by(COVERAGE.c.from_height))]
+
+
+def holes(ranges: Sequence[HeightRange], first: int, last: int) -> list[HeightRange]:
+    """The heights from `first` to `last` that ascending, disjoint `ranges` leave out."""
+    missing: list[HeightRange] = []
+    expected = first
+    for folded in ranges:
+        if folded.last < expected:
+            continue
+        if folded.first > last:
+            break
+        if folded.first > expected:
+            missing.append(HeightRange(expected, folded.first - 1))
+        expected = folded.last + 1
+    if expected <= last:
+        missing.append(HeightRange(expected, last))
+    return missing
+
+
+def last_covered(connection: sa.Connection, shard: int) -> tuple[int, datetime] | None:
+    """The highest folded height of a shard and its block's time; None if nothing is folded."""
+    row = connection.execute(
+        sa.select(COVERAGE.c.to_height, COVERAGE.c.last_block_at)
+        .where(COVERAGE.c.shard == shard)
+        .order_by(COVERAGE.c.to_height.desc())
+        .limit(1)
+    ).one_or_none()
+    return (row.to_height, row.last_block_at.astimezone(UTC)) if row else None

@@ -1,0 +1,105 @@
+"""One micro-batch: complete blocks of one shard and one hour, as Arrow tables ready for their transaction."""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from fc_pipeline.fold.changes import Changes, Quarantined, changes_of
+from fc_pipeline.hub.decode import EventBatch
+from fc_pipeline.hub.wire import height_of
+from fc_pipeline.tables.columns import DataTable
+from fc_pipeline.tables.fid_activity import FID_ACTIVITY, count_activity
+from fc_pipeline.tables.link_compactions import LINK_COMPACTIONS
+from fc_pipeline.tables.registry import MESSAGE_TABLES
+from fc_pipeline.tables.user_profiles import PROFILE_SOURCES, USER_PROFILES
+
+__all__ = ["MicroBatch", "last_per_key", "prepare"]
+
+
+@dataclass(frozen=True, slots=True)
+class MicroBatch:
+    """What one transaction folds.
+
+    `rows` holds the last row per key of each message table; `activity` counts of `fid_activity` (its Arrow schema);
+    `profile_fids` the FIDs whose profile may have changed. `confirmed_events` is how many events the blocks'
+    BLOCK_CONFIRMED announced, `messages` how many rows one write per message would have written. `last_block_unix`
+    is the time of the block at `to_height`.
+    """
+
+    shard: int
+    from_height: int
+    to_height: int
+    partition: str
+    rows: dict[str, pa.Table]
+    compactions: pa.Table
+    activity: pa.Table | None
+    profile_fids: pa.Table | None
+    quarantined: tuple[Quarantined, ...]
+    tables: frozenset[str]
+    events: int
+    confirmed_events: int
+    messages: int
+    size_bytes: int
+    last_block_unix: int
+
+
+def prepare(batch: EventBatch, *, partition: str, hour_unix: int, tables: Collection[str]) -> MicroBatch:
+    """Complete blocks of one hour → their micro-batch, for the named tables only.
+
+    `partition` is the hour's partition key, `hour_unix` its start. All CPU work of a micro-batch is here; nothing
+    touches Postgres.
+    """
+    changes = changes_of(batch)
+    wanted = frozenset(tables)
+    merged = {name: table.arrow(changes.rows[name]) for name, table in MESSAGE_TABLES.items() if changes.rows.get(name)}
+    return MicroBatch(
+        shard=batch.shard,
+        from_height=batch.from_height,
+        to_height=batch.to_height,
+        partition=partition,
+        rows={n: last_per_key(rows, MESSAGE_TABLES[n]) for n, rows in merged.items() if n in wanted},
+        compactions=LINK_COMPACTIONS.arrow(changes.compactions if "links" in wanted else []),
+        activity=count_activity(merged, hour_unix * 1_000_000) if FID_ACTIVITY.name in wanted else None,
+        profile_fids=_profile_fids(merged) if USER_PROFILES.name in wanted else None,
+        quarantined=tuple(changes.quarantined),
+        tables=wanted,
+        events=len(batch.raws),
+        confirmed_events=_confirmed_events(batch),
+        messages=_messages(changes),
+        size_bytes=batch.size_bytes,
+        last_block_unix=batch.block_times[batch.to_height],
+    )
+
+
+def last_per_key(rows: pa.Table, table: DataTable) -> pa.Table:
+    """The row of each key that wins by the table's order; among equals the last one."""
+    if table.order != ("version",):
+        rows = rows.take(pc.sort_indices(rows, sort_keys=[(name, "ascending") for name in table.order]))
+    # Rows by version already stand in the order of their events.
+    numbered = rows.select(list(table.key)).append_column("place", pa.array(range(rows.num_rows), pa.int64()))
+    last = numbered.group_by(list(table.key)).aggregate([("place", "max")])["place_max"]
+    return rows if len(last) == rows.num_rows else rows.take(last)
+
+
+def _profile_fids(merged: dict[str, pa.Table]) -> pa.Table:
+    """The distinct FIDs among rows that profiles are derived from, as a column `fid`."""
+    none = pa.schema([("fid", pa.int64())]).empty_table()
+    fids = pa.concat_tables([none, *(merged[name].select(["fid"]) for name in PROFILE_SOURCES if name in merged)])
+    return fids.group_by("fid").aggregate([])
+
+
+def _confirmed_events(batch: EventBatch) -> int:
+    """Sum of `totalEvents` over confirmed blocks, plus what was read of blocks without BLOCK_CONFIRMED."""
+    announced = {
+        event.height: event.blockConfirmedBody.totalEvents
+        for event in batch.events
+        if event.blockConfirmedBody is not None
+    }
+    unconfirmed = sum(1 for event_id in batch.event_ids if height_of(event_id) not in announced)
+    return sum(announced.values()) + unconfirmed
+
+
+def _messages(changes: Changes) -> int:
+    return changes.messages + len(changes.compactions)

@@ -1,0 +1,61 @@
+"""Quarantine: records set aside with reason and raw bytes, written in the transaction of the batch that met them."""
+
+import hashlib
+from collections.abc import Sequence
+
+import pyarrow as pa
+
+from fc_pipeline.fold.changes import Quarantined
+
+__all__ = ["CREATE_STAGING", "MERGE", "staged"]
+
+_DETAIL_CHARACTERS = 500
+
+_SCHEMA = pa.schema(
+    [
+        ("shard", pa.int32()),
+        ("event_id", pa.int64()),
+        ("raw_sha256", pa.binary()),
+        ("reason", pa.string()),
+        ("detail", pa.string()),
+        ("raw", pa.binary()),
+    ]
+)
+
+CREATE_STAGING = (
+    "CREATE TEMPORARY TABLE IF NOT EXISTS stage_quarantine (shard integer, event_id bigint, raw_sha256 bytea, "
+    "reason text, detail text, raw bytea) ON COMMIT DELETE ROWS"
+)
+
+MERGE = (
+    "INSERT INTO pipeline.quarantine AS q (shard, event_id, raw_sha256, reason, detail, raw) "
+    "SELECT DISTINCT ON (shard, event_id, raw_sha256) shard, event_id, raw_sha256, reason, detail, raw "
+    "FROM stage_quarantine ORDER BY shard, event_id, raw_sha256 "
+    "ON CONFLICT (shard, event_id, raw_sha256) DO UPDATE SET last_seen = now(), reason = excluded.reason, "
+    "detail = excluded.detail"
+)
+"""A record that is met again keeps its first sighting."""
+
+
+def staged(shard: int, records: Sequence[Quarantined]) -> pa.Table:
+    """Quarantined records → the rows of `stage_quarantine`; the detail cut to what a person reads."""
+    rows = [
+        (
+            shard,
+            record.event_id,
+            hashlib.sha256(record.raw).digest(),
+            record.reason,
+            _plain(record.detail),
+            record.raw,
+        )
+        for record in records
+    ]
+    columns = list(zip(*rows, strict=True)) or [()] * len(_SCHEMA)
+    return pa.Table.from_arrays(
+        [pa.array(values, type=column.type) for values, column in zip(columns, _SCHEMA, strict=True)], schema=_SCHEMA
+    )
+
+
+def _plain(detail: str) -> str:
+    """The detail as text that Postgres takes: no NUL, no lone surrogate."""
+    return detail[:_DETAIL_CHARACTERS].replace("\x00", "\\0").encode("utf-8", "backslashreplace").decode()

@@ -1,0 +1,56 @@
+"""Brings a database to the schema that this release writes: Alembic migrations, and tables that were dropped."""
+
+from typing import Any
+
+import sqlalchemy as sa
+from alembic import command
+from alembic.config import Config
+from alembic.util import CommandError
+
+import fc_pipeline.migrations
+from fc_pipeline.errors import ConfigError
+from fc_pipeline.tables import link_compactions, registry
+from fc_pipeline.tables.bookkeeping import SCHEMA
+from fc_pipeline.tables.columns import METADATA
+
+__all__ = ["alembic_config", "ensure_schema", "owned_by_us"]
+
+_DECLARING = (link_compactions, registry)  # importing them fills METADATA
+_MIGRATION_LOCK = "SELECT pg_advisory_xact_lock(7234163)"
+
+
+def ensure_schema(engine: sa.Engine) -> None:
+    """Create or migrate the database; afterwards every table exists.
+
+    A table that a user dropped is made anew, empty, to be rebuilt from the raw log. Several processes may call this at
+    once. Raises ConfigError if the database was migrated by a newer release: nothing is written then.
+    """
+    with engine.begin() as connection:
+        connection.execute(sa.text(_MIGRATION_LOCK))
+        connection.execute(sa.text(f"CREATE SCHEMA IF NOT EXISTS {SCHEMA}"))
+        try:
+            command.upgrade(alembic_config(connection), "head")
+        except CommandError as error:
+            raise ConfigError(
+                f"the database has a schema that this release does not know: {error}",
+                hint="a newer fc_pipeline has migrated it; install that release or point FC_POSTGRES_URL elsewhere",
+            ) from error
+        METADATA.create_all(connection, checkfirst=True)
+
+
+def alembic_config(connection: sa.Connection) -> Config:
+    """Alembic's configuration for this connection, without a file."""
+    config = Config()
+    config.set_main_option("script_location", fc_pipeline.migrations.__path__[0])
+    config.attributes["connection"] = connection
+    return config
+
+
+def owned_by_us(name: str | None, kind: str, parents: Any) -> bool:
+    """Whether Alembic may look at a schema or table: only ours, so that users' own tables are left alone."""
+    if kind == "schema":
+        return name in (None, SCHEMA)
+    if kind == "table":
+        schema = parents["schema_name"]
+        return (f"{schema}.{name}" if schema else name) in METADATA.tables
+    return True

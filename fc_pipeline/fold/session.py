@@ -1,0 +1,172 @@
+"""The one connection through which a run writes: COPY into staging, then the micro-batch's single transaction."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Any, Self
+
+import adbc_driver_manager
+import adbc_driver_postgresql.dbapi as adbc
+import pyarrow as pa
+
+from fc_pipeline.errors import LeaseLost
+from fc_pipeline.fold import ledger, quarantine, statements
+from fc_pipeline.fold.micro_batch import MicroBatch
+from fc_pipeline.fold.profiles import STAGE_PROFILE_FIDS, UPSERT_PROFILES
+from fc_pipeline.tables.fid_activity import FID_ACTIVITY
+from fc_pipeline.tables.link_compactions import LINK_COMPACTIONS
+from fc_pipeline.tables.registry import MESSAGE_TABLES
+from fc_pipeline.tables.user_profiles import USER_PROFILES
+
+__all__ = ["FoldSession", "Written"]
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """Rows of one table that a transaction inserted, updated, or marked as deleted."""
+
+    inserted: int = 0
+    updated: int = 0
+    deleted: int = 0
+
+    def __add__(self, other: "Written") -> "Written":
+        return Written(self.inserted + other.inserted, self.updated + other.updated, self.deleted + other.deleted)
+
+    @property
+    def rows(self) -> int:
+        """All rows written."""
+        return self.inserted + self.updated + self.deleted
+
+
+@dataclass
+class FoldSession:
+    """A writer: one ADBC connection, its staging tables, and the id of the run that it writes for.
+
+    Not for several threads at once. `holder` is what the run's leases are held under; None writes without a lease
+    (tests, and rebuilding from the raw log, which the versions alone keep right).
+    """
+
+    libpq_url: str
+    run_id: str
+    holder: str | None = None
+    backend_pid: int = field(default=0, init=False)
+
+    def __enter__(self) -> Self:
+        self._connection = adbc.connect(self.libpq_url)
+        self._cursor = self._connection.cursor()
+        self._execute("SELECT set_config('application_name', $1, false)", (f"fc_pipeline {self.run_id}"[:63],))
+        self._execute("SET timezone TO 'UTC'")
+        for table in (*MESSAGE_TABLES.values(), LINK_COMPACTIONS, FID_ACTIVITY):
+            self._execute(statements.create_staging(table))
+        self._execute(STAGE_PROFILE_FIDS)
+        self._execute(quarantine.CREATE_STAGING)
+        self.backend_pid = self._execute("SELECT pg_backend_pid()")[0][0]
+        self._connection.commit()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._cursor.close()
+        self._connection.close()
+
+    def fold(self, batch: MicroBatch) -> dict[str, Written]:
+        """Write heights that the ledger does not cover yet: rows, ledger and quarantine in one transaction.
+
+        Returns what was written per table. Raises LeaseLost, and writes nothing, if another run has taken over the
+        hour or has already folded one of the heights.
+        """
+        return self._transaction(batch, self._fold_new)
+
+    def refold(self, batch: MicroBatch) -> dict[str, Written]:
+        """Write heights that the ledger covers again, as their versions allow; `activity` must be of whole hours.
+
+        Adds the batch's tables to the ledger lines that lie inside it.
+        """
+        return self._transaction(batch, self._fold_again)
+
+    def _transaction(self, batch: MicroBatch, write: Callable[[MicroBatch], dict[str, Written]]) -> dict[str, Written]:
+        try:
+            self._stage(batch)
+            written = write(batch)
+            self._connection.commit()
+        except BaseException:
+            self._connection.rollback()
+            raise
+        return written
+
+    def _stage(self, batch: MicroBatch) -> None:
+        """COPY everything into temporary tables: nothing of it is visible to others, and no lock is taken yet."""
+        for name, rows in batch.rows.items():
+            self._copy(statements.stage_name(MESSAGE_TABLES[name]), rows)
+        self._copy(statements.stage_name(LINK_COMPACTIONS), batch.compactions)
+        if batch.activity is not None:
+            self._copy(statements.stage_name(FID_ACTIVITY), batch.activity)
+        if batch.profile_fids is not None:
+            self._copy("stage_profile_fids", batch.profile_fids)
+        self._copy("stage_quarantine", quarantine.staged(batch.shard, batch.quarantined))
+
+    def _fold_new(self, batch: MicroBatch) -> dict[str, Written]:
+        self._fence(batch)
+        written = self._merge_all(batch, statements.add_activity())
+        total = sum(w.rows for w in written.values())
+        try:
+            self._execute(ledger.COVER, ledger.cover_parameters(batch, self.run_id, total))
+        except adbc_driver_manager.Error as error:
+            if error.sqlstate in ledger.OVERLAP_SQLSTATES:
+                raise LeaseLost(
+                    f"heights {batch.from_height}-{batch.to_height} of shard {batch.shard} were folded meanwhile"
+                ) from error
+            raise
+        return written
+
+    def _fold_again(self, batch: MicroBatch) -> dict[str, Written]:
+        self._execute(ledger.LOCK_SHARD, (batch.shard,))
+        written = self._merge_all(batch, statements.replace_activity())
+        self._execute(ledger.ADD_TABLES, ledger.add_tables_parameters(batch))
+        return written
+
+    def _fence(self, batch: MicroBatch) -> None:
+        """Hold the shard until commit, and make sure that this run still holds the lease on the hour."""
+        self._execute(ledger.LOCK_SHARD, (batch.shard,))
+        if self.holder is None:
+            return
+        held = self._execute(ledger.RENEW_LEASE, (batch.shard, batch.partition, self.holder))
+        if not held:
+            raise LeaseLost(
+                f"run {self.run_id} no longer holds the lease on shard {batch.shard}, hour {batch.partition}",
+                hint="another run has taken over and reads on from the ledger",
+            )
+
+    def _merge_all(self, batch: MicroBatch, activity: str) -> dict[str, Written]:
+        written = {name: self._counted(statements.merge(MESSAGE_TABLES[name])) for name in batch.rows}
+        if "links" in batch.tables:
+            written["links"] = written.get("links", Written()) + self._mask_links(batch)
+        if batch.profile_fids is not None:
+            written[USER_PROFILES.name] = self._counted(UPSERT_PROFILES) if len(batch.profile_fids) else Written()
+        if batch.activity is not None:
+            written[FID_ACTIVITY.name] = self._counted(activity) if len(batch.activity) else Written()
+        if batch.quarantined:
+            self._execute(quarantine.MERGE)
+        return {name: written.get(name, Written()) for name in sorted(batch.tables | written.keys())}
+
+    def _mask_links(self, batch: MicroBatch) -> Written:
+        deleted = 0
+        if len(batch.compactions):
+            self._counted(statements.merge(LINK_COMPACTIONS))
+            deleted += self._execute(statements.mask_by_new_compactions)[0][0]
+        if "links" in batch.rows:
+            deleted += self._execute(statements.mask_staged_links)[0][0]
+        return Written(deleted=deleted)
+
+    def _counted(self, statement: str) -> Written:
+        inserted, updated, deleted = self._execute(statement)[0]
+        return Written(inserted, updated, deleted)
+
+    def _copy(self, staging: str, rows: pa.Table) -> None:
+        if len(rows):
+            self._cursor.adbc_ingest(staging, rows, mode="append", temporary=True)
+
+    def _execute(self, statement: str, parameters: tuple[Any, ...] | None = None) -> list[tuple[Any, ...]]:
+        self._cursor.execute(statement, parameters)
+        return list(self._cursor.fetchall()) if self._cursor.description else []

@@ -1,0 +1,148 @@
+"""How a table is declared: once, for its DDL, Arrow schema, merge statement, UI column schema and documentation."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from enum import Enum
+from functools import cached_property
+from typing import Any
+
+import pyarrow as pa
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql as pg
+
+__all__ = ["METADATA", "Column", "ColumnType", "DataTable", "Index", "Row"]
+
+METADATA = sa.MetaData()
+"""Every table of the pipeline, data and bookkeeping, for DDL and migrations."""
+
+Row = tuple[Any, ...]
+"""One row in the order of its table's columns; times are unix microseconds, as Arrow takes them."""
+
+
+class ColumnType(Enum):
+    """A column's type in Arrow, in the staging table that COPY fills, and in Postgres."""
+
+    BIGINT = (pa.int64(), "bigint", sa.BigInteger())
+    INTEGER = (pa.int32(), "integer", sa.Integer())
+    TEXT = (pa.string(), "text", sa.Text())
+    BYTEA = (pa.binary(), "bytea", pg.BYTEA())
+    TIMESTAMP = (pa.timestamp("us", tz="UTC"), "timestamptz", sa.DateTime(timezone=True))
+    # COPY writes Arrow strings as text; the merge casts them.
+    JSONB = (pa.string(), "text", pg.JSONB())
+    BOOLEAN = (pa.bool_(), "boolean", sa.Boolean())
+    BIGINTS = (pa.list_(pa.int64()), "bigint[]", pg.ARRAY(sa.BigInteger()))
+    INTEGERS = (pa.list_(pa.int32()), "integer[]", pg.ARRAY(sa.Integer()))
+    TEXTS = (pa.list_(pa.string()), "text[]", pg.ARRAY(sa.Text()))
+
+    def __init__(self, arrow: pa.DataType, staging: str, sql: sa.types.TypeEngine[Any]) -> None:
+        self.arrow = arrow
+        self.staging = staging
+        self.sql = sql
+
+    @property
+    def postgres(self) -> str:
+        """The type's name in Postgres."""
+        return str(self.sql.compile(dialect=pg.dialect())).lower()  # pyright: ignore[reportUnknownMemberType]
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column; its description ends up in Postgres comments, the Dagster UI and the README."""
+
+    name: str
+    type: ColumnType
+    description: str
+    nullable: bool = True
+
+
+@dataclass(frozen=True)
+class Index:
+    """A secondary index; `where` makes it partial, so that rows without the value cost nothing."""
+
+    columns: tuple[str, ...]
+    where: str | None = None
+
+
+VERSION = Column(
+    "version", ColumnType.BIGINT, "Id of the event (or head of the snapshot) that last decided this row", nullable=False
+)
+DELETED_AT = Column("deleted_at", ColumnType.TIMESTAMP, "When the row was deleted; null means live")
+
+
+@dataclass(frozen=True)
+class DataTable:
+    """A table that the fold writes.
+
+    `columns` leaves out `version` and `deleted_at`, which every table has. `order` names the columns that decide which
+    of two rows of one key wins, higher first; all but `username_proofs` go by `version`.
+    """
+
+    name: str
+    description: str
+    key: tuple[str, ...]
+    columns: tuple[Column, ...]
+    indexes: tuple[Index, ...] = ()
+    order: tuple[str, ...] = ("version",)
+    schema: str = "public"
+    sql: sa.Table = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "columns", (*self.columns, VERSION, DELETED_AT))
+        object.__setattr__(self, "sql", self._declare())
+
+    def _declare(self) -> sa.Table:
+        table = sa.Table(
+            self.name,
+            METADATA,
+            *(self._declare_column(column) for column in self.columns),
+            comment=self.description,
+            # Postgres' default schema stays unnamed, as reflection and migrations see it.
+            schema=None if self.schema == "public" else self.schema,
+        )
+        for index in self.indexes:
+            sa.Index(
+                f"{self.name}_{'_'.join(index.columns)}_idx",
+                *(table.c[name] for name in index.columns),
+                postgresql_where=sa.text(index.where) if index.where else None,
+            )
+        return table
+
+    def _declare_column(self, column: Column) -> sa.Column[Any]:
+        if column.name in self.key:
+            return sa.Column(
+                column.name, column.type.sql, primary_key=True, autoincrement=False, comment=column.description
+            )
+        return sa.Column(column.name, column.type.sql, nullable=column.nullable, comment=column.description)
+
+    @property
+    def qualified(self) -> str:
+        """The table's name with its schema, as SQL writes it."""
+        return f"{self.schema}.{self.name}"
+
+    @cached_property
+    def names(self) -> tuple[str, ...]:
+        """All column names in order."""
+        return tuple(column.name for column in self.columns)
+
+    @cached_property
+    def arrow_schema(self) -> pa.Schema:
+        """The Arrow schema of this table's rows, key, `version` and `deleted_at` included."""
+        return pa.schema(
+            [pa.field(c.name, c.type.arrow, metadata={"description": c.description}) for c in self.columns]
+        )
+
+    def arrow(self, rows: Iterable[Row]) -> pa.Table:
+        """Rows → an Arrow table of `arrow_schema`.
+
+        Raises OverflowError or pyarrow.ArrowInvalid for a value that its column cannot hold; what `tables` builds from
+        wire types never does.
+        """
+        columns = list(zip(*rows, strict=True)) or [()] * len(self.columns)
+        arrays = [
+            pa.array(values, type=column.type.arrow) for values, column in zip(columns, self.columns, strict=True)
+        ]
+        return pa.Table.from_arrays(arrays, schema=self.arrow_schema)
+
+    def tombstone(self, **values: Any) -> Row:
+        """A row that holds only the named columns; the others are null."""
+        return tuple(values.get(name) for name in self.names)

@@ -1,0 +1,101 @@
+"""`fid_activity`: what each FID did and received in an hour, counted from the raw log in Arrow."""
+
+from collections.abc import Mapping
+from typing import Final
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from fc_pipeline.tables.columns import Column, ColumnType, DataTable, Index
+
+__all__ = ["ACTIVITY_COUNTS", "FID_ACTIVITY", "count_activity"]
+
+ACTIVITY_COUNTS: Final = {
+    "casts": "Casts made, replies included",
+    "replies": "Casts made in reply to a cast",
+    "casts_removed": "Casts removed by their author",
+    "likes": "Likes given",
+    "recasts": "Recasts made",
+    "follows": "Follows",
+    "unfollows": "Unfollows",
+    "likes_received": "Likes of casts of this FID",
+    "recasts_received": "Recasts of casts of this FID",
+    "replies_received": "Replies to casts of this FID",
+    "follows_received": "New followers",
+}
+
+FID_ACTIVITY = DataTable(
+    name="fid_activity",
+    description="What each FID did and received, per hour of block time.",
+    key=("hour", "fid"),
+    columns=(
+        Column("hour", ColumnType.TIMESTAMP, "Start of the hour, UTC", nullable=False),
+        Column("fid", ColumnType.BIGINT, "The user", nullable=False),
+        *(Column(name, ColumnType.BIGINT, text, nullable=False) for name, text in ACTIVITY_COUNTS.items()),
+    ),
+    indexes=(Index(("fid", "hour")),),
+)
+
+
+def count_activity(merged: Mapping[str, pa.Table], hour_micros: int) -> pa.Table:
+    """Rows of casts, reactions and links as they were merged → rows of `fid_activity` (its Arrow schema).
+
+    `merged` holds every merge, before the last per key is taken: deletions other than `removed` do not count, and one
+    message merged twice counts twice, as the raw log has it. `hour_micros` is the start of their hour.
+    """
+    names = list(ACTIVITY_COUNTS)
+    counts = [
+        _widen(_count_by_fid(merged[table], fid, where), name) for table, fid, name, where in _COUNTS if table in merged
+    ]
+    sums = (
+        pa.concat_tables([_NONE, *counts])
+        .group_by("fid")
+        .aggregate([*((name, "sum") for name in names), ("version", "max")])
+    )
+    rows = sums.rename_columns(["fid", *names, "version"])
+    hours = pa.repeat(pa.scalar(hour_micros, pa.timestamp("us", tz="UTC")), rows.num_rows)
+    live = pa.nulls(rows.num_rows, pa.timestamp("us", tz="UTC"))
+    return (
+        rows.append_column("hour", hours)
+        .append_column("deleted_at", live)
+        .select(list(FID_ACTIVITY.names))
+        .cast(FID_ACTIVITY.arrow_schema)
+    )
+
+
+_NONE = pa.schema([(name, pa.int64()) for name in ("fid", "version", *ACTIVITY_COUNTS)]).empty_table()
+
+_LIVE = pc.field("deleted_at").is_null()
+_REMOVED = pc.field("deleted_reason") == "removed"
+_REPLY = _LIVE & pc.field("parent_hash").is_valid()
+_LIKE = _LIVE & (pc.field("type") == "like")
+_RECAST = _LIVE & (pc.field("type") == "recast")
+_FOLLOW = pc.field("type") == "follow"
+
+# table, column of the FID that is credited, count, which rows
+_COUNTS = (
+    ("casts", "fid", "casts", _LIVE),
+    ("casts", "fid", "replies", _REPLY),
+    ("casts", "parent_fid", "replies_received", _REPLY),
+    ("casts", "fid", "casts_removed", _REMOVED),
+    ("reactions", "fid", "likes", _LIKE),
+    ("reactions", "target_fid", "likes_received", _LIKE),
+    ("reactions", "fid", "recasts", _RECAST),
+    ("reactions", "target_fid", "recasts_received", _RECAST),
+    ("links", "fid", "follows", _LIVE & _FOLLOW),
+    ("links", "target_fid", "follows_received", _LIVE & _FOLLOW),
+    ("links", "fid", "unfollows", _REMOVED & _FOLLOW),
+)
+
+
+def _count_by_fid(rows: pa.Table, fid: str, where: pc.Expression) -> pa.Table:
+    """How many of the chosen rows each FID has: columns fid, count, version (the highest)."""
+    chosen = rows.filter(where & pc.field(fid).is_valid()).select([fid, "version"]).rename_columns(["fid", "version"])
+    return chosen.group_by("fid").aggregate([([], "count_all"), ("version", "max")])
+
+
+def _widen(counted: pa.Table, count: str) -> pa.Table:
+    """One count as a table of all counts, the others 0."""
+    zeros = pa.repeat(pa.scalar(0, pa.int64()), counted.num_rows)
+    columns = [counted["count_all"] if name == count else zeros for name in ACTIVITY_COUNTS]
+    return pa.Table.from_arrays([counted["fid"], counted["version_max"], *columns], schema=_NONE.schema)
