@@ -1,0 +1,94 @@
+"""Open what the settings leave to the embedded servers, and get settings in which every URL is filled in."""
+
+import atexit
+import os
+from collections.abc import Generator
+from contextlib import ExitStack, contextmanager
+from threading import Lock
+
+from fc_pipeline.services.lifetime import EmbeddedServer
+from fc_pipeline.services.postgres import EmbeddedPostgres
+from fc_pipeline.services.redis import EmbeddedRedis
+from fc_pipeline.services.sample_hub import SampleHubServer
+from fc_pipeline.settings import Settings, project_root
+
+__all__ = ["embedded_servers", "open_services", "open_services_for_process", "with_urls"]
+
+
+def embedded_servers(settings: Settings, *, need_hub: bool = True, need_redis: bool = True) -> list[EmbeddedServer]:
+    """The servers that the settings leave to us, none of them started by this."""
+    servers: list[EmbeddedServer] = []
+    if settings.postgres_url is None:
+        servers.append(EmbeddedPostgres(settings.data_dir))
+    if need_redis and settings.redis_url is None:
+        servers.append(EmbeddedRedis(settings.data_dir))
+    if need_hub and not settings.hub_urls:
+        sample = project_root() / "data" / "sample" / "events.ndjson.gz"
+        servers.append(SampleHubServer(settings.data_dir, sample))
+    return servers
+
+
+def with_urls(settings: Settings, servers: list[EmbeddedServer]) -> Settings:
+    """The settings with the URLs of the running servers filled in."""
+    urls = {server.name: server.url() for server in servers}
+    update: dict[str, object] = {}
+    if "postgres" in urls:
+        update["postgres_url"] = urls["postgres"]
+    if "redis" in urls:
+        update["redis_url"] = urls["redis"]
+    if "sample_hub" in urls:
+        update["hub_urls"] = (urls["sample_hub"],)
+    return settings.model_copy(update=update)
+
+
+@contextmanager
+def open_services(settings: Settings, *, need_hub: bool = True, need_redis: bool = True) -> Generator[Settings]:
+    """Use the embedded servers that the settings call for, starting those that do not run.
+
+    Yields:
+        The settings with the URLs of Postgres, and of Redis and a hub where needed, filled in.
+
+    Raises:
+        ServiceError: a server could not be started.
+    """
+    servers = embedded_servers(settings, need_hub=need_hub, need_redis=need_redis)
+    with ExitStack() as stack:
+        for server in servers:
+            server.acquire()
+            stack.callback(server.release)
+        yield with_urls(settings, servers)
+
+
+_opened: dict[tuple[str, str], EmbeddedServer] = {}
+_opening = Lock()
+_opened_by_pid = os.getpid()
+
+
+def open_services_for_process(settings: Settings, *, need_hub: bool = True, need_redis: bool = True) -> Settings:
+    """As `open_services`, until this process ends: for Dagster's storage and resources, which are never closed.
+
+    Raises:
+        ServiceError: a server could not be started.
+    """
+    servers = embedded_servers(settings, need_hub=need_hub, need_redis=need_redis)
+    with _opening:
+        held = [_held(server) for server in servers]
+    return with_urls(settings, held)
+
+
+def _held(server: EmbeddedServer) -> EmbeddedServer:
+    key = (server.name, str(server.data_dir))
+    held = _opened.get(key)
+    if held is None or held.running_pid() is None:  # it may have been killed since
+        held = held or server
+        held.acquire()
+        _opened[key] = held
+    return held
+
+
+@atexit.register
+def _release_all() -> None:
+    if os.getpid() != _opened_by_pid:  # a forked child does not own what its parent opened
+        return
+    while _opened:
+        _opened.popitem()[1].release()

@@ -1,0 +1,129 @@
+"""The sample hub as a service: where no hub is configured, `fc-pipeline sample-hub` in a process of its own."""
+
+import json
+import logging
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import ClassVar, Final
+
+import httpx
+
+import fc_pipeline
+from fc_pipeline.errors import ServiceError
+from fc_pipeline.services.lifetime import EmbeddedServer, alive_in
+
+__all__ = ["LIVE_EVENTS_PER_SECOND", "PREFERRED_PORT", "SampleHubServer"]
+
+PREFERRED_PORT: Final = 3381
+"""A Snapchain hub's own HTTP port."""
+LIVE_EVENTS_PER_SECOND: Final = 2.0
+START_SECONDS: Final = 60.0
+"""How long a start may take: it reads its log and what it recorded of its earlier live events."""
+
+_log = logging.getLogger(__name__)
+
+
+class SampleHubServer(EmbeddedServer):
+    """One sample hub per data folder: the committed sample, then live events without end, kept across restarts."""
+
+    name: ClassVar[str] = "sample_hub"
+
+    def __init__(self, data_dir: Path, log_path: Path, live_rate: float = LIVE_EVENTS_PER_SECOND) -> None:
+        super().__init__(data_dir)
+        self.log_path = log_path
+        self.live_rate = live_rate
+        self.work_dir = self.data_dir / "sample_hub"
+        self.state_file = self.run_dir / "sample_hub.json"
+        self._process: subprocess.Popen[bytes] | None = None  # kept so that it is reaped
+
+    def running_pid(self) -> int | None:
+        """The hub's process id: the one that was written down, if that process works in our folder."""
+        pid = self._state().get("pid")
+        return pid if pid is not None and alive_in(pid, self.work_dir, "") else None
+
+    def url(self) -> str:
+        """The hub's base URL."""
+        return f"http://127.0.0.1:{self._state()['port']}"
+
+    def _state(self) -> dict[str, int]:
+        try:
+            return json.loads(self.state_file.read_text(encoding="ascii"))
+        except (FileNotFoundError, ValueError):  # ValueError: cut off by a kill
+            return {}
+
+    def _start(self) -> None:
+        if not self.log_path.is_file():
+            raise ServiceError(
+                f"no hub is configured and the sample log {self.log_path} is missing",
+                hint="set FC_HUB_URLS, or restore the file with git",
+            )
+        self.work_dir.mkdir(parents=True, exist_ok=True)
+        port = _free_port()
+        if port != PREFERRED_PORT:
+            _log.warning("port %s is taken: the sample hub listens on %s", PREFERRED_PORT, port)
+        with self.log_file.open("ab") as log:
+            process = subprocess.Popen(
+                [
+                    *(sys.executable, "-m", "fc_pipeline.cli", "sample-hub", "--log", self.log_path),
+                    *("--host", "127.0.0.1", "--port", str(port), "--live", str(self.live_rate), "--endless"),
+                    *("--record", self.work_dir / "live.ndjson"),
+                ],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,  # or Ctrl-C in the terminal would stop it beside its users
+                env=_environment(),
+                cwd=self.work_dir,
+            )
+        self._process = process
+        try:
+            self._wait_until_ready(process, port)
+            self.state_file.write_text(json.dumps({"pid": process.pid, "port": port}), encoding="ascii")
+        except BaseException:
+            # Also on Ctrl-C: nobody holds the server yet, so nobody else would stop it.
+            process.kill()
+            process.wait()
+            raise
+
+    def _wait_until_ready(self, process: subprocess.Popen[bytes], port: int) -> None:
+        deadline = time.monotonic() + START_SECONDS
+        answer = "no answer"
+        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=5.0, trust_env=False) as client:
+            while process.poll() is None and time.monotonic() < deadline:
+                try:
+                    answer = str(client.get("/v1/info").status_code)
+                except httpx.TransportError as error:  # not listening yet
+                    answer = str(error)
+                if answer == "200":
+                    return
+                time.sleep(0.05)
+        what = "ended at its start" if process.poll() is not None else f"is not ready ({answer})"
+        raise ServiceError(f"the sample hub {what}:\n{self.last_log_lines()}", hint=f"see {self.log_file}")
+
+    def _stop(self, pid: int) -> None:
+        self._end_process(pid, ((signal.SIGTERM, 10.0), (signal.SIGKILL, 5.0)))
+
+
+def _environment() -> dict[str, str]:
+    """Without the settings, which hold secrets that the sample hub has no use for; able to import this package."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("FC_", "DAGSTER_"))}
+    package_parent = str(Path(fc_pipeline.__file__).resolve().parent.parent)
+    search_path = [package_parent, *filter(None, [kept.get("PYTHONPATH")])]
+    return {**kept, "PYTHONPATH": os.pathsep.join(search_path)}
+
+
+def _free_port() -> int:
+    for port in (PREFERRED_PORT, 0):
+        with socket.socket() as candidate:
+            candidate.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                candidate.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return candidate.getsockname()[1]
+    raise ServiceError("no free port on 127.0.0.1 for the sample hub", hint="set FC_HUB_URLS")
