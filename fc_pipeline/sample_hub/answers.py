@@ -24,7 +24,7 @@ class Refusal(Exception):
 
 def json_answer(body: bytes) -> Response:
     """200 with these bytes of JSON."""
-    return Response(body, media_type="application/json", headers=_CORS)
+    return Response(bytes(body), media_type="application/json", headers=_CORS)
 
 
 def json_list(name: str, rows: Iterable[bytes], next_page_token: str | None = None) -> Response:

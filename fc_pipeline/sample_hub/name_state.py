@@ -39,15 +39,18 @@ class Names:
         self._shards: dict[int, dict[str, Proof]] = {}
         self._by_fid: dict[int, dict[tuple[int, str], Proof]] = {}
 
-    def apply(self, shard: int, merged: msgspec.Raw | None, deleted: msgspec.Raw | None) -> None:
-        """One MERGE_USERNAME_PROOF: what was deleted goes, what was merged takes its name; FID 0 releases the name."""
+    def apply(self, shard: int, merged: bytes, deleted: bytes) -> None:
+        """One MERGE_USERNAME_PROOF: what was deleted goes, what was merged takes its name; FID 0 releases the name.
+
+        Both are proof objects as JSON, empty when absent.
+        """
         proofs = self._shards.setdefault(shard, {})
-        if deleted is not None:
+        if deleted and bytes(deleted) != b"null":
             gone = _proof(deleted)
             held = proofs.get(gone.name)
             if held is not None and held.identity == gone.identity:
                 self._release(shard, gone.name)
-        if merged is not None:
+        if merged and bytes(merged) != b"null":
             proof = _proof(merged)
             self._release(shard, proof.name)
             if proof.fid != 0:
@@ -72,6 +75,6 @@ class Names:
         return found
 
 
-def _proof(raw: msgspec.Raw) -> Proof:
+def _proof(raw: bytes) -> Proof:
     body: Any = _ANY.decode(raw)
     return Proof(body["name"], body["fid"], body["type"], body["timestamp"], body["signature"], raw)

@@ -31,8 +31,10 @@ class _GoneBody(msgspec.Struct):
 
 
 class _ProofBody(msgspec.Struct):
-    usernameProof: msgspec.Raw | None = None
-    deletedUsernameProof: msgspec.Raw | None = None
+    """Absent proofs are empty: msgspec takes `Raw | None` for None only."""
+
+    usernameProof: msgspec.Raw = msgspec.Raw(b"")
+    deletedUsernameProof: msgspec.Raw = msgspec.Raw(b"")
 
 
 class _ChainBody(msgspec.Struct):

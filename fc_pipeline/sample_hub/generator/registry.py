@@ -1,0 +1,178 @@
+"""What contracts and the fname registry say: registrations, signers, storage, subscriptions, names; and lent storage."""
+
+from binascii import b2a_base64
+
+from fc_pipeline.sample_hub.generator.profiles import USERNAME, Profiles
+from fc_pipeline.sample_hub.generator.scribe import Scribe
+from fc_pipeline.sample_hub.generator.world import StoredProof, User, World, shard_of
+
+__all__ = ["CLIENT_FIDS", "Registry"]
+
+CLIENT_FIDS = (9152, 309_857, 193)
+"""FIDs of the clients on whose request signers were added, the most used first."""
+
+CHAIN_BLOCK_0_UNIX = 1_510_000_000
+YEAR_SECONDS = 365 * 86_400
+MESSAGES_PER_UNIT = 400
+FIELDS_AT_START = ("USER_DATA_TYPE_PFP", "USER_DATA_TYPE_DISPLAY", "USER_DATA_TYPE_BIO")
+
+
+class Registry:
+    """Registers users and keeps their keys, names and storage."""
+
+    def __init__(self, scribe: Scribe, world: World, profiles: Profiles) -> None:
+        self._scribe = scribe
+        self._world = world
+        self._profiles = profiles
+        self._logs = 0
+
+    def register(self, fid: int) -> None:
+        """A new user: custody, signer, storage, mostly an fname, and often a profile."""
+        scribe = self._scribe
+        user = User(fid, shard_of(fid, self._world.shards), scribe.hex(20), scribe.hex(32))
+        self._world.add(user)
+        self._id_register(user, "Register", "0x")
+        self._signer(user, "ADD")
+        self.rent_storage(user)
+        if scribe.random() < 0.9:
+            self._prove_fname(f"user{fid}", user)
+            self._profiles.set_username(user)
+        if scribe.random() < 0.6:
+            self._profiles.set_field(user, "USER_DATA_TYPE_DISPLAY", f"User {fid}")
+            self._profiles.set_field(user, "USER_DATA_TYPE_PFP", f"https://images.example.com/pfp/{fid}.png")
+
+    def event(self) -> None:
+        """Something else that contracts do, of every type."""
+        scribe, user = self._scribe, self._world.active(self._scribe.random)
+        choice = scribe.below(100)
+        if choice < 30:
+            self._rotate_signer(user)
+        elif choice < 50:
+            self.rent_storage(user)
+        elif choice < 65:
+            self._change_custody(user)
+        elif choice < 80:
+            body = f'{{"payer":"{user.custody}","for_days":{30 if choice < 75 else 365},"tier_type":"Pro"}}'
+            self._emit(user, "EVENT_TYPE_TIER_PURCHASE", tier=body, chain_id=8453)
+        elif choice < 90:
+            key = f"channel-{scribe.rng.getrandbits(32):x}"
+            self._emit(
+                user,
+                "EVENT_TYPE_CHANNEL_REGISTER",
+                f'"channelRegisterEventBody":{{"channelKey":"{key}","expiry":{scribe.now + YEAR_SECONDS},'
+                f'"ownerAddress":"{user.custody}","eventType":"CHANNEL_REGISTER_EVENT_TYPE_REGISTER",'
+                f'"label":"{scribe.hex(32)}"}},',
+            )
+        else:
+            migrated = f'"signerMigratedEventBody":{{"migratedAt":{scribe.now - 3600}}},'
+            self._emit(user, "EVENT_TYPE_SIGNER_MIGRATED", migrated, fid=0)
+
+    def _emit(
+        self, user: User, kind: str, body: str = "", *, tier: str = "null", chain_id: int = 10, fid: int | None = None
+    ) -> None:
+        """MERGE_ON_CHAIN_EVENT; the tier's key is always there, in snake case (hub-api 4.3)."""
+        scribe = self._scribe
+        self._logs += 1
+        block = (scribe.now - CHAIN_BLOCK_0_UNIX) // 2
+        event = (
+            f'{{"type":"{kind}","chainId":{chain_id},"blockNumber":{block},"blockHash":"{scribe.hex(32)}",'
+            f'"blockTimestamp":{scribe.now - 2},"transactionHash":"{scribe.hex(32)}","logIndex":{self._logs},'
+            f'"fid":{user.fid if fid is None else fid},{body}"tier_purchase_event_body":{tier},'
+            f'"txIndex":{scribe.below(60)},"version":0}}'
+        )
+        scribe.emit(user.shard, "MERGE_ON_CHAIN_EVENT", f'"mergeOnChainEventBody":{{"onChainEvent":{event}}}')
+
+    def _id_register(self, user: User, kind: str, previous: str) -> None:
+        self._emit(
+            user,
+            "EVENT_TYPE_ID_REGISTER",
+            f'"idRegisterEventBody":{{"to":"{user.custody}","eventType":"{kind}","from":"{previous}",'
+            f'"recoveryAddress":"{self._scribe.hex(20)}"}},',
+        )
+
+    def _change_custody(self, user: User) -> None:
+        if self._scribe.random() < 0.5:
+            self._id_register(user, "ChangeRecovery", "0x")
+            return
+        previous, user.custody = user.custody, self._scribe.hex(20)
+        self._id_register(user, "Transfer", previous)
+
+    def _signer(self, user: User, kind: str, key: str | None = None) -> None:
+        metadata = self._signed_key_request() if kind == "ADD" else ""
+        self._emit(
+            user,
+            "EVENT_TYPE_SIGNER",
+            f'"signerEventBody":{{"key":"{key or user.signer}","keyType":1,"eventType":"SIGNER_EVENT_TYPE_{kind}",'
+            f'"metadata":"{metadata}","metadataType":1}},',
+        )
+
+    def _rotate_signer(self, user: User) -> None:
+        """A new key, then the old one goes; what it signed stays (hub-api 7.6)."""
+        previous, user.signer = user.signer, self._scribe.hex(32)
+        self._signer(user, "ADD")
+        if self._scribe.random() < 0.6:
+            self._signer(user, "REMOVE" if self._scribe.random() < 0.9 else "ADMIN_RESET", previous)
+
+    def _signed_key_request(self) -> str:
+        """ABI encoding of (requestFid, requestSigner, signature, deadline), as KeyRegistry's metadata holds it."""
+        scribe = self._scribe
+        client_fid = CLIENT_FIDS[int(len(CLIENT_FIDS) * scribe.random() ** 2)]
+        words = (0x20, client_fid, scribe.rng.getrandbits(160), 0x80, scribe.now + 86_400, 65)
+        signature = scribe.rng.randbytes(65).ljust(96, b"\0")
+        return b2a_base64(b"".join(w.to_bytes(32, "big") for w in words) + signature, newline=False).decode()
+
+    def rent_storage(self, user: User) -> None:
+        """A unit for most, more for those who post more than their units hold."""
+        units = max(1, user.messages // MESSAGES_PER_UNIT + 1 - user.storage_units)
+        user.storage_units += units
+        body = f'{{"payer":"{user.custody}","units":{units},"expiry":{self._scribe.now + YEAR_SECONDS}}}'
+        self._emit(user, "EVENT_TYPE_STORAGE_RENT", f'"storageRentEventBody":{body},')
+
+    def change_fname(self) -> None:
+        """An fname is released, transferred to a user without one, or taken; every shard gets a copy (hub-api 7.5)."""
+        scribe, user = self._scribe, self._world.active(self._scribe.random)
+        if user.fname is None:
+            self._prove_fname(f"user{user.fid}", user)
+            return
+        heir = self._world.active(scribe.random)
+        name, user.fname = user.fname, None
+        self._prove_fname(name, heir if heir.fname is None and heir is not user else None)
+        username = user.user_data.pop(USERNAME, None)
+        if username is not None:
+            scribe.revoke(user, username)
+
+    def _prove_fname(self, name: str, holder: User | None) -> None:
+        """The name's new proof; without a holder it is released, with FID 0. A name that is held stays so."""
+        scribe, held = self._scribe, self._world.fnames.get(name)
+        if held is not None and held.fid != 0 and holder is not None and self._world.by_fid[held.fid].fname == name:
+            return
+        timestamp = max(scribe.now, held.timestamp + 1 if held else 0)
+        fid, owner = (holder.fid, holder.custody) if holder else (0, "0x" + "0" * 40)
+        proof = (
+            f'{{"timestamp":{timestamp},"name":"{name}","owner":"{owner}","signature":"{scribe.base64(65)}",'
+            f'"fid":{fid},"type":"USERNAME_TYPE_FNAME"}}'
+        )
+        deleted = f',"deletedUsernameProof":{held.json}' if held and held.fid else ""
+        self._world.fnames[name] = StoredProof(fid, timestamp, proof)
+        if holder is not None:
+            holder.fname = name
+        body = f'"mergeUsernameProofBody":{{"usernameProof":{proof}{deleted}}}'
+        scribe.everywhere(self._world, "MERGE_USERNAME_PROOF", body)
+
+    def lend_storage(self) -> None:
+        """LEND_STORAGE on every shard; a loan of 0 units ends it, merged and pruned at once (hub-api 7.1)."""
+        scribe = self._scribe
+        lender, receiver = self._world.active(scribe.random), self._world.active(scribe.random)
+        if lender is receiver:
+            return
+        held = lender.lends.pop(receiver.fid, None)
+        units = 0 if held else 1
+        body = f'"lendStorageBody":{{"toFid":{receiver.fid},"numUnits":{units},"unitType":"UnitType2025"}}'
+        message = scribe.message(lender, "LEND_STORAGE", scribe.moment(held.timestamp if held else -1), body)
+        deleted = held.json if held else ""
+        merged = f'"mergeMessageBody":{{"message":{message.json},"deletedMessages":[{deleted}]}}'
+        scribe.everywhere(self._world, "MERGE_MESSAGE", merged)
+        if units:
+            lender.lends[receiver.fid] = message
+        else:
+            scribe.everywhere(self._world, "PRUNE_MESSAGE", f'"pruneMessageBody":{{"message":{message.json}}}')

@@ -1,0 +1,102 @@
+"""Writes messages and events as JSON, with the random bytes that stand for hashes and signatures.
+
+Everything is put together from strings: a JSON encoder would take most of the time.
+"""
+
+from binascii import b2a_base64
+from random import Random
+
+from fc_pipeline.hub.wire import FARCASTER_EPOCH_UNIX
+from fc_pipeline.sample_hub.generator.world import Stored, User, World
+
+__all__ = ["Scribe"]
+
+
+class Scribe:
+    """`now` is the unix second of the block being written; `outbox` holds, per shard, what goes into its next block."""
+
+    def __init__(self, rng: Random, shards: int) -> None:
+        self.rng = rng
+        self.random = rng.random
+        self.now = 0
+        self.outbox: dict[int, list[tuple[str, str]]] = {shard: [] for shard in range(1, shards + 1)}
+        self.written = 0
+
+    @property
+    def farcaster_now(self) -> int:
+        """The block's time in Farcaster seconds."""
+        return self.now - FARCASTER_EPOCH_UNIX
+
+    def hex(self, size_bytes: int) -> str:
+        """So many random bytes as 0x-hex."""
+        return "0x" + self.rng.randbytes(size_bytes).hex()
+
+    def base64(self, size_bytes: int) -> str:
+        """So many random bytes as base64."""
+        return b2a_base64(self.rng.randbytes(size_bytes), newline=False).decode()
+
+    def below(self, bound: int) -> int:
+        """A random whole number from 0 up to, not including, the bound."""
+        return int(self.random() * bound)
+
+    def moment(self, after: int = -1) -> int:
+        """A message's timestamp: up to 3 s before the block, yet after the given one."""
+        return max(self.farcaster_now - int(self.random() * 4), after + 1)
+
+    def message(
+        self, user: User, kind: str, timestamp: int, body: str, *, is_add: bool = True, value: str = ""
+    ) -> Stored:
+        """A message signed by the user's signer; `body` is `"castAddBody":{...}` and the like."""
+        noise = self.rng.randbytes(84)
+        hash_hex = "0x" + noise[:20].hex()
+        signature = b2a_base64(noise[20:], newline=False).decode()
+        text = (
+            f'{{"data":{{"type":"MESSAGE_TYPE_{kind}","fid":{user.fid},"timestamp":{timestamp},'
+            f'"network":"FARCASTER_NETWORK_MAINNET",{body}}},"hash":"{hash_hex}","hashScheme":"HASH_SCHEME_BLAKE3",'
+            f'"signature":"{signature}","signatureScheme":"SIGNATURE_SCHEME_ED25519","signer":"{user.signer}"}}'
+        )
+        return Stored(timestamp, hash_hex, text, is_add, value)
+
+    def emit(self, shard: int, kind: str, body: str) -> None:
+        """Put an event into the shard's next block; it gets its envelope when the block is written."""
+        self.outbox[shard].append((kind, body))
+        self.written += 1
+
+    def merge(self, user: User, message: Stored, deleted: str = "") -> None:
+        """MERGE_MESSAGE on the user's shard; `deleted` is the JSON of what it displaced, comma-separated."""
+        self.emit(
+            user.shard,
+            "MERGE_MESSAGE",
+            f'"mergeMessageBody":{{"message":{message.json},"deletedMessages":[{deleted}]}}',
+        )
+
+    def prune(self, user: User, message: Stored) -> None:
+        """PRUNE_MESSAGE on the user's shard."""
+        self.emit(user.shard, "PRUNE_MESSAGE", f'"pruneMessageBody":{{"message":{message.json}}}')
+
+    def revoke(self, user: User, message: Stored) -> None:
+        """REVOKE_MESSAGE on the user's shard."""
+        self.emit(user.shard, "REVOKE_MESSAGE", f'"revokeMessageBody":{{"message":{message.json}}}')
+
+    def everywhere(self, world: World, kind: str, body: str) -> None:
+        """The same event on every data shard (fname proofs, LEND_STORAGE; hub-api 7.7)."""
+        for shard in range(1, world.shards + 1):
+            self.emit(shard, kind, body)
+
+    def block(self, shard: int, height: int) -> list[bytes]:
+        """Close the shard's block: BLOCK_CONFIRMED, then what was put into it, with ids."""
+        payloads, self.outbox[shard] = self.outbox[shard], []
+        base = height << 14
+        end = f',"blockNumber":{height},"shardIndex":{shard}}}'
+        opening = (
+            f'{{"type":"HUB_EVENT_TYPE_BLOCK_CONFIRMED","id":{base},"blockConfirmedBody":{{"blockNumber":{height},'
+            f'"shardIndex":{shard},"timestamp":{self.farcaster_now},"blockHash":"{self.hex(32)}",'
+            f'"totalEvents":{len(payloads) + 1}}}{end}'
+        )
+        lines = [opening.encode()]
+        lines += [
+            f'{{"type":"HUB_EVENT_TYPE_{kind}","id":{event_id},{body}{end}'.encode()
+            for event_id, (kind, body) in enumerate(payloads, start=base + 1)
+        ]
+        self.written += 1
+        return lines
