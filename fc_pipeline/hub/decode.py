@@ -5,18 +5,32 @@ the page as one typed value, and the raw bytes of every event are at hand for th
 """
 
 import re
-from collections.abc import Iterator, Sequence
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
+from operator import attrgetter, lt
 
 import msgspec
 
-from fc_pipeline.hub.wire import HubEvent, height_of
+from fc_pipeline.hub.wire import FARCASTER_EPOCH_UNIX, HubEvent, first_event_id, height_of
 
-__all__ = ["EventBatch", "MalformedPage", "Undecodable", "decode_events", "split_page"]
+__all__ = [
+    "DecodedEvents",
+    "EventBatch",
+    "MalformedPage",
+    "Undecodable",
+    "batch_from_raws",
+    "block_times_of",
+    "decode_events",
+    "decode_in_order",
+    "split_list",
+    "split_page",
+]
 
 
 class MalformedPage(ValueError):
-    """The body is not an events page at all: not JSON, or JSON without an `events` list."""
+    """The body is not the page that was asked for: not JSON, or JSON without the list that it should hold."""
 
 
 class _Page(msgspec.Struct, gc=False):
@@ -30,16 +44,22 @@ class _EventHead(msgspec.Struct, gc=False):
 _PAGE = msgspec.json.Decoder(_Page)
 _EVENT = msgspec.json.Decoder(HubEvent)
 _HEAD = msgspec.json.Decoder(_EventHead)
-_DECODE_ERRORS = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
+DECODE_ERRORS = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
+"""What decoding a record that is not what the wire types say can raise."""
 
 
 @dataclass(frozen=True, slots=True)
 class Undecodable:
-    """An event that is not what the wire types say: its id where one could be read, why, and its raw bytes."""
+    """An event that is not what the wire types say: its id where one can be trusted, why, and its raw bytes.
+
+    `raw` is empty for an event that the hub could not send at all and that was stepped over (hub-api T3); such an
+    event is in no `raws`. `near_id` is its own id or else its predecessor's, so it tells the block.
+    """
 
     event_id: int | None
     detail: str
     raw: bytes
+    near_id: int = 0
 
 
 @dataclass(slots=True)
@@ -66,6 +86,89 @@ class EventBatch:
         return sum(map(len, self.raws))
 
 
+@dataclass(slots=True)
+class DecodedEvents:
+    """Events in ascending order of id: the parts of an EventBatch before blocks are cut out of them."""
+
+    raws: list[bytes] = field(default_factory=list[bytes])
+    event_ids: list[int] = field(default_factory=list[int])
+    events: list[HubEvent] = field(default_factory=list[HubEvent])
+    undecodable: list[Undecodable] = field(default_factory=list[Undecodable])
+
+    def extend(self, later: "DecodedEvents") -> None:
+        """Append events whose ids are all above the ones here."""
+        self.raws += later.raws
+        self.event_ids += later.event_ids
+        self.events += later.events
+        self.undecodable += later.undecodable
+
+    def cut(self, event_id: int) -> tuple["DecodedEvents", "DecodedEvents"]:
+        """Those below `event_id`, and those from it on."""
+        at = bisect_left(self.event_ids, event_id)
+        events_at = bisect_left(self.events, event_id, key=attrgetter("id"))
+        undecodable_at = bisect_left(self.undecodable, event_id, key=attrgetter("near_id"))
+        below = DecodedEvents(
+            self.raws[:at], self.event_ids[:at], self.events[:events_at], self.undecodable[:undecodable_at]
+        )
+        above = DecodedEvents(
+            self.raws[at:], self.event_ids[at:], self.events[events_at:], self.undecodable[undecodable_at:]
+        )
+        return below, above
+
+    def heights(self) -> list[int]:
+        """The heights that an event with an id of its own vouches for, ascending."""
+        found = {event_id >> 14 for event_id in self.event_ids} if not self.undecodable else self._vouched_heights()
+        return sorted(found)
+
+    def _vouched_heights(self) -> set[int]:
+        own = {event.height for event in self.events}
+        own.update(height_of(bad.event_id) for bad in self.undecodable if bad.event_id is not None)
+        return own
+
+    @property
+    def last_id(self) -> int | None:
+        """The highest id that an event has itself, decodable or not; None without events."""
+        ids = [bad.event_id for bad in self.undecodable if bad.event_id is not None]
+        if self.events:
+            ids.append(self.events[-1].id)
+        return max(ids, default=None)
+
+
+def batch_from_raws(
+    shard: int,
+    from_height: int,
+    to_height: int,
+    raws: Sequence[bytes],
+    block_times: Mapping[int, int] | None = None,
+) -> EventBatch:
+    """The EventBatch of complete blocks `from_height`…`to_height` from their stored raw events, in the hub's order.
+
+    `block_times` (height → unix seconds) holds the times known beside BLOCK_CONFIRMED; what BLOCK_CONFIRMED says wins.
+    """
+    decoded = decode_in_order(raws, floor=first_event_id(from_height), previous_id=first_event_id(from_height))
+    times = dict(block_times or {})
+    times.update(block_times_of(decoded.events))
+    return EventBatch(
+        shard,
+        from_height,
+        to_height,
+        decoded.raws,
+        decoded.event_ids,
+        decoded.events,
+        decoded.undecodable,
+        times,
+    )
+
+
+def block_times_of(events: Iterable[HubEvent]) -> dict[int, int]:
+    """Height → unix seconds, from the BLOCK_CONFIRMED among these events (Farcaster seconds on the wire)."""
+    return {
+        event.id >> 14: event.blockConfirmedBody.timestamp + FARCASTER_EPOCH_UNIX
+        for event in events
+        if event.blockConfirmedBody is not None
+    }
+
+
 def split_page(body: bytes) -> list[bytes]:
     """The raw JSON of each event of an events page, in order.
 
@@ -74,26 +177,21 @@ def split_page(body: bytes) -> list[bytes]:
     """
     try:
         return [bytes(raw) for raw in _PAGE.decode(body).events]
-    except _DECODE_ERRORS as error:
-        raws = list(_split_loosely(body))
-        if not raws:
-            raise MalformedPage(str(error)) from error
-        return raws
+    except DECODE_ERRORS as error:
+        return split_list(body, "events", error)[0]
 
 
-_EVENTS_KEY = re.compile(rb'"events"\s*:\s*\[')
-_TOKENS = re.compile(rb'"(?:[^"\\]|\\.)*"|[{}\[\]]', re.DOTALL)
+def split_list(body: bytes, name: str, error: Exception) -> tuple[list[bytes], bytes]:
+    """The items of the array `name` of a body that failed to decode with `error`, and the rest behind the array.
 
-
-def _split_loosely(body: bytes) -> Iterator[bytes]:
-    """Split the `events` array by counting brackets outside strings; yields nothing if the array does not close."""
-    opening = _EVENTS_KEY.search(body)
-    if opening is None:
-        return
-    raws: list[bytes] = []
+    Counts brackets outside strings. Raises MalformedPage, from `error`, if there is no such array or it does not
+    close: what then fails is the page, not a record in it.
+    """
+    opening = re.search(rb'"' + name.encode() + rb'"\s*:\s*\[', body)
+    items: list[bytes] = []
     depth = 0
     start = 0
-    for token in _TOKENS.finditer(body, opening.end()):
+    for token in _TOKENS.finditer(body, opening.end()) if opening else _NO_TOKENS:
         mark = body[token.start()]
         if mark in b"{[":
             if depth == 0:
@@ -101,11 +199,17 @@ def _split_loosely(body: bytes) -> Iterator[bytes]:
             depth += 1
         elif mark in b"}]":
             if depth == 0:
-                yield from raws
-                return
+                if not items:
+                    break
+                return items, body[token.end() :]
             depth -= 1
             if depth == 0:
-                raws.append(body[start : token.end()])
+                items.append(body[start : token.end()])
+    raise MalformedPage(str(error)) from error
+
+
+_TOKENS = re.compile(rb'"(?:[^"\\]|\\.)*"|[{}\[\]]', re.DOTALL)
+_NO_TOKENS: Iterator[re.Match[bytes]] = iter(())
 
 
 def decode_events(
@@ -122,10 +226,10 @@ def decode_events(
     for raw in raws:
         try:
             event = decode(raw)
-        except _DECODE_ERRORS as error:
-            bad = Undecodable(_read_id(raw), f"{type(error).__name__}: {error}", raw)
-            undecodable.append(bad)
-            previous_id = bad.event_id if bad.event_id is not None else previous_id
+        except DECODE_ERRORS as error:
+            own_id = _read_id(raw)
+            previous_id = own_id if own_id is not None else previous_id
+            undecodable.append(Undecodable(own_id, f"{type(error).__name__}: {error}", raw, previous_id))
         else:
             events.append(event)
             previous_id = event.id
@@ -133,11 +237,67 @@ def decode_events(
     return ids, events, undecodable
 
 
+def decode_in_order(
+    raws: Sequence[bytes], *, floor: int = 0, ceiling: int = 2**63, previous_id: int = 0
+) -> DecodedEvents:
+    """Decode events; one whose id is out of order, below `floor` or not below `ceiling`, is set aside as Undecodable.
+
+    Ids ascend strictly within a shard (hub-api 3.1), so an id that does not is no place to read on from.
+    """
+    ids, events, undecodable = decode_events(raws, previous_id=previous_id)
+    if not ids or (ids[0] >= floor and ids[-1] < ceiling and all(map(lt, ids, islice(ids, 1, None)))):
+        return DecodedEvents(list(raws), ids, events, undecodable)
+    return _set_aside_disordered(raws, floor, ceiling, previous_id)
+
+
+def _set_aside_disordered(raws: Sequence[bytes], floor: int, ceiling: int, previous_id: int) -> DecodedEvents:
+    ids: list[int | None] = []
+    decoded: list[tuple[list[HubEvent], list[Undecodable]]] = []
+    for raw in raws:
+        _, events, undecodable = decode_events([raw])
+        own = events[0].id if events else undecodable[0].event_id
+        ids.append(own if own is not None and floor <= own < ceiling else None)
+        decoded.append((events, undecodable))
+    in_order = _longest_ascending(ids)
+    result = DecodedEvents()
+    for index, (raw, (events, undecodable)) in enumerate(zip(raws, decoded, strict=True)):
+        own = ids[index] if index in in_order else None
+        previous_id = own if own is not None else previous_id
+        if own is not None and events:
+            result.events += events
+        else:
+            detail = undecodable[0].detail if undecodable else f"event id {events[0].id} is out of order"
+            result.undecodable.append(Undecodable(own, detail, raw, previous_id))
+        result.raws.append(raw)
+        result.event_ids.append(previous_id)
+    return result
+
+
+def _longest_ascending(ids: Sequence[int | None]) -> set[int]:
+    """Indexes of a longest strictly ascending run of ids, leaving out the fewest (None is never in it)."""
+    tails: list[int] = []
+    tail_indexes: list[int] = []
+    before: dict[int, int | None] = {}
+    for index, event_id in enumerate(ids):
+        if event_id is None:
+            continue
+        at = bisect_left(tails, event_id)
+        before[index] = tail_indexes[at - 1] if at else None
+        tails[at : at + 1] = [event_id]
+        tail_indexes[at : at + 1] = [index]
+    chosen: set[int] = set()
+    at_index = tail_indexes[-1] if tail_indexes else None
+    while at_index is not None:
+        chosen.add(at_index)
+        at_index = before[at_index]
+    return chosen
+
+
 def _read_id(raw: bytes) -> int | None:
     """The event's id if it can be had at all: by the decoder, else by its place in the text."""
     try:
         event_id = _HEAD.decode(raw).id
-    except _DECODE_ERRORS:
+    except DECODE_ERRORS:
         match = re.search(rb'"id"\s*:\s*(\d{1,19})\s*[,}]', raw)
         event_id = int(match[1]) if match else None
     return event_id if event_id is not None and 0 <= event_id < 2**63 else None

@@ -1,0 +1,301 @@
+"""One hub over HTTP: a GET that is retried, bounded in time and bytes, kept to the budget, and clear when it fails.
+
+What an answer means follows hub-api 1.3 and 1.6: 429, 5xx and disconnects are worth a retry; 400 is a refusal, except
+where its detail says that the hub's own store is in trouble; 404 never means "no such object".
+"""
+
+import asyncio
+import json
+import logging
+import random as random_module
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC
+from email.utils import parsedate_to_datetime
+from types import TracebackType
+from typing import Final, Self, TypeVar
+from urllib.parse import urlencode
+
+import httpx
+
+from fc_pipeline.errors import HubRefused, HubUnavailable
+from fc_pipeline.hub.budget import RequestBudget
+from fc_pipeline.hub.endpoint import HubEndpoint
+
+__all__ = [
+    "HubBodyTooLarge",
+    "HubClient",
+    "HubDisconnected",
+    "HubKeyRefused",
+    "Params",
+    "Timeouts",
+]
+
+# One line per request, with the whole address in it, is neither wanted nor safe.
+logging.getLogger("httpx").setLevel(logging.WARNING)
+
+T = TypeVar("T")
+Params = Mapping[str, str | int] | Sequence[tuple[str, str | int]]
+"""Query parameters; brackets in names stay as they are (hub-api 1.2), everything else is percent-encoded."""
+
+MEBIBYTE: Final = 1024 * 1024
+EXCERPT_CHARACTERS: Final = 200
+ERROR_BODY_BYTES: Final = 64 * 1024
+FIRST_BACKOFF_SECONDS: Final = 0.25
+LONGEST_BACKOFF_SECONDS: Final = 10.0
+LONGEST_OBEYED_WAIT_SECONDS: Final = 60.0
+STORE_TROUBLE_RETRIES: Final = 2
+API_KEY_HINT: Final = "check the API key in FC_HUB_HEADERS and what its plan allows"
+
+
+class HubDisconnected(HubUnavailable):
+    """The hub closed the connection without any answer, again and again (hub-api T3), or its proxy says so (502)."""
+
+
+class HubBodyTooLarge(HubUnavailable):
+    """The answer is longer than the client's bound in bytes (hub-api T23); asking for less may help."""
+
+
+class HubKeyRefused(HubRefused):
+    """401, 402 or 403: a proxy in front of the hub wants another API key or plan."""
+
+
+@dataclass(frozen=True)
+class Timeouts:
+    """Seconds to connect, between two reads of the body, and for the whole answer."""
+
+    connect_seconds: float = 5.0
+    read_seconds: float = 30.0
+    total_seconds: float = 120.0
+
+
+class _Trouble(Exception):
+    """A failed attempt that may be repeated: what came back, and the error it ends in if nothing helps."""
+
+    def __init__(
+        self,
+        what: str,
+        error: type[HubUnavailable] = HubUnavailable,
+        *,
+        retry_after_seconds: float | None = None,
+        most_retries: int | None = None,
+    ) -> None:
+        super().__init__(what)
+        self.what = what
+        self.error = error
+        self.retry_after_seconds = retry_after_seconds
+        self.most_retries = most_retries
+
+
+class HubClient:
+    """GETs from one hub. An async context manager; safe for many tasks of one event loop.
+
+    `retries` counts the attempts after the first. `sleep` (seconds), `random` (0…1), `clock` (monotonic seconds) and
+    `now` (unix seconds) are injected by tests; `transport` is httpx's.
+    """
+
+    def __init__(
+        self,
+        endpoint: HubEndpoint,
+        *,
+        retries: int = 5,
+        timeouts: Timeouts | None = None,
+        max_body_bytes: int = 64 * MEBIBYTE,
+        transport: httpx.AsyncBaseTransport | None = None,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        random: Callable[[], float] = random_module.random,
+        clock: Callable[[], float] = time.monotonic,
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        self.endpoint = endpoint
+        self.budget = RequestBudget(endpoint.requests_per_second, clock=clock, sleep=sleep)
+        self._retries = retries
+        self._timeouts = timeouts or Timeouts()
+        self._max_body_bytes = max_body_bytes
+        self._sleep = sleep
+        self._random = random
+        self._now = now
+        limits = self._timeouts
+        self._http = httpx.AsyncClient(
+            base_url=endpoint.base_url,
+            auth=endpoint.basic_auth,
+            headers={"user-agent": "fc-pipeline", **endpoint.headers},
+            timeout=httpx.Timeout(limits.read_seconds, connect=limits.connect_seconds, pool=None),
+            limits=httpx.Limits(max_connections=32, max_keepalive_connections=16),
+            transport=transport,
+            # A proxy of the environment is for the world outside, not for this machine.
+            trust_env=not endpoint.is_loopback,
+        )
+
+    @property
+    def name(self) -> str:
+        """The hub's address without anything secret."""
+        return self.endpoint.name
+
+    async def __aenter__(self) -> Self:
+        """Nothing is sent yet."""
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close the connections."""
+        await self.close()
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._http.aclose()
+
+    async def get(self, path: str, params: Params = ()) -> bytes:
+        """The body of a 200 that is JSON by its brackets; `path` like "/v1/info". Errors as in `read`."""
+        return await self.read(path, params, bytes)
+
+    async def read(
+        self,
+        path: str,
+        params: Params,
+        parse: Callable[[bytes], T],
+        *,
+        retries: int | None = None,
+        internal_is_trouble: bool = True,
+    ) -> T:
+        """What `parse` makes of the answer; a ValueError from it is a broken answer, worth a retry.
+
+        `internal_is_trouble`: whether a 400 with `status: Internal` is retried; not for eventById, which says
+        "not found" so (hub-api 1.3). Raises HubUnavailable (HubDisconnected, HubBodyTooLarge) when the retries are
+        used up or the hub asks to wait for longer than a minute, HubRefused (HubKeyRefused) at once.
+        """
+        query = urlencode(params, safe="[]")
+        request = f"{path}?{query}" if query else path
+        retries = self._retries if retries is None else retries
+        attempt = 0
+        while True:
+            self._refuse_long_pause(request)
+            await self.budget.acquire()
+            try:
+                return await self._attempt(request, parse, internal_is_trouble)
+            except _Trouble as trouble:
+                allowed = retries if trouble.most_retries is None else min(retries, trouble.most_retries)
+                if trouble.retry_after_seconds is not None:
+                    self.budget.pause(trouble.retry_after_seconds)
+                if attempt >= allowed:
+                    tried = f" ({attempt + 1} attempts)" if attempt else ""
+                    raise trouble.error(f"{self._asked(request)}: {trouble.what}{tried}") from trouble.__cause__
+                self._refuse_long_pause(request, trouble.what)
+            await self._sleep(self._backoff_seconds(attempt))
+            attempt += 1
+
+    async def _attempt(self, request: str, parse: Callable[[bytes], T], internal_is_trouble: bool) -> T:
+        try:
+            async with asyncio.timeout(self._timeouts.total_seconds):
+                body = await self._send(request, internal_is_trouble)
+        except (TimeoutError, httpx.TimeoutException) as error:
+            raise _Trouble(f"timed out ({type(error).__name__})") from error
+        except (httpx.RemoteProtocolError, httpx.ReadError, httpx.WriteError, httpx.CloseError) as error:
+            raise _Trouble("the connection was closed without an answer", HubDisconnected) from error
+        except (httpx.TransportError, httpx.DecodingError) as error:
+            raise _Trouble(f"{type(error).__name__}: {error}") from error
+        try:
+            return parse(body)
+        except (ValueError, RecursionError) as error:
+            raise _Trouble(f"200 with a body that is not the JSON expected ({error}): {_excerpt(body)}") from error
+
+    async def _send(self, request: str, internal_is_trouble: bool) -> bytes:
+        async with self._http.stream("GET", request) as response:
+            try:
+                if response.status_code == 200:
+                    return _json_like(await self._bounded_body(response))
+                body = await self._start_of_body(response)
+            except (httpx.RemoteProtocolError, httpx.ReadError) as error:
+                raise _Trouble(f"{response.status_code}, then the connection broke within the body") from error
+        raise self._not_ok(request, response, body, internal_is_trouble)
+
+    async def _bounded_body(self, response: httpx.Response) -> bytes:
+        chunks: list[bytes] = []
+        size = 0
+        async for chunk in response.aiter_bytes():
+            size += len(chunk)
+            if size > self._max_body_bytes:
+                raise _Trouble(f"200 with more than {self._max_body_bytes} bytes", HubBodyTooLarge, most_retries=0)
+            chunks.append(chunk)
+        return b"".join(chunks)
+
+    async def _start_of_body(self, response: httpx.Response) -> bytes:
+        body = b""
+        async for chunk in response.aiter_bytes():
+            body += chunk
+            if len(body) >= ERROR_BODY_BYTES:
+                break
+        return body
+
+    def _not_ok(
+        self, request: str, response: httpx.Response, body: bytes, internal_is_trouble: bool
+    ) -> _Trouble | HubRefused:
+        status = response.status_code
+        what = f"{status} {_excerpt(body)}".rstrip()
+        if status == 502:
+            return _Trouble(what, HubDisconnected, retry_after_seconds=self._retry_after(response))
+        if status in (408, 425, 429) or status >= 500:
+            return _Trouble(what, retry_after_seconds=self._retry_after(response))
+        if status in (401, 402, 403):
+            return HubKeyRefused(f"{self._asked(request)}: {what}", hint=API_KEY_HINT)
+        if status == 400:
+            detail = _error_detail(body)
+            trouble = ("status: Unavailable", "status: Internal") if internal_is_trouble else ("status: Unavailable",)
+            if detail.startswith(trouble):
+                return _Trouble(what, most_retries=STORE_TROUBLE_RETRIES)
+            return HubRefused(f"{self._asked(request)}: {what}", detail=detail)
+        hint = "is this address in FC_HUB_URLS a Snapchain hub's HTTP API?"
+        return HubRefused(f"{self._asked(request)}: {what}", hint=hint)
+
+    def _asked(self, request: str) -> str:
+        return f"hub {self.name} GET {request}"
+
+    def _refuse_long_pause(self, request: str, what: str = "") -> None:
+        if self.budget.paused_seconds > LONGEST_OBEYED_WAIT_SECONDS:
+            asks = f"the hub asks to be left alone for {self.budget.paused_seconds:.0f} s more (Retry-After)"
+            raise HubUnavailable(f"{self._asked(request)}: {what + '; ' if what else ''}{asks}")
+
+    def _backoff_seconds(self, attempt: int) -> float:
+        longest = min(LONGEST_BACKOFF_SECONDS, FIRST_BACKOFF_SECONDS * 2**attempt)
+        return longest * (0.5 + self._random() / 2)
+
+    def _retry_after(self, response: httpx.Response) -> float | None:
+        """Seconds to wait, from either form of the header; None without one that can be read."""
+        value = response.headers.get("retry-after", "").strip()
+        if value.isascii() and value.isdigit():
+            return float(value)
+        try:
+            date = parsedate_to_datetime(value)
+        except ValueError:
+            return None
+        date = date if date.tzinfo else date.replace(tzinfo=UTC)
+        return max(0.0, date.timestamp() - self._now())
+
+
+def _json_like(body: bytes) -> bytes:
+    """The body, unless it is plainly cut short or no JSON at all; the whole of it is parsed once, by the reader."""
+    text = body.strip()
+    if not text or (text[:1], text[-1:]) not in ((b"{", b"}"), (b"[", b"]")):
+        raise _Trouble(f"200 with a body that is not JSON or cut short: {_excerpt(body)}")
+    return body
+
+
+def _error_detail(body: bytes) -> str:
+    """What a refusal says: `error_detail`, else `error`, else Hubble's `details`, else the text (hub-api 1.3)."""
+    try:
+        said = json.loads(body)
+    except ValueError:
+        said = None
+    if isinstance(said, dict):
+        for key in ("error_detail", "error", "details"):
+            value: object = said.get(key)  # pyright: ignore[reportUnknownVariableType, reportUnknownMemberType]
+            if isinstance(value, str):
+                return value
+    return body.decode("utf-8", "replace")
+
+
+def _excerpt(body: bytes) -> str:
+    text = body[: EXCERPT_CHARACTERS * 4].decode("utf-8", "replace")
+    return " ".join(text.split())[:EXCERPT_CHARACTERS]

@@ -1,0 +1,166 @@
+"""The hub clock: between a shard's block heights and time, in both directions.
+
+Events carry no time of their own; a block's time is in its BLOCK_CONFIRMED alone (hub-api 4.1). Blocks come about once
+a second, but times may stand still or jump between two blocks; they never go back.
+"""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+from fc_pipeline.errors import HubError, HubUntrusted
+from fc_pipeline.hub.client import HubDisconnected
+from fc_pipeline.hub.decode import block_times_of, decode_in_order
+from fc_pipeline.hub.page_reader import PageReader
+from fc_pipeline.hub.reads import ReadEndpoints
+from fc_pipeline.hub.wire import ShardInfo, first_event_id, height_of
+
+__all__ = ["HubClock", "NoEvents", "TimeEstimate"]
+
+MOST_CACHED_TIMES: Final = 100_000
+PAGE_PAST_UNREADABLE: Final = 100
+
+
+class NoEvents(HubError):
+    """The shard has no event yet, so there is no oldest height and no head."""
+
+
+@dataclass(frozen=True)
+class TimeEstimate:
+    """A block whose time is known from the hub's block delay; the others are taken to be one second apart."""
+
+    height: int
+    unix_seconds: int
+
+    def time_of(self, height: int) -> int:
+        """Estimated unix seconds of a height, below or above."""
+        return max(0, self.unix_seconds + height - self.height)
+
+
+@dataclass(frozen=True)
+class _Block:
+    height: int
+    unix_seconds: int
+
+
+class HubClock:
+    """Heights and times of one shard, read from a hub or a pool of hubs.
+
+    Where the feed has no BLOCK_CONFIRMED (older nodes, recorded logs), a height's time is estimated from `/v1/info`:
+    the head's time is now less `blockDelay`, and blocks are one second apart. The estimate is made once and kept, so
+    that a height keeps its time while the clock lives; `now` (unix seconds) is injected by tests.
+    """
+
+    def __init__(self, hubs: ReadEndpoints, shard: int, *, now: Callable[[], float] = time.time) -> None:
+        self._hubs = hubs
+        self._shard = shard
+        self._reader = PageReader(hubs, shard)
+        self._now = now
+        self._times: dict[int, int] = {}
+        self._estimate: TimeEstimate | None = None
+
+    async def time_of(self, height: int) -> int:
+        """Unix seconds of the block at `height`.
+
+        For a height that the hub has no block of, the time of the next block above; above the head, or in a feed
+        without BLOCK_CONFIRMED, the estimate. Raises NoEvents, HubUnavailable.
+        """
+        if height in self._times:
+            return self._times[height]
+        block = await self._block_from(height)
+        return block.unix_seconds if block else (await self.estimate()).time_of(height)
+
+    async def oldest(self) -> tuple[int, int]:
+        """Height and unix seconds of the oldest block that the hub retains. Raises NoEvents."""
+        block = await self._block_from(1)
+        if block is None:
+            raise NoEvents(f"shard {self._shard} has no events")
+        return block.height, block.unix_seconds
+
+    async def head(self) -> tuple[int, int]:
+        """Height and unix seconds of the newest block. Raises NoEvents."""
+        height = await self._head_height()
+        return height, await self.time_of(height)
+
+    async def first_height_at(self, unix_seconds: int) -> int:
+        """The first block's height whose time is at or after `unix_seconds`; head + 1 if all are before.
+
+        The oldest retained height where even that is not before. Raises NoEvents.
+        """
+        oldest_height, oldest_time = await self.oldest()
+        if oldest_time >= unix_seconds:
+            return oldest_height
+        head_height, head_time = await self.head()
+        if head_time < unix_seconds:
+            return head_height + 1
+        return await self._search(_Block(oldest_height, oldest_time), _Block(head_height, head_time), unix_seconds)
+
+    async def estimate(self) -> TimeEstimate:
+        """The estimate for feeds without BLOCK_CONFIRMED, from `/v1/info`."""
+        if self._estimate is None:
+            info = await self._shard_info()
+            self._estimate = TimeEstimate(info.maxHeight, int(self._now()) - info.blockDelay)
+        return self._estimate
+
+    async def _shard_info(self) -> ShardInfo:
+        for shard in (await self._hubs.info()).shardInfos:
+            if shard.shardId == self._shard:
+                return shard
+        raise HubUntrusted(f"hub {self._hubs.name} GET /v1/info: nothing is said of shard {self._shard}")
+
+    async def _search(self, before: _Block, after: _Block, unix_seconds: int) -> int:
+        """The lowest height at or after `unix_seconds`, between a block before it and one that is not.
+
+        Aims where the time would lie if blocks came evenly; every third probe halves the range instead, so that the
+        number of requests stays logarithmic whatever the times are. `end`: no block lies in `end`…`after.height - 1`.
+        """
+        end = after.height
+        probes = 0
+        while end - before.height > 1:
+            probes += 1
+            if probes % 3:
+                share = (unix_seconds - before.unix_seconds) / max(1, after.unix_seconds - before.unix_seconds)
+                aim = before.height + int(share * (end - before.height)) - (probes % 3 - 1)
+                aim = min(max(aim, before.height + 1), end - 1)
+            else:
+                aim = (before.height + end) // 2
+            block = await self._block_from(aim)
+            if block is None or block.height >= after.height:
+                end = aim
+            elif block.unix_seconds >= unix_seconds:
+                end, after = aim, block
+            else:
+                before = block
+        return after.height
+
+    async def _block_from(self, height: int) -> _Block | None:
+        """The first block at or above `height` and its time; None above the head."""
+        if height in self._times:
+            return _Block(height, self._times[height])
+        page = await self._reader.first_event(first_event_id(max(1, height)))
+        if page.last_id is None:
+            return None
+        found = page.heights()[0]
+        times = block_times_of(page.events)
+        if found not in times:
+            return _Block(found, (await self.estimate()).time_of(found))
+        if len(self._times) >= MOST_CACHED_TIMES:
+            self._times.clear()
+        self._times[found] = times[found]
+        return _Block(found, times[found])
+
+    async def _head_height(self) -> int:
+        floor = first_event_id(1)
+        for page_size in (1, PAGE_PAST_UNREADABLE):
+            try:
+                raws = await self._hubs.events(self._shard, floor, page_size=page_size, reverse=True)
+            except HubDisconnected:
+                # The newest event is one that the hub cannot send (hub-api T3).
+                return (await self._shard_info()).maxHeight
+            page = decode_in_order(raws[::-1], floor=floor, previous_id=floor)
+            if page.last_id is not None:
+                return height_of(page.last_id)
+            if not raws:
+                break
+        raise NoEvents(f"shard {self._shard} has no events")

@@ -1,0 +1,114 @@
+"""Where a hub is and how it may be asked: its address, the headers it wants, and the requests per second it allows."""
+
+import ipaddress
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Final
+from urllib.parse import SplitResult, unquote, urlsplit
+
+from fc_pipeline.errors import ConfigError
+
+__all__ = ["HubEndpoint", "endpoints_from"]
+
+REMOTE_REQUESTS_PER_SECOND: Final = 10.0
+"""The default budget of a hub that is not on this machine: the middle plan of a hosted hub (hub-api 1.6)."""
+
+
+@dataclass(frozen=True)
+class HubEndpoint:
+    """One hub. `requests_per_second` None means no limit.
+
+    Raises ConfigError where the address or a header cannot be used. Headers, user and password, path and query of the
+    address may be secrets: they are in no repr and no error.
+    """
+
+    url: str = field(repr=False)
+    headers: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}), repr=False)
+    requests_per_second: float | None = None
+    name: str = field(init=False, compare=False)
+
+    def __post_init__(self) -> None:
+        parts = _split(self.url)
+        host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname
+        port = f":{parts.port}" if parts.port else ""
+        object.__setattr__(self, "name", f"{parts.scheme}://{host}{port}")
+        object.__setattr__(self, "headers", MappingProxyType(dict(self.headers)))
+        for name, value in self.headers.items():
+            if not _is_header(name, value):
+                raise ConfigError(
+                    f"the header {name!r} for hub {self.name} cannot be sent",
+                    hint="FC_HUB_HEADERS is a JSON object of names and values in printable ASCII",
+                )
+        if self.requests_per_second is not None and not self.requests_per_second > 0:
+            raise ConfigError(
+                f"requests per second for hub {self.name} must be above 0, not {self.requests_per_second}",
+                hint="set FC_HUB_RPS to a positive number, or leave it unset",
+            )
+
+    @property
+    def base_url(self) -> str:
+        """The address without user and password."""
+        parts = urlsplit(self.url)
+        return f"{self.name}{parts.path.rstrip('/')}"
+
+    @property
+    def basic_auth(self) -> tuple[str, str] | None:
+        """User and password of the address, where it has them."""
+        parts = urlsplit(self.url)
+        if parts.username is None:
+            return None
+        return unquote(parts.username), unquote(parts.password or "")
+
+    @property
+    def is_loopback(self) -> bool:
+        """Whether the hub runs on this machine."""
+        host = urlsplit(self.url).hostname or ""
+        if host == "localhost" or host.endswith(".localhost"):
+            return True
+        try:
+            return ipaddress.ip_address(host).is_loopback
+        except ValueError:
+            return False
+
+
+def endpoints_from(
+    urls: Iterable[str], headers: Mapping[str, str] | None = None, requests_per_second: float | None = None
+) -> list[HubEndpoint]:
+    """Endpoints in the order given, which is the order of preference; all of them get the same headers.
+
+    Without `requests_per_second`, hubs on loopback are not limited and others to 10 a second (design 5).
+    Raises ConfigError where there is no address, or one that cannot be used.
+    """
+    endpoints: list[HubEndpoint] = []
+    for url in urls:
+        unlimited = HubEndpoint(url.strip(), headers or {})
+        rate = requests_per_second
+        if rate is None and not unlimited.is_loopback:
+            rate = REMOTE_REQUESTS_PER_SECOND
+        endpoints.append(HubEndpoint(unlimited.url, unlimited.headers, rate))
+    if not endpoints:
+        raise ConfigError("no hub is given", hint="FC_HUB_URLS is a comma-separated list like http://127.0.0.1:3381")
+    return endpoints
+
+
+def _split(url: str) -> SplitResult:
+    try:
+        parts = urlsplit(url)
+        usable = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+    except ValueError:
+        usable = False
+        parts = SplitResult("", "", "", "", "")
+    if not usable or parts.query or parts.fragment:
+        raise ConfigError(
+            "a hub address is not of the form http(s)://host[:port]",
+            hint="check FC_HUB_URLS; API keys belong into FC_HUB_HEADERS",
+        )
+    return parts
+
+
+def _is_header(name: object, value: object) -> bool:
+    if not isinstance(name, str) or not isinstance(value, str):
+        return False
+    token = name.replace("-", "").replace("_", "")
+    return token.isascii() and token.isalnum() and value.isascii() and (value.isprintable() or not value)

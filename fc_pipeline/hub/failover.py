@@ -1,0 +1,281 @@
+"""Several hubs as one: the first in order of preference that answers and can be trusted.
+
+A hub is vetted by its `/v1/info` before it is followed, and again every half minute: it must be a Snapchain hub with
+the expected shards, not behind what was already folded, and not stale while another one is fresher.
+"""
+
+import asyncio
+import logging
+import random as random_module
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from types import TracebackType
+from typing import Final, Self, TypeVar
+
+import httpx
+
+from fc_pipeline.errors import ConfigError, HubError, HubUnavailable, HubUntrusted
+from fc_pipeline.hub.client import HubClient, HubKeyRefused, Timeouts
+from fc_pipeline.hub.endpoint import HubEndpoint
+from fc_pipeline.hub.reads import HubReads, ReadEndpoints
+from fc_pipeline.hub.wire import HubInfo, ShardInfo
+
+__all__ = ["HubPool"]
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+VETTED_SECONDS: Final = 30.0
+ANOTHER_HUB_MAY_DO: Final = (HubUnavailable, HubUntrusted, HubKeyRefused)
+"""Errors that say something of the hub, not of the question."""
+
+
+class _PooledHub(HubReads):
+    """A hub with what the pool knows of it."""
+
+    def __init__(self, client: HubClient) -> None:
+        super().__init__(client)
+        self.resting_until = 0.0
+        self.seen_heights: dict[int, int] = {}
+        self.known_info: HubInfo | None = None
+        self.known_at = 0.0
+        self.asking = asyncio.Lock()
+
+
+class HubPool(ReadEndpoints):
+    """Hubs in order of preference. An async context manager; safe for many tasks of one event loop.
+
+    Offers every read endpoint against the preferred hub that is fit, and `follow` for who reads a feed. A hub that
+    fails rests for `cool_down_seconds`, then it is preferred again. `expected_shards` is the number of data shards;
+    without it, the first hub that answers sets it. `sleep`, `random`, `clock`, `now` and `transport` as in HubClient.
+    """
+
+    def __init__(
+        self,
+        endpoints: Sequence[HubEndpoint],
+        *,
+        expected_shards: int | None = None,
+        stale_after_seconds: int = 120,
+        cool_down_seconds: float = 60.0,
+        retries: int = 5,
+        timeouts: Timeouts | None = None,
+        max_body_bytes: int | None = None,
+        transport: httpx.AsyncBaseTransport | None = None,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        random: Callable[[], float] = random_module.random,
+        clock: Callable[[], float] = time.monotonic,
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        if not endpoints:
+            raise ConfigError("no hub is given", hint="set FC_HUB_URLS")
+        bound = {} if max_body_bytes is None else {"max_body_bytes": max_body_bytes}
+        self._hubs = [
+            _PooledHub(
+                HubClient(
+                    endpoint,
+                    retries=retries,
+                    timeouts=timeouts,
+                    transport=transport,
+                    sleep=sleep,
+                    random=random,
+                    clock=clock,
+                    now=now,
+                    **bound,
+                )
+            )
+            for endpoint in endpoints
+        ]
+        self._expected_shards = expected_shards
+        self._stale_after_seconds = stale_after_seconds
+        self._cool_down_seconds = cool_down_seconds
+        self._clock = clock
+        self._followed: dict[int | None, _PooledHub] = {}
+
+    async def __aenter__(self) -> Self:
+        """Nothing is asked yet."""
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close all connections."""
+        await self.close()
+
+    async def close(self) -> None:
+        """Close all connections."""
+        for hub in self._hubs:
+            await hub.client.close()
+
+    @property
+    def name(self) -> str:
+        """The hubs' addresses without anything secret."""
+        return ", ".join(hub.name for hub in self._hubs)
+
+    async def shards(self) -> list[int]:
+        """The data shards, 1…n, as the fit hub says."""
+        return list(range(1, (await self.info()).numShards + 1))
+
+    async def ask(self, question: Callable[[HubClient], Awaitable[T]]) -> T:
+        """The answer of the first fit hub; of the next one where it fails."""
+        failed: dict[HubReads, HubError] = {}
+        while True:
+            hub = await self._untried(failed)
+            try:
+                return await question(hub.client)
+            except ANOTHER_HUB_MAY_DO as error:
+                self.leave(hub, error)
+                failed[hub] = error
+
+    async def pages(self, question: Callable[[HubClient], AsyncIterator[list[T]]]) -> AsyncIterator[list[T]]:
+        """The pages of a list, from the first fit hub, or from the next one where it fails.
+
+        Page tokens mean nothing to another hub (hub-api T25), so the list is walked from the start there; items that
+        were already given are left out.
+        """
+        failed: dict[HubReads, HubError] = {}
+        given: set[T] = set()
+        while True:
+            hub = await self._untried(failed)
+            try:
+                async for page in question(hub.client):
+                    fresh = [item for item in page if item not in given] if failed else page
+                    if len(self._hubs) > 1:
+                        given.update(fresh)
+                    if fresh:
+                        yield fresh
+            except ANOTHER_HUB_MAY_DO as error:
+                self.leave(hub, error)
+                failed[hub] = error
+            else:
+                return
+
+    async def follow(self, shard: int | None, cursor_height: int = 0) -> HubReads:
+        """The hub to read `shard` from next, given that everything up to `cursor_height` was read.
+
+        May be another one than before: then resume at the block boundary. A stale hub is followed only if no other is
+        fresher, one behind the cursor never. Raises HubUntrusted or HubUnavailable saying why of each hub.
+        """
+        now = self._clock()
+        ready = [hub for hub in self._hubs if hub.resting_until <= now]
+        resting = [hub for hub in self._hubs if hub.resting_until > now]
+        errors: list[HubError] = []
+        chosen = await self._first_fit(ready, shard, cursor_height, errors)
+        chosen = chosen or await self._first_fit(resting, shard, cursor_height, errors)
+        if chosen is None:
+            raise _all_of(errors)
+        before = self._followed.get(shard)
+        if before is not chosen:
+            self._followed[shard] = chosen
+            if before is not None:
+                reason = "; ".join(map(str, errors)) or "preferred"
+                log.warning("hub_switched shard=%s from=%s to=%s reason=%r", shard, before.name, chosen.name, reason)
+        return chosen
+
+    def leave(self, hub: HubReads, error: HubError) -> None:
+        """Let a hub rest that failed: others are preferred until its cool-down, or its Retry-After, is over."""
+        for own in self._hubs:
+            if own is hub:
+                rest_seconds = max(self._cool_down_seconds, hub.client.budget.paused_seconds)
+                own.resting_until = self._clock() + rest_seconds
+                own.known_info = None
+                log.warning("hub_left hub=%s rest_seconds=%.0f reason=%r", hub.name, rest_seconds, str(error))
+
+    def note_height(self, hub: HubReads, shard: int, height: int) -> None:
+        """Remember that `hub` showed a block of this height, so that it need not be asked for its head."""
+        for own in self._hubs:
+            if own is hub:
+                own.seen_heights[shard] = max(height, own.seen_heights.get(shard, 0))
+
+    async def _untried(self, failed: dict[HubReads, HubError]) -> HubReads:
+        """The fit hub, unless it is one that has failed this very question: then that error."""
+        try:
+            hub = await self.follow(None)
+        except HubError:
+            if failed:
+                raise next(reversed(failed.values())) from None
+            raise
+        if hub in failed:
+            raise failed[hub]
+        return hub
+
+    async def _first_fit(
+        self, hubs: Sequence[_PooledHub], shard: int | None, cursor_height: int, errors: list[HubError]
+    ) -> _PooledHub | None:
+        """The first hub that is fit and fresh, else the first of those about as stale as the freshest."""
+        stale: list[tuple[_PooledHub, int]] = []
+        for hub in hubs:
+            try:
+                delay_seconds = await self._vet(hub, shard, cursor_height)
+            except HubError as error:
+                errors.append(error)
+                continue
+            if delay_seconds <= self._stale_after_seconds:
+                return hub
+            stale.append((hub, delay_seconds))
+        freshest = min((delay_seconds for _, delay_seconds in stale), default=0)
+        for hub, delay_seconds in stale:
+            if delay_seconds - freshest <= self._stale_after_seconds:
+                return hub
+        return None
+
+    async def _vet(self, hub: _PooledHub, shard: int | None, cursor_height: int) -> int:
+        """The age of the hub's newest block in seconds. Raises HubError saying why it cannot be followed."""
+        info = await self._info_of(hub)
+        found = self._shards_needed(hub, info, shard)
+        if shard is not None and self._head(hub, found[0]) < cursor_height:
+            info = await self._info_of(hub, anew=True)
+            found = self._shards_needed(hub, info, shard)
+            if (head := self._head(hub, found[0])) < cursor_height:
+                raise HubUntrusted(
+                    f"hub {hub.name} is behind: its shard {shard} is at height {head}, "
+                    f"but {cursor_height} was already read",
+                    hint="wait until it has caught up, or name another hub in FC_HUB_URLS",
+                )
+        return max((one.blockDelay for one in found), default=0)
+
+    def _head(self, hub: _PooledHub, shard: ShardInfo) -> int:
+        return max(shard.maxHeight, hub.seen_heights.get(shard.shardId, 0))
+
+    def _shards_needed(self, hub: _PooledHub, info: HubInfo, shard: int | None) -> list[ShardInfo]:
+        """The hub's word on the shard, or on all data shards. Raises HubUntrusted where its shards are others."""
+        if not info.shardInfos:
+            raise HubUntrusted(
+                f"hub {hub.name} (version {info.version}) is a Hubble hub; fc_pipeline reads Snapchain",
+                hint="name a Snapchain hub in FC_HUB_URLS",
+            )
+        if self._expected_shards is None:
+            self._expected_shards = info.numShards
+        if info.numShards != self._expected_shards:
+            raise HubUntrusted(
+                f"hub {hub.name} has {info.numShards} data shards where {self._expected_shards} are expected",
+                hint="is it of the same network as the other hubs and the database?",
+            )
+        by_id = {one.shardId: one for one in info.shardInfos}
+        needed = range(1, info.numShards + 1) if shard is None else (shard,)
+        missing = [one for one in needed if one not in by_id]
+        if missing:
+            raise HubUntrusted(f"hub {hub.name} does not serve shard {missing}, only {sorted(by_id)}")
+        return [by_id[one] for one in needed]
+
+    async def _info_of(self, hub: _PooledHub, *, anew: bool = False) -> HubInfo:
+        asked_at = self._clock()
+        async with hub.asking:
+            # Several shards are vetted at a time; one answer serves them all.
+            fresh_from = asked_at if anew else asked_at - VETTED_SECONDS
+            if hub.known_info is None or hub.known_at < fresh_from:
+                try:
+                    hub.known_info = await hub.info(retries=None if len(self._hubs) == 1 else 1)
+                except ANOTHER_HUB_MAY_DO as error:
+                    self.leave(hub, error)
+                    raise
+                hub.known_at = self._clock()
+            return hub.known_info
+
+
+def _all_of(errors: Sequence[HubError]) -> HubError:
+    """One error for all hubs; of the only hub its own."""
+    if len(errors) == 1:
+        return errors[0]
+    reasons = "; ".join(error.message for error in errors)
+    kind = HubUntrusted if all(isinstance(error, HubUntrusted) for error in errors) else HubUnavailable
+    return kind(f"no hub can be followed: {reasons}", hint=next((error.hint for error in errors if error.hint), None))

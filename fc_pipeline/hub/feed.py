@@ -1,0 +1,118 @@
+"""The feed of one shard: complete blocks in order of height, from whichever hub is fit, past everything in the way."""
+
+from collections.abc import AsyncIterator
+from typing import Final
+
+from fc_pipeline.errors import HubError
+from fc_pipeline.hub.blocks import BlockCutter
+from fc_pipeline.hub.clock import HubClock
+from fc_pipeline.hub.decode import EventBatch
+from fc_pipeline.hub.failover import ANOTHER_HUB_MAY_DO, HubPool
+from fc_pipeline.hub.page_reader import FeedPage, PageReader
+from fc_pipeline.hub.reads import HubReads
+from fc_pipeline.hub.wire import first_event_id
+
+__all__ = ["Feed"]
+
+LOWEST_HEIGHT: Final = 1
+"""Events at height 0 are strays of a node's bootstrap (hub-api 3.5)."""
+
+
+class Feed:
+    """Reads one shard from a pool of hubs. `clock` estimates the times of blocks without BLOCK_CONFIRMED."""
+
+    def __init__(self, pool: HubPool, shard: int, *, clock: HubClock | None = None) -> None:
+        self._pool = pool
+        self._shard = shard
+        self._clock = clock or HubClock(pool, shard)
+        self._readers: dict[HubReads, PageReader] = {}
+
+    async def blocks(
+        self, from_height: int, until_height: int | None = None, *, page_size: int = 1000
+    ) -> AsyncIterator[EventBatch]:
+        """Complete blocks from `from_height` to the tip, or to `until_height` inclusive; about one batch per page.
+
+        Batches ascend and each covers its heights without a hole. Where one's `from_height` is above the last one's
+        `to_height` + 1, the heights between are a hole: the hub has no events of them, or no longer. Only in a feed
+        without BLOCK_CONFIRMED are left-out heights taken as covered: they had no events.
+
+        Every height with events has its time in `block_times`. Events that the hub cannot send are in `undecodable`
+        with empty `raw` (hub-api T3). Ends at the tip; ask again from the last `to_height` + 1.
+        Raises HubUnavailable or HubUntrusted when no hub can be followed.
+        """
+        reading = _Reading(max(from_height, LOWEST_HEIGHT), until_height, page_size, self._shard)
+        failed: dict[HubReads, HubError] = {}
+        last_time = 0
+        at_end = reading.is_done
+        while not at_end:
+            hub = await self._pool.follow(self._shard, reading.cutter.next_height - 1)
+            if hub in failed:
+                raise failed[hub]
+            try:
+                batches, at_end = await reading.next_page(hub, self._reader(hub))
+            except ANOTHER_HUB_MAY_DO as error:
+                self._pool.leave(hub, error)
+                failed[hub] = error
+                continue
+            failed.clear()
+            for batch in batches:
+                self._pool.note_height(hub, self._shard, batch.to_height)
+                last_time = await self._fill_times(batch, last_time)
+                yield batch
+
+    def _reader(self, hub: HubReads) -> PageReader:
+        return self._readers.setdefault(hub, PageReader(hub, self._shard))
+
+    async def _fill_times(self, batch: EventBatch, last_time: int) -> int:
+        """Give every height with events a time, never before that of a lower one; returns the last one."""
+        times = batch.block_times
+        heights = sorted({event_id >> 14 for event_id in batch.event_ids} - times.keys())
+        if heights:
+            estimate = await self._clock.estimate()
+            times.update((height, estimate.time_of(height)) for height in heights)
+            batch.block_times = {}
+            for height in sorted(times):
+                last_time = max(last_time, times[height])
+                batch.block_times[height] = last_time
+        return max(times.values(), default=last_time) if times else last_time
+
+
+class _Reading:
+    """One walk over a range of heights: the pages, and the blocks cut from them."""
+
+    def __init__(self, from_height: int, until_height: int | None, page_size: int, shard: int) -> None:
+        self.cutter = BlockCutter(shard, from_height)
+        self._until_height = until_height
+        self._stop_id = None if until_height is None else first_event_id(until_height + 1)
+        self._page_size = page_size
+        self._hub: HubReads | None = None
+
+    @property
+    def is_done(self) -> bool:
+        """Whether all heights up to the last one wanted were handed out."""
+        return self._until_height is not None and self.cutter.next_height > self._until_height
+
+    async def next_page(self, hub: HubReads, reader: PageReader) -> tuple[list[EventBatch], bool]:
+        """The blocks that the next page completes, and whether the reading is at its end."""
+        if hub is not self._hub:
+            self._hub = hub
+            self.cutter.restart()
+        start = self.cutter.next_event_id
+        page = await reader.read(start, self._stop_id, self._page_size, start)
+        oldest = await reader.oldest_height() if self.cutter.jumps_unproven(page.events) else None
+        batches = self._cut(page, oldest)
+        if page.at_tip and not self.is_done and self._until_height is not None:
+            batches += await self._proof_of_no_events(reader, self._until_height)
+        return batches, page.at_tip or self.is_done
+
+    def _cut(self, page: FeedPage, oldest_height: int | None) -> list[EventBatch]:
+        return self.cutter.add(page.events, page.next_event_id, at_tip=page.at_tip, oldest_height=oldest_height)
+
+    async def _proof_of_no_events(self, reader: PageReader, until_height: int) -> list[EventBatch]:
+        """The batch for heights at the range's end without events, where the next event above proves them."""
+        following = await reader.first_event(first_event_id(until_height + 1))
+        if following.last_id is None:
+            return []
+        oldest_height = await reader.oldest_height()
+        batch = self.cutter.close(until_height, following, oldest_height)
+        return [batch] if batch else []

@@ -1,0 +1,212 @@
+"""Pages of one shard's feed from one hub: checked, in order, and past events that the hub cannot send.
+
+An event that the hub's JSON mapper fails on kills every request whose page holds it (hub-api T3). The reader asks for
+ever smaller pages, finds the one id with `stop_id`, and steps over it with a record of what it left out.
+"""
+
+import logging
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from fc_pipeline.errors import HubError, HubUnavailable, HubUntrusted
+from fc_pipeline.hub.client import HubBodyTooLarge, HubDisconnected
+from fc_pipeline.hub.decode import DecodedEvents, Undecodable, decode_events, decode_in_order
+from fc_pipeline.hub.reads import ReadEndpoints
+from fc_pipeline.hub.wire import first_event_id, height_of
+
+__all__ = ["FeedPage", "PageReader"]
+
+log = logging.getLogger(__name__)
+
+PLAUSIBLE_JUMP_HEIGHTS: Final = 10_000
+"""A jump in heights beyond this is checked against the head that the hub reports: an absurd id is no cursor."""
+
+PROBE_RETRIES: Final = 1
+WIDEST_PAGE_FACTOR: Final = 64
+END_OF_IDS: Final = 2**63
+
+
+@dataclass(frozen=True, slots=True)
+class FeedPage:
+    """Events in order, the id to read on from, and whether the hub has no more for now."""
+
+    events: DecodedEvents
+    next_event_id: int
+    at_tip: bool
+
+
+class PageReader:
+    """Reads pages of `shard` from `hub` (one, or a pool of them); keeps what it learns of it from page to page."""
+
+    def __init__(self, hub: ReadEndpoints, shard: int) -> None:
+        self._hub = hub
+        self._shard = shard
+        self._size = 0
+        # The longest page this hub has sent: a shorter one ends at the tip, but a page of just this length may have
+        # been cut by a limit of the hub's that is below the size asked for.
+        self._longest_page = 0
+
+    async def read(self, from_event_id: int, stop_id: int | None, page_size: int, previous_id: int) -> FeedPage:
+        """The events from `from_event_id` on, below `stop_id`; `previous_id` is the id of the last event before.
+
+        Raises HubUnavailable where the hub cannot be read at all, HubUntrusted where it sends what was not asked for.
+        """
+        self._size = min(self._size or page_size, page_size)
+        widest = page_size
+        while True:
+            self._size = max(self._size, 1)
+            try:
+                raws = await self._events(from_event_id, stop_id, self._size, probe=self._size < page_size)
+            except (HubDisconnected, HubBodyTooLarge) as error:
+                await self._check_alive(from_event_id)
+                if self._size == 1:
+                    return await self._step_over(from_event_id, stop_id, error)
+                self._size = max(1, self._size // 4)
+                continue
+            page = await self._checked(raws, from_event_id, previous_id)
+            full = len(raws) >= self._size
+            if page.last_id is None and full:
+                # Not one id to read on from: look further ahead for one.
+                widest = self._widen(widest, page_size, raws)
+                continue
+            at_tip = not full and (page.last_id is None or len(raws) < self._longest_page)
+            self._longest_page = max(self._longest_page, len(raws))
+            self._size = min(page_size, self._size * 2)
+            next_id = from_event_id if page.last_id is None else page.last_id + 1
+            return FeedPage(self._without_strays(page), next_id, at_tip)
+
+    async def oldest_height(self) -> int | None:
+        """The height of the oldest event that the hub retains; None without events."""
+        heights = (await self.first_event(first_event_id(1))).heights()
+        return heights[0] if heights else None
+
+    async def first_event(self, from_event_id: int) -> DecodedEvents:
+        """The first event from this id on that has an id, or none."""
+        # A reader of its own: page sizes learned here mean nothing for the feed.
+        reader = PageReader(self._hub, self._shard)
+        return (await reader.read(from_event_id, None, 1, from_event_id)).events
+
+    async def _events(self, from_event_id: int, stop_id: int | None, size: int, *, probe: bool = False) -> list[bytes]:
+        retries = PROBE_RETRIES if probe else None
+        return await self._hub.events(self._shard, from_event_id, stop_id, size, retries=retries)
+
+    async def _check_alive(self, event_id: int) -> None:
+        """Raise HubUnavailable unless the hub answers the same question about no event at all."""
+        await self._events(event_id, event_id, 1, probe=True)
+
+    def _widen(self, widest: int, page_size: int, raws: list[bytes]) -> int:
+        if widest >= page_size * WIDEST_PAGE_FACTOR:
+            raise HubUntrusted(
+                f"hub {self._hub.name} sends {len(raws)} events of shard {self._shard} without one usable id",
+                hint="the hub is broken; name another one in FC_HUB_URLS",
+            )
+        self._size = widest * 4
+        return self._size
+
+    async def _checked(self, raws: list[bytes], from_event_id: int, previous_id: int) -> DecodedEvents:
+        page = decode_in_order(raws, floor=from_event_id, previous_id=previous_id)
+        plausible = first_event_id(height_of(from_event_id) + PLAUSIBLE_JUMP_HEIGHTS)
+        if page.last_id is not None and page.last_id >= plausible:
+            ceiling = max(plausible, await self._ceiling())
+            if page.last_id >= ceiling:
+                page = decode_in_order(raws, floor=from_event_id, ceiling=ceiling, previous_id=previous_id)
+        shards = {event.shardIndex for event in page.events}
+        if shards - {self._shard, 0}:
+            raise HubUntrusted(
+                f"hub {self._hub.name} answered events of shard {shards} when asked for shard {self._shard}",
+                hint="is it a Snapchain hub's HTTP API?",
+            )
+        if page.undecodable:
+            below = sum(event_id < from_event_id for event_id in decode_events(raws, previous_id=previous_id)[0])
+            if below > 1 or (below and page.last_id is None):
+                raise HubUntrusted(
+                    f"hub {self._hub.name} answered events below id {from_event_id} of shard {self._shard}, "
+                    "which was the lowest asked for",
+                    hint="is it a Snapchain hub's HTTP API?",
+                )
+        return page
+
+    async def _ceiling(self) -> int:
+        """Ids from here on are absurd: far above the head that the hub reports."""
+        heads = [shard.maxHeight for shard in (await self._hub.info()).shardInfos if shard.shardId == self._shard]
+        return first_event_id(heads[0] + PLAUSIBLE_JUMP_HEIGHTS) if heads and heads[0] else END_OF_IDS
+
+    def _without_strays(self, page: DecodedEvents) -> DecodedEvents:
+        """The page without events of block 0, left over from a node's bootstrap (hub-api 3.5).
+
+        Hubble writes 0 everywhere, so 0 means a stray only beside real block numbers.
+        """
+        numbers = {event.blockNumber for event in page.events}
+        if 0 not in numbers or len(numbers) == 1:
+            return page
+        kept: list[bytes] = []
+        for raw in page.raws:
+            _, events, _ = decode_events([raw])
+            if not events or events[0].blockNumber != 0:
+                kept.append(raw)
+        log.warning(
+            "strays_ignored hub=%s shard=%d events=%d: blockNumber 0",
+            self._hub.name,
+            self._shard,
+            len(page.raws) - len(kept),
+        )
+        floor = page.event_ids[0]
+        return decode_in_order(kept, floor=floor, ceiling=(page.last_id or floor) + 1, previous_id=floor)
+
+    async def _step_over(self, from_event_id: int, stop_id: int | None, error: HubError) -> FeedPage:
+        """The page of the one event that the hub cannot send: as an Undecodable without raw bytes.
+
+        The hub's `eventById` is asked first. Raises HubUnavailable if there is no such single event after all.
+        """
+        event_id = await self._first_unsendable(from_event_id, stop_id)
+        if event_id is not None:
+            try:
+                raws = await self._events(event_id, event_id + 1, 1)
+            except (HubDisconnected, HubBodyTooLarge) as confirmed:
+                await self._check_alive(event_id)
+                return await self._unsendable(event_id, confirmed)
+            if raws:
+                return FeedPage(await self._checked(raws, event_id, event_id), event_id + 1, at_tip=False)
+        raise HubUnavailable(f"hub {self._hub.name} fails on and off: {error}")
+
+    async def _unsendable(self, event_id: int, error: HubError) -> FeedPage:
+        try:
+            raw = await self._hub.event_by_id(self._shard, event_id)
+        except HubError:
+            raw = None  # it dies of this event there as well
+        if raw is not None:
+            return FeedPage(await self._checked([raw], event_id, event_id), event_id + 1, at_tip=False)
+        log.warning("event_stepped_over hub=%s shard=%d event_id=%d", self._hub.name, self._shard, event_id)
+        record = Undecodable(event_id, f"the hub cannot send this event: {error}", b"", event_id)
+        return FeedPage(DecodedEvents(undecodable=[record]), event_id + 1, at_tip=False)
+
+    async def _first_unsendable(self, from_event_id: int, stop_id: int | None) -> int | None:
+        """The id of the first event from `from_event_id` on if the hub dies of it; None if it can be sent after all."""
+        end = stop_id if stop_id is not None else END_OF_IDS
+        without = from_event_id  # there is no event below this id
+        step = 1
+        while (outcome := await self._probe(from_event_id, min(without + step, end))) == "empty":
+            without = min(without + step, end)
+            if without == end:
+                return None
+            step *= 2
+        if outcome == "sent":
+            return None
+        beyond = min(without + step, end)  # the hub dies of an event below this id
+        while beyond - without > 1:
+            middle = (without + beyond) // 2
+            outcome = await self._probe(from_event_id, middle)
+            if outcome == "sent":
+                return None
+            if outcome == "empty":
+                without = middle
+            else:
+                beyond = middle
+        return without
+
+    async def _probe(self, from_event_id: int, stop_id: int) -> Literal["empty", "sent", "dead"]:
+        try:
+            raws = await self._events(from_event_id, stop_id, 1, probe=True)
+        except (HubDisconnected, HubBodyTooLarge):
+            return "dead"
+        return "sent" if raws else "empty"

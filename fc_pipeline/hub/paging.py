@@ -1,0 +1,144 @@
+"""Walks over the pages of the hub's lists until their end, which every family of endpoints marks differently.
+
+hub-api 6.1 and 6.3: a missing, null or empty token ends a list, a short page does not; tokens of endpoints that ask all
+shards never end by themselves (T4), and a shard that is done starts over beside the others.
+"""
+
+import re
+from base64 import b64decode
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+import msgspec
+
+from fc_pipeline.errors import HubError
+from fc_pipeline.hub.decode import DECODE_ERRORS, MalformedPage, split_list
+
+__all__ = ["ListPage", "fids_page", "raw_page", "walk", "walk_all_shards"]
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class ListPage(Generic[T]):
+    """The items of one page, and the token of the next one; None at the end."""
+
+    items: list[T]
+    token: str | None
+
+
+class _Token(msgspec.Struct, gc=False):
+    nextPageToken: str | None = None
+    next_page_token: str | None = None
+
+
+class _Hashed(msgspec.Struct, gc=False):
+    hash: str
+
+
+class _Fids(msgspec.Struct, gc=False):
+    fids: list[int]
+    nextPageToken: str | None = None
+
+
+_TOKEN = msgspec.json.Decoder(_Token)
+_HASHED = msgspec.json.Decoder(_Hashed)
+_FIDS = msgspec.json.Decoder(_Fids)
+_LISTS = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_RAWS = msgspec.json.Decoder(list[msgspec.Raw])
+_NULLABLES = msgspec.json.Decoder(list[object])
+
+
+def raw_page(name: str) -> Callable[[bytes], ListPage[bytes]]:
+    """A parser of pages `{name: […], "nextPageToken": …}` into the raw JSON of each item.
+
+    A record that is no valid JSON stays one raw item. The parser raises MalformedPage if there is no such list.
+    """
+
+    def parse(body: bytes) -> ListPage[bytes]:
+        try:
+            items = [bytes(raw) for raw in _RAWS.decode(_LISTS.decode(body)[name])]
+            token = _TOKEN.decode(body)
+        except KeyError as error:
+            raise MalformedPage(f"no list named {name!r}") from error
+        except DECODE_ERRORS as error:
+            items, rest = split_list(body, name, error)
+            match = re.search(rb'"nextPageToken"\s*:\s*"([^"\\]*)"', rest)
+            return ListPage(items, (match[1].decode() or None) if match else None)
+        return ListPage(items, token.nextPageToken or token.next_page_token or None)
+
+    return parse
+
+
+def fids_page(body: bytes) -> ListPage[int]:
+    """One page of `/v1/fids`: may be short or empty and still have a token (hub-api 6.3)."""
+    page = _FIDS.decode(body)
+    return ListPage(page.fids, page.nextPageToken or None)
+
+
+async def walk(ask: Callable[[str | None], Awaitable[ListPage[T]]]) -> AsyncIterator[list[T]]:
+    """Every page's items, empty pages left out; `ask` gets the token of a page, None for the first.
+
+    Raises HubError if a token comes a second time: the list would never end.
+    """
+    seen: set[str] = set()
+    token: str | None = None
+    while True:
+        page = await ask(token)
+        if page.items:
+            yield page.items
+        token = page.token
+        if token is None:
+            return
+        _note_token(token, seen)
+
+
+async def walk_all_shards(ask: Callable[[str | None], Awaitable[ListPage[bytes]]]) -> AsyncIterator[list[bytes]]:
+    """Every page's messages of an endpoint that asks all shards, each message once (by hash).
+
+    Ends when each shard has been at its end once: its entry in the token is null then. Going on until all are null at
+    the same time would read every shard's list as often as the longest one has pages (hub-api T4).
+    """
+    hashes: set[str] = set()
+    seen: set[str] = set()
+    done: list[bool] = []
+    token: str | None = None
+    while True:
+        page = await ask(token)
+        fresh = [raw for raw in page.items if _is_first(raw, hashes)]
+        if fresh:
+            yield fresh
+        token = page.token
+        if token is None:
+            return
+        at_end = _shards_at_end(token)
+        done = [was or now for was, now in zip(done, at_end, strict=True)] if len(done) == len(at_end) else at_end
+        if done and all(done):
+            return
+        _note_token(token, seen)
+
+
+def _note_token(token: str, seen: set[str]) -> None:
+    if token in seen:
+        raise HubError(f"a list of the hub does not end: the page token {token[:80]!r} came twice")
+    seen.add(token)
+
+
+def _is_first(raw: bytes, hashes: set[str]) -> bool:
+    try:
+        message_hash = _HASHED.decode(raw).hash
+    except DECODE_ERRORS:
+        return True
+    if message_hash in hashes:
+        return False
+    hashes.add(message_hash)
+    return True
+
+
+def _shards_at_end(token: str) -> list[bool]:
+    """Per shard whether it has no further page; empty for a token that is no list of shards."""
+    try:
+        return [entry is None for entry in _NULLABLES.decode(b64decode(token, validate=True))]
+    except (ValueError, msgspec.MsgspecError):
+        return []
