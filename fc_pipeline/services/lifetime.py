@@ -23,6 +23,7 @@ from typing import ClassVar, Final
 import psutil
 
 from fc_pipeline.errors import ServiceError
+from fc_pipeline.services.children import tail
 
 __all__ = ["EmbeddedServer", "alive_in", "exclusively"]
 
@@ -166,11 +167,7 @@ class EmbeddedServer(ABC):
 
     def last_log_lines(self, count: int = 8) -> str:
         """The end of the server's log, for a message."""
-        if not self.log_file.is_file():
-            return ""
-        with self.log_file.open("rb") as log:
-            log.seek(max(0, self.log_file.stat().st_size - 8192))
-            return "\n".join(log.read().decode("utf-8", "replace").splitlines()[-count:])
+        return tail(self.log_file, count)
 
 
 def alive_in(pid: int, folder: Path, program: str) -> bool:

@@ -12,7 +12,7 @@ from fc_pipeline.services.redis import EmbeddedRedis
 from fc_pipeline.services.sample_hub import SampleHubServer
 from fc_pipeline.settings import Settings, project_root
 
-__all__ = ["embedded_servers", "open_services", "open_services_for_process", "with_urls"]
+__all__ = ["close_services_for_process", "embedded_servers", "open_services", "open_services_for_process", "with_urls"]
 
 
 def embedded_servers(settings: Settings, *, need_hub: bool = True, need_redis: bool = True) -> list[EmbeddedServer]:
@@ -87,7 +87,8 @@ def _held(server: EmbeddedServer) -> EmbeddedServer:
 
 
 @atexit.register
-def _release_all() -> None:
+def close_services_for_process() -> None:
+    """What happens at the end of the process, for one that must see the servers stopped before its end."""
     if os.getpid() != _opened_by_pid:  # a forked child does not own what its parent opened
         return
     while _opened:

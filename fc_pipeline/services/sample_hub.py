@@ -4,7 +4,6 @@ import json
 import logging
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -16,6 +15,7 @@ import httpx
 import fc_pipeline
 from fc_pipeline.errors import ServiceError
 from fc_pipeline.services.lifetime import EmbeddedServer, alive_in
+from fc_pipeline.services.ports import free_port
 
 __all__ = ["LIVE_EVENTS_PER_SECOND", "PREFERRED_PORT", "SampleHubServer"]
 
@@ -63,7 +63,7 @@ class SampleHubServer(EmbeddedServer):
                 hint="set FC_HUB_URLS, or restore the file with git",
             )
         self.work_dir.mkdir(parents=True, exist_ok=True)
-        port = _free_port()
+        port = free_port(PREFERRED_PORT)
         if port != PREFERRED_PORT:
             _log.warning("port %s is taken: the sample hub listens on %s", PREFERRED_PORT, port)
         with self.log_file.open("ab") as log:
@@ -115,15 +115,3 @@ def _environment() -> dict[str, str]:
     package_parent = str(Path(fc_pipeline.__file__).resolve().parent.parent)
     search_path = [package_parent, *filter(None, [kept.get("PYTHONPATH")])]
     return {**kept, "PYTHONPATH": os.pathsep.join(search_path)}
-
-
-def _free_port() -> int:
-    for port in (PREFERRED_PORT, 0):
-        with socket.socket() as candidate:
-            candidate.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                candidate.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-            return candidate.getsockname()[1]
-    raise ServiceError("no free port on 127.0.0.1 for the sample hub", hint="set FC_HUB_URLS")

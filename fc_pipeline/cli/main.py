@@ -1,0 +1,58 @@
+"""The entry point: collects the commands and turns errors into messages and exit codes."""
+
+import logging
+import sys
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.logging import RichHandler
+
+from fc_pipeline.cli.sample_hub import sample_hub
+from fc_pipeline.cli.up import up
+from fc_pipeline.errors import ConfigError, FcPipelineError
+
+__all__ = ["app", "main"]
+
+app = typer.Typer(
+    name="fc-pipeline",
+    help="Keep a trustworthy Postgres replica of the Farcaster network.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+app.command("up")(up)
+app.command("sample-hub")(sample_hub)
+
+
+@app.callback()
+def options(
+    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks and debug messages.")] = False,
+) -> None:
+    """What holds for every command."""
+    console = Console(stderr=True)
+    handler = RichHandler(console=console, show_time=False, show_path=False, show_level=False)
+    logging.basicConfig(level=logging.DEBUG if debug else logging.WARNING, format="%(message)s", handlers=[handler])
+
+
+def main() -> None:
+    """Run the command of `sys.argv`; never returns."""
+    debug = "--debug" in sys.argv
+    try:
+        app()
+    except FcPipelineError as error:
+        if debug:
+            raise
+        complain(error)
+        sys.exit(2 if isinstance(error, ConfigError) else 1)
+
+
+def complain(error: FcPipelineError) -> None:
+    """Write an error and its hint to stderr, one line each."""
+    console = Console(stderr=True, soft_wrap=True)
+    console.print("error:", style="bold red", end=" ")
+    console.print(error.message, markup=False, highlight=False)
+    if error.hint:
+        console.print("hint:", style="bold", end=" ")
+        console.print(error.hint, markup=False, highlight=False)

@@ -1,0 +1,200 @@
+"""`fc-pipeline up`: everything from one command, until Ctrl-C."""
+
+import fcntl
+import json
+import logging
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Annotated, Any, Final
+from urllib.parse import unquote
+
+import typer
+from rich.console import Console
+from rich.panel import Panel
+from rich.table import Table
+
+from fc_pipeline.errors import ServiceError
+from fc_pipeline.services import close_services_for_process, embedded_servers, with_urls
+from fc_pipeline.services.children import end_marked
+from fc_pipeline.services.dagster import PREFERRED_UI_PORT, DagsterProcesses
+from fc_pipeline.services.lifetime import EmbeddedServer
+from fc_pipeline.settings import Settings, project_root
+
+__all__ = ["up"]
+
+STOP_SECONDS: Final = 25.0
+"""How long Dagster's processes may take to end after SIGTERM: a run commits or gives up its micro-batch."""
+WATCH_SECONDS: Final = 1.0
+_STOP_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+_log = logging.getLogger(__name__)
+
+
+class _StopRequested(Exception):
+    """Ctrl-C, or a signal that asks to end."""
+
+
+def up(
+    port: Annotated[
+        int | None, typer.Option(help=f"Port of the Dagster UI (default {PREFERRED_UI_PORT}, or a free one).", min=1)
+    ] = None,
+) -> None:
+    """Start Postgres, Redis, the sample hub (where none is configured) and Dagster; stop them all on Ctrl-C."""
+    settings = Settings.load()
+    console = Console()
+    lock = _only_one(settings.data_dir)
+    if lock is None:
+        _say_where(console, settings.data_dir)
+        return
+    servers = embedded_servers(settings)
+    try:
+        with _stop_signals():
+            _run(console, settings, servers, port)
+    except _StopRequested:
+        console.print("stopped; the data is in", str(settings.data_dir), highlight=False)
+    finally:
+        os.close(lock)
+
+
+def _only_one(data_dir: Path) -> int | None:
+    """The lock of the one `up` of this data folder, or None where another holds it."""
+    lock_file = data_dir / "run" / "up.lock"
+    lock_file.parent.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(lock_file, os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        return None
+    return descriptor
+
+
+def _say_where(console: Console, data_dir: Path) -> None:
+    try:
+        running = json.loads((data_dir / "run" / "up.json").read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError):
+        console.print("fc-pipeline is already starting here, by another `up`")
+    else:
+        console.print(f"fc-pipeline is already running (pid {running['pid']}): {running['ui']}", highlight=False)
+
+
+@contextmanager
+def _stop_signals() -> Generator[None]:
+    """Turn the signals that ask to end into _StopRequested, once: a second one must not cut the stopping short."""
+
+    def request_stop(number: int, frame: FrameType | None) -> None:
+        _ignore_stop_signals()
+        raise _StopRequested
+
+    before: dict[signal.Signals, Any] = {}
+    for number in _STOP_SIGNALS:
+        if number == signal.SIGHUP and signal.getsignal(number) == signal.SIG_IGN:
+            continue  # started by nohup
+        before[number] = signal.signal(number, request_stop)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _ignore_stop_signals() -> None:
+    for number in _STOP_SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
+
+
+def _run(console: Console, settings: Settings, servers: list[EmbeddedServer], port: int | None) -> None:
+    state_file = settings.data_dir / "run" / "up.json"
+    try:
+        if end_marked(settings.data_dir, patience_seconds=STOP_SECONDS):
+            _log.warning("ended what an earlier `up`, which was killed, had left running")
+        with console.status("starting …") as status:
+
+            def on_step(step: str) -> None:
+                status.update(f"starting {step} …")
+
+            for server in servers:
+                on_step(server.name.replace("_", " "))
+                server.acquire()
+            dagster = DagsterProcesses(project_root(), settings.data_dir, ui_port=port)
+            dagster.start(on_step)
+        state_file.write_text(json.dumps({"pid": os.getpid(), "ui": dagster.ui_url}), encoding="utf-8")
+        _print_where(console, with_urls(settings, servers), servers, dagster, port)
+        while True:
+            time.sleep(WATCH_SECONDS)
+            dagster.check()
+            _check_servers(servers)
+    finally:
+        _stop_all(console, settings, servers, state_file)
+
+
+def _check_servers(servers: list[EmbeddedServer]) -> None:
+    for server in servers:
+        if server.running_pid() is None:
+            raise ServiceError(
+                f"the {server.name.replace('_', ' ')} ended:\n{server.last_log_lines()}", hint=f"see {server.log_file}"
+            )
+
+
+def _stop_all(console: Console, settings: Settings, servers: list[EmbeddedServer], state_file: Path) -> None:
+    """Stop in the order of use: Dagster and its runs, then what they worked on."""
+    _ignore_stop_signals()
+    state_file.unlink(missing_ok=True)
+    steps: list[tuple[str, Callable[[], object]]] = [
+        ("Dagster", lambda: end_marked(settings.data_dir, patience_seconds=STOP_SECONDS)),
+        ("storage", close_services_for_process),
+    ]
+    steps += [(server.name.replace("_", " "), server.release) for server in reversed(servers)]
+    failures: list[str] = []
+    with console.status("stopping …") as status:
+        for name, stop in steps:
+            status.update(f"stopping {name} …")
+            try:
+                if stop() is False:
+                    console.print(f"the {name} stays: another command uses it, and stops it at its end")
+            except ServiceError as error:  # the others are to be stopped all the same
+                failures.append(str(error))
+    if failures:
+        raise ServiceError("; ".join(failures))
+
+
+def _print_where(
+    console: Console, settings: Settings, servers: list[EmbeddedServer], dagster: DagsterProcesses, port: int | None
+) -> None:
+    """Say where to look, and aloud what differs from what was asked for."""
+    embedded = {server.name for server in servers}
+
+    def note(name: str) -> str:
+        return " (embedded)" if name in embedded else ""
+
+    rows = Table.grid(padding=(0, 2))
+    rows.add_column(no_wrap=True)
+    rows.add_column(overflow="fold")
+    rows.add_row("Dagster UI", dagster.ui_url)
+    rows.add_row("hub", ", ".join(settings.hub_urls) + (" (sample)" if "sample_hub" in embedded else ""))
+    rows.add_row("Postgres", _without_password(settings.libpq_url()) + note("postgres"))
+    if "postgres" in embedded:
+        rows.add_row("", f"password in {settings.data_dir / 'postgres.password'}")
+    rows.add_row("Redis", _without_password(settings.redis_url or "") + note("redis"))
+    rows.add_row("lake", settings.lake_uri)
+    rows.add_row("logs", str(settings.data_dir / "logs"))
+    console.print(Panel(rows, title="fc-pipeline is up", subtitle="Ctrl-C stops everything", expand=False))
+    wanted = port or PREFERRED_UI_PORT
+    if dagster.ui_port != wanted:
+        console.print(f"port {wanted} is taken: the UI is on {dagster.ui_port}", highlight=False)
+    sys.stdout.flush()
+
+
+def _without_password(url: str) -> str:
+    """The URL as it may be shown."""
+    scheme, separator, rest = url.partition("://")
+    userinfo, at, location = rest.rpartition("@")
+    user = userinfo.partition(":")[0]
+    shown = f"{user}@{location}" if user else location
+    return scheme + separator + unquote(shown if at else rest)

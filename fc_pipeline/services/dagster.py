@@ -1,0 +1,156 @@
+"""Dagster's own processes for `fc-pipeline up`: code server, webserver and daemon.
+
+The daemon and the webserver share one code server over gRPC: on its own, a daemon starts a new one every minute, which
+costs CPU and loses what a sensor keeps warm.
+"""
+
+import json
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, ClassVar, Final
+
+import grpc
+import httpx
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from fc_pipeline.errors import ServiceError
+from fc_pipeline.services.children import Child, start_child
+from fc_pipeline.services.ports import free_port
+
+__all__ = ["PREFERRED_UI_PORT", "DagsterProcesses"]
+
+PREFERRED_UI_PORT: Final = 3000
+READY_SECONDS: Final = 180.0
+"""How long Dagster may take until its UI answers, our definitions are loaded and its daemons beat."""
+
+_STATE_QUERY: Final = """
+query {
+  workspaceOrError {
+    __typename
+    ... on Workspace {
+      locationEntries { name loadStatus locationOrLoadError { __typename ... on PythonError { message } } }
+    }
+    ... on PythonError { message }
+  }
+  instance { daemonHealth { allDaemonStatuses { daemonType required healthy } } }
+}
+"""
+
+
+class DagsterProcesses:
+    """The three processes: started by `start`, ended by `fc_pipeline.services.children.end_marked`."""
+
+    location: ClassVar[str] = "fc_pipeline"
+
+    def __init__(self, root: Path, data_dir: Path, *, ui_port: int | None = None) -> None:
+        self.root = root
+        self.data_dir = data_dir
+        self.ui_port = free_port(PREFERRED_UI_PORT if ui_port is None else ui_port)
+        self.children: list[Child] = []
+
+    @property
+    def ui_url(self) -> str:
+        """Where the Dagster UI is."""
+        return f"http://127.0.0.1:{self.ui_port}"
+
+    def start(self, on_step: Callable[[str], None]) -> None:
+        """Start all three and return when the UI answers, the definitions are loaded and the daemons beat.
+
+        Args:
+            on_step: told what is being waited for.
+
+        Raises:
+            ServiceError: one of them ended, the definitions do not load, or it took longer than READY_SECONDS.
+        """
+        on_step("Dagster's code server")
+        code_port = free_port()
+        code_server = ("dagster", "code-server", "start", "-m", "fc_pipeline.definitions")
+        self._child("code_server", *code_server, "-h", "127.0.0.1", "-p", str(code_port), "-d", str(self.root))
+        workspace = self._write_workspace(code_port)
+        # While the code server loads; imported here, since importing Dagster takes seconds.
+        from fc_pipeline.services.orphaned_runs import fail_orphaned_runs
+
+        fail_orphaned_runs(self.root)
+        self._wait_for_code_server(code_port)
+        on_step("Dagster's webserver and daemon")
+        self._child("webserver", "dagster_webserver", "-h", "127.0.0.1", "-p", str(self.ui_port), "-w", str(workspace))
+        self._child("daemon", "dagster._daemon", "run", "-w", str(workspace))
+        self._wait_for_state(on_step)
+
+    def check(self) -> None:
+        """Raises ServiceError, with the end of its log, if one of them has ended."""
+        for child in self.children:
+            code = child.ended()
+            if code is not None:
+                raise ServiceError(
+                    f"Dagster's {child.name} ended (exit code {code}):\n{child.last_log_lines()}",
+                    hint=f"see {child.log_file}",
+                )
+
+    def _child(self, name: str, module: str, *arguments: str) -> None:
+        environment = {"DAGSTER_HOME": str(self.root), "DAGSTER_DISABLE_TELEMETRY": "1", "PYTHONUNBUFFERED": "1"}
+        command = [sys.executable, "-m", module, *arguments]
+        self.children.append(start_child(name, command, data_dir=self.data_dir, cwd=self.root, environment=environment))
+
+    def _write_workspace(self, code_port: int) -> Path:
+        workspace = self.data_dir / "run" / "workspace.yaml"
+        server = {"host": "127.0.0.1", "port": code_port, "location_name": self.location}
+        workspace.write_text(json.dumps({"load_from": [{"grpc_server": server}]}), encoding="utf-8")  # JSON is YAML
+        return workspace
+
+    def _wait_for_code_server(self, port: int) -> None:
+        request = health_pb2.HealthCheckRequest(service="DagsterApi")
+        with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
+            check: Any = health_pb2_grpc.HealthStub(channel).Check  # pyright: ignore[reportAttributeAccessIssue]
+            for _ in self._while_starting("the code server does not answer"):
+                with suppress(grpc.RpcError):  # not listening yet
+                    if check(request, timeout=10).status == health_pb2.HealthCheckResponse.SERVING:
+                        return
+
+    def _wait_for_state(self, on_step: Callable[[str], None]) -> None:
+        with httpx.Client(base_url=self.ui_url, timeout=30.0, trust_env=False) as client:
+            for _ in self._while_starting("the webserver does not answer, or its daemon does not beat"):
+                try:
+                    answer = client.post("/graphql", json={"query": _STATE_QUERY})
+                except httpx.TransportError:  # not listening yet
+                    continue
+                if answer.status_code == 200:
+                    waiting_for = _not_ready(answer.json()["data"])
+                    if waiting_for is None:
+                        return
+                    on_step(waiting_for)
+
+    def _while_starting(self, problem: str) -> Iterator[None]:
+        """Turns in which to look whether something is there; raises ServiceError when the time is up."""
+        deadline = time.monotonic() + READY_SECONDS
+        while time.monotonic() < deadline:
+            self.check()
+            yield
+            time.sleep(0.2)
+        raise ServiceError(f"Dagster took too long to start: {problem}", hint=f"see {self.data_dir / 'logs'}")
+
+
+def _not_ready(state: dict[str, Any]) -> str | None:
+    """What is still to come, or None where all is ready.
+
+    Raises:
+        ServiceError: the definitions cannot be loaded.
+    """
+    workspace = state["workspaceOrError"]
+    if workspace["__typename"] == "PythonError":
+        raise ServiceError(f"Dagster cannot load its workspace: {workspace['message']}")
+    for entry in workspace["locationEntries"]:
+        loaded = entry["locationOrLoadError"] or {"__typename": None}
+        if loaded["__typename"] == "PythonError":
+            raise ServiceError(f"Dagster cannot load {entry['name']}: {loaded['message']}")
+        if entry["loadStatus"] != "LOADED":
+            return f"the code location {entry['name']}"
+    late = [
+        status["daemonType"]
+        for status in state["instance"]["daemonHealth"]["allDaemonStatuses"]
+        if status["required"] and not status["healthy"]
+    ]
+    return f"Dagster's daemon ({', '.join(sorted(late)).lower()})" if late else None
