@@ -87,6 +87,11 @@ class ChainEvents:
         """The shard's ID_REGISTER events by FID, block and log."""
         return sorted(self._registrations[shard], key=lambda event: event.sort_key)
 
+    def registered_fids(self) -> list[int]:
+        """FIDs in the order in which they were registered."""
+        events = [e for rows in self._registrations.values() for e in rows if e.body["eventType"] == "Register"]
+        return [event.fid for event in sorted(events, key=lambda e: (e.block_number, e.log_index))]
+
     def id_register_to(self, address: str) -> ChainEvent | None:
         """The first ID_REGISTER event whose `to` is the address (hub-api 6.2)."""
         for shard in sorted(self._registrations):

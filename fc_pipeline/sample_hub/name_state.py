@@ -12,7 +12,10 @@ _ANY: Final = msgspec.json.Decoder()
 
 @dataclass(frozen=True, slots=True)
 class Proof:
-    """A proof object as it came, with what it is found by; `timestamp` is unix seconds."""
+    """A proof object as it came, with what it is found by; `timestamp` is unix seconds.
+
+    `message` is the signed message it came by, empty for an fname.
+    """
 
     name: str
     fid: int
@@ -20,6 +23,7 @@ class Proof:
     timestamp: int
     signature: str
     raw: bytes
+    message: bytes = b""
 
     @property
     def identity(self) -> tuple[int, int, str]:
@@ -39,10 +43,10 @@ class Names:
         self._shards: dict[int, dict[str, Proof]] = {}
         self._by_fid: dict[int, dict[tuple[int, str], Proof]] = {}
 
-    def apply(self, shard: int, merged: bytes, deleted: bytes) -> None:
+    def apply(self, shard: int, merged: bytes, deleted: bytes, message: bytes = b"") -> None:
         """One MERGE_USERNAME_PROOF: what was deleted goes, what was merged takes its name; FID 0 releases the name.
 
-        Both are proof objects as JSON, empty when absent.
+        All are JSON, empty when absent; `message` is the one that carried the merged proof.
         """
         proofs = self._shards.setdefault(shard, {})
         if deleted and bytes(deleted) != b"null":
@@ -51,7 +55,7 @@ class Names:
             if held is not None and held.identity == gone.identity:
                 self._release(shard, gone.name)
         if merged and bytes(merged) != b"null":
-            proof = _proof(merged)
+            proof = _proof(merged, message)
             self._release(shard, proof.name)
             if proof.fid != 0:
                 proofs[proof.name] = proof
@@ -61,6 +65,10 @@ class Names:
         proof = self._shards[shard].pop(name, None)
         if proof is not None:
             del self._by_fid[proof.fid][shard, name]
+
+    def all_of(self, shard: int) -> list[Proof]:
+        """Every proof that the shard holds."""
+        return list(self._shards.get(shard, {}).values())
 
     def of_name(self, name: str, shards: list[int]) -> Proof | None:
         """The proof on the first of these shards that has one."""
@@ -75,6 +83,6 @@ class Names:
         return found
 
 
-def _proof(raw: bytes) -> Proof:
+def _proof(raw: bytes, message: bytes = b"") -> Proof:
     body: Any = _ANY.decode(raw)
-    return Proof(body["name"], body["fid"], body["type"], body["timestamp"], body["signature"], raw)
+    return Proof(body["name"], body["fid"], body["type"], body["timestamp"], body["signature"], raw, message)

@@ -35,6 +35,7 @@ class _ProofBody(msgspec.Struct):
 
     usernameProof: msgspec.Raw = msgspec.Raw(b"")
     deletedUsernameProof: msgspec.Raw = msgspec.Raw(b"")
+    usernameProofMessage: msgspec.Raw = msgspec.Raw(b"")
 
 
 class _ChainBody(msgspec.Struct):
@@ -134,7 +135,7 @@ class HubState:
             self._delete(gone.message)
         if event.mergeUsernameProofBody is not None:
             body = event.mergeUsernameProofBody
-            self.names.apply(shard, body.usernameProof, body.deletedUsernameProof)
+            self.names.apply(shard, body.usernameProof, body.deletedUsernameProof, body.usernameProofMessage)
         if event.mergeOnChainEventBody is not None:
             self.chain.add(shard, event.mergeOnChainEventBody.onChainEvent)
 

@@ -53,13 +53,13 @@ class Posting:
             return texts.casts[below(len(texts.casts))].escaped, "", "", "CAST"
         if chance < 0.98:
             return self._mentioning()
-        if chance < 0.9805:
+        if chance < 0.982:
             return texts.nul[below(len(texts.nul))].escaped, "", "", "CAST"
-        if chance < 0.995:
+        if chance < 0.992:
             return texts.long[below(len(texts.long))].escaped, "", "", "LONG_CAST"
-        if chance < 0.9955:
+        if chance < 0.996:
             return texts.ten_k[below(len(texts.ten_k))].escaped, "", "", "TEN_K_CAST"
-        if chance < 0.996 and self._huge_fids:
+        if chance < 0.9965 and self._huge_fids:
             return "to ", str(HUGE_FID), "3", "CAST"
         return texts.short[below(len(texts.short))].escaped, "", "", "CAST"
 
@@ -73,8 +73,11 @@ class Posting:
             mentions += f"{separator}{self._world.popular(random).fid}"
             positions += f"{separator}{size}"
             piece = texts.short[below(200)]
-            text += " " + piece.escaped
-            size += 1 + piece.size_bytes
+            text += f" {piece.escaped} "
+            size += piece.size_bytes + 2
+        if random() < 0.3:
+            mentions += f",{self._world.popular(random).fid}"
+            positions += f",{size}"  # a mention at the very end: the offset is the text's length
         return text, mentions, positions, "CAST"
 
     def _embeds(self, chance: float) -> str:

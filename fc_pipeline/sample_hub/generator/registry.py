@@ -1,4 +1,4 @@
-"""What contracts and the fname registry say: registrations, signers, storage, subscriptions, names; and lent storage."""
+"""What contracts and the fname registry say: registrations, signers, storage, subscriptions, names, loans."""
 
 from binascii import b2a_base64
 
@@ -35,7 +35,7 @@ class Registry:
         self._signer(user, "ADD")
         self.rent_storage(user)
         if scribe.random() < 0.9:
-            self._prove_fname(f"user{fid}", user)
+            self._claim_fname(user)
             self._profiles.set_username(user)
         if scribe.random() < 0.6:
             self._profiles.set_field(user, "USER_DATA_TYPE_DISPLAY", f"User {fid}")
@@ -132,7 +132,7 @@ class Registry:
         """An fname is released, transferred to a user without one, or taken; every shard gets a copy (hub-api 7.5)."""
         scribe, user = self._scribe, self._world.active(self._scribe.random)
         if user.fname is None:
-            self._prove_fname(f"user{user.fid}", user)
+            self._claim_fname(user)
             return
         heir = self._world.active(scribe.random)
         name, user.fname = user.fname, None
@@ -141,11 +141,16 @@ class Registry:
         if username is not None:
             scribe.revoke(user, username)
 
+    def _claim_fname(self, user: User) -> None:
+        """The user's own name, if nobody else has it by now."""
+        name = f"user{user.fid}"
+        held = self._world.fnames.get(name)
+        if held is None or held.fid == 0:
+            self._prove_fname(name, user)
+
     def _prove_fname(self, name: str, holder: User | None) -> None:
-        """The name's new proof; without a holder it is released, with FID 0. A name that is held stays so."""
+        """The name's new proof; without a holder it is released, with FID 0."""
         scribe, held = self._scribe, self._world.fnames.get(name)
-        if held is not None and held.fid != 0 and holder is not None and self._world.by_fid[held.fid].fname == name:
-            return
         timestamp = max(scribe.now, held.timestamp + 1 if held else 0)
         fid, owner = (holder.fid, holder.custody) if holder else (0, "0x" + "0" * 40)
         proof = (

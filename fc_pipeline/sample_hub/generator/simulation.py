@@ -31,7 +31,7 @@ class Simulation:
     """A network that goes on for ever, one tick (a block per shard) at a time.
 
     The world may be one that was read back from a log. `fids` is how many users there will be in the end;
-    `heights` are those of the next blocks.
+    `heights` are those of the next blocks, `newest_fid` is the highest FID that is taken.
     """
 
     def __init__(
@@ -41,13 +41,14 @@ class Simulation:
         *,
         heights: Mapping[int, int],
         fids: int,
+        newest_fid: int = 0,
         huge_fids: bool = False,
         unknown_types: bool = False,
     ) -> None:
         self.world = world
         self.heights = dict(heights)
         self._fids = fids
-        self._newest_fid = max(world.by_fid, default=0)
+        self._newest_fid = newest_fid
         self._scribe = Scribe(rng, world.shards)
         texts = Texts(rng)
         posting = Posting(self._scribe, world, texts, huge_fids=huge_fids)
@@ -71,6 +72,7 @@ class Simulation:
             (0.5, self._registry.event),
             (0.2, self._registry.change_fname),
             (0.1, self._registry.lend_storage),
+            (0.04, self._newcomer),
             (0.02 if unknown_types else 0.0, self._unknown),
         ]
         self._actions = [action for _, action in mix]
@@ -99,6 +101,10 @@ class Simulation:
         users = self.world.users
         due = min(self._fids, max(FIRST_USERS, int(self._fids * share)))
         while len(users) < min(FIRST_USERS, self._fids) or (len(users) < due and self._scribe.written < goal):
+            self._newcomer()
+
+    def _newcomer(self) -> None:
+        if len(self.world.users) < self._fids:
             self._newest_fid += 1
             self._registry.register(self._newest_fid)
 
