@@ -1,0 +1,62 @@
+# make up        install what is missing into .venv and run everything; Ctrl-C stops it
+# make test      install what is missing and run the tests
+# make lint      ruff and pyright
+# make sync      catch up to the hub's head and end
+# make test-live tests against a public hub, skipped where none can be reached
+# make lock      resolve the dependencies anew
+# make clean     remove .venv and caches; the data stays
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet install
+export PIP_NO_INPUT := 1
+
+.PHONY: up sync test test-live lint lock clean
+
+up: $(VENV)/.runtime
+	@$(BIN)/fc-pipeline up
+
+sync: $(VENV)/.runtime
+	@$(BIN)/fc-pipeline sync
+
+test: $(VENV)/.dev
+	$(BIN)/python -m pytest
+
+test-live: $(VENV)/.dev
+	$(BIN)/python -m pytest -rs fc_pipeline_tests/live
+
+lint: $(VENV)/.dev
+	$(BIN)/ruff check .
+	$(BIN)/pyright
+
+$(BIN)/pip:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "error: Python 3.11 or newer is needed: make PYTHON=/path/to/python3"; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || \
+	  { echo "error: this Python cannot make a virtual environment. Debian: apt install python3-venv"; exit 1; }
+	@echo "making $(VENV) ..."
+	@$(PYTHON) -m venv --clear $(VENV)
+
+# The package itself is installed from here without isolation: what builds it is in the locks.
+$(VENV)/.runtime: requirements.lock pyproject.toml | $(BIN)/pip
+	@echo "installing into $(VENV) (some minutes the first time) ..."
+	@$(PIP) -r requirements.lock
+	@$(PIP) --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(VENV)/.dev: requirements-dev.lock $(VENV)/.runtime
+	@echo "installing what the tests need into $(VENV) ..."
+	@$(PIP) -r requirements-dev.lock
+	@touch $@
+
+# Needs uv (pip install uv). One resolution: the runtime lock is the part of the other that runs need.
+lock:
+	uv pip compile --quiet --universal --python-version 3.11 --no-emit-index-url --custom-compile-command 'make lock' \
+	  --extra build --extra dev pyproject.toml --output-file requirements-dev.lock
+	uv pip compile --quiet --universal --python-version 3.11 --no-emit-index-url --custom-compile-command 'make lock' \
+	  --extra build --constraint requirements-dev.lock pyproject.toml --output-file requirements.lock
+
+clean:
+	rm -rf $(VENV) .pytest_cache .ruff_cache .hypothesis *.egg-info
+	find fc_pipeline fc_pipeline_tests -name __pycache__ -type d -exec rm -rf {} +
