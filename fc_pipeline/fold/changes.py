@@ -4,10 +4,11 @@ import re
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 import msgspec
 
-from fc_pipeline.hub.decode import EventBatch, decode_events
+from fc_pipeline.hub.decode import EventBatch, Undecodable, decode_events
 from fc_pipeline.hub.wire import HubEvent, Message
 from fc_pipeline.tables import (
     casts,
@@ -26,6 +27,7 @@ from fc_pipeline.tables.message import Deletion
 __all__ = ["Changes", "Quarantined", "changes_of"]
 
 _MICROS = 1_000_000
+_Body = TypeVar("_Body")
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,43 +108,55 @@ def changes_of(batch: EventBatch) -> Changes:
     """What the events of complete blocks change, in their order, within an event the displaced before the new."""
     changes = Changes()
     for bad in batch.undecodable:
-        changes.quarantined.append(_undecodable(bad.event_id, bad.detail, bad.raw, batch))
-    with_nul = {i: raw for i, raw in zip(batch.event_ids, batch.raws, strict=True) if _NUL_ESCAPE in raw}
+        changes.quarantined.append(_set_aside(bad))
+    # A record without an id of its own stands behind its predecessor under the same one: the first is the event's.
+    raws = dict(zip(reversed(batch.event_ids), reversed(batch.raws), strict=True))
     times = batch.block_times
-    for received in batch.events:
-        if received.type in _NO_ROWS:
+    for event in batch.events:
+        if event.type in _NO_ROWS:
             continue
-        nul_raw = with_nul.get(received.id)
-        event = received if nul_raw is None else _without_nul(received, nul_raw, changes)
+        raw = raws[event.id]
         try:
-            _apply(event, times[event.height] * _MICROS, changes)
+            stored = event if _NUL_ESCAPE not in raw else _without_nul(raw)
+            _apply(stored, times[event.height] * _MICROS, changes)
         except ValueError as error:
-            raw = batch.raws[batch.event_ids.index(event.id)]
             reason = "unknown_type" if isinstance(error, UnknownValue) else "invalid"
             changes.quarantined.append(Quarantined(event.id, reason, str(error), raw))
+        else:
+            if stored is not event and _stored(stored) != _stored(event):
+                changes.quarantined.append(Quarantined(event.id, "nul_removed", _NUL_REMOVED, raw))
     return changes
 
 
 def _apply(event: HubEvent, block_micros: int, changes: Changes) -> None:
     """Add one event's rows to `changes`, all or none. Raises ValueError for what no table can hold."""
-    merge = event.mergeMessageBody
-    if merge is not None:
-        rows = [_displaced(message, event.id, block_micros) for message in merge.deletedMessages]
-        _merge(merge.message, event.id, block_micros, [row for row in rows if row], changes)
-    elif event.mergeOnChainEventBody is not None:
-        row = on_chain_events.merged(event.mergeOnChainEventBody.onChainEvent, event.id)
-        changes.rows["on_chain_events"].append(row)
-        changes.messages += 1
-    elif event.mergeUsernameProofBody is not None:
-        row = username_proofs.proved(event.mergeUsernameProofBody, event.id, block_micros)
-        changes.rows["username_proofs"].append(row)
-        changes.messages += 1
-    elif event.pruneMessageBody is not None:
-        _take_away(event.pruneMessageBody.message, event.id, Deletion(block_micros, "pruned"), changes)
-    elif event.revokeMessageBody is not None:
-        _take_away(event.revokeMessageBody.message, event.id, Deletion(block_micros, "revoked"), changes)
-    else:
-        raise UnknownValue(f"event type {event.type[:80]!r} is unknown or comes without its body")
+    match event.type:
+        case "HUB_EVENT_TYPE_MERGE_MESSAGE":
+            merge = _body(event.mergeMessageBody, event)
+            rows = [_displaced(message, event.id, block_micros) for message in merge.deletedMessages]
+            _merge(merge.message, event.id, block_micros, [row for row in rows if row], changes)
+        case "HUB_EVENT_TYPE_MERGE_ON_CHAIN_EVENT":
+            chain = _body(event.mergeOnChainEventBody, event)
+            changes.rows["on_chain_events"].append(on_chain_events.merged(chain.onChainEvent, event.id))
+            changes.messages += 1
+        case "HUB_EVENT_TYPE_MERGE_USERNAME_PROOF":
+            proof = _body(event.mergeUsernameProofBody, event)
+            changes.rows["username_proofs"].append(username_proofs.proved(proof, event.id, block_micros))
+            changes.messages += 1
+        case "HUB_EVENT_TYPE_PRUNE_MESSAGE":
+            pruned = _body(event.pruneMessageBody, event)
+            _take_away(pruned.message, event.id, Deletion(block_micros, "pruned"), changes)
+        case "HUB_EVENT_TYPE_REVOKE_MESSAGE":
+            revoked = _body(event.revokeMessageBody, event)
+            _take_away(revoked.message, event.id, Deletion(block_micros, "revoked"), changes)
+        case _:
+            raise UnknownValue(f"unknown event type {event.type[:80]!r}")
+
+
+def _body(body: _Body | None, event: HubEvent) -> _Body:
+    if body is None:
+        raise ValueError(f"{event.type} without its body")
+    return body
 
 
 def _merge(
@@ -191,31 +205,31 @@ def _tombstone(message: Message, version: int, deletion: Deletion) -> tuple[str,
     return None
 
 
-def _undecodable(event_id: int | None, detail: str, raw: bytes, batch: EventBatch) -> Quarantined:
-    return Quarantined(event_id if event_id is not None else batch.from_height << 14, "undecodable", detail, raw)
+def _set_aside(bad: Undecodable) -> Quarantined:
+    """An event without raw bytes is one that the hub could not send (hub-api T3)."""
+    return Quarantined(bad.near_id, "undecodable" if bad.raw else "poison_page", bad.detail, bad.raw)
 
 
 _NUL_ESCAPE = b"\\u0000"
 _NUL = re.compile(rb"((?<!\\)(?:\\\\)*)\\u0000")
 
 
-def _without_nul(event: HubEvent, raw: bytes, changes: Changes) -> HubEvent:
+_NUL_REMOVED = "U+0000 was taken out of a text; the row is stored without it"
+
+
+def _without_nul(raw: bytes) -> HubEvent:
     """The event with U+0000 taken out of its texts, which Postgres cannot hold (hub-api T13).
 
-    Noted in quarantine if a message that is stored had one; in a displaced message it would be stored nowhere.
+    Raises ValueError if what is left is no event any more.
     """
-    stripped_raw = _NUL.sub(rb"\1", raw)
-    _, events, _ = decode_events([stripped_raw])
-    stripped = events[0]
-    if _stored(stripped) != _stored(event):
-        changes.quarantined.append(
-            Quarantined(event.id, "nul_removed", "U+0000 was taken out of a text; the row is stored without it", raw)
-        )
-    return stripped
+    _, events, undecodable = decode_events([_NUL.sub(rb"\1", raw)])
+    if undecodable:
+        raise ValueError(f"without its U+0000: {undecodable[0].detail}")
+    return events[0]
 
 
 def _stored(event: HubEvent) -> bytes:
-    """What of an event ends up in a row, in comparable form."""
+    """What of an event ends up in a row, in comparable form; a displaced message is stored nowhere."""
     merge = event.mergeMessageBody
     proof = event.mergeUsernameProofBody
     chain = event.mergeOnChainEventBody

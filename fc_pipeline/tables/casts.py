@@ -2,15 +2,26 @@
 
 from fc_pipeline.hub.wire import Message
 from fc_pipeline.tables.columns import Column, ColumnType, DataTable, Index, Row
-from fc_pipeline.tables.encoding import base64_bytes, farcaster_micros, hex_bytes, named
-from fc_pipeline.tables.message import DELETED_REASON, ENVELOPE, HASH, TIMESTAMP, Deletion, message_hash
+from fc_pipeline.tables.encoding import base64_bytes, farcaster_micros, hex_bytes, json_text, key_text, named
+from fc_pipeline.tables.message import (
+    DELETED_REASON,
+    ENVELOPE,
+    HASH,
+    TIMESTAMP,
+    Deletion,
+    cast_hash,
+    message_hash,
+    target_hash,
+)
 
 __all__ = ["CASTS", "added", "gone", "removed"]
 
 CASTS = DataTable(
     name="casts",
     description="Posts. A removed, pruned or revoked cast stays as a tombstone without its content.",
-    key=("hash",),
+    # A CAST_REMOVE may name any hash; it takes effect only for its own FID (hub-api 5.2, 7.1). With the FID in the key,
+    # one that names a stranger's cast leaves a tombstone of its own and the cast as it is.
+    key=("hash", "fid"),
     columns=(
         HASH,
         Column("fid", ColumnType.BIGINT, "Author", nullable=False),
@@ -50,9 +61,9 @@ def added(message: Message, version: int) -> Row:
         body.text,
         named(_TYPES, body.type, "cast type"),
         parent.fid if parent else None,
-        hex_bytes(parent.hash) if parent else None,
-        body.parentUrl,
-        str(body.embeds, "utf-8"),
+        cast_hash(parent) if parent else None,
+        None if body.parentUrl is None else key_text(body.parentUrl, "parent URL"),
+        json_text(body.embeds),
         body.embedsDeprecated or None,
         body.mentions,
         body.mentionsPositions,
@@ -69,7 +80,7 @@ def removed(message: Message, version: int, deletion: Deletion) -> Row:
     body = message.data.castRemoveBody
     if body is None:
         raise ValueError("CAST_REMOVE without castRemoveBody")
-    return _tombstone(base64_bytes(body.targetHash), message.data.fid, version, deletion)
+    return _tombstone(target_hash(body), message.data.fid, version, deletion)
 
 
 def gone(message: Message, version: int, deletion: Deletion) -> Row:
@@ -77,7 +88,7 @@ def gone(message: Message, version: int, deletion: Deletion) -> Row:
     return _tombstone(message_hash(message), message.data.fid, version, deletion)
 
 
-def _tombstone(cast_hash: bytes, fid: int, version: int, deletion: Deletion) -> Row:
+def _tombstone(hash_: bytes, fid: int, version: int, deletion: Deletion) -> Row:
     return CASTS.tombstone(
-        hash=cast_hash, fid=fid, version=version, deleted_at=deletion.deleted_at, deleted_reason=deletion.reason
+        hash=hash_, fid=fid, version=version, deleted_at=deletion.deleted_at, deleted_reason=deletion.reason
     )

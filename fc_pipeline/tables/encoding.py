@@ -2,13 +2,28 @@
 
 import binascii
 from collections.abc import Mapping
+from decimal import Decimal
+
+import msgspec
 
 from fc_pipeline.hub.wire import FARCASTER_EPOCH_UNIX
 
-__all__ = ["UnknownValue", "base64_bytes", "farcaster_micros", "hex_bytes", "named", "unix_micros"]
+__all__ = [
+    "UnknownValue",
+    "base64_bytes",
+    "farcaster_micros",
+    "hex_bytes",
+    "json_text",
+    "key_bytes",
+    "key_text",
+    "named",
+    "unix_micros",
+]
 
 _MICROS = 1_000_000
 _LAST_UNIX_SECOND = 253_402_300_799  # 9999-12-31: beyond it neither Python nor the UI can show a date
+_KEY_BYTES = 1024  # far above every protocol limit (hub-api 5.3), far below the 2,704 bytes of a Postgres index row
+_NUMERIC_EXPONENT = 1000  # far above anything on the wire, far below where Postgres' numeric overflows
 
 
 class UnknownValue(ValueError):
@@ -18,7 +33,7 @@ class UnknownValue(ValueError):
 def hex_bytes(text: str) -> bytes:
     """`0x…` → bytes; `"0x"` and `""` (Hubble's empty) → `b""`. Raises ValueError for anything but hex."""
     if text[:2] == "0x":
-        return bytes.fromhex(text[2:])
+        return binascii.unhexlify(text[2:])
     if not text:
         return b""
     raise ValueError(f"{text[:80]!r} is not 0x-hex")
@@ -27,6 +42,43 @@ def hex_bytes(text: str) -> bytes:
 def base64_bytes(text: str) -> bytes:
     """Standard padded base64 → bytes. Raises ValueError (binascii.Error) for anything else."""
     return binascii.a2b_base64(text, strict_mode=True) if text else b""
+
+
+def key_text(text: str, what: str) -> str:
+    """A text that goes into an index, as it is. Raises ValueError if it is longer than an index can hold."""
+    if len(text) > _KEY_BYTES or len(text.encode()) > _KEY_BYTES:
+        raise ValueError(f"{what} {text[:80]!r}… is longer than {_KEY_BYTES} bytes")
+    return text
+
+
+def key_bytes(value: bytes, what: str) -> bytes:
+    """Bytes that go into an index, as they are. Raises ValueError if they are more than an index can hold."""
+    if len(value) > _KEY_BYTES:
+        raise ValueError(f"{what} 0x{value[:40].hex()}… is longer than {_KEY_BYTES} bytes")
+    return value
+
+
+def json_text(raw: msgspec.Raw) -> str | None:
+    """A raw JSON value → the text of a jsonb column; None for an absent one or `null`.
+
+    Raises ValueError for what jsonb refuses and the decoder lets pass in raw values: bytes that are not UTF-8, and
+    numbers beyond Postgres' numeric.
+    """
+    text = str(raw, "utf-8")
+    if text in ("", "null"):
+        return None
+    if text != "[]":
+        _JSON.decode(text)
+    return text
+
+
+def _numeric(text: str) -> float:
+    if abs(Decimal(text).adjusted()) > _NUMERIC_EXPONENT:
+        raise ValueError(f"number {text[:80]} is beyond Postgres' numeric")
+    return 0.0
+
+
+_JSON = msgspec.json.Decoder(float_hook=_numeric)
 
 
 def farcaster_micros(seconds: int) -> int:

@@ -2,7 +2,7 @@
 
 from fc_pipeline.hub.wire import LinkBody, Message
 from fc_pipeline.tables.columns import Column, ColumnType, DataTable, Index, Row
-from fc_pipeline.tables.encoding import base64_bytes, farcaster_micros, hex_bytes
+from fc_pipeline.tables.encoding import base64_bytes, farcaster_micros, hex_bytes, key_text
 from fc_pipeline.tables.message import DELETED_REASON, ENVELOPE, HASH, TIMESTAMP, Deletion, message_hash
 
 __all__ = ["LINKS", "added", "gone"]
@@ -61,4 +61,5 @@ def _body(message: Message) -> LinkBody:
     body = message.data.linkBody
     if body is None:
         raise ValueError(f"{message.data.type} without linkBody")
+    key_text(body.type, "link type")
     return body

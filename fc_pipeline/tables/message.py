@@ -2,11 +2,11 @@
 
 from dataclasses import dataclass
 
-from fc_pipeline.hub.wire import Message
+from fc_pipeline.hub.wire import CastId, CastRemoveBody, Message
 from fc_pipeline.tables.columns import Column, ColumnType
-from fc_pipeline.tables.encoding import hex_bytes
+from fc_pipeline.tables.encoding import base64_bytes, hex_bytes
 
-__all__ = ["DELETED_REASON", "ENVELOPE", "HASH", "TIMESTAMP", "Deletion", "message_hash"]
+__all__ = ["DELETED_REASON", "ENVELOPE", "HASH", "TIMESTAMP", "Deletion", "cast_hash", "message_hash", "target_hash"]
 
 _HASH_BYTES = 20
 
@@ -33,7 +33,20 @@ class Deletion:
 
 def message_hash(message: Message) -> bytes:
     """The 20 bytes of the message's hash. Raises ValueError for another length or no hex."""
-    value = hex_bytes(message.hash)
+    return _whole(hex_bytes(message.hash), message.hash)
+
+
+def cast_hash(cast_id: CastId) -> bytes:
+    """The 20 bytes of a cast id's hash, 0x-hex on the wire. Raises ValueError for another length or no hex."""
+    return _whole(hex_bytes(cast_id.hash), cast_id.hash)
+
+
+def target_hash(body: CastRemoveBody) -> bytes:
+    """The 20 bytes of the hash that a CAST_REMOVE names in base64 (hub-api T17). Raises ValueError as above."""
+    return _whole(base64_bytes(body.targetHash), body.targetHash)
+
+
+def _whole(value: bytes, text: str) -> bytes:
     if len(value) != _HASH_BYTES:
-        raise ValueError(f"hash {message.hash[:80]!r} is not {_HASH_BYTES} bytes")
+        raise ValueError(f"hash {text[:80]!r} is not {_HASH_BYTES} bytes")
     return value

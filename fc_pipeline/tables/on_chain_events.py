@@ -4,7 +4,7 @@ from msgspec import Raw
 
 from fc_pipeline.hub.wire import OnChainEvent
 from fc_pipeline.tables.columns import Column, ColumnType, DataTable, Index, Row
-from fc_pipeline.tables.encoding import UnknownValue, hex_bytes, unix_micros
+from fc_pipeline.tables.encoding import UnknownValue, hex_bytes, json_text, key_bytes, unix_micros
 
 __all__ = ["ON_CHAIN_EVENTS", "merged"]
 
@@ -48,13 +48,13 @@ def merged(event: OnChainEvent, version: int) -> Row:
     body: Raw = getattr(event, body_key)
     return (
         event.chainId,
-        hex_bytes(event.transactionHash),
+        key_bytes(hex_bytes(event.transactionHash), "transaction hash"),
         event.logIndex,
         name,
         event.fid,
         event.blockNumber,
         unix_micros(event.blockTimestamp),
-        str(body, "utf-8") or None,
+        json_text(body),
         version,
         None,
     )

@@ -2,8 +2,8 @@
 
 from fc_pipeline.hub.wire import Message, ReactionBody
 from fc_pipeline.tables.columns import Column, ColumnType, DataTable, Index, Row
-from fc_pipeline.tables.encoding import base64_bytes, farcaster_micros, hex_bytes, named
-from fc_pipeline.tables.message import DELETED_REASON, ENVELOPE, HASH, TIMESTAMP, Deletion, message_hash
+from fc_pipeline.tables.encoding import base64_bytes, farcaster_micros, hex_bytes, key_text, named
+from fc_pipeline.tables.message import DELETED_REASON, ENVELOPE, HASH, TIMESTAMP, Deletion, cast_hash, message_hash
 
 __all__ = ["REACTIONS", "added", "gone"]
 
@@ -43,7 +43,7 @@ def added(message: Message, version: int) -> Row:
         named(_TYPES, body.type, "reaction type"),
         _target(body),
         cast_id.fid if cast_id else None,
-        hex_bytes(cast_id.hash) if cast_id else None,
+        cast_hash(cast_id) if cast_id else None,
         body.targetUrl,
         farcaster_micros(message.data.timestamp),
         message_hash(message),
@@ -77,7 +77,7 @@ def _body(message: Message) -> ReactionBody:
 
 def _target(body: ReactionBody) -> bytes:
     if body.targetCastId is not None:
-        return b"\x01" + body.targetCastId.fid.to_bytes(8, "big") + hex_bytes(body.targetCastId.hash)
+        return b"\x01" + body.targetCastId.fid.to_bytes(8, "big") + cast_hash(body.targetCastId)
     if body.targetUrl is not None:
-        return b"\x02" + body.targetUrl.encode()
+        return b"\x02" + key_text(body.targetUrl, "target URL").encode()
     raise ValueError("reaction without a target")

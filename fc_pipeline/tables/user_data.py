@@ -2,7 +2,7 @@
 
 from fc_pipeline.hub.wire import Message, UserDataBody
 from fc_pipeline.tables.columns import Column, ColumnType, DataTable, Row
-from fc_pipeline.tables.encoding import base64_bytes, farcaster_micros, hex_bytes, named
+from fc_pipeline.tables.encoding import base64_bytes, farcaster_micros, hex_bytes, key_text, named
 from fc_pipeline.tables.message import DELETED_REASON, ENVELOPE, HASH, TIMESTAMP, Deletion, message_hash
 
 __all__ = ["USER_DATA", "added", "gone"]
@@ -77,4 +77,6 @@ def _body(message: Message) -> UserDataBody:
     body = message.data.userDataBody
     if body is None:
         raise ValueError(f"{message.data.type} without userDataBody")
+    if body.type == "USER_DATA_TYPE_USERNAME":  # it is indexed in user_profiles
+        key_text(body.value, "username")
     return body

@@ -2,7 +2,7 @@
 
 from fc_pipeline.hub.wire import MergeUsernameProofBody, Message, UsernameProof
 from fc_pipeline.tables.columns import Column, ColumnType, DataTable, Index, Row
-from fc_pipeline.tables.encoding import base64_bytes, hex_bytes, named, unix_micros
+from fc_pipeline.tables.encoding import base64_bytes, hex_bytes, key_text, named, unix_micros
 from fc_pipeline.tables.message import DELETED_REASON, Deletion, message_hash
 
 __all__ = ["USERNAME_PROOFS", "proved"]
@@ -56,7 +56,7 @@ def _row(proof: UsernameProof, message: Message | None, version: int, deletion: 
     proof_hash = message_hash(message) if message else None
     signature = base64_bytes(proof.signature)
     return (
-        proof.name,
+        key_text(proof.name, "name"),
         named(_TYPES, proof.type, "username type"),
         None if deletion else proof.fid,
         None if deletion else "0x" + hex_bytes(proof.owner).hex(),

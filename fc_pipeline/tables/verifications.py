@@ -1,8 +1,8 @@
 """`verifications`: addresses that an FID proved to own, by FID and address (hub-api 5.2, 7.1)."""
 
-from fc_pipeline.hub.wire import Message
+from fc_pipeline.hub.wire import Message, VerificationAddBody
 from fc_pipeline.tables.columns import Column, ColumnType, DataTable, Index, Row
-from fc_pipeline.tables.encoding import base64_bytes, farcaster_micros, hex_bytes, named
+from fc_pipeline.tables.encoding import UnknownValue, base64_bytes, farcaster_micros, hex_bytes, key_text, named
 from fc_pipeline.tables.message import DELETED_REASON, ENVELOPE, HASH, TIMESTAMP, Deletion, message_hash
 
 __all__ = ["VERIFICATIONS", "added", "gone"]
@@ -27,6 +27,7 @@ VERIFICATIONS = DataTable(
     indexes=(Index(("address",)),),
 )
 
+_VERIFICATION_TYPES = (0, 1)  # plain account, contract (hub-api 5.2)
 _PROTOCOLS = {"PROTOCOL_ETHEREUM": "ethereum", "PROTOCOL_SOLANA": "solana"}
 
 
@@ -43,7 +44,7 @@ def added(message: Message, version: int) -> Row:
         message_hash(message),
         base64_bytes(body.claimSignature or body.ethSignature),
         body.blockHash,
-        body.type or body.verificationType,
+        _verification_type(body),
         body.chainId,
         hex_bytes(message.signer),
         base64_bytes(message.signature),
@@ -69,4 +70,12 @@ def gone(message: Message, version: int, deletion: Deletion) -> Row:
 
 
 def _address(address: str, protocol: str) -> str:
+    key_text(address, "address")
     return address if protocol == "PROTOCOL_SOLANA" else "0x" + hex_bytes(address).hex()
+
+
+def _verification_type(body: VerificationAddBody) -> int:
+    kind = body.type or body.verificationType
+    if kind not in _VERIFICATION_TYPES:
+        raise UnknownValue(f"unknown verification type {kind}")
+    return kind

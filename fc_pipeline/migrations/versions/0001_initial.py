@@ -20,7 +20,7 @@ def upgrade() -> None:
             nullable=False,
             comment="BLAKE3 hash of the message, 20 bytes",
         ),
-        sa.Column("fid", sa.BigInteger(), nullable=False, comment="Author"),
+        sa.Column("fid", sa.BigInteger(), autoincrement=False, nullable=False, comment="Author"),
         sa.Column(
             "timestamp",
             sa.DateTime(timezone=True),
@@ -68,7 +68,7 @@ def upgrade() -> None:
         sa.Column(
             "deleted_at", sa.DateTime(timezone=True), nullable=True, comment="When the row was deleted; null means live"
         ),
-        sa.PrimaryKeyConstraint("hash"),
+        sa.PrimaryKeyConstraint("hash", "fid"),
         comment="Posts. A removed, pruned or revoked cast stays as a tombstone without its content.",
     )
     op.create_index("casts_fid_timestamp_idx", "casts", ["fid", "timestamp"], unique=False, postgresql_where=None)

@@ -1,0 +1,95 @@
+"""One migrated database for the whole room, emptied for each test; and how tables are looked at."""
+
+from collections import namedtuple
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from sqlalchemy.pool import NullPool
+
+from fc_pipeline.fold.schema import ensure_schema
+from fc_pipeline.fold.session import FoldSession
+from fc_pipeline.services.postgres import EmbeddedPostgres
+from fc_pipeline.settings import Settings
+from fc_pipeline.tables.columns import METADATA
+from fc_pipeline_tests.events import Blocks, Event, blocks_of, micro_batch
+
+STATE_TABLES = (
+    "casts",
+    "reactions",
+    "links",
+    "verifications",
+    "user_data",
+    "username_proofs",
+    "on_chain_events",
+    "user_profiles",
+    "fid_activity",
+    "pipeline.link_compactions",
+)
+"""What a fold of the same events must leave behind byte for byte, tombstones included."""
+
+Dump = dict[str, list[str]]
+
+
+@dataclass(frozen=True)
+class Replica:
+    """A migrated database: where it is, and what is in it."""
+
+    url: str
+    engine: sa.Engine
+
+    def fold(self, *contents: list[Event] | list[bytes] | list[Event | bytes]) -> None:
+        """Fold one block per list of events, all in one micro-batch."""
+        self.fold_blocks(blocks_of(*contents))
+
+    def fold_blocks(self, blocks: Blocks, shard: int = 1) -> None:
+        with FoldSession(self.url, "test") as session:
+            session.fold(micro_batch(blocks, shard=shard))
+
+    def rows(self, query: str, **values: Any) -> list[Any]:
+        """The rows as named tuples, bytea as bytes."""
+        with self.engine.connect() as connection:
+            result = connection.execute(sa.text(query), values)
+            made = namedtuple("Found", list(result.keys()), rename=True)
+            return [made(*(bytes(v) if isinstance(v, memoryview) else v for v in row)) for row in result]
+
+    def live(self, table: str, columns: str) -> list[tuple[Any, ...]]:
+        """The live rows of a table, ordered."""
+        return [
+            tuple(row) for row in self.rows(f"SELECT {columns} FROM {table} WHERE deleted_at IS NULL ORDER BY 1, 2")
+        ]
+
+    def quarantined(self) -> list[tuple[int, str]]:
+        return [tuple(row) for row in self.rows("SELECT event_id, reason FROM pipeline.quarantine ORDER BY 1, 2")]
+
+    def dump(self, tables: tuple[str, ...] = STATE_TABLES) -> Dump:
+        """Every column of every row of the tables as text."""
+        return {t: [row[0] for row in self.rows(f"SELECT t::text FROM {t} AS t ORDER BY 1")] for t in tables}
+
+    def empty(self) -> None:
+        names = ", ".join(METADATA.tables)
+        with self.engine.begin() as connection:
+            connection.execute(sa.text(f"TRUNCATE {names}"))
+
+
+@pytest.fixture(scope="session")
+def folded_database(postgres: EmbeddedPostgres) -> Iterator[Replica]:
+    settings = Settings(data_dir=postgres.data_dir, lake_uri="unused", postgres_url=postgres.url())
+    admin = sa.create_engine(settings.sqlalchemy_url("postgres"), isolation_level="AUTOCOMMIT", poolclass=NullPool)
+    with admin.connect() as connection:
+        connection.execute(sa.text("CREATE DATABASE folded"))
+    engine = sa.create_engine(settings.sqlalchemy_url("folded"))
+    ensure_schema(engine)
+    yield Replica(settings.libpq_url("folded"), engine)
+    engine.dispose()
+    with admin.connect() as connection:
+        connection.execute(sa.text("DROP DATABASE folded WITH (FORCE)"))
+
+
+@pytest.fixture
+def replica(folded_database: Replica) -> Replica:
+    """A migrated database with empty tables."""
+    folded_database.empty()
+    return folded_database
