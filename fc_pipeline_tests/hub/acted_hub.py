@@ -1,4 +1,4 @@
-"""A hub over real sockets that acts out the traps of hub-api section 9: what a well-behaved server cannot be made to do."""
+"""A hub over real sockets that acts out the traps of hub-api section 9: what a good server cannot do."""
 
 import asyncio
 import contextlib
@@ -82,6 +82,7 @@ class ActedHub:
         self.request_headers: list[dict[str, str]] = []
         self._server: asyncio.Server | None = None
         self._writers: set[asyncio.StreamWriter] = set()
+        self._serving: set[asyncio.Task[None]] = set()
 
     @property
     def url(self) -> str:
@@ -102,8 +103,7 @@ class ActedHub:
         self._server.close()
         for writer in list(self._writers):
             writer.transport.abort()
-        while self._writers:
-            await asyncio.sleep(0)
+        await asyncio.gather(*self._serving)
 
     async def stop_listening(self) -> None:
         """Die: refuse new connections and drop the open ones."""
@@ -114,6 +114,10 @@ class ActedHub:
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._writers.add(writer)
+        serving = asyncio.current_task()
+        assert serving is not None
+        self._serving.add(serving)
+        serving.add_done_callback(self._serving.discard)
         with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
             while True:
                 head = (await reader.readuntil(b"\r\n\r\n")).decode()

@@ -218,7 +218,7 @@ def test_ids_out_of_order_and_absurd_ones_go_aside_and_do_not_move_the_cursor() 
     log = blocks(100, 110)
     absurd, low, unreadable = failure(0, 0), failure(0, 0), failure(0, 0)
     absurd["id"], low["id"], unreadable["id"] = 2**60, 101 << 14, -3
-    served = log[:8] + [absurd] + log[8:15] + [low] + log[15:20] + [unreadable] + log[20:]
+    served = [*log[:8], absurd, *log[8:15], low, *log[15:20], unreadable, *log[20:]]
 
     async def main() -> list[EventBatch]:
         async with ActedHub({1: log}) as hub:
