@@ -5,6 +5,7 @@ prints both on one line each, without a traceback; Dagster shows them in the run
 """
 
 __all__ = [
+    "AlreadyFolded",
     "ConfigError",
     "FcPipelineError",
     "HubError",
@@ -59,6 +60,10 @@ class LakeError(FcPipelineError):
 
 class LeaseLost(FcPipelineError):
     """Another run holds the lease on this shard and hour: nothing of the micro-batch was written."""
+
+
+class AlreadyFolded(FcPipelineError):
+    """Some of the heights came into the ledger meanwhile: nothing was written, read the ledger again."""
 
 
 class ServiceError(FcPipelineError):

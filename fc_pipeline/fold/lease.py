@@ -1,11 +1,13 @@
 """Leases: one writer per shard and hour. Taken and given back here; checked inside each micro-batch's transaction."""
 
+from dataclasses import dataclass
+
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql as pg
 
 from fc_pipeline.tables.bookkeeping import LEASES
 
-__all__ = ["HEARTBEAT_TIMEOUT_SECONDS", "holders", "release", "try_take"]
+__all__ = ["HEARTBEAT_TIMEOUT_SECONDS", "Holder", "holders", "release", "try_take"]
 
 HEARTBEAT_TIMEOUT_SECONDS = 60
 """A lease without a heartbeat for this long is free, even if its Postgres session seems alive."""
@@ -17,21 +19,45 @@ _FREE = f"""
     OR NOT EXISTS (SELECT FROM pg_stat_activity WHERE pid = lease.backend_pid)
 """
 _TAKE = sa.text(f"""
-    INSERT INTO pipeline.leases AS lease (shard, partition, holder, backend_pid)
-    VALUES (:shard, :partition, :holder, :backend_pid)
+    INSERT INTO pipeline.leases AS lease (shard, partition, holder, backend_pid, planned_end_at)
+    VALUES (:shard, :partition, :holder, :backend_pid, to_timestamp(:planned_end_unix))
     ON CONFLICT (shard, partition) DO UPDATE
-    SET holder = excluded.holder, backend_pid = excluded.backend_pid, heartbeat_at = now()
+    SET holder = excluded.holder, backend_pid = excluded.backend_pid, heartbeat_at = now(),
+        planned_end_at = excluded.planned_end_at
     WHERE {_FREE}
     RETURNING holder
 """)
 
 
-def try_take(engine: sa.Engine, *, shard: int, partition: str, holder: str, backend_pid: int) -> bool:
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """Who writes an hour, and until when it means to (unix seconds; None: until it is done)."""
+
+    run_id: str
+    planned_end_unix: float | None
+
+
+def try_take(
+    engine: sa.Engine,
+    *,
+    shard: int,
+    partition: str,
+    holder: str,
+    backend_pid: int,
+    planned_end_unix: float | None = None,
+) -> bool:
     """Take the lease on a shard's hour if nobody alive holds it; whether it is now `holder`'s.
 
-    `backend_pid` is the Postgres session through which the holder will write.
+    `holder` is a run id, a slash and what tells its attempts apart; `backend_pid` the Postgres session through which
+    it will write.
     """
-    values = {"shard": shard, "partition": partition, "holder": holder, "backend_pid": backend_pid}
+    values = {
+        "shard": shard,
+        "partition": partition,
+        "holder": holder,
+        "backend_pid": backend_pid,
+        "planned_end_unix": planned_end_unix,
+    }
     with engine.begin() as connection:
         return connection.execute(_TAKE, values).first() is not None
 
@@ -42,9 +68,13 @@ def release(engine: sa.Engine, *, holder: str) -> None:
         connection.execute(sa.delete(LEASES).where(LEASES.c.holder == holder))
 
 
-def holders(connection: sa.Connection, *, partition: str) -> dict[int, str]:
+def holders(connection: sa.Connection, *, partition: str) -> dict[int, Holder]:
     """Who holds the hour, per shard: only holders whose session lives and whose heartbeat is fresh."""
     alive = sa.text("EXISTS (SELECT FROM pg_stat_activity WHERE pid = backend_pid)")
     fresh = LEASES.c.heartbeat_at > sa.func.now() - sa.cast(f"{HEARTBEAT_TIMEOUT_SECONDS} seconds", pg.INTERVAL)
-    query = sa.select(LEASES.c.shard, LEASES.c.holder).where(LEASES.c.partition == partition, alive, fresh)
-    return {row.shard: row.holder for row in connection.execute(query)}
+    query = sa.select(LEASES.c.shard, LEASES.c.holder, LEASES.c.planned_end_at)
+    rows = connection.execute(query.where(LEASES.c.partition == partition, alive, fresh))
+    return {
+        row.shard: Holder(row.holder.partition("/")[0], row.planned_end_at.timestamp() if row.planned_end_at else None)
+        for row in rows
+    }

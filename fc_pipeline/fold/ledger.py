@@ -16,14 +16,13 @@ from fc_pipeline.fold.micro_batch import MicroBatch
 from fc_pipeline.tables.bookkeeping import COVERAGE, SHARDS
 
 __all__ = [
-    "ADD_TABLES",
     "COVER",
     "LOCK_SHARD",
     "OVERLAP_SQLSTATES",
     "RENEW_LEASE",
     "HeightRange",
     "ShardOrigin",
-    "add_tables_parameters",
+    "add_tables",
     "cover_parameters",
     "covered",
     "holes",
@@ -59,13 +58,6 @@ COVER = (
 )
 """Extend the run's own line where the heights follow on, else begin one: a line per run and hour, not per second."""
 
-ADD_TABLES = (
-    "UPDATE pipeline.coverage SET tables = (SELECT array_agg(DISTINCT name ORDER BY name) "
-    "FROM unnest(tables || string_to_array($4, ',')) AS name) "
-    "WHERE shard = $1::integer AND from_height >= $2::bigint AND to_height <= $3::bigint "
-    "AND NOT tables @> string_to_array($4, ',')"
-)
-
 
 def cover_parameters(batch: MicroBatch, run_id: str, rows_written: int) -> tuple[Any, ...]:
     """What COVER takes."""
@@ -81,11 +73,6 @@ def cover_parameters(batch: MicroBatch, run_id: str, rows_written: int) -> tuple
         rows_written,
         batch.last_block_unix,
     )
-
-
-def add_tables_parameters(batch: MicroBatch) -> tuple[Any, ...]:
-    """What ADD_TABLES takes."""
-    return (batch.shard, batch.from_height, batch.to_height, ",".join(sorted(batch.tables)))
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -136,6 +123,18 @@ def covered(
     if tables:
         query = query.where(COVERAGE.c.tables.contains(list(tables)))
     return [HeightRange(*row) for row in connection.execute(query.order_by(COVERAGE.c.from_height))]
+
+
+def add_tables(connection: sa.Connection, shard: int, partition: str, up_to_height: int, tables: Sequence[str]) -> None:
+    """Note that an hour's lines up to a height were written to more tables."""
+    connection.execute(_ADD_TABLES, {"s": shard, "p": partition, "h": up_to_height, "tables": list(tables)})
+
+
+_ADD_TABLES = sa.text(
+    "UPDATE pipeline.coverage SET tables = (SELECT array_agg(DISTINCT name ORDER BY name) "
+    "FROM unnest(tables || CAST(:tables AS text[])) AS name) "
+    "WHERE shard = :s AND partition = :p AND to_height <= :h AND NOT tables @> CAST(:tables AS text[])"
+)
 
 
 def holes(ranges: Sequence[HeightRange], first: int, last: int) -> list[HeightRange]:

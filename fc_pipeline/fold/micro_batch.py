@@ -69,7 +69,7 @@ def prepare(batch: EventBatch, *, partition: str, hour_unix: int, tables: Collec
         confirmed_events=_confirmed_events(batch),
         messages=_messages(changes),
         size_bytes=batch.size_bytes,
-        last_block_unix=batch.block_times[batch.to_height],
+        last_block_unix=batch.block_times[max(batch.block_times)],
     )
 
 

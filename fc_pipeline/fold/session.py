@@ -1,15 +1,15 @@
 """The one connection through which a run writes: COPY into staging, then the micro-batch's single transaction."""
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import adbc_driver_manager
 import adbc_driver_postgresql.dbapi as adbc
 import pyarrow as pa
 
-from fc_pipeline.errors import LeaseLost
+from fc_pipeline.errors import AlreadyFolded, LeaseLost
 from fc_pipeline.fold import ledger, quarantine, statements
 from fc_pipeline.fold.micro_batch import MicroBatch
 from fc_pipeline.fold.profiles import STAGE_PROFILE_FIDS, UPSERT_PROFILES
@@ -19,6 +19,8 @@ from fc_pipeline.tables.registry import MESSAGE_TABLES
 from fc_pipeline.tables.user_profiles import USER_PROFILES
 
 __all__ = ["FoldSession", "Written"]
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,22 +75,26 @@ class FoldSession:
     def fold(self, batch: MicroBatch) -> dict[str, Written]:
         """Write heights that the ledger does not cover yet: rows, ledger and quarantine in one transaction.
 
-        Returns what was written per table. Raises LeaseLost, and writes nothing, if another run has taken over the
-        hour or has already folded one of the heights.
+        Returns what was written per table. Writes nothing and raises LeaseLost if another run has taken over the
+        hour, AlreadyFolded if the ledger covers one of the heights.
         """
-        return self._transaction(batch, self._fold_new)
+        return self._transaction(lambda: self._fold_new(batch))
 
     def refold(self, batch: MicroBatch) -> dict[str, Written]:
-        """Write heights that the ledger covers again, as their versions allow; `activity` must be of whole hours.
+        """Write heights that the ledger covers once more, as their versions allow: all tables but `fid_activity`."""
+        return self._transaction(lambda: self._fold_again(replace(batch, activity=None)))
 
-        Adds the batch's tables to the ledger lines that lie inside it.
+    def replace_activity(self, shards: Iterable[int], count: Callable[[], pa.Table]) -> Written:
+        """Set the counts of `fid_activity` for whole hours, over all shards.
+
+        `count` gives them (Arrow schema of `fid_activity`) from what the ledger covers. It is called while no other
+        transaction can fold these shards, so nothing is missed or counted twice.
         """
-        return self._transaction(batch, self._fold_again)
+        return self._transaction(lambda: self._replace_activity(shards, count))
 
-    def _transaction(self, batch: MicroBatch, write: Callable[[MicroBatch], dict[str, Written]]) -> dict[str, Written]:
+    def _transaction(self, write: Callable[[], T]) -> T:
         try:
-            self._stage(batch)
-            written = write(batch)
+            written = write()
             self._connection.commit()
         except BaseException:
             self._connection.rollback()
@@ -107,24 +113,30 @@ class FoldSession:
         self._copy("stage_quarantine", quarantine.staged(batch.shard, batch.quarantined))
 
     def _fold_new(self, batch: MicroBatch) -> dict[str, Written]:
+        self._stage(batch)
         self._fence(batch)
-        written = self._merge_all(batch, statements.add_activity())
+        written = self._merge_all(batch)
         total = sum(w.rows for w in written.values())
         try:
             self._execute(ledger.COVER, ledger.cover_parameters(batch, self.run_id, total))
         except adbc_driver_manager.Error as error:
             if error.sqlstate in ledger.OVERLAP_SQLSTATES:
-                raise LeaseLost(
+                raise AlreadyFolded(
                     f"heights {batch.from_height}-{batch.to_height} of shard {batch.shard} were folded meanwhile"
                 ) from error
             raise
         return written
 
     def _fold_again(self, batch: MicroBatch) -> dict[str, Written]:
+        self._stage(batch)
         self._execute(ledger.LOCK_SHARD, (batch.shard,))
-        written = self._merge_all(batch, statements.replace_activity())
-        self._execute(ledger.ADD_TABLES, ledger.add_tables_parameters(batch))
-        return written
+        return self._merge_all(batch)
+
+    def _replace_activity(self, shards: Iterable[int], count: Callable[[], pa.Table]) -> Written:
+        for shard in sorted(shards):
+            self._execute(ledger.LOCK_SHARD, (shard,))
+        self._copy(statements.stage_name(FID_ACTIVITY), count())
+        return self._counted(statements.replace_activity())
 
     def _fence(self, batch: MicroBatch) -> None:
         """Hold the shard until commit, and make sure that this run still holds the lease on the hour."""
@@ -138,17 +150,17 @@ class FoldSession:
                 hint="another run has taken over and reads on from the ledger",
             )
 
-    def _merge_all(self, batch: MicroBatch, activity: str) -> dict[str, Written]:
+    def _merge_all(self, batch: MicroBatch) -> dict[str, Written]:
         written = {name: self._counted(statements.merge(MESSAGE_TABLES[name])) for name in batch.rows}
         if "links" in batch.tables:
             written["links"] = written.get("links", Written()) + self._mask_links(batch)
         if batch.profile_fids is not None:
             written[USER_PROFILES.name] = self._counted(UPSERT_PROFILES) if len(batch.profile_fids) else Written()
         if batch.activity is not None:
-            written[FID_ACTIVITY.name] = self._counted(activity) if len(batch.activity) else Written()
+            written[FID_ACTIVITY.name] = self._counted(statements.add_activity()) if len(batch.activity) else Written()
         if batch.quarantined:
             self._execute(quarantine.MERGE)
-        return {name: written.get(name, Written()) for name in sorted(batch.tables | written.keys())}
+        return written
 
     def _mask_links(self, batch: MicroBatch) -> Written:
         deleted = 0

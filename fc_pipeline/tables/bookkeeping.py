@@ -76,6 +76,7 @@ LEASES = sa.Table(
     sa.Column("holder", sa.Text, nullable=False, comment="Run and attempt that may write"),
     sa.Column("backend_pid", sa.Integer, nullable=False, comment="Its Postgres session; gone means that it died"),
     sa.Column("heartbeat_at", sa.DateTime(timezone=True), nullable=False, server_default=_now),
+    sa.Column("planned_end_at", sa.DateTime(timezone=True), comment="Until when it means to write; null: until done"),
     schema=SCHEMA,
     comment="Who may write which hour of which shard; checked inside every micro-batch's transaction.",
 )

@@ -8,7 +8,7 @@ import pyarrow.compute as pc
 
 from fc_pipeline.tables.columns import Column, ColumnType, DataTable, Index
 
-__all__ = ["ACTIVITY_COUNTS", "FID_ACTIVITY", "count_activity"]
+__all__ = ["ACTIVITY_COUNTS", "FID_ACTIVITY", "count_activity", "sum_activity"]
 
 ACTIVITY_COUNTS: Final = {
     "casts": "Casts made, replies included",
@@ -43,24 +43,24 @@ def count_activity(merged: Mapping[str, pa.Table], hour_micros: int) -> pa.Table
     `merged` holds every merge, before the last per key is taken: deletions other than `removed` do not count, and one
     message merged twice counts twice, as the raw log has it. `hour_micros` is the start of their hour.
     """
-    names = list(ACTIVITY_COUNTS)
     counts = [
-        _widen(_count_by_fid(merged[table], fid, where), name) for table, fid, name, where in _COUNTS if table in merged
+        _widen(_count_by_fid(merged[table], fid, where), count)
+        for table, fid, count, where in _COUNTS
+        if table in merged
     ]
-    sums = (
-        pa.concat_tables([_NONE, *counts])
-        .group_by("fid")
-        .aggregate([*((name, "sum") for name in names), ("version", "max")])
-    )
-    rows = sums.rename_columns(["fid", *names, "version"])
+    rows = pa.concat_tables([_NONE, *counts])
     hours = pa.repeat(pa.scalar(hour_micros, pa.timestamp("us", tz="UTC")), rows.num_rows)
     live = pa.nulls(rows.num_rows, pa.timestamp("us", tz="UTC"))
-    return (
-        rows.append_column("hour", hours)
-        .append_column("deleted_at", live)
-        .select(list(FID_ACTIVITY.names))
-        .cast(FID_ACTIVITY.arrow_schema)
+    return sum_activity(rows.append_column("hour", hours).append_column("deleted_at", live))
+
+
+def sum_activity(rows: pa.Table) -> pa.Table:
+    """Counts in several rows per hour and FID → one row each (Arrow schema of `fid_activity`)."""
+    sums = rows.group_by(["hour", "fid", "deleted_at"]).aggregate(
+        [*((name, "sum") for name in ACTIVITY_COUNTS), ("version", "max")]
     )
+    summed = sums.rename_columns(["hour", "fid", "deleted_at", *ACTIVITY_COUNTS, "version"])
+    return summed.select(list(FID_ACTIVITY.names)).cast(FID_ACTIVITY.arrow_schema)
 
 
 _NONE = pa.schema([(name, pa.int64()) for name in ("fid", "version", *ACTIVITY_COUNTS)]).empty_table()

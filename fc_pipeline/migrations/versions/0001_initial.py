@@ -239,6 +239,12 @@ def upgrade() -> None:
         sa.Column("holder", sa.Text(), nullable=False, comment="Run and attempt that may write"),
         sa.Column("backend_pid", sa.Integer(), nullable=False, comment="Its Postgres session; gone means that it died"),
         sa.Column("heartbeat_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
+        sa.Column(
+            "planned_end_at",
+            sa.DateTime(timezone=True),
+            nullable=True,
+            comment="Until when it means to write; null: until done",
+        ),
         sa.PrimaryKeyConstraint("shard", "partition"),
         schema="pipeline",
         comment="Who may write which hour of which shard; checked inside every micro-batch's transaction.",

@@ -1,0 +1,61 @@
+"""Hours of block time (UTC): the partitions of the raw log and of every table that is made from it."""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Final, Self
+
+__all__ = ["FIRST_HOUR", "HOUR_SECONDS", "PARTITION_FORMAT", "Hour"]
+
+HOUR_SECONDS: Final = 3600
+PARTITION_FORMAT: Final = "%Y-%m-%d-%H:%M"
+"""Dagster's own format of hourly partition keys."""
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Hour:
+    """The hour that begins at `start_unix` (unix seconds, a multiple of 3600)."""
+
+    start_unix: int
+
+    @classmethod
+    def of(cls, unix_seconds: float) -> Self:
+        """The hour that contains a time."""
+        return cls(int(unix_seconds) // HOUR_SECONDS * HOUR_SECONDS)
+
+    @classmethod
+    def from_key(cls, key: str) -> Self:
+        """The hour of a partition key. Raises ValueError for another format."""
+        return cls.of(datetime.strptime(key, PARTITION_FORMAT).replace(tzinfo=UTC).timestamp())
+
+    @property
+    def key(self) -> str:
+        """The partition key, such as `2026-11-23-12:00`."""
+        return self.start.strftime(PARTITION_FORMAT)
+
+    @property
+    def folder(self) -> str:
+        """The hour in a path, such as `2026-11-23T12`."""
+        return self.start.strftime("%Y-%m-%dT%H")
+
+    @property
+    def start(self) -> datetime:
+        """When the hour begins."""
+        return datetime.fromtimestamp(self.start_unix, UTC)
+
+    @property
+    def end_unix(self) -> int:
+        """When the hour ends, exclusive."""
+        return self.start_unix + HOUR_SECONDS
+
+    @property
+    def next(self) -> "Hour":
+        """The hour after."""
+        return Hour(self.end_unix)
+
+    def contains(self, unix_seconds: float) -> bool:
+        """Whether a time lies in this hour."""
+        return self.start_unix <= unix_seconds < self.end_unix
+
+
+FIRST_HOUR: Final = Hour(1_609_459_200)
+"""2021-01-01T00:00Z, the Farcaster epoch: no block can be older."""

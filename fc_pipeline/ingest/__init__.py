@@ -1,0 +1,1 @@
+"""The main job: hub → raw log → fold, and raw log → fold. Joins the rooms; knows nothing of Dagster."""

@@ -1,0 +1,159 @@
+"""hub → raw log → fold: reads what the ledger lacks of a window of hours, and follows the feed if the window is open.
+
+Each shard is read by its own task; one task writes, in a thread, what they hand over through a bounded queue. So
+fetching, decoding and loading overlap, and memory stays flat whatever the backlog.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from fc_pipeline.fold import ledger
+from fc_pipeline.fold.ledger import HeightRange
+from fc_pipeline.hours import Hour
+from fc_pipeline.hub.clock import HubClock
+from fc_pipeline.hub.decode import EventBatch
+from fc_pipeline.hub.failover import HubPool
+from fc_pipeline.hub.feed import Feed
+from fc_pipeline.ingest.batches import join, split_by_hour
+from fc_pipeline.ingest.replica import Replica
+from fc_pipeline.ingest.survey import ShardSurvey, Survey
+from fc_pipeline.ingest.writer import BatchWriter
+
+__all__ = ["Drain", "HourWindow"]
+
+_QUEUED_BATCHES = 2
+_PAGE_EVENTS = 5_000
+
+
+@dataclass(frozen=True, slots=True)
+class HourWindow:
+    """The hours `first`…`last`, inclusive."""
+
+    first: Hour
+    last: Hour
+
+    def __contains__(self, hour: Hour | None) -> bool:
+        return hour is not None and self.first <= hour <= self.last
+
+
+@dataclass
+class Drain:
+    """One run's reading of a window of hours.
+
+    `follow_seconds` is how long the feed is followed after its tip was reached, if the window holds the present hour;
+    0 ends there. `should_stop` is asked between micro-batches.
+    """
+
+    replica: Replica
+    hubs: HubPool
+    writer: BatchWriter
+    window: HourWindow
+    follow_seconds: float = 0.0
+    should_stop: Callable[[], bool] = lambda: False
+
+    async def run(self, state: Survey) -> None:
+        """Read and write; ends when the window is covered as far as the hub goes, and following is over.
+
+        Raises LeaseLost if another run has taken over, HubUnavailable or HubUntrusted if no hub can be read.
+        """
+        deadline = time.monotonic() + self.follow_seconds
+        queue: asyncio.Queue[tuple[Hour, EventBatch] | None] = asyncio.Queue(_QUEUED_BATCHES)
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._write(queue))
+            async with asyncio.TaskGroup() as readers:
+                for shard in state.shards:
+                    clock = state.clocks[shard.shard]
+                    follow = self.follow_seconds > 0 and state.present_hour in self.window
+                    reader = _ShardReader(self, shard, clock, queue, deadline if follow else None)
+                    readers.create_task(reader.run())
+            await queue.put(None)
+
+    async def _write(self, queue: asyncio.Queue[tuple[Hour, EventBatch] | None]) -> None:
+        while (item := await queue.get()) is not None:
+            await asyncio.to_thread(self.writer.write_new, *item)
+
+
+class _ShardReader:
+    """Reads one shard's missing heights, in ascending order, and then its tip."""
+
+    def __init__(
+        self,
+        drain: Drain,
+        shard: ShardSurvey,
+        clock: HubClock,
+        queue: asyncio.Queue[tuple[Hour, EventBatch] | None],
+        follow_until: float | None,
+    ) -> None:
+        self._drain = drain
+        self._shard = shard
+        self._clock = clock
+        self._queue = queue
+        self._follow_until = follow_until
+        self._feed = Feed(drain.hubs, shard.shard, clock=clock)
+        self._batch_events = drain.replica.settings.batch_events
+        self._pending: tuple[Hour, EventBatch] | None = None
+
+    async def run(self) -> None:
+        for hole in await self._missing():
+            await self._read(hole.first, hole.last)
+        if self._follow_until is not None:
+            await self._follow(self._follow_until)
+
+    async def _missing(self) -> list[HeightRange]:
+        """The heights of the window that the ledger lacks altogether and the hub has."""
+        shard, window = self._shard, self._drain.window
+        first = max(shard.origin_height, await self._clock.first_height_at(window.first.start_unix))
+        last = shard.head_height
+        if shard.head_unix >= window.last.end_unix:
+            last = await self._clock.first_height_at(window.last.end_unix) - 1
+        await self._hold(Hour.of(await self._clock.time_of(first)))
+        with self._drain.replica.engine.connect() as connection:
+            return ledger.holes(ledger.covered(connection, shard.shard), first, last)
+
+    async def _follow(self, until: float) -> None:
+        """Poll the tip, a micro-batch every `batch_seconds`, until the time is over."""
+        next_height = self._shard.head_height + 1
+        pause = self._drain.replica.settings.batch_seconds
+        while time.monotonic() < until and not self._drain.should_stop():
+            started = time.monotonic()
+            next_height = await self._read(next_height, None)
+            await asyncio.sleep(max(0.0, pause - (time.monotonic() - started)))
+
+    async def _read(self, first: int, last: int | None) -> int:
+        """Read a range, or to the tip, and hand over micro-batches; gives the height after the last one read."""
+        page_size = min(self._batch_events, _PAGE_EVENTS)
+        async for batch in self._feed.blocks(first, last, page_size=page_size):
+            if not batch.block_times:
+                batch.block_times[batch.to_height] = await self._clock.time_of(batch.to_height)
+            for hour, part in split_by_hour(batch):
+                await self._gather(hour, part)
+            first = batch.to_height + 1
+            if self._drain.should_stop():
+                break
+        await self._flush()
+        return first
+
+    async def _gather(self, hour: Hour, batch: EventBatch) -> None:
+        """Join what belongs together; hand over what is large enough or ends an hour."""
+        if self._pending is not None:
+            pending_hour, pending = self._pending
+            if pending_hour == hour and pending.to_height + 1 == batch.from_height:
+                self._pending = (hour, join(pending, batch))
+            else:
+                await self._flush()
+        if self._pending is None:
+            self._pending = (hour, batch)
+        if len(self._pending[1].raws) >= self._batch_events:
+            await self._flush()
+
+    async def _flush(self) -> None:
+        if self._pending is not None:
+            hour, batch = self._pending
+            self._pending = None
+            await self._hold(hour)
+            await self._queue.put((hour, batch))
+
+    async def _hold(self, hour: Hour) -> None:
+        await asyncio.to_thread(self._drain.writer.hold, self._shard.shard, hour)

@@ -1,0 +1,117 @@
+"""What a run has done, per hour: the numbers that become materialisation metadata."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import pyarrow as pa
+
+from fc_pipeline.fold.micro_batch import MicroBatch
+from fc_pipeline.fold.session import Written
+from fc_pipeline.hours import Hour
+
+__all__ = ["HourProgress", "Progress", "TableProgress"]
+
+SAMPLE_ROWS = 5
+
+
+@dataclass(slots=True)
+class TableProgress:
+    """Rows of one table written for an hour, and the last few of them as they were staged."""
+
+    written: Written = field(default_factory=Written)
+    staged_rows: int = 0
+    sample: pa.Table | None = None
+
+
+@dataclass(slots=True)
+class HourProgress:
+    """Everything done for one hour by this run.
+
+    `heights` maps a shard to the first and last folded height, `last_block_unix` to the time of the last block;
+    `naive_rows` is what one write per message would have written. `seconds` is time spent in Postgres.
+    """
+
+    hour: Hour
+    micro_batches: int = 0
+    events: int = 0
+    size_bytes: int = 0
+    log_bytes: int = 0
+    naive_rows: int = 0
+    quarantined: int = 0
+    seconds: float = 0.0
+    heights: dict[int, tuple[int, int]] = field(default_factory=dict[int, tuple[int, int]])
+    last_block_unix: dict[int, int] = field(default_factory=dict[int, int])
+    tables: dict[str, TableProgress] = field(default_factory=dict[str, TableProgress])
+
+    def lag_seconds(self, now: float) -> dict[int, float]:
+        """Per shard: age of the last folded block."""
+        return {shard: now - unix for shard, unix in self.last_block_unix.items()}
+
+    @property
+    def rows_written(self) -> int:
+        """Rows written over all tables."""
+        return sum(table.written.rows for table in self.tables.values())
+
+    def add(self, batch: MicroBatch, written: dict[str, Written], *, log_bytes: int, seconds: float) -> None:
+        """Count one committed micro-batch."""
+        self.micro_batches += 1
+        self.events += batch.events
+        self.size_bytes += batch.size_bytes
+        self.log_bytes += log_bytes
+        self.naive_rows += batch.messages
+        self.quarantined += len(batch.quarantined)
+        self.seconds += seconds
+        first, last = self.heights.get(batch.shard, (batch.from_height, batch.to_height))
+        self.heights[batch.shard] = (min(first, batch.from_height), max(last, batch.to_height))
+        self.last_block_unix[batch.shard] = max(self.last_block_unix.get(batch.shard, 0), batch.last_block_unix)
+        for name, rows in written.items():
+            self.add_table(name, rows, batch.activity if name == "fid_activity" else batch.rows.get(name))
+
+    def add_table(self, name: str, written: Written, staged: pa.Table | None) -> None:
+        """Count rows of one table, and keep the first few that were staged as its sample."""
+        table = self.tables.setdefault(name, TableProgress())
+        table.written += written
+        if staged is not None and len(staged):
+            table.staged_rows += len(staged)
+            table.sample = staged.slice(0, SAMPLE_ROWS)
+
+
+class Progress:
+    """The hours that a run has touched; says which changed since they were last reported."""
+
+    def __init__(self, on_batch: Callable[[HourProgress], None] | None = None) -> None:
+        self._hours: dict[Hour, HourProgress] = {}
+        self._unreported: set[Hour] = set()
+        self._on_batch = on_batch
+        self.started_at = time.time()
+
+    def add(
+        self, hour: Hour, batch: MicroBatch, written: dict[str, Written], *, log_bytes: int, seconds: float
+    ) -> None:
+        """Count one committed micro-batch."""
+        progress = self._hours.setdefault(hour, HourProgress(hour))
+        progress.add(batch, written, log_bytes=log_bytes, seconds=seconds)
+        self._unreported.add(hour)
+        if self._on_batch is not None:
+            self._on_batch(progress)
+
+    def add_table(self, hour: Hour, name: str, written: Written, staged: pa.Table | None) -> None:
+        """Count rows that were written to one table of an hour on their own."""
+        self._hours.setdefault(hour, HourProgress(hour)).add_table(name, written, staged)
+        self._unreported.add(hour)
+
+    def changed(self) -> list[HourProgress]:
+        """Hours touched since the last call, oldest first."""
+        hours, self._unreported = sorted(self._unreported), set()
+        return [self._hours[hour] for hour in hours]
+
+    @property
+    def hours(self) -> list[HourProgress]:
+        """Every hour touched, oldest first."""
+        return [self._hours[hour] for hour in sorted(self._hours)]
+
+    @property
+    def events(self) -> int:
+        """Events folded over all hours."""
+        return sum(hour.events for hour in self._hours.values())

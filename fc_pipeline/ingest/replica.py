@@ -1,0 +1,43 @@
+"""What every piece of work on the replica needs, opened from the settings: database, raw log, hubs."""
+
+from collections.abc import Generator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import sqlalchemy as sa
+
+from fc_pipeline.fold.schema import ensure_schema
+from fc_pipeline.hub.endpoint import HubEndpoint
+from fc_pipeline.lake.event_log import EventLog
+from fc_pipeline.settings import Settings
+
+__all__ = ["Replica", "open_replica"]
+
+
+@dataclass(frozen=True)
+class Replica:
+    """The database (migrated), the raw log, and where the hubs are."""
+
+    settings: Settings
+    engine: sa.Engine
+    log: EventLog
+
+    @property
+    def hub_endpoints(self) -> list[HubEndpoint]:
+        """The hubs in order of preference, each with its headers and request budget."""
+        settings = self.settings
+        return [HubEndpoint(url, settings.hub_headers_for(url), settings.hub_rps_for(url)) for url in settings.hub_urls]
+
+
+@contextmanager
+def open_replica(settings: Settings) -> Generator[Replica]:
+    """Open the replica that the settings describe; every URL in them must be filled in.
+
+    Raises ConfigError if a newer release migrated the database, LakeError if the lake cannot be opened.
+    """
+    engine = sa.create_engine(settings.sqlalchemy_url(), pool_pre_ping=True)
+    try:
+        ensure_schema(engine)
+        yield Replica(settings, engine, EventLog.open(settings.lake_uri))
+    finally:
+        engine.dispose()

@@ -1,0 +1,113 @@
+"""One run over a window of hours: what Dagster's asset, `sync` and tests call."""
+
+import asyncio
+import time
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, field
+
+from fc_pipeline.errors import AlreadyFolded, LakeError
+from fc_pipeline.hours import Hour
+from fc_pipeline.hub.failover import HubPool
+from fc_pipeline.ingest.drain import Drain, HourWindow
+from fc_pipeline.ingest.progress import HourProgress, Progress
+from fc_pipeline.ingest.rebuild import rebuild_hour
+from fc_pipeline.ingest.replica import Replica
+from fc_pipeline.ingest.survey import survey
+from fc_pipeline.ingest.writer import BatchWriter
+
+__all__ = ["RAW_LOG", "MicroBatchRun"]
+
+RAW_LOG = "hub_events"
+"""The raw log's name among what a run writes; the others are tables."""
+
+_ATTEMPTS = 5
+
+
+@dataclass
+class MicroBatchRun:
+    """Reads what is missing of a window from the hub, and makes tables from the raw log.
+
+    `outputs` are tables, and `hub_events` if the hub is to be read; without it, the raw log is all there is to read.
+    `rebuild` folds also what the ledger says is folded. `report` is called with the hours that have changed, every
+    `report_seconds` and at the end; `should_stop` is asked between micro-batches.
+    """
+
+    replica: Replica
+    run_id: str
+    window: HourWindow
+    outputs: Collection[str]
+    follow_seconds: float = 0.0
+    rebuild: bool = False
+    report: Callable[[list[HourProgress]], None] = lambda hours: None
+    report_seconds: float = 10.0
+    should_stop: Callable[[], bool] = lambda: False
+    progress: Progress = field(default_factory=Progress)
+
+    def execute(self) -> Progress:
+        """Do it; what was done, per hour. Raises FcPipelineError."""
+        follows_until = time.time() + self.follow_seconds if self.follow_seconds else None
+        with BatchWriter(
+            self.replica, self.run_id, self.outputs, self.progress, planned_end_unix=follows_until
+        ) as writer:
+            if RAW_LOG in self.outputs:
+                self._read_hub(writer)
+            self._read_log(writer)
+        self.report(self.progress.changed())
+        return self.progress
+
+    def _read_hub(self, writer: BatchWriter) -> None:
+        for attempt in range(_ATTEMPTS):
+            try:
+                asyncio.run(self._drain(writer))
+            except BaseExceptionGroup as group:
+                error = _first(group)
+                # Another run was at the same hours before us: what it left is in the ledger now.
+                if not isinstance(error, AlreadyFolded) or attempt == _ATTEMPTS - 1:
+                    raise error from group
+            else:
+                return
+
+    async def _drain(self, writer: BatchWriter) -> None:
+        async with HubPool(self.replica.hub_endpoints) as hubs:
+            state = await survey(self.replica, hubs)
+            drain = Drain(self.replica, hubs, writer, self.window, self.follow_seconds, self.should_stop)
+            async with asyncio.TaskGroup() as tasks:
+                reporting = tasks.create_task(self._report_regularly())
+                await drain.run(state)
+                reporting.cancel()
+
+    async def _report_regularly(self) -> None:
+        while True:
+            await asyncio.sleep(self.report_seconds)
+            hours = self.progress.changed()
+            if hours:
+                self.report(hours)
+
+    def _read_log(self, writer: BatchWriter) -> None:
+        """Make the tables of hours that the ledger says were not, or all of them where a rebuild is wanted."""
+        tables = set(self.outputs) - {RAW_LOG}
+        if not tables:
+            return
+        found = [hour for hour in self._logged_hours() if self._rebuild_hour(writer, hour)]
+        if RAW_LOG not in self.outputs and not found:
+            raise LakeError(
+                f"the raw log has nothing of {self.window.first.key} to {self.window.last.key}",
+                hint="materialise hub_events for these hours first, while the hub still has them",
+            )
+
+    def _rebuild_hour(self, writer: BatchWriter, hour: Hour) -> bool:
+        tables = set(self.outputs) - {RAW_LOG}
+        return rebuild_hour(self.replica, writer, hour, tables, only_missing=not self.rebuild)
+
+    def _logged_hours(self) -> list[Hour]:
+        if self.window.first == self.window.last:
+            return [self.window.first]
+        return [hour for hour in self.replica.log.hours() if hour in self.window]
+
+
+def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """The first error of a group: a run's tasks end together, and it is the cause."""
+    error: BaseException = group
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error

@@ -1,0 +1,147 @@
+"""Writes micro-batches: lease, raw log, fold. One writer per run; it holds the run's only data connection."""
+
+import logging
+import time
+import uuid
+from collections.abc import Callable, Collection, Iterable
+from types import TracebackType
+from typing import Self
+
+import pyarrow as pa
+
+from fc_pipeline.errors import LeaseLost
+from fc_pipeline.fold import lease
+from fc_pipeline.fold.micro_batch import MicroBatch, prepare
+from fc_pipeline.fold.session import FoldSession, Written
+from fc_pipeline.hours import Hour
+from fc_pipeline.hub.decode import EventBatch
+from fc_pipeline.ingest.progress import Progress
+from fc_pipeline.ingest.replica import Replica
+from fc_pipeline.tables.fid_activity import FID_ACTIVITY
+
+__all__ = ["BatchWriter"]
+
+_log = logging.getLogger(__name__)
+
+LEASE_WAIT_SECONDS = 45.0
+LEASE_POLL_SECONDS = 0.25
+
+
+class BatchWriter:
+    """A run's writer: takes leases as it comes to new hours and gives them all back at the end.
+
+    `tables` names what is written; `progress` counts it. `planned_end_unix` tells others until when the run means to
+    hold its leases. `hold` may be called from several threads, the rest from one at a time.
+    """
+
+    def __init__(
+        self,
+        replica: Replica,
+        run_id: str,
+        tables: Collection[str],
+        progress: Progress,
+        *,
+        planned_end_unix: float | None = None,
+    ) -> None:
+        self._replica = replica
+        self._tables = frozenset(tables)
+        self._progress = progress
+        self._planned_end_unix = planned_end_unix
+        self._run_id = run_id
+        self._holder = f"{run_id}/{uuid.uuid4().hex[:8]}"
+        self._held: set[tuple[int, Hour]] = set()
+        self._session = FoldSession(replica.settings.libpq_url(), run_id, self._holder)
+
+    def __enter__(self) -> Self:
+        self._session.__enter__()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            lease.release(self._replica.engine, holder=self._holder)
+        finally:
+            self._session.__exit__(kind, error, trace)
+
+    def hold(self, shard: int, hour: Hour, *, wait_seconds: float = LEASE_WAIT_SECONDS) -> None:
+        """Take the lease on a shard's hour, waiting while another run writes it.
+
+        Raises LeaseLost, naming the holder, if it is not free after `wait_seconds`.
+        """
+        if (shard, hour) in self._held:
+            return
+        deadline = time.monotonic() + wait_seconds
+        while not lease.try_take(
+            self._replica.engine,
+            shard=shard,
+            partition=hour.key,
+            holder=self._holder,
+            backend_pid=self._session.backend_pid,
+            planned_end_unix=self._planned_end_unix,
+        ):
+            if time.monotonic() >= deadline:
+                with self._replica.engine.connect() as connection:
+                    holder = lease.holders(connection, partition=hour.key).get(shard)
+                raise LeaseLost(
+                    f"shard {shard}, hour {hour.key} is being written by run {holder.run_id if holder else 'unknown'}",
+                    hint="wait until that run ends, or terminate it",
+                )
+            time.sleep(LEASE_POLL_SECONDS)
+        self._held.add((shard, hour))
+
+    def write_new(self, hour: Hour, batch: EventBatch) -> None:
+        """Store complete blocks of one hour in the raw log and fold them; the lease must be held.
+
+        The raw file is on disk before the transaction that says so commits. Raises LeaseLost, AlreadyFolded.
+        """
+        file = self._replica.log.write(batch, hour)
+        self._fold(hour, batch, log_bytes=file.size_bytes)
+
+    def fold_stored(self, hour: Hour, batch: EventBatch) -> None:
+        """Fold blocks that the raw log has and the ledger lacks; the lease must be held."""
+        self._fold(hour, batch, log_bytes=0)
+
+    def refold(self, hour: Hour, batch: EventBatch) -> None:
+        """Fold blocks that the ledger covers once more, all but `fid_activity`."""
+        micro = self._prepared(hour, batch)
+        started = time.monotonic()
+        written = self._session.refold(micro)
+        self._count(hour, micro, written, started, log_bytes=0)
+
+    def replace_activity(self, hour: Hour, shards: Iterable[int], count: Callable[[], pa.Table]) -> None:
+        """Set the hour's `fid_activity` to what `count` gives for all shards, called while none of them is folded."""
+        counted: list[pa.Table] = []
+
+        def counting() -> pa.Table:
+            counted.append(count())
+            return counted[0]
+
+        written = self._session.replace_activity(shards, counting)
+        self._progress.add_table(hour, FID_ACTIVITY.name, written, counted[0])
+
+    def _fold(self, hour: Hour, batch: EventBatch, *, log_bytes: int) -> None:
+        micro = self._prepared(hour, batch)
+        started = time.monotonic()
+        written = self._session.fold(micro)
+        self._count(hour, micro, written, started, log_bytes=log_bytes)
+
+    def _prepared(self, hour: Hour, batch: EventBatch) -> MicroBatch:
+        return prepare(batch, partition=hour.key, hour_unix=hour.start_unix, tables=self._tables)
+
+    def _count(
+        self, hour: Hour, micro: MicroBatch, written: dict[str, Written], started: float, *, log_bytes: int
+    ) -> None:
+        seconds = time.monotonic() - started
+        self._progress.add(hour, micro, written, log_bytes=log_bytes, seconds=seconds)
+        _log.info(
+            "micro_batch shard=%d heights=%d-%d events=%d rows=%d quarantined=%d postgres_ms=%d lag_seconds=%d",
+            micro.shard,
+            micro.from_height,
+            micro.to_height,
+            micro.events,
+            sum(rows.rows for rows in written.values()),
+            len(micro.quarantined),
+            seconds * 1000,
+            time.time() - micro.last_block_unix,
+        )

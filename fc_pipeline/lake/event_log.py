@@ -1,0 +1,169 @@
+"""The raw log: every event of the feed as Parquet, by hour and shard, each file complete blocks of known heights.
+
+A file is named after the heights that it proves, so a listing of a folder says what the log holds. Its content is what
+the hub sent, whether or not a later transaction committed: a file whose heights another one holds too is only waste.
+"""
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import cast
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from fc_pipeline.errors import LakeError
+from fc_pipeline.hours import Hour
+from fc_pipeline.hub.decode import EventBatch, batch_from_raws
+from fc_pipeline.hub.wire import BLOCK_SEQUENCE_BITS
+from fc_pipeline.lake.storage import LakeStorage
+
+__all__ = ["EVENT_LOG_SCHEMA", "EventLog", "LogFile"]
+
+EVENT_LOG_SCHEMA = pa.schema(
+    [
+        pa.field("event_id", pa.int64(), metadata={"description": "height << 14 | sequence, per shard"}),
+        pa.field("height", pa.int64(), metadata={"description": "Block height on this shard"}),
+        pa.field("block_time", pa.timestamp("s", tz="UTC"), metadata={"description": "Time of the block"}),
+        pa.field("event", pa.binary(), metadata={"description": "The event's JSON, byte for byte as the hub sent it"}),
+    ]
+)
+
+_FOLDER = "hub_events"
+_NAME = re.compile(r"(\d+)-(\d+)\.parquet")
+_COMPRESSION_LEVEL = 1  # enough for a factor of 2-3 at a small part of the cost of a batch
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class LogFile:
+    """One file of the raw log: complete blocks `from_height`…`to_height` of a shard, in one hour."""
+
+    shard: int
+    from_height: int
+    to_height: int
+    hour: Hour
+    path: str
+    size_bytes: int
+
+
+class EventLog:
+    """The raw log in a lake."""
+
+    def __init__(self, storage: LakeStorage) -> None:
+        self._storage = storage
+
+    @classmethod
+    def open(cls, uri: str) -> "EventLog":
+        """The raw log of the lake at a path or URI."""
+        return cls(LakeStorage.open(uri))
+
+    def write(self, batch: EventBatch, hour: Hour) -> LogFile:
+        """Store a batch of complete blocks of one hour; it is on disk when this returns."""
+        heights = [event_id >> BLOCK_SEQUENCE_BITS for event_id in batch.event_ids]
+        times = batch.block_times
+        columns = (batch.event_ids, heights, [times[height] for height in heights], batch.raws)
+        arrays = [pa.array(values, type=field.type) for values, field in zip(columns, EVENT_LOG_SCHEMA, strict=True)]
+        table = pa.Table.from_arrays(arrays, schema=EVENT_LOG_SCHEMA)
+        return self._write(table, batch.shard, batch.from_height, batch.to_height, hour)
+
+    def files(self, hour: Hour, shard: int | None = None) -> list[LogFile]:
+        """The files of an hour in ascending order of shard and height."""
+        shards = [shard] if shard is not None else self._shards(hour)
+        return sorted(
+            LogFile(number, int(match[1]), int(match[2]), hour, f"{self._folder(hour, number)}/{name}", size)
+            for number in shards
+            for name, size in self._storage.names(self._folder(hour, number))
+            if (match := _NAME.fullmatch(name))
+        )
+
+    def hours(self) -> list[Hour]:
+        """Every hour that the log has files of, ascending."""
+        names = self._storage.folders(_FOLDER)
+        return [Hour.from_key(f"{n.removeprefix('hour=').replace('T', '-')}:00") for n in names if n[:5] == "hour="]
+
+    def read(self, files: Sequence[LogFile]) -> Iterator[EventBatch]:
+        """The blocks of ascending files of one shard, one batch per file; heights in several files are read once.
+
+        Raises LakeError for a file that cannot be read.
+        """
+        done = -1
+        for file in files:
+            first = max(file.from_height, done + 1)
+            if first > file.to_height:
+                continue
+            yield self._read(file, first)
+            done = file.to_height
+
+    def compact(self, hour: Hour, shard: int) -> int:
+        """Join files of adjacent heights into one each; gives how many files that saved."""
+        saved = 0
+        for run in _adjacent(self.files(hour, shard)):
+            if len(run) < 2:
+                continue
+            done = -1
+            tables: list[pa.Table] = []
+            for file in run:
+                table = self._table(file)
+                tables.append(table.filter(pc.field("height") > done))
+                done = max(done, file.to_height)
+            joined = self._write(pa.concat_tables(tables), shard, run[0].from_height, done, hour)
+            # Readers prefer the longer file, so until here both are right.
+            for file in run:
+                if file.path != joined.path:
+                    self._storage.delete(file.path)
+            saved += len(run) - 1
+        return saved
+
+    def _write(self, table: pa.Table, shard: int, from_height: int, to_height: int, hour: Hour) -> LogFile:
+        sink = pa.BufferOutputStream()
+        pq.write_table(
+            table,
+            sink,
+            compression="zstd",
+            compression_level=_COMPRESSION_LEVEL,
+            use_dictionary=False,
+            write_statistics=["event_id", "height", "block_time"],
+        )
+        content = sink.getvalue()
+        path = f"{self._folder(hour, shard)}/{from_height:012d}-{to_height:012d}.parquet"
+        self._storage.write(path, content)
+        return LogFile(shard, from_height, to_height, hour, path, content.size)
+
+    def _read(self, file: LogFile, first: int) -> EventBatch:
+        table = self._table(file)
+        if first > file.from_height:
+            table = table.filter(pc.field("height") >= first)
+        heights = cast(list[int], table["height"].to_pylist())
+        times = cast(list[int], table["block_time"].cast(pa.int64()).to_pylist())
+        raws = cast(list[bytes], table["event"].to_pylist())
+        return batch_from_raws(file.shard, first, file.to_height, raws, dict(zip(heights, times, strict=True)))
+
+    def _table(self, file: LogFile) -> pa.Table:
+        full = self._storage.full_path(file.path)
+        try:
+            return pq.read_table(full, filesystem=self._storage.filesystem, schema=EVENT_LOG_SCHEMA, partitioning=None)
+        except (OSError, pa.ArrowInvalid) as error:
+            raise LakeError(
+                f"cannot read {file.path} of the raw log: {error}",
+                hint=f"delete the file and materialise hub_events for {file.hour.key} while the hub still has the hour",
+            ) from error
+
+    def _shards(self, hour: Hour) -> list[int]:
+        names = self._storage.folders(f"{_FOLDER}/hour={hour.folder}")
+        return sorted(int(name.removeprefix("shard=")) for name in names if name.startswith("shard="))
+
+    def _folder(self, hour: Hour, shard: int) -> str:
+        return f"{_FOLDER}/hour={hour.folder}/shard={shard}"
+
+
+def _adjacent(files: Sequence[LogFile]) -> list[list[LogFile]]:
+    """Group ascending files whose heights touch or overlap."""
+    runs: list[list[LogFile]] = []
+    end = -2
+    for file in files:
+        if not runs or file.from_height > end + 1:
+            runs.append([])
+        runs[-1].append(file)
+        end = max(end, file.to_height) if len(runs[-1]) > 1 else file.to_height
+    return runs

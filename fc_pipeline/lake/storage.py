@@ -1,0 +1,95 @@
+"""Where the lake lies: a local folder, or any URI that Arrow or fsspec can open."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO, cast
+
+import pyarrow as pa
+from pyarrow import fs
+
+from fc_pipeline.errors import LakeError
+
+__all__ = ["LakeStorage"]
+
+
+@dataclass(frozen=True)
+class LakeStorage:
+    """A file system and the folder in it that holds the lake; paths given to it are relative to that folder."""
+
+    filesystem: fs.FileSystem
+    root: str
+
+    @classmethod
+    def open(cls, uri: str) -> "LakeStorage":
+        """Open a path or URI, such as `data/lake` or `s3://bucket/lake`. Raises LakeError if nothing can open it."""
+        if "://" not in uri:
+            path = Path(uri).absolute()
+            path.mkdir(parents=True, exist_ok=True)
+            return cls(fs.LocalFileSystem(), str(path))
+        try:
+            filesystem, root = fs.FileSystem.from_uri(uri)
+        except pa.ArrowInvalid:
+            filesystem, root = _open_by_fsspec(uri)
+        except OSError as error:
+            raise LakeError(f"cannot open the lake at {uri}: {error}", hint="check FC_LAKE_URI") from error
+        return cls(filesystem, root.rstrip("/"))
+
+    @property
+    def is_local(self) -> bool:
+        """Whether the lake is a folder of this machine."""
+        return isinstance(self.filesystem, fs.LocalFileSystem)
+
+    def full_path(self, path: str) -> str:
+        """The path within the file system."""
+        return f"{self.root}/{path}"
+
+    def write(self, path: str, content: pa.Buffer) -> None:
+        """Write a whole file so that a reader sees all of it or nothing, also after a crash or loss of power."""
+        full = self.full_path(path)
+        if not self.is_local:
+            # An object appears in a store only when it is complete.
+            with self.filesystem.open_output_stream(full) as stream:
+                stream.write(content)
+            return
+        target = Path(full)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        unfinished = target.with_name(f".{target.name}.{os.getpid()}.unfinished")
+        with unfinished.open("wb") as stream:
+            cast(BinaryIO, stream).write(memoryview(content))
+            stream.flush()
+            os.fsync(stream.fileno())
+        unfinished.rename(target)
+
+    def names(self, folder: str) -> list[tuple[str, int]]:
+        """Name and size in bytes of the files in a folder, unfinished ones left out; empty if there is no folder."""
+        selector = fs.FileSelector(self.full_path(folder), allow_not_found=True)
+        found = self.filesystem.get_file_info(selector)
+        return sorted((i.base_name, i.size) for i in found if i.type == fs.FileType.File and i.base_name[0] != ".")
+
+    def folders(self, folder: str) -> list[str]:
+        """Names of the folders in a folder."""
+        selector = fs.FileSelector(self.full_path(folder), allow_not_found=True)
+        found = self.filesystem.get_file_info(selector)
+        return sorted(i.base_name for i in found if i.type == fs.FileType.Directory)
+
+    def delete(self, path: str) -> None:
+        """Delete one file."""
+        self.filesystem.delete_file(self.full_path(path))
+
+
+def _open_by_fsspec(uri: str) -> tuple[fs.FileSystem, str]:
+    """Open what Arrow itself does not know, where fsspec is installed and knows it."""
+    try:
+        import fsspec
+    except ImportError as error:
+        raise LakeError(
+            f"Arrow cannot open the lake at {uri}, and fsspec is not installed",
+            hint="install fsspec and the package for this kind of store, or change FC_LAKE_URI",
+        ) from error
+    try:
+        filesystem, root = fsspec.core.url_to_fs(uri)
+    except (ValueError, ImportError) as error:
+        raise LakeError(f"cannot open the lake at {uri}: {error}", hint="check FC_LAKE_URI") from error
+    handler = fs.FSSpecHandler(filesystem)  # pyright: ignore[reportAbstractUsage] - the stubs miss its methods
+    return fs.PyFileSystem(handler), root
