@@ -26,8 +26,15 @@ log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 VETTED_SECONDS: Final = 30.0
+LITTLE_LAG_HEIGHTS: Final = 10
+LAG_WAITS: Final = 3
+LAG_WAIT_SECONDS: Final = 1.0
 ANOTHER_HUB_MAY_DO: Final = (HubUnavailable, HubUntrusted, HubKeyRefused)
 """Errors that say something of the hub, not of the question."""
+
+
+class _LagsALittle(HubUntrusted):
+    """Behind by a few blocks: the nodes behind one address, or two hubs, are never quite at the same height."""
 
 
 class _PooledHub(HubReads):
@@ -89,6 +96,7 @@ class HubPool(ReadEndpoints):
         self._stale_after_seconds = stale_after_seconds
         self._cool_down_seconds = cool_down_seconds
         self._clock = clock
+        self._sleep = sleep
         self._followed: dict[int | None, _PooledHub] = {}
 
     async def __aenter__(self) -> Self:
@@ -153,14 +161,14 @@ class HubPool(ReadEndpoints):
         """The hub to read `shard` from next, given that everything up to `cursor_height` was read.
 
         May be another one than before: then resume at the block boundary. A stale hub is followed only if no other is
-        fresher, one behind the cursor never. Raises HubUntrusted or HubUnavailable saying why of each hub.
+        fresher, one behind the cursor never; if all are but a few blocks behind, that is waited for.
+        Raises HubUntrusted or HubUnavailable saying why of each hub.
         """
-        now = self._clock()
-        ready = [hub for hub in self._hubs if hub.resting_until <= now]
-        resting = [hub for hub in self._hubs if hub.resting_until > now]
-        errors: list[HubError] = []
-        chosen = await self._first_fit(ready, shard, cursor_height, errors)
-        chosen = chosen or await self._first_fit(resting, shard, cursor_height, errors)
+        chosen, errors = await self._fit(shard, cursor_height)
+        for _ in range(LAG_WAITS):
+            if chosen is None and any(isinstance(error, _LagsALittle) for error in errors):
+                await self._sleep(LAG_WAIT_SECONDS)
+                chosen, errors = await self._fit(shard, cursor_height)
         if chosen is None:
             raise _all_of(errors)
         before = self._followed.get(shard)
@@ -198,6 +206,16 @@ class HubPool(ReadEndpoints):
             raise failed[hub]
         return hub
 
+    async def _fit(self, shard: int | None, cursor_height: int) -> tuple[_PooledHub | None, list[HubError]]:
+        """The hub to follow, resting ones last, and why others are not."""
+        now = self._clock()
+        errors: list[HubError] = []
+        for resting in (False, True):
+            hubs = [hub for hub in self._hubs if (hub.resting_until > now) == resting]
+            if (chosen := await self._first_fit(hubs, shard, cursor_height, errors)) is not None:
+                return chosen, errors
+        return None, errors
+
     async def _first_fit(
         self, hubs: Sequence[_PooledHub], shard: int | None, cursor_height: int, errors: list[HubError]
     ) -> _PooledHub | None:
@@ -223,10 +241,11 @@ class HubPool(ReadEndpoints):
         info = await self._info_of(hub)
         found = self._shards_needed(hub, info, shard)
         if shard is not None and self._head(hub, found[0]) < cursor_height:
-            info = await self._info_of(hub, anew=True)
+            info = await self._info_of(hub, newer_than=info)
             found = self._shards_needed(hub, info, shard)
             if (head := self._head(hub, found[0])) < cursor_height:
-                raise HubUntrusted(
+                kind = _LagsALittle if cursor_height - head <= LITTLE_LAG_HEIGHTS else HubUntrusted
+                raise kind(
                     f"hub {hub.name} is behind: its shard {shard} is at height {head}, "
                     f"but {cursor_height} was already read",
                     hint="wait until it has caught up, or name another hub in FC_HUB_URLS",
@@ -257,19 +276,22 @@ class HubPool(ReadEndpoints):
             raise HubUntrusted(f"hub {hub.name} does not serve shard {missing}, only {sorted(by_id)}")
         return [by_id[one] for one in needed]
 
-    async def _info_of(self, hub: _PooledHub, *, anew: bool = False) -> HubInfo:
-        asked_at = self._clock()
+    async def _info_of(self, hub: _PooledHub, *, newer_than: HubInfo | None = None) -> HubInfo:
+        """The hub's `/v1/info`, at most half a minute old, and another one than `newer_than`."""
         async with hub.asking:
             # Several shards are vetted at a time; one answer serves them all.
-            fresh_from = asked_at if anew else asked_at - VETTED_SECONDS
-            if hub.known_info is None or hub.known_at < fresh_from:
+            known = hub.known_info
+            if known is None or known is newer_than or hub.known_at + VETTED_SECONDS < self._clock():
                 try:
-                    hub.known_info = await hub.info(retries=None if len(self._hubs) == 1 else 1)
+                    known = await hub.info(retries=None if len(self._hubs) == 1 else 1)
                 except ANOTHER_HUB_MAY_DO as error:
                     self.leave(hub, error)
                     raise
+                hub.known_info = known
                 hub.known_at = self._clock()
-            return hub.known_info
+                # What it showed before counts no more: a hub can be set back to an older state.
+                hub.seen_heights.clear()
+            return known
 
 
 def _all_of(errors: Sequence[HubError]) -> HubError:

@@ -1,0 +1,111 @@
+import json
+from itertools import pairwise
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fc_pipeline.hub.blocks import BlockCutter
+from fc_pipeline.hub.decode import EventBatch, batch_from_raws, decode_events, decode_in_order, split_page
+from fc_pipeline_tests.hub.acted_hub import Event, confirmed, failure
+
+
+def raw(event: Event) -> bytes:
+    return json.dumps(event).encode()
+
+
+@st.composite
+def logs(draw: st.DrawFn) -> list[bytes]:
+    """Blocks with holes, without BLOCK_CONFIRMED, empty, long, and with records that do not decode."""
+    log: list[bytes] = []
+    height = 10
+    confirms = draw(st.booleans())
+    for gap, events in draw(st.lists(st.tuples(st.sampled_from([1, 1, 1, 3]), st.integers(0, 6)), max_size=25)):
+        height += gap
+        if confirms:
+            log.append(raw(confirmed(height, 1_700_000_000 + height)))
+        for seq in range(1, events + 1):
+            bad = draw(st.sampled_from([None] * 8 + ["type", "id"]))
+            event = failure(height, seq)
+            if bad == "type":
+                event["type"] = 5
+            elif bad == "id" and log:
+                event["id"] = "x"
+            log.append(raw(event))
+    return log
+
+
+def cut(log: list[bytes], sizes: list[int], from_height: int = 11) -> list[EventBatch]:
+    cutter = BlockCutter(1, from_height)
+    batches: list[EventBatch] = []
+    at = 0
+    while at < len(log):
+        size = sizes.pop() if sizes else len(log)
+        page = decode_in_order(log[at : at + size], floor=cutter.next_event_id, previous_id=cutter.next_event_id)
+        at += size
+        next_id = page.last_id + 1 if page.last_id is not None else cutter.next_event_id
+        batches += cutter.add(page, next_id, at_tip=at >= len(log), oldest_height=from_height)
+    return batches
+
+
+def essence(batches: list[EventBatch]) -> tuple[object, ...]:
+    """What a reader gets, whatever the number of batches."""
+    covered = [height for batch in batches for height in range(batch.from_height, batch.to_height + 1)]
+    raws = [one for batch in batches for one in batch.raws]
+    events = [event.id for batch in batches for event in batch.events]
+    bad = [one.raw for batch in batches for one in batch.undecodable]
+    times = sorted(pair for batch in batches for pair in batch.block_times.items())
+    return covered, raws, events, bad, times
+
+
+@given(logs(), st.lists(st.integers(1, 12), max_size=80))
+def test_any_cutting_into_pages_gives_the_same_blocks(log: list[bytes], sizes: list[int]) -> None:
+    batches = cut(log, sizes)
+    assert essence(batches) == essence(cut(log, []))
+    for before, after in pairwise(batches):
+        assert before.to_height < after.from_height
+    for batch in batches:
+        assert batch.from_height <= batch.to_height
+        assert {event_id >> 14 for event_id in batch.event_ids} <= set(range(batch.from_height, batch.to_height + 1))
+        assert len(batch.raws) == len(batch.event_ids) == len(batch.events) + len(batch.undecodable)
+
+
+@given(logs(), st.lists(st.integers(1, 12), max_size=80))
+def test_a_batch_is_rebuilt_from_its_raw_bytes(log: list[bytes], sizes: list[int]) -> None:
+    for batch in cut(log, sizes):
+        rebuilt = batch_from_raws(1, batch.from_height, batch.to_height, batch.raws, {batch.to_height: 1})
+        assert essence([rebuilt])[:4] == essence([batch])[:4]
+        assert rebuilt.block_times == {batch.to_height: 1} | batch.block_times
+
+
+@given(st.lists(st.integers(0, 60), max_size=30))
+def test_what_is_kept_in_order_is_a_longest_ascending_run(ids: list[int]) -> None:
+    log = [raw(failure(0, event_id)) for event_id in ids]
+    page = decode_in_order(log)
+    kept = [event.id for event in page.events]
+    assert kept == sorted(set(kept))
+    longest: list[int] = []
+    for index, event_id in enumerate(ids):
+        longest.append(1 + max((longest[j] for j in range(index) if ids[j] < event_id), default=0))
+    assert len(kept) == max(longest, default=0)
+    assert len(page.raws) == len(ids)
+    assert page.event_ids == sorted(page.event_ids)
+
+
+def test_bad_records_fail_alone_and_keep_their_bytes() -> None:
+    good = raw(failure(5, 1))
+    bad = [
+        b'{"id": 81922, "type": NaN}',
+        b'{"id": 81923, "type": "x", "mergeMessageBody": 5}',
+        b'{"type": "\xed\xa0\x80"}',
+    ]
+    body = b'{"events": [' + b",".join([good, *bad, raw(failure(5, 9))]) + b'], "nextPageEventId": 3}'
+    raws = split_page(body)
+    assert raws == [good, *bad, raw(failure(5, 9))]
+    ids, events, undecodable = decode_events(raws)
+    assert ids == [81921, 81922, 81923, 81923, 81929]
+    assert [event.id for event in events] == [81921, 81929]
+    assert [(one.event_id, one.near_id, one.raw) for one in undecodable] == [
+        (81922, 81922, bad[0]),
+        (81923, 81923, bad[1]),
+        (None, 81923, bad[2]),
+    ]
