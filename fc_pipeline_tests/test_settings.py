@@ -1,0 +1,191 @@
+"""The settings: each variable's forms, who wins, and errors that name the variable and keep secrets."""
+
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fc_pipeline.errors import ConfigError
+from fc_pipeline.settings import REMOTE_HUB_RPS, Settings, is_loopback, project_root
+
+
+def load(**variables: str) -> Settings:
+    return Settings.load({"FC_DATA_DIR": "/nowhere/data", **variables}, dotenv=None)
+
+
+def test_nothing_set_means_the_embedded_servers_and_the_defaults():
+    settings = load()
+    assert settings.postgres_url is None
+    assert settings.redis_url is None
+    assert settings.hub_urls == ()
+    assert settings.lake_uri == "/nowhere/data/lake"
+    assert (settings.targets, settings.root_fids, settings.client_fids, settings.start) == ("all", (), (), None)
+    assert (settings.follow_seconds, settings.batch_seconds, settings.batch_events) == (300, 1, 10_000)
+
+
+def test_an_empty_value_counts_as_unset():
+    assert load(FC_HUB_URLS="", FC_START="  ") == load()
+
+
+def test_the_data_folder_is_under_the_project():
+    assert Settings.load({}, dotenv=None).data_dir == project_root() / "data"
+    assert Settings.load({"FC_DATA_DIR": "other"}, dotenv=None).data_dir == project_root() / "other"
+
+
+def test_the_project_is_the_current_folder_where_it_has_our_workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    assert project_root() != tmp_path
+    (tmp_path / "workspace.yaml").write_text("load_from: [{python_module: fc_pipeline.definitions}]")
+    assert project_root() == tmp_path
+
+
+def test_the_environment_beats_the_file(tmp_path: Path):
+    dotenv = tmp_path / ".env"
+    dotenv.write_text("FC_TARGETS=set\nFC_BATCH_EVENTS=7\nFC_POSTGRES_URL='postgresql://u:${X}@h/d'\nOTHER=1\n")
+    settings = Settings.load({"FC_DATA_DIR": "/d", "FC_BATCH_EVENTS": "8"}, dotenv=dotenv)
+    assert (settings.targets, settings.batch_events) == ("set", 8)
+    assert settings.libpq_url() == "postgresql://u:%24%7BX%7D@h/d"  # taken as it is, not as a shell would
+
+
+@pytest.mark.parametrize("scheme", ["postgres", "postgresql", "postgresql+psycopg2", "postgresql+psycopg"])
+def test_every_postgres_scheme_works(scheme: str):
+    settings = load(FC_POSTGRES_URL=f"{scheme}://me:p%40ss@db.example:5433/replica?sslmode=require")
+    assert settings.libpq_url() == "postgresql://me:p%40ss@db.example:5433/replica?sslmode=require"
+    assert settings.sqlalchemy_url() == "postgresql+psycopg2://me:p%40ss@db.example:5433/replica?sslmode=require"
+    assert settings.libpq_url("dagster") == "postgresql://me:p%40ss@db.example:5433/dagster?sslmode=require"
+    assert settings.sqlalchemy_url("dagster").startswith("postgresql+psycopg2://me:p%40ss@db.example:5433/dagster?")
+
+
+def test_a_socket_folder_in_the_postgres_url_works():
+    settings = load(FC_POSTGRES_URL="postgresql://me:x@/replica?host=/run/postgresql")
+    assert settings.libpq_url() == "postgresql://me:x@/replica?host=%2Frun%2Fpostgresql"
+
+
+def test_urls_before_the_embedded_server_is_opened_say_what_to_do():
+    with pytest.raises(ConfigError, match="open_services"):
+        load().libpq_url()
+
+
+def test_hub_urls_keep_their_order_and_lose_slashes_and_doubles():
+    settings = load(FC_HUB_URLS=" https://b.example/ , http://127.0.0.1:3381,https://b.example")
+    assert settings.hub_urls == ("https://b.example", "http://127.0.0.1:3381")
+
+
+def test_requests_per_second_are_unlimited_on_loopback_only():
+    settings = load(FC_HUB_URLS="http://127.0.0.1:1,https://hub.example")
+    assert settings.hub_rps_for("http://127.0.0.1:1") is None
+    assert settings.hub_rps_for("https://hub.example") == REMOTE_HUB_RPS
+    assert load(FC_HUB_RPS="2.5").hub_rps_for("http://localhost:1") == 2.5
+
+
+@pytest.mark.parametrize(
+    ("url", "loopback"),
+    [
+        ("http://localhost:1", True),
+        ("http://127.9.9.9", True),
+        ("http://[::1]:3381", True),
+        ("http://10.0.0.1", False),
+        ("https://localhost.example", False),
+    ],
+)
+def test_loopback(url: str, loopback: bool):
+    assert is_loopback(url) is loopback
+
+
+def test_headers_for_every_hub_and_for_one():
+    headers = {"x-api-key": "all", "https://b.example/": {"x-api-key": "b"}}
+    settings = load(FC_HUB_URLS="https://a.example,https://b.example", FC_HUB_HEADERS=json.dumps(headers))
+    assert settings.hub_headers_for("https://a.example") == {"x-api-key": "all"}
+    assert settings.hub_headers_for("https://b.example") == {"x-api-key": "b"}
+
+
+@pytest.mark.parametrize(
+    "text", ["2026-01-31T08:00Z", "2026-01-31T08:00", "2026-01-31-08:00", "2026-01-31T10:00+02:00", "2026-01-31 08:00"]
+)
+def test_the_first_hour_in_its_forms(text: str):
+    assert load(FC_START=text).start == datetime(2026, 1, 31, 8, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("FC_HUB_URLS", "hub.example"),
+        ("FC_HUB_URLS", "ftp://hub.example"),
+        ("FC_HUB_URLS", "http://hub.example:notaport"),
+        ("FC_HUB_URLS", "http://hub.example/?q=1"),
+        ("FC_HUB_HEADERS", "x-api-key: secret"),
+        ("FC_HUB_HEADERS", "[1]"),
+        ("FC_HUB_HEADERS", '{"x": 1}'),
+        ("FC_HUB_HEADERS", '{"x y": "1"}'),
+        ("FC_HUB_HEADERS", '{"x": "a\\nb"}'),
+        ("FC_HUB_HEADERS", '{"https://unknown.example": {"x": "1"}}'),
+        ("FC_HUB_RPS", "0"),
+        ("FC_HUB_RPS", "nan"),
+        ("FC_POSTGRES_URL", "mysql://h/d"),
+        ("FC_POSTGRES_URL", "not a url"),
+        ("FC_POSTGRES_URL", "postgresql://h:port/d"),
+        ("FC_POSTGRES_URL", "postgresql://h"),
+        ("FC_POSTGRES_URL", "postgresql://h/dagster"),
+        ("FC_REDIS_URL", "http://h"),
+        ("FC_REDIS_URL", "redis://"),
+        ("FC_REDIS_URL", "unix://"),
+        ("FC_TARGETS", "some"),
+        ("FC_ROOT_FIDS", "1,two"),
+        ("FC_ROOT_FIDS", "0"),
+        ("FC_CLIENT_FIDS", "-1"),
+        ("FC_CLIENT_FIDS", "٣"),
+        ("FC_CLIENT_FIDS", str(2**63)),
+        ("FC_START", "yesterday"),
+        ("FC_START", "2026-01-31T08:30Z"),
+        ("FC_FOLLOW_SECONDS", "-1"),
+        ("FC_BATCH_SECONDS", "0"),
+        ("FC_BATCH_SECONDS", "inf"),
+        ("FC_BATCH_EVENTS", "0"),
+        ("FC_BATCH_EVENTS", "1.5"),
+    ],
+)
+def test_a_wrong_value_is_refused_with_its_variable_and_what_is_expected(name: str, value: str):
+    with pytest.raises(ConfigError) as caught:
+        load(**{name: value})
+    assert name in caught.value.message
+    assert caught.value.hint
+    assert "expected" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("FC_POSTGRES_URL", "postgresql://u:hunter2@h/d"),
+        ("FC_REDIS_URL", "redis://:hunter2@h/0"),
+        ("FC_HUB_HEADERS", '{"x-api-key": "hunter2"}'),
+    ],
+)
+def test_secrets_are_not_in_the_repr(name: str, value: str):
+    assert "hunter2" not in repr(load(**{name: value}))
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("FC_POSTGRES_URL", "mysql://u:hunter2@h/d"),
+        ("FC_POSTGRES_URL", "postgresql://u:hunter2@h:port/d"),
+        ("FC_REDIS_URL", "http://:hunter2@h/0"),
+        ("FC_HUB_URLS", "https://u:hunter2@hub.example"),
+        ("FC_HUB_HEADERS", '{"x-api-key": "hunter2"'),
+    ],
+)
+def test_secrets_are_not_in_errors_nor_in_what_caused_them(name: str, value: str):
+    with pytest.raises(ConfigError) as caught:
+        load(**{name: value})
+    error: BaseException | None = caught.value
+    while error is not None:
+        assert "hunter2" not in str(error)
+        error = error.__cause__
+
+
+@given(st.lists(st.integers(min_value=1, max_value=2**63 - 1), unique=True))
+def test_fids_come_out_as_they_went_in(fids: list[int]):
+    assert load(FC_ROOT_FIDS=", ".join(map(str, fids))).root_fids == tuple(fids)
