@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, Final, cast
+from typing import Annotated, BinaryIO, Final, cast
 
 import msgspec
 
@@ -30,8 +30,8 @@ class _BlockTime(msgspec.Struct, gc=False):
 
 class _Head(msgspec.Struct, gc=False):
     type: str
-    id: int
-    shardIndex: int = 1
+    id: Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
+    shardIndex: Annotated[int, msgspec.Meta(ge=0, le=2**32 - 1)] = 1
     blockConfirmedBody: _BlockTime | None = None
 
 
