@@ -32,16 +32,24 @@ class UnknownValue(ValueError):
 
 def hex_bytes(text: str) -> bytes:
     """`0x…` → bytes; `"0x"` and `""` (Hubble's empty) → `b""`. Raises ValueError for anything but hex."""
-    if text[:2] == "0x":
-        return binascii.unhexlify(text[2:])
     if not text:
         return b""
-    raise ValueError(f"{text[:80]!r} is not 0x-hex")
+    if text[:2] != "0x":
+        raise ValueError(f"{text[:80]!r} is not 0x-hex")
+    try:
+        return binascii.unhexlify(text[2:])
+    except ValueError as error:
+        raise ValueError(f"{text[:80]!r} is not 0x-hex: {error}") from error
 
 
 def base64_bytes(text: str) -> bytes:
-    """Standard padded base64 → bytes. Raises ValueError (binascii.Error) for anything else."""
-    return binascii.a2b_base64(text, strict_mode=True) if text else b""
+    """Standard padded base64 → bytes; `""` → `b""`. Raises ValueError for anything else."""
+    if not text:
+        return b""
+    try:
+        return binascii.a2b_base64(text, strict_mode=True)
+    except ValueError as error:
+        raise ValueError(f"{text[:80]!r} is not base64: {error}") from error
 
 
 def key_text(text: str, what: str) -> str:

@@ -1,0 +1,361 @@
+"""Recorded hub data through decoder and fold: the tables say what the hub's by-FID endpoints say."""
+
+import gzip
+import json
+from base64 import b64decode
+from collections import defaultdict
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from fc_pipeline.fold.micro_batch import MicroBatch, prepare
+from fc_pipeline.fold.session import FoldSession
+from fc_pipeline.hub.decode import EventBatch, block_times_of, decode_events
+from fc_pipeline.hub.wire import FARCASTER_EPOCH_UNIX
+from fc_pipeline.tables.registry import DATA_TABLES
+from fc_pipeline_tests.events import (
+    FIRST_HEIGHT,
+    HOUR,
+    HOUR_UNIX,
+    Event,
+    block,
+    blocks_of,
+    cast_add,
+    merge,
+    merge_chain,
+    micro_batch,
+    raw,
+)
+from fc_pipeline_tests.fold.conftest import Replica
+
+BLOCKS_PER_BATCH = 7
+
+
+def batches(raws: Iterable[bytes]) -> list[MicroBatch]:
+    """A log without BLOCK_CONFIRMED → micro-batches of a few blocks; block times are made up."""
+    by_height: dict[int, list[bytes]] = defaultdict(list)
+    for one in raws:
+        by_height[json.loads(one)["id"] >> 14].append(one)
+    heights = sorted(by_height)
+    made: list[MicroBatch] = []
+    for at in range(0, len(heights), BLOCKS_PER_BATCH):
+        cut = heights[at : at + BLOCKS_PER_BATCH]
+        cut_raws = [one for height in cut for one in by_height[height]]
+        ids, events, undecodable = decode_events(cut_raws)
+        times = {height: HOUR_UNIX + height - heights[0] for height in cut} | block_times_of(events)
+        batch = EventBatch(1, cut[0], cut[-1], cut_raws, ids, events, undecodable, times)
+        made.append(prepare(batch, partition=HOUR, hour_unix=HOUR_UNIX, tables=DATA_TABLES))
+    return made
+
+
+def fold_all(replica: Replica, made: list[MicroBatch]) -> None:
+    with FoldSession(replica.url, "recorded") as session:
+        for one in made:
+            session.fold(one)
+
+
+def messages_of(path: Path, key: str = "messages") -> list[Any]:
+    return json.loads(path.read_bytes())[key]
+
+
+def hashed(message: Any) -> bytes:
+    return bytes.fromhex(message["hash"][2:])
+
+
+def seconds(row_time: Any) -> int:
+    """A timestamptz → Farcaster seconds."""
+    return int(row_time.timestamp()) - FARCASTER_EPOCH_UNIX
+
+
+def without_nul(text: str | None) -> str | None:
+    return None if text is None else text.replace("\x00", "")
+
+
+def cast_values(message: Any) -> tuple[Any, ...]:
+    body = message["data"]["castAddBody"]
+    parent = body.get("parentCastId")
+    return (
+        message["data"]["fid"],
+        message["data"]["timestamp"],
+        without_nul(body["text"]),
+        json.loads(json.dumps(body.get("embeds", [])).replace("\\u0000", "")),
+        body.get("embedsDeprecated") or None,
+        body.get("mentions", []),
+        body.get("mentionsPositions", []),
+        parent["fid"] if parent else None,
+        bytes.fromhex(parent["hash"][2:]) if parent else None,
+        body.get("parentUrl"),
+        bytes.fromhex(message["signer"][2:]),
+        b64decode(message["signature"]),
+    )
+
+
+def cast_rows(replica: Replica) -> dict[bytes, tuple[Any, ...]]:
+    rows = replica.rows(
+        "SELECT hash, fid, timestamp, text, embeds, embeds_deprecated, mentions, mentions_positions, parent_fid, "
+        "parent_hash, parent_url, signer, signature FROM casts WHERE deleted_at IS NULL"
+    )
+    return {row.hash: (row.fid, seconds(row.timestamp), *row[3:]) for row in rows}
+
+
+def reaction_values(message: Any) -> tuple[Any, ...]:
+    body = message["data"]["reactionBody"]
+    cast = body.get("targetCastId")
+    return (
+        message["data"]["fid"],
+        message["data"]["timestamp"],
+        {"REACTION_TYPE_LIKE": "like", "REACTION_TYPE_RECAST": "recast"}[body["type"]],
+        cast["fid"] if cast else None,
+        bytes.fromhex(cast["hash"][2:]) if cast else None,
+        body.get("targetUrl"),
+    )
+
+
+def link_values(message: Any) -> tuple[Any, ...]:
+    data = message["data"]
+    body = data["linkBody"]
+    return (data["fid"], data["timestamp"], body["type"], body["targetFid"], body.get("displayTimestamp"))
+
+
+def verification_values(message: Any) -> tuple[Any, ...]:
+    body = message["data"]["verificationAddAddressBody"]
+    return (
+        message["data"]["fid"],
+        message["data"]["timestamp"],
+        body["address"],
+        {"PROTOCOL_ETHEREUM": "ethereum", "PROTOCOL_SOLANA": "solana"}[body["protocol"]],
+        body["blockHash"],
+        b64decode(body["claimSignature"]),
+        body.get("chainId", 0),
+    )
+
+
+def user_data_values(message: Any) -> tuple[Any, ...]:
+    body = message["data"]["userDataBody"]
+    kind = body["type"].removeprefix("USER_DATA_TYPE_").removeprefix("USER_DATA_").lower()
+    return (message["data"]["fid"], message["data"]["timestamp"], kind, without_nul(body["value"]))
+
+
+COLUMNS = {
+    "reactions": "hash, fid, timestamp, type, target_fid, target_hash, target_url",
+    "links": "hash, fid, timestamp, type, target_fid, extract(epoch FROM display_timestamp)::bigint - 1609459200",
+    "verifications": "hash, fid, timestamp, address, protocol, block_hash, claim_signature, chain_id",
+    "user_data": "hash, fid, timestamp, type, value",
+}
+ANSWERS = {
+    "reactions": ("reactions", reaction_values),
+    "links": ("links", link_values),
+    "verifications": ("verifications", verification_values),
+    "user_data": ("userData", user_data_values),
+}
+
+
+def live_rows(replica: Replica, table: str, fids: list[int]) -> dict[bytes, tuple[Any, ...]]:
+    rows = replica.rows(
+        f"SELECT {COLUMNS[table]} FROM {table} WHERE deleted_at IS NULL AND fid = ANY(:fids)", fids=fids
+    )
+    return {row.hash: (row.fid, seconds(row.timestamp), *row[3:]) for row in rows}
+
+
+def test_the_folded_log_of_a_real_hub_equals_its_by_fid_answers(replica: Replica, shared_fixtures: Path) -> None:
+    hub = shared_fixtures / "hubble"
+    with gzip.open(hub / "snapchain_shape" / "events.ndjson.gz") as lines:
+        raws = [line.rstrip(b"\n") for line in lines]
+    made = batches(raws)
+    fold_all(replica, made)
+    assert sum(one.events for one in made) == 1_999
+
+    folders = sorted(hub.glob("fid_*"))
+    fids = [int(folder.name.removeprefix("fid_")) for folder in folders]
+    answers = {
+        name: [m for folder in folders for m in messages_of(folder / f"{name}_0.json")]
+        for name in ("casts", "reactions", "links", "verifications", "userData")
+    }
+    compared = 0
+    casts = {hashed(m): cast_values(m) for m in answers["casts"] if m["data"]["type"] == "MESSAGE_TYPE_CAST_ADD"}
+    assert {h: row for h, row in cast_rows(replica).items() if row[0] in fids} == casts
+    compared += len(casts)
+    for table, (name, values_of) in ANSWERS.items():
+        expected = {hashed(m): values_of(m) for m in answers[name]}
+        assert live_rows(replica, table, fids) == expected, table
+        compared += len(expected)
+    proofs = {
+        (p["name"], p["type"], p["fid"], p["owner"], p["timestamp"])
+        for folder in folders
+        for p in messages_of(folder / "userNameProofs_0.json", "proofs")
+    }
+    types = {"fname": "USERNAME_TYPE_FNAME", "ens": "USERNAME_TYPE_ENS_L1"}
+    rows = replica.rows("SELECT * FROM username_proofs WHERE deleted_at IS NULL AND fid = ANY(:fids)", fids=fids)
+    assert {(r.name, types[r.type], r.fid, r.owner, int(r.timestamp.timestamp())) for r in rows} == proofs
+    removes = sum(m["data"]["type"] == "MESSAGE_TYPE_CAST_REMOVE" for m in answers["casts"])
+    assert compared + removes == 784
+
+    assert [reason for _, reason in replica.quarantined()] == ["nul_removed", "nul_removed"]
+    chain = {
+        e["transactionHash"] for r in raws if (e := json.loads(r).get("mergeOnChainEventBody", {}).get("onChainEvent"))
+    }
+    assert {"0x" + r[0].hex() for r in replica.rows("SELECT transaction_hash FROM on_chain_events")} == chain
+
+
+def test_the_recorded_hub_log_folded_backwards_is_the_same(replica: Replica, shared_fixtures: Path) -> None:
+    with gzip.open(shared_fixtures / "hubble" / "snapchain_shape" / "events.ndjson.gz") as lines:
+        made = batches(line.rstrip(b"\n") for line in lines)
+    fold_all(replica, made)
+    forwards = replica.dump()
+    replica.empty()
+    fold_all(replica, made[::-1])
+    assert replica.dump() == forwards
+
+
+def pinata(shared_fixtures: Path) -> list[Any]:
+    """The 16,232 recorded messages of the live network, in the order of their time."""
+    folder = shared_fixtures / "recorded" / "hub-http" / "pinata-hubble-2024-04"
+    paths = [*folder.glob("castsByFid/*.json"), *folder.glob("userDataByFid/*.json")]
+    found = [m for path in sorted(paths) if path.stat().st_size for m in messages_of(path)]
+    return sorted(found, key=lambda m: (m["data"]["timestamp"], m["hash"]))
+
+
+def cast_of(fid: int, cast_hash: bytes) -> Any:
+    """A cast with a hash of our choice: the target of a recorded remove, which no recorded list has."""
+    return {**cast_add(fid, "to be removed"), "hash": "0x" + cast_hash.hex()}
+
+
+def test_recorded_casts_and_profiles_of_the_live_network_land_whole(replica: Replica, shared_fixtures: Path) -> None:
+    messages = pinata(shared_fixtures)
+    removes = [m for m in messages if m["data"]["type"] == "MESSAGE_TYPE_CAST_REMOVE"]
+    targets = [(m["data"]["fid"], b64decode(m["data"]["castRemoveBody"]["targetHash"])) for m in removes]
+    assert (len(messages), len(removes)) == (16_232, 581)
+    events = [merge(cast_of(fid, target)) for fid, target in targets[::2]] + [merge(m) for m in messages]
+    blocks = {
+        FIRST_HEIGHT + n: block(FIRST_HEIGHT + n, events[at : at + 500])
+        for n, at in enumerate(range(0, len(events), 500))
+    }
+    middle = FIRST_HEIGHT + len(blocks) // 2
+    with FoldSession(replica.url, "recorded") as session:
+        session.fold(micro_batch(blocks, last=middle))
+        session.fold(micro_batch(blocks, first=middle + 1))
+
+    assert replica.quarantined() == []
+    casts = {hashed(m): cast_values(m) for m in messages if m["data"]["type"] == "MESSAGE_TYPE_CAST_ADD"}
+    assert len(casts) == 12_183
+    assert cast_rows(replica) == casts
+    gone = replica.rows("SELECT fid, hash, text, deleted_reason FROM casts WHERE deleted_at IS NOT NULL")
+    assert {(row.fid, row.hash) for row in gone} == set(targets)
+    assert {(row.text, row.deleted_reason) for row in gone} == {(None, "removed")}
+
+    latest: dict[tuple[int, str], tuple[Any, ...]] = {}
+    for m in messages:
+        if m["data"]["type"] == "MESSAGE_TYPE_USER_DATA_ADD":
+            values = user_data_values(m)
+            latest[values[0], values[2]] = values
+    rows = replica.rows("SELECT fid, timestamp, type, value FROM user_data WHERE deleted_at IS NULL")
+    assert {(r.fid, r.type): (r.fid, seconds(r.timestamp), r.type, r.value) for r in rows} == latest
+    assert len(latest) == 3_468
+    profiles = replica.rows("SELECT fid, username, display_name, bio, pfp_url FROM user_profiles")
+    fields = {"username": 1, "display": 2, "bio": 3, "pfp": 4}
+    expected: dict[int, list[Any]] = defaultdict(lambda: [None] * 5)
+    for (fid, kind), values in latest.items():
+        expected[fid][0] = fid
+        expected[fid][fields[kind]] = values[3] or None
+    assert {r.fid: list(r) for r in profiles} == dict(expected)
+
+
+def every_message(folder: Path) -> list[Any]:
+    found: list[Any] = []
+    for path in sorted(folder.glob("*.json")):
+        content = json.loads(path.read_bytes())
+        for m in content.get("messages", [content]):
+            found += [m] if "hash" in m and "data" in m else []
+    return found
+
+
+def test_documented_and_transcribed_messages_land_or_are_set_aside(replica: Replica, shared_fixtures: Path) -> None:
+    """The documentation shortens some signatures, which is not base64: those, and only those, go to quarantine."""
+    http = shared_fixtures / "recorded" / "hub-http"
+    messages = [m for name in ("docs-examples-snapchain-v0.14", "transcribed") for m in every_message(http / name)]
+    chain = [
+        e
+        for path in sorted((http / "docs-examples-snapchain-v0.14").glob("onchain__*.json"))
+        for e in json.loads(path.read_bytes()).get("events", [json.loads(path.read_bytes())])
+        if "transactionHash" in e
+    ]
+    replica.fold([*map(merge, messages), *map(merge_chain, chain)])
+    landed = {
+        row[0]
+        for table in ("casts", "reactions", "links", "verifications", "user_data")
+        for row in replica.rows(f"SELECT hash FROM {table}")
+    }
+    shortened = {hashed(m) for m in messages if "..." in m["signature"] + m["signer"]}
+    assert landed == {hashed(m) for m in messages} - shortened
+    assert len(shortened) > 5
+    assert len(landed) > 4
+    assert {reason for _, reason in replica.quarantined()} == {"invalid"}
+    assert len(replica.quarantined()) == sum(hashed(m) in shortened for m in messages)
+    assert len(replica.rows("SELECT 1 FROM on_chain_events")) == len({e["transactionHash"] for e in chain})
+
+
+def fold_as_they_are(replica: Replica, raws: list[bytes]) -> None:
+    fold_all(replica, batches(raws))
+
+
+def compact(events: list[Event]) -> list[bytes]:
+    return [json.dumps(e, separators=(",", ":"), ensure_ascii=False).encode() for e in events]
+
+
+def test_a_real_page_of_snapchain_events_lands(replica: Replica, shared_fixtures: Path) -> None:
+    events = messages_of(
+        shared_fixtures / "recorded/hub-http/transcribed/lazy-indexer-v2_events_2025-07-03.json", "events"
+    )
+    fold_as_they_are(replica, compact(events))
+    assert replica.quarantined() == []
+    live = {
+        row[0]
+        for table in ("casts", "reactions", "user_data")
+        for row in replica.rows(f"SELECT hash FROM {table} WHERE deleted_at IS NULL")
+    }
+    assert live == {hashed(e["mergeMessageBody"]["message"]) for e in events}
+
+
+def test_types_younger_than_the_recorded_hub(replica: Replica, shared_fixtures: Path) -> None:
+    events = messages_of(shared_fixtures / "hubble" / "library_newtypes" / "events.json", "events")
+    fold_as_they_are(replica, compact(events))
+    assert replica.quarantined() == []
+    kinds = {row[0] for row in replica.rows("SELECT type FROM user_data WHERE deleted_at IS NULL")}
+    assert kinds == {
+        "location",
+        "twitter",
+        "github",
+        "banner",
+        "primary_address_ethereum",
+        "primary_address_solana",
+        "profile_token",
+    }
+    assert {row[0] for row in replica.rows("SELECT type FROM casts")} == {"long_cast", "ten_k_cast", "cast"}
+    assert {row[0] for row in replica.rows("SELECT type FROM on_chain_events")} == {"tier_purchase"}
+    assert {row[0] for row in replica.rows("SELECT type FROM username_proofs")} == {"basename"}
+    assert len(replica.rows("SELECT 1 FROM pipeline.link_compactions")) == 3
+
+
+def test_hubble_events_as_hubble_sends_them(replica: Replica, shared_fixtures: Path) -> None:
+    """The same 1,999 events in Hubble's own dialect give the same live rows."""
+    folder = shared_fixtures / "hubble"
+    with gzip.open(folder / "snapchain_shape" / "events.ndjson.gz") as lines:
+        fold_all(replica, batches(line.rstrip(b"\n") for line in lines))
+    tables = ("casts", "reactions", "links", "verifications", "user_data", "username_proofs")
+    key = {"username_proofs": "name, owner, fid"}
+    shape = {t: replica.live(t, key.get(t, "hash, fid, signature")) for t in tables}
+    replica.empty()
+    events = [e for page in sorted(folder.glob("events/page_*.json")) for e in messages_of(page, "events")]
+    raws = [
+        raw({**e, "id": 0, "shardIndex": 1} | {"id": FIRST_HEIGHT + n // 50 << 14 | n % 50 + 1}, 0, 0)
+        for n, e in enumerate(events)
+    ]
+    fold_as_they_are(replica, raws)
+    assert {t: replica.live(t, key.get(t, "hash, fid, signature")) for t in tables} == shape
+    assert len(events) == 1_999
+
+
+def test_blocks_of_keeps_the_hubs_order() -> None:
+    blocks = blocks_of([merge({"n": 1}), merge({"n": 2})], [])
+    assert [json.loads(r)["id"] & 16383 for r in blocks[FIRST_HEIGHT]] == [0, 1, 2]
+    assert [json.loads(r)["type"] for r in blocks[FIRST_HEIGHT + 1]] == ["HUB_EVENT_TYPE_BLOCK_CONFIRMED"]
