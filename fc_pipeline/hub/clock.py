@@ -5,7 +5,7 @@ a second, but times may stand still or jump between two blocks; they never go ba
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -59,6 +59,32 @@ class HubClock:
         self._now = now
         self._times: dict[int, int] = {}
         self._estimate: TimeEstimate | None = None
+        self._is_unconfirmed_feed = False
+
+    async def fill_times(
+        self, known: Mapping[int, int], heights: Iterable[int], below: tuple[int, int] | None
+    ) -> dict[int, int]:
+        """Times for all of `heights`: the `known` ones, and for each other one a time between its neighbours'.
+
+        It is one second per block away from the nearest one below, else above; without either, the estimate. `below`
+        is the height and time of a block before all these. Times never go back.
+        """
+        times: dict[int, int] = {}
+        above = sorted(known.items(), reverse=True)
+        for height in sorted({*heights, *known}):
+            while above and above[-1][0] < height:
+                above.pop()
+            if height in known:
+                at = known[height]
+            elif below is not None:
+                at = below[1] + height - below[0]
+            elif above:
+                at = above[-1][1] - (above[-1][0] - height)
+            else:
+                at = (await self.estimate()).time_of(height)
+            times[height] = min(at, above[-1][1]) if above else at
+            below = (height, times[height])
+        return times
 
     async def time_of(self, height: int) -> int:
         """Unix seconds of the block at `height`.
@@ -144,11 +170,20 @@ class HubClock:
         found = page.heights()[0]
         times = block_times_of(page.events)
         if found not in times:
-            return _Block(found, (await self.estimate()).time_of(found))
+            return await self._unconfirmed_block(found)
         if len(self._times) >= MOST_CACHED_TIMES:
             self._times.clear()
         self._times[found] = times[found]
         return _Block(found, times[found])
+
+    async def _unconfirmed_block(self, height: int) -> _Block:
+        """A block without a readable BLOCK_CONFIRMED: the next one's time, or in a feed that has none, the estimate."""
+        if not self._is_unconfirmed_feed:
+            following = await self._reader.first_event(first_event_id(height + 1))
+            if times := block_times_of(following.events):
+                return _Block(height, min(times.values()))
+            self._is_unconfirmed_feed = following.last_id is not None
+        return _Block(height, (await self.estimate()).time_of(height))
 
     async def _head_height(self) -> int:
         floor = first_event_id(1)

@@ -301,8 +301,3 @@ def _read_id(raw: bytes) -> int | None:
         match = re.search(rb'"id"\s*:\s*(\d{1,19})\s*[,}]', raw)
         event_id = int(match[1]) if match else None
     return event_id if event_id is not None and 0 <= event_id < 2**63 else None
-
-
-def heights_in(event_ids: Sequence[int]) -> range:
-    """The heights from the first to the last of these ids; empty for no ids."""
-    return range(height_of(event_ids[0]), height_of(event_ids[-1]) + 1) if event_ids else range(0)

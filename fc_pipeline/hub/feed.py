@@ -42,7 +42,7 @@ class Feed:
         """
         reading = _Reading(max(from_height, LOWEST_HEIGHT), until_height, page_size, self._shard)
         failed: dict[HubReads, HubError] = {}
-        last_time = 0
+        last_block: tuple[int, int] | None = None
         at_end = reading.is_done
         while not at_end:
             hub = await self._pool.follow(self._shard, reading.cutter.next_height - 1)
@@ -57,24 +57,18 @@ class Feed:
             failed.clear()
             for batch in batches:
                 self._pool.note_height(hub, self._shard, batch.to_height)
-                last_time = await self._fill_times(batch, last_time)
+                last_block = await self._fill_times(batch, last_block)
                 yield batch
 
     def _reader(self, hub: HubReads) -> PageReader:
         return self._readers.setdefault(hub, PageReader(hub, self._shard))
 
-    async def _fill_times(self, batch: EventBatch, last_time: int) -> int:
-        """Give every height with events a time, never before that of a lower one; returns the last one."""
-        times = batch.block_times
-        heights = sorted({event_id >> 14 for event_id in batch.event_ids} - times.keys())
-        if heights:
-            estimate = await self._clock.estimate()
-            times.update((height, estimate.time_of(height)) for height in heights)
-            batch.block_times = {}
-            for height in sorted(times):
-                last_time = max(last_time, times[height])
-                batch.block_times[height] = last_time
-        return max(times.values(), default=last_time) if times else last_time
+    async def _fill_times(self, batch: EventBatch, below: tuple[int, int] | None) -> tuple[int, int] | None:
+        """Give every height with events a time; returns the last height that has one, with it."""
+        heights = {event_id >> 14 for event_id in batch.event_ids}
+        if heights - batch.block_times.keys():
+            batch.block_times = await self._clock.fill_times(batch.block_times, heights, below)
+        return max(batch.block_times.items(), default=below)
 
 
 class _Reading:

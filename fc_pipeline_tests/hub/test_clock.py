@@ -136,3 +136,35 @@ def test_poison_at_the_ends_does_not_stop_the_clock() -> None:
         assert (await clock.head())[0] == 102
 
     with_clock([failure(height, seq) for height in range(100, 103) for seq in (0, 1)], use)
+
+
+def test_a_block_without_a_readable_confirmation_takes_the_time_of_the_next() -> None:
+    log = blocks(100, 140)
+    unreadable = {**log[3 * 20]}
+    unreadable["blockConfirmedBody"] = {"timestamp": "?"}
+    log[3 * 20] = unreadable
+
+    async def use(clock: HubClock, hub: ActedHub) -> None:
+        hub.block_delay = 0
+        assert await clock.time_of(120) == 1_700_000_121
+        for wanted in range(100, 141):
+            scanned = wanted if wanted != 121 else 120
+            assert await clock.first_height_at(1_700_000_000 + wanted) == scanned
+
+    with_clock(log, use)
+
+
+@given(st.dictionaries(st.integers(10, 60), st.integers(0, 50), max_size=20), st.sets(st.integers(10, 60), max_size=40))
+def test_filled_times_keep_the_known_ones_and_never_go_back(gaps: dict[int, int], heights: set[int]) -> None:
+    at, known = 1_700_000_000, dict[int, int]()
+    for height in sorted(gaps):
+        at += gaps[height]
+        known[height] = at
+
+    async def use(clock: HubClock, hub: ActedHub) -> dict[int, int]:
+        return await clock.fill_times(known, heights, None)
+
+    times = with_clock([failure(30, 0)], use)
+    assert times.keys() == heights | known.keys()
+    assert {height: times[height] for height in known} == known
+    assert sorted(times.values()) == [times[height] for height in sorted(times)]
