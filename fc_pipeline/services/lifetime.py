@@ -11,6 +11,7 @@ import os
 import secrets
 import signal
 import stat
+import subprocess
 import tempfile
 import time
 from abc import ABC, abstractmethod
@@ -48,7 +49,11 @@ class EmbeddedServer(ABC):
     """A server of ours under the data folder, shared by every process of the project on this machine."""
 
     name: ClassVar[str]
-    """As in messages, and in the names of lock files."""
+    """As in messages, and in the names of files."""
+    start_seconds: ClassVar[float]
+    """How long a start may take."""
+    stop_signals: ClassVar[Sequence[tuple[signal.Signals, float]]]
+    """The signals that stop it, gentlest first, each with the seconds to wait for it."""
 
     def __init__(self, data_dir: Path) -> None:
         self.data_dir = data_dir.absolute()
@@ -58,6 +63,7 @@ class EmbeddedServer(ABC):
         self.started_here = False
         """Whether this object's `acquire` started the server, rather than found it running."""
         self._users: int | None = None
+        self._process: subprocess.Popen[bytes] | None = None  # kept so that it is reaped
 
     @abstractmethod
     def running_pid(self) -> int | None:
@@ -68,12 +74,15 @@ class EmbeddedServer(ABC):
         """The URL of the running server, with its password."""
 
     @abstractmethod
-    def _start(self) -> None:
-        """Start the server and return when it answers."""
+    def _launch(self) -> subprocess.Popen[bytes]:
+        """Start the server's process, in a session of its own: Ctrl-C must not stop it beside its users."""
 
     @abstractmethod
-    def _stop(self, pid: int) -> None:
-        """Stop the server in an orderly way and return when it has ended."""
+    def _not_ready(self) -> str | None:
+        """Why the server does not serve yet, or None where it does."""
+
+    def _prepare(self) -> None:  # noqa: B027 - most need nothing
+        """Called when it serves, before its users come."""
 
     def acquire(self) -> str:
         """Use the server: find it running or start it.
@@ -89,12 +98,38 @@ class EmbeddedServer(ABC):
         with exclusively(self._start_lock):
             self.started_here = self.running_pid() is None
             if self.started_here:
-                self._start()
-            url = self.url()
-            if self._users is None:
-                self._users = os.open(self.run_dir / f"{self.name}.users.lock", os.O_RDWR | os.O_CREAT, 0o600)
-                fcntl.flock(self._users, fcntl.LOCK_SH)
-        return url
+                self._process = self._launch()
+            try:
+                self._wait_until_ready()  # also where it was found: who started it may have been killed right then
+                self._prepare()
+                if self._users is None:
+                    self._users = os.open(self.run_dir / f"{self.name}.users.lock", os.O_RDWR | os.O_CREAT, 0o600)
+                    fcntl.flock(self._users, fcntl.LOCK_SH)
+            except BaseException:
+                # Also on Ctrl-C: nobody holds it yet, so nobody else would stop it.
+                if self.started_here and self._process is not None:
+                    self._abandon(self._process)
+                raise
+        return self.url()
+
+    def _wait_until_ready(self) -> None:
+        deadline = time.monotonic() + self.start_seconds
+        while (problem := self._not_ready()) is not None:
+            ended = self._process.poll() is not None if self.started_here and self._process else not self.running_pid()
+            if ended or time.monotonic() > deadline:
+                what = "ended at its start" if ended else f"does not serve after {self.start_seconds:.0f} s: {problem}"
+                raise ServiceError(
+                    f"the embedded {self.name} {what}:\n{self.last_log_lines()}", hint=f"see {self.log_file}"
+                )
+            time.sleep(0.02)
+
+    def _abandon(self, process: subprocess.Popen[bytes]) -> None:
+        process.send_signal(self.stop_signals[0][0])
+        try:
+            process.wait(10)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
 
     def release(self) -> bool:
         """Use the server no longer, and stop it if nobody else does.
@@ -151,9 +186,8 @@ class EmbeddedServer(ABC):
             Path(path).replace(self.password_file)
         return self.password_file.read_text(encoding="ascii")
 
-    def _end_process(self, pid: int, signals: Sequence[tuple[signal.Signals, float]]) -> None:
-        """Send each signal in turn until the server has ended, waiting so many seconds after each."""
-        for number, patience_seconds in signals:
+    def _stop(self, pid: int) -> None:
+        for number, patience_seconds in self.stop_signals:
             with suppress(ProcessLookupError):
                 os.kill(pid, number)
             deadline = time.monotonic() + patience_seconds

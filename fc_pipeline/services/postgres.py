@@ -16,7 +16,6 @@ import signal
 import stat
 import subprocess
 import tempfile
-import time
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
@@ -33,11 +32,6 @@ __all__ = ["DATABASES", "EmbeddedPostgres"]
 
 DATABASES: Final = ("fc_pipeline", "dagster")
 """The replica and Dagster's own storage."""
-
-START_SECONDS: Final = 600.0
-"""How long a start may take: crash recovery replays up to max_wal_size."""
-STOP_SECONDS: Final = 60.0
-"""How long an orderly stop (its last checkpoint) may take before an immediate one."""
 
 _SYSTEM_USER: Final = "pgserver"
 _SUPERUSER: Final = "postgres"
@@ -82,12 +76,15 @@ class EmbeddedPostgres(EmbeddedServer):
     """One embedded server per data folder."""
 
     name: ClassVar[str] = "postgres"
+    # Crash recovery replays up to max_wal_size.
+    start_seconds: ClassVar[float] = 600.0
+    # Postgres' words: fast (ends sessions, writes a checkpoint), then immediate (recovers at the next start).
+    stop_signals: ClassVar = ((signal.SIGINT, 60.0), (signal.SIGQUIT, 15.0), (signal.SIGKILL, 5.0))
 
     def __init__(self, data_dir: Path, tuning: Mapping[str, str] = TUNING) -> None:
         super().__init__(data_dir)
         self.cluster_dir = self.data_dir / "postgres"
         self._tuning = tuning
-        self._process: subprocess.Popen[bytes] | None = None  # kept so that it is reaped
 
     def running_pid(self) -> int | None:
         """The postmaster's process id: the one it wrote down, if that process works in our folder."""
@@ -112,7 +109,7 @@ class EmbeddedPostgres(EmbeddedServer):
         except FileNotFoundError:
             return []
 
-    def _start(self) -> None:
+    def _launch(self) -> subprocess.Popen[bytes]:
         if os.geteuid() == 0:
             _let_system_user_in(self.run_dir, _install_dir())
             _let_system_user_run(_install_dir())
@@ -120,19 +117,18 @@ class EmbeddedPostgres(EmbeddedServer):
             self._init_cluster()
         self._check_cluster()
         self._remove_foreign_pid_file()
-        server = self._spawn()
-        try:
-            self._wait_until_ready(server)
-            self._create_databases()
-        except BaseException:
-            # Also on Ctrl-C: nobody holds the server yet, so nobody else would stop it.
-            if server.poll() is None:
-                self._stop(server.pid)
-            raise
-
-    def _stop(self, pid: int) -> None:
-        # Postgres' words: fast (ends sessions, writes a checkpoint), then immediate (recovers at the next start).
-        self._end_process(pid, ((signal.SIGINT, STOP_SECONDS), (signal.SIGQUIT, 15.0), (signal.SIGKILL, 5.0)))
+        options = {**self._tuning, "dynamic_shared_memory_type": _shared_memory_type()}
+        arguments = [flag for name, value in options.items() for flag in ("-c", f"{name}={value}")]
+        socket_dir = self._private_dir(_server_uid(), ".s.PGSQL.5432")
+        with self.log_file.open("ab") as log:
+            return subprocess.Popen(
+                [_binary("postgres"), "-D", self.cluster_dir, "-k", socket_dir, "-h", "", *arguments],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+                **_as_server_user(),
+            )
 
     def _init_cluster(self) -> None:
         """Make the cluster beside its place and move it there when it is whole: a killed init leaves no half one."""
@@ -189,32 +185,14 @@ class EmbeddedPostgres(EmbeddedServer):
         if lines and lines[0].isdecimal() and psutil.pid_exists(int(lines[0])):
             (self.cluster_dir / "postmaster.pid").unlink()
 
-    def _spawn(self) -> subprocess.Popen[bytes]:
-        options = {**self._tuning, "dynamic_shared_memory_type": _shared_memory_type()}
-        arguments = [flag for name, value in options.items() for flag in ("-c", f"{name}={value}")]
-        socket_dir = self._private_dir(_server_uid(), ".s.PGSQL.5432")
-        with self.log_file.open("ab") as log:
-            self._process = subprocess.Popen(
-                [_binary("postgres"), "-D", self.cluster_dir, "-k", socket_dir, "-h", "", *arguments],
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,  # or Ctrl-C in the terminal would stop it beside its users
-                **_as_server_user(),
-            )
-        return self._process
+    def _not_ready(self) -> str | None:
+        lines = self._pid_file_lines()
+        if len(lines) < 8 or self.running_pid() is None:  # an older start's file, or one not written to the end
+            return "it has not written its pid file"
+        status = lines[7].strip()
+        return None if status == "ready" else f"it is {status}"
 
-    def _wait_until_ready(self, server: subprocess.Popen[bytes]) -> None:
-        deadline = time.monotonic() + START_SECONDS
-        while server.poll() is None and time.monotonic() < deadline:
-            lines = self._pid_file_lines()
-            if len(lines) >= 8 and lines[0] == str(server.pid) and lines[7].strip() == "ready":
-                return
-            time.sleep(0.02)
-        what = "ended at its start" if server.poll() is not None else f"was not ready after {START_SECONDS:.0f} s"
-        raise ServiceError(f"the embedded Postgres {what}:\n{self.last_log_lines()}", hint=f"see {self.log_file}")
-
-    def _create_databases(self) -> None:
+    def _prepare(self) -> None:
         with closing(psycopg2.connect(self._database_url("postgres"))) as connection:
             connection.autocommit = True
             with connection.cursor() as cursor:

@@ -9,7 +9,6 @@ import os
 import shutil
 import signal
 import subprocess
-import time
 from contextlib import closing, suppress
 from pathlib import Path
 from typing import ClassVar, Final
@@ -23,9 +22,6 @@ from fc_pipeline.services.lifetime import EmbeddedServer, alive_in
 
 __all__ = ["EmbeddedRedis"]
 
-START_SECONDS: Final = 60.0
-"""How long a start may take: it loads the last dump."""
-
 _PROGRAMS: Final = ("redis-server", "valkey-server")
 
 
@@ -33,12 +29,13 @@ class EmbeddedRedis(EmbeddedServer):
     """One embedded server per data folder."""
 
     name: ClassVar[str] = "redis"
+    start_seconds: ClassVar[float] = 60.0
+    stop_signals: ClassVar = ((signal.SIGTERM, 30.0), (signal.SIGKILL, 5.0))
 
     def __init__(self, data_dir: Path) -> None:
         super().__init__(data_dir)
         self.dump_dir = self.data_dir / "redis"
         self.pid_file = self.run_dir / "redis.pid"
-        self._process: subprocess.Popen[bytes] | None = None  # kept so that it is reaped
 
     def running_pid(self) -> int | None:
         """The server's process id: the one it wrote down, if that process works in our folder."""
@@ -55,7 +52,7 @@ class EmbeddedRedis(EmbeddedServer):
     def _socket(self) -> Path:
         return self._private_dir(os.geteuid(), "redis.sock") / "redis.sock"
 
-    def _start(self) -> None:
+    def _launch(self) -> subprocess.Popen[bytes]:
         program = _server_program()
         self.dump_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.pid_file.unlink(missing_ok=True)
@@ -72,49 +69,28 @@ class EmbeddedRedis(EmbeddedServer):
             "maxmemory-policy": "noeviction",
         }
         with self.log_file.open("ab") as log:
-            self._process = subprocess.Popen(
+            process = subprocess.Popen(
                 [program, "-"],  # the configuration comes by stdin: arguments are visible to every user
                 stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=log,
-                start_new_session=True,  # or Ctrl-C in the terminal would stop it beside its users
+                start_new_session=True,
                 env={"PATH": os.defpath, "LC_ALL": "C"},
                 cwd="/",
             )
-        try:
-            self._configure(self._process, configuration)
-            self._wait_until_ready(self._process)
-        except BaseException:
-            # Also on Ctrl-C: nobody holds the server yet, so nobody else would stop it.
-            self._process.kill()
-            self._process.wait()
-            raise
+        if process.stdin is not None:
+            with suppress(BrokenPipeError), process.stdin as stdin:  # broken: it ended at once, told by the wait
+                stdin.write("".join(f"{name} {value}\n" for name, value in configuration.items()).encode())
+        return process
 
-    @staticmethod
-    def _configure(process: subprocess.Popen[bytes], configuration: dict[str, str]) -> None:
-        if process.stdin is None:
-            raise ServiceError("the embedded Redis was started without a stdin for its configuration")
-        with suppress(BrokenPipeError), process.stdin as stdin:  # broken: it ended at once, told by the wait
-            stdin.write("".join(f"{name} {value}\n" for name, value in configuration.items()).encode())
-
-    def _wait_until_ready(self, process: subprocess.Popen[bytes]) -> None:
-        client = redis.Redis.from_url(self.url())  # pyright: ignore[reportUnknownMemberType]
-        deadline = time.monotonic() + START_SECONDS
-        answer = "no answer"
+    def _not_ready(self) -> str | None:
+        client = redis.Redis.from_url(self.url())
         with closing(client):
-            while process.poll() is None and time.monotonic() < deadline:
-                try:
-                    client.ping()  # pyright: ignore[reportUnknownMemberType]
-                except RedisConnectionError as error:  # not there yet, or still loading its dump
-                    answer = str(error)
-                    time.sleep(0.02)
-                else:
-                    return
-        what = "ended at its start" if process.poll() is not None else f"is not ready ({answer})"
-        raise ServiceError(f"the embedded Redis {what}:\n{self.last_log_lines()}", hint=f"see {self.log_file}")
-
-    def _stop(self, pid: int) -> None:
-        self._end_process(pid, ((signal.SIGTERM, 30.0), (signal.SIGKILL, 5.0)))
+            try:
+                client.ping()
+            except RedisConnectionError as error:  # not there yet, or still loading its dump
+                return str(error)
+        return None
 
 
 def _server_program() -> Path:

@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import ClassVar, Final
 
@@ -22,9 +21,6 @@ __all__ = ["LIVE_EVENTS_PER_SECOND", "PREFERRED_PORT", "SampleHubServer"]
 PREFERRED_PORT: Final = 3381
 """A Snapchain hub's own HTTP port."""
 LIVE_EVENTS_PER_SECOND: Final = 2.0
-START_SECONDS: Final = 60.0
-"""How long a start may take: it reads its log and what it recorded of its earlier live events."""
-
 _log = logging.getLogger(__name__)
 
 
@@ -32,6 +28,9 @@ class SampleHubServer(EmbeddedServer):
     """One sample hub per data folder: the committed sample, then live events without end, kept across restarts."""
 
     name: ClassVar[str] = "sample_hub"
+    # It reads its log and what it recorded of its earlier live events.
+    start_seconds: ClassVar[float] = 60.0
+    stop_signals: ClassVar = ((signal.SIGTERM, 10.0), (signal.SIGKILL, 5.0))
 
     def __init__(self, data_dir: Path, log_path: Path, live_rate: float = LIVE_EVENTS_PER_SECOND) -> None:
         super().__init__(data_dir)
@@ -39,7 +38,6 @@ class SampleHubServer(EmbeddedServer):
         self.live_rate = live_rate
         self.work_dir = self.data_dir / "sample_hub"
         self.state_file = self.run_dir / "sample_hub.json"
-        self._process: subprocess.Popen[bytes] | None = None  # kept so that it is reaped
 
     def running_pid(self) -> int | None:
         """The hub's process id: the one that was written down, if that process works in our folder."""
@@ -56,7 +54,7 @@ class SampleHubServer(EmbeddedServer):
         except (FileNotFoundError, ValueError):  # ValueError: cut off by a kill
             return {}
 
-    def _start(self) -> None:
+    def _launch(self) -> subprocess.Popen[bytes]:
         if not self.log_path.is_file():
             raise ServiceError(
                 f"no hub is configured and the sample log {self.log_path} is missing",
@@ -76,37 +74,19 @@ class SampleHubServer(EmbeddedServer):
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                start_new_session=True,  # or Ctrl-C in the terminal would stop it beside its users
+                start_new_session=True,
                 env=_environment(),
                 cwd=self.work_dir,
             )
-        self._process = process
+        self.state_file.write_text(json.dumps({"pid": process.pid, "port": port}), encoding="ascii")
+        return process
+
+    def _not_ready(self) -> str | None:
         try:
-            self._wait_until_ready(process, port)
-            self.state_file.write_text(json.dumps({"pid": process.pid, "port": port}), encoding="ascii")
-        except BaseException:
-            # Also on Ctrl-C: nobody holds the server yet, so nobody else would stop it.
-            process.kill()
-            process.wait()
-            raise
-
-    def _wait_until_ready(self, process: subprocess.Popen[bytes], port: int) -> None:
-        deadline = time.monotonic() + START_SECONDS
-        answer = "no answer"
-        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=5.0, trust_env=False) as client:
-            while process.poll() is None and time.monotonic() < deadline:
-                try:
-                    answer = str(client.get("/v1/info").status_code)
-                except httpx.TransportError as error:  # not listening yet
-                    answer = str(error)
-                if answer == "200":
-                    return
-                time.sleep(0.05)
-        what = "ended at its start" if process.poll() is not None else f"is not ready ({answer})"
-        raise ServiceError(f"the sample hub {what}:\n{self.last_log_lines()}", hint=f"see {self.log_file}")
-
-    def _stop(self, pid: int) -> None:
-        self._end_process(pid, ((signal.SIGTERM, 10.0), (signal.SIGKILL, 5.0)))
+            answer = httpx.get(f"{self.url()}/v1/info", timeout=5.0, trust_env=False)
+        except httpx.TransportError as error:  # not listening yet
+            return str(error)
+        return None if answer.status_code == 200 else f"it answers {answer.status_code}"
 
 
 def _environment() -> dict[str, str]:
