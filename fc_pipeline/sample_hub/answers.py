@@ -5,9 +5,9 @@ from collections.abc import Iterable
 
 from starlette.responses import Response
 
-__all__ = ["Refusal", "bad_query", "json_answer", "json_list", "not_found", "refused"]
+__all__ = ["CORS", "Refusal", "bad_query", "json_answer", "json_list", "not_found", "refused"]
 
-_CORS = {"Access-Control-Allow-Origin": "*"}
+CORS = {"Access-Control-Allow-Origin": "*"}
 
 
 class Refusal(Exception):
@@ -24,7 +24,7 @@ class Refusal(Exception):
 
 def json_answer(body: bytes) -> Response:
     """200 with these bytes of JSON."""
-    return Response(bytes(body), media_type="application/json", headers=_CORS)
+    return Response(bytes(body), media_type="application/json", headers=CORS)
 
 
 def json_list(name: str, rows: Iterable[bytes], next_page_token: str | None = None) -> Response:
@@ -36,14 +36,14 @@ def json_list(name: str, rows: Iterable[bytes], next_page_token: str | None = No
 def refused(refusal: Refusal) -> Response:
     """400 with the JSON error of Snapchain."""
     body = json.dumps({"error": refusal.error, "error_detail": refusal.detail}, ensure_ascii=False)
-    return Response(body, status_code=400, media_type="application/json", headers=_CORS)
+    return Response(body, status_code=400, media_type="application/json", headers=CORS)
 
 
 def bad_query(reason: str) -> Response:
     """400 in plain text without a content type."""
-    return Response(f"Invalid query parameters: {reason}", status_code=400, headers=_CORS)
+    return Response(f"Invalid query parameters: {reason}", status_code=400, headers=CORS)
 
 
 def not_found() -> Response:
     """404 for an unknown path or method; never for an unknown object."""
-    return Response("Not Found", status_code=404, headers=_CORS)
+    return Response("Not Found", status_code=404, headers=CORS)

@@ -12,10 +12,10 @@ from starlette.responses import Response
 from starlette.routing import Mount
 from starlette.types import Receive, Scope, Send
 
-from fc_pipeline.sample_hub import endpoints, feed, storage_endpoint, target_endpoints
+from fc_pipeline.sample_hub import endpoints, feed, hubble, storage_endpoint, target_endpoints
 from fc_pipeline.sample_hub.answers import Refusal, bad_query, not_found, refused
 from fc_pipeline.sample_hub.faults import Faults
-from fc_pipeline.sample_hub.hub import Growth, PoisonedAnswer, SampleHub
+from fc_pipeline.sample_hub.hub import Dialect, Growth, PoisonedAnswer, SampleHub
 from fc_pipeline.sample_hub.log import EventLog
 from fc_pipeline.sample_hub.query import BadQuery, Query
 
@@ -45,9 +45,12 @@ def create_app(
     faults: Faults | None = None,
     clock: Callable[[], float] = time.time,
     retention_seconds: float | None = None,
+    dialect: Dialect = "snapchain",
 ) -> Starlette:
     """A hub that serves this log; see `SampleHub` for what the arguments do."""
-    return hub_app(SampleHub(log, growth=growth, faults=faults, clock=clock, retention_seconds=retention_seconds))
+    return hub_app(
+        SampleHub(log, growth=growth, faults=faults, clock=clock, retention_seconds=retention_seconds, dialect=dialect)
+    )
 
 
 def hub_app(hub: SampleHub) -> Starlette:
@@ -79,16 +82,18 @@ async def _answer(hub: SampleHub, request: Request) -> Response:
     failure = _failure(hub.faults)
     if failure is not None:
         return failure
-    handler = ENDPOINTS.get(request.scope["path"]) if request.method == "GET" else None
+    is_hubble = hub.dialect == "hubble"
+    known = hubble.ENDPOINTS if is_hubble else ENDPOINTS
+    handler = known.get(request.scope["path"]) if request.method == "GET" else None
     if handler is None:
         return not_found()
     hub.advance()
     try:
-        return handler(hub, Query(request.scope["query_string"]))
+        return handler(hub, (hubble.LooseQuery if is_hubble else Query)(request.scope["query_string"]))
     except BadQuery as error:
-        return bad_query(str(error))
+        return hubble.hubble_refused("bad_request.invalid_param", str(error)) if is_hubble else bad_query(str(error))
     except Refusal as refusal:
-        return refused(refusal)
+        return hubble.hubble_refused("not_found", refusal.error) if is_hubble else refused(refusal)
     except PoisonedAnswer:
         await _close_connection(request)
         return Response(status_code=500)

@@ -34,6 +34,11 @@ class ChainEvent:
     raw: bytes
 
     @property
+    def is_registration(self) -> bool:
+        """An ID_REGISTER event that is a registration, in the words of either dialect."""
+        return self.body.get("eventType") in ("Register", "ID_REGISTER_EVENT_TYPE_REGISTER")
+
+    @property
     def sort_key(self) -> bytes:
         """FID, block, log: the order of `/v1/fids` (hub-api 6.3)."""
         return self.fid.to_bytes(8, "big") + self.block_number.to_bytes(4, "big") + self.log_index.to_bytes(4, "big")
@@ -89,7 +94,7 @@ class ChainEvents:
 
     def registered_fids(self) -> list[int]:
         """FIDs in the order in which they were registered."""
-        events = [e for rows in self._registrations.values() for e in rows if e.body["eventType"] == "Register"]
+        events = [e for rows in self._registrations.values() for e in rows if e.is_registration]
         return [event.fid for event in sorted(events, key=lambda e: (e.block_number, e.log_index))]
 
     def id_register_to(self, address: str) -> ChainEvent | None:

@@ -154,7 +154,7 @@ def fids(hub: SampleHub, query: Query) -> Response:
     if shard is None:
         raise Refusal(error, "InvalidArgument", "no shard store for fid")
     page, last = page_of(hub.state.chain.id_registers(shard.shard), paging, paging.token)
-    registered = (str(event.fid).encode() for event in page if event.body["eventType"] == "Register")
+    registered = (str(event.fid).encode() for event in page if event.is_registration)
     return listing("fids", registered, last)
 
 

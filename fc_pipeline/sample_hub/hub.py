@@ -2,14 +2,19 @@
 
 import time
 from collections.abc import Callable
-from typing import Protocol
+from typing import Literal, Protocol
 
+from fc_pipeline.errors import ConfigError
 from fc_pipeline.hub.wire import first_event_id
 from fc_pipeline.sample_hub.faults import Faults
 from fc_pipeline.sample_hub.log import EventLog, ShardLog
 from fc_pipeline.sample_hub.state import HubState
 
-__all__ = ["Growth", "PoisonedAnswer", "SampleHub"]
+__all__ = ["Dialect", "Growth", "PoisonedAnswer", "SampleHub"]
+
+
+Dialect = Literal["snapchain", "hubble"]
+"""Whose API the hub speaks; a Hubble is for logs of one shard."""
 
 
 class PoisonedAnswer(Exception):
@@ -35,7 +40,11 @@ class SampleHub:
         faults: Faults | None = None,
         clock: Callable[[], float] = time.time,
         retention_seconds: float | None = None,
+        dialect: Dialect = "snapchain",
     ) -> None:
+        if dialect == "hubble" and len(log.shards) != 1:
+            raise ConfigError(f"a Hubble has no shards, but the log has {len(log.shards)}", hint="give a log of one")
+        self.dialect: Dialect = dialect
         self.log = log
         self.faults = faults or Faults()
         self.clock = clock

@@ -20,8 +20,7 @@ from fc_pipeline.hub.wire import FARCASTER_EPOCH_UNIX, first_event_id, height_of
 
 __all__ = ["Block", "EventLog", "ShardLog", "load_log", "log_from_lines"]
 
-MERGE_ON_CHAIN_EVENT: Final = "HUB_EVENT_TYPE_MERGE_ON_CHAIN_EVENT"
-REGISTERED: Final = b'"eventType":"Register"'
+REGISTERED: Final = re.compile(rb'"eventType":"(?:ID_REGISTER_EVENT_TYPE_REGISTER|Register)"')
 
 
 class _BlockTime(msgspec.Struct, gc=False):
@@ -261,7 +260,7 @@ def block_of(height: int, event_ids: Sequence[int], raws: Sequence[bytes]) -> Bl
     """A block of these events, its time read from its BLOCK_CONFIRMED."""
     first = _HEAD.decode(raws[0])
     unix_seconds = first.blockConfirmedBody.timestamp + FARCASTER_EPOCH_UNIX if first.blockConfirmedBody else None
-    registrations = sum(1 for raw in raws if REGISTERED in raw)
+    registrations = sum(1 for raw in raws if REGISTERED.search(raw))
     return Block(height, list(event_ids), list(raws), unix_seconds, registrations)
 
 

@@ -15,7 +15,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from fc_pipeline.errors import ServiceError
 from fc_pipeline.sample_hub.app import CLOSE_CONNECTION, hub_app
 from fc_pipeline.sample_hub.faults import Faults
-from fc_pipeline.sample_hub.hub import Growth, SampleHub
+from fc_pipeline.sample_hub.hub import Dialect, Growth, SampleHub
 from fc_pipeline.sample_hub.log import EventLog
 
 __all__ = ["hub_server", "listening_socket", "serving", "serving_hub"]
@@ -88,6 +88,7 @@ def serving(
     growth: Growth | None = None,
     clock: Callable[[], float] = time.time,
     retention_seconds: float | None = None,
+    dialect: Dialect = "snapchain",
     faults: Faults | None = None,
     **fault_values: Any,
 ) -> Generator[str]:
@@ -102,6 +103,7 @@ def serving(
         faults=faults or Faults(**fault_values),
         clock=clock,
         retention_seconds=retention_seconds,
+        dialect=dialect,
     )
     with serving_hub(hub) as base_url:
         yield base_url
