@@ -101,6 +101,12 @@ class Progress:
         self._hours.setdefault(hour, HourProgress(hour)).add_table(name, written, staged)
         self._unreported.add(hour)
 
+    def touch(self, hour: Hour) -> None:
+        """Have an hour reported although nothing was missing of it."""
+        if hour not in self._hours:
+            self._hours[hour] = HourProgress(hour)
+            self._unreported.add(hour)
+
     def changed(self) -> list[HourProgress]:
         """Hours touched since the last call, oldest first."""
         hours, self._unreported = sorted(self._unreported), set()

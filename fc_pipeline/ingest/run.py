@@ -12,7 +12,7 @@ from fc_pipeline.ingest.drain import Drain, HourWindow
 from fc_pipeline.ingest.progress import HourProgress, Progress
 from fc_pipeline.ingest.rebuild import rebuild_hour
 from fc_pipeline.ingest.replica import Replica
-from fc_pipeline.ingest.survey import survey
+from fc_pipeline.ingest.survey import Survey, survey
 from fc_pipeline.ingest.writer import BatchWriter
 
 __all__ = ["RAW_LOG", "MicroBatchRun"]
@@ -52,8 +52,16 @@ class MicroBatchRun:
             if RAW_LOG in self.outputs:
                 self._read_hub(writer)
             self._read_log(writer)
+        if self.window.first == self.window.last:
+            self.progress.touch(self.window.first)
         self.report(self.progress.changed())
         return self.progress
+
+    def compact(self) -> int:
+        """Join the small files of the window's hours in the raw log; gives how many files that saved."""
+        files = [file for hour in self._logged_hours() for file in self.replica.log.files(hour)]
+        folders = sorted({(file.hour, file.shard) for file in files})
+        return sum(self.replica.log.compact(hour, shard) for hour, shard in folders)
 
     def _read_hub(self, writer: BatchWriter) -> None:
         for attempt in range(_ATTEMPTS):
@@ -70,11 +78,25 @@ class MicroBatchRun:
     async def _drain(self, writer: BatchWriter) -> None:
         async with HubPool(self.replica.hub_endpoints) as hubs:
             state = await survey(self.replica, hubs)
+            await self._refuse_hours_out_of_reach(state)
             drain = Drain(self.replica, hubs, writer, self.window, self.follow_seconds, self.should_stop)
             async with asyncio.TaskGroup() as tasks:
                 reporting = tasks.create_task(self._report_regularly())
                 await drain.run(state)
                 reporting.cancel()
+
+    async def _refuse_hours_out_of_reach(self, state: Survey) -> None:
+        """Raise LakeError if the hub no longer has any of the hours, or not yet, and the raw log has none either."""
+        spans = [(await state.clocks[shard.shard].oldest(), shard.head_unix) for shard in state.shards]
+        reached = any(
+            oldest_unix < self.window.last.end_unix and head_unix >= self.window.first.start_unix
+            for (_, oldest_unix), head_unix in spans
+        )
+        if not reached and not any(self.replica.log.files(hour) for hour in self._logged_hours()):
+            raise LakeError(
+                f"neither the hub nor the raw log has anything of {self.window.first.key} to {self.window.last.key}",
+                hint="a hub keeps about three days of events; older history comes from the by-FID snapshots",
+            )
 
     async def _report_regularly(self) -> None:
         while True:

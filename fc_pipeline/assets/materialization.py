@@ -1,0 +1,78 @@
+"""What a run did in an hour → materialisation events with metadata, one per asset."""
+
+import time
+from collections.abc import Collection, Iterator
+from datetime import datetime
+from typing import Any
+
+import pyarrow as pa
+from dagster import AssetMaterialization, MetadataValue, TableColumn, TableRecord, TableSchema
+
+from fc_pipeline.ingest.progress import HourProgress, TableProgress
+from fc_pipeline.ingest.run import RAW_LOG
+
+__all__ = ["materializations"]
+
+_CELL_CHARACTERS = 120
+_DATA_VERSION_TAG = "dagster/data_version"
+
+
+def materializations(progress: HourProgress, outputs: Collection[str]) -> Iterator[AssetMaterialization]:
+    """One event per asset of the run, for one hour."""
+    common = _common(progress)
+    tags = {_DATA_VERSION_TAG: "_".join(f"{shard}-{last}" for shard, (_, last) in sorted(progress.heights.items()))}
+    for output in outputs:
+        own = _raw_log(progress) if output == RAW_LOG else _table(progress.tables.get(output, TableProgress()))
+        yield AssetMaterialization(output, partition=progress.hour.key, metadata={**common, **own}, tags=tags)
+
+
+def _common(progress: HourProgress) -> dict[str, Any]:
+    lag_seconds = progress.lag_seconds(time.time())
+    metadata: dict[str, Any] = {
+        "events": progress.events,
+        "bytes": progress.size_bytes,
+        "micro_batches": progress.micro_batches,
+        "quarantined": progress.quarantined,
+        "naive_rows": progress.naive_rows,
+        "rows_written": progress.rows_written,
+        "postgres_seconds": round(progress.seconds, 3),
+    }
+    if lag_seconds:
+        metadata["lag_seconds"] = round(max(lag_seconds.values()), 1)
+        metadata["lag_seconds_by_shard"] = {str(shard): round(lag, 1) for shard, lag in sorted(lag_seconds.items())}
+    for shard, (first, last) in sorted(progress.heights.items()):
+        metadata[f"heights_shard_{shard}"] = f"{first}-{last}"
+    return metadata
+
+
+def _raw_log(progress: HourProgress) -> dict[str, Any]:
+    return {"dagster/partition_row_count": progress.events, "parquet_bytes": progress.log_bytes}
+
+
+def _table(table: TableProgress) -> dict[str, Any]:
+    metadata: dict[str, Any] = {
+        "rows_inserted": table.written.inserted,
+        "rows_updated": table.written.updated,
+        "rows_deleted": table.written.deleted,
+        "rows_staged": table.staged_rows,
+    }
+    if table.sample is not None:
+        metadata["sample"] = _sample(table.sample)
+    return metadata
+
+
+def _sample(rows: pa.Table) -> MetadataValue[Any]:
+    """The first rows as a table for the UI: bytes as hex, long values cut."""
+    records = [TableRecord({name: _cell(value) for name, value in row.items()}) for row in rows.to_pylist()]
+    return MetadataValue.table(records, TableSchema([TableColumn(name, "string") for name in rows.column_names]))
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, bytes):
+        return f"0x{value.hex()}"[:_CELL_CHARACTERS]
+    if isinstance(value, datetime):
+        return value.isoformat(sep=" ", timespec="seconds")
+    text = str(value)
+    return text if len(text) <= _CELL_CHARACTERS else text[: _CELL_CHARACTERS - 1] + "…"

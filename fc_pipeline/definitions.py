@@ -1,0 +1,16 @@
+"""The one code location, `fc_pipeline`: everything that Dagster loads."""
+
+from dagster import Definitions, in_process_executor
+
+from fc_pipeline.assets.hourly import hourly_tables
+from fc_pipeline.jobs import MICRO_BATCHES
+from fc_pipeline.resources import ReplicaResource
+
+__all__ = ["defs"]
+
+defs = Definitions(
+    assets=[hourly_tables],
+    jobs=[MICRO_BATCHES],
+    resources={"replica": ReplicaResource()},
+    executor=in_process_executor,
+)
