@@ -152,3 +152,13 @@ def test_the_committed_sample_is_what_the_generator_makes(tmp_path: Path):
     remade = tmp_path / "events.ndjson.gz"
     make_sample(remade)
     assert gzip.decompress(remade.read_bytes()) == gzip.decompress(SAMPLE.read_bytes())
+
+
+def test_the_committed_sample_has_every_kind_of_event():
+    content = gzip.decompress(SAMPLE.read_bytes())
+    for rare in (
+        b"\\u0000", b"LINK_COMPACT_STATE", b"LEND_STORAGE", b'"fid":0', b"ENS_L1", b"BASENAME", b"TIER_PURCHASE",
+        b"CHANNEL_REGISTER", b"SIGNER_MIGRATED", b"ADMIN_RESET", b"TEN_K_CAST", b"LONG_CAST", b"PRUNE_MESSAGE",
+        b"REVOKE_MESSAGE", b"MERGE_FAILURE", b"VERIFICATION_REMOVE", b"PROTOCOL_SOLANA", b"REACTION_REMOVE",
+    ):  # fmt: skip
+        assert rare in content, rare
