@@ -44,12 +44,17 @@ def proved(body: MergeUsernameProofBody, version: int, deleted_at: int) -> Row:
             body.usernameProof,
             body.usernameProofMessage,
             version,
-            None if body.usernameProof.fid else Deletion(deleted_at, "released"),
+            None if body.usernameProof.fid else _released(body.usernameProof),
         )
     gone = body.deletedUsernameProof
     if gone is None:
         raise ValueError("MERGE_USERNAME_PROOF without a proof")
     return _row(gone, body.deletedUsernameProofMessage, version, Deletion(deleted_at, "revoked"))
+
+
+def _released(proof: UsernameProof) -> Deletion:
+    """By the proof's own time: a release arrives once per shard, in blocks of different times (hub-api 7.5)."""
+    return Deletion(unix_micros(proof.timestamp), "released")
 
 
 def _row(proof: UsernameProof, message: Message | None, version: int, deletion: Deletion | None) -> Row:

@@ -69,9 +69,10 @@ class Replica:
         return {t: [row[0] for row in self.rows(f"SELECT t::text FROM {t} AS t ORDER BY 1")] for t in tables}
 
     def empty(self) -> None:
-        names = ", ".join(METADATA.tables)
+        """Delete all rows; much faster than TRUNCATE for tables as small as a test's."""
         with self.engine.begin() as connection:
-            connection.execute(sa.text(f"TRUNCATE {names}"))
+            for name in METADATA.tables:
+                connection.execute(sa.text(f"DELETE FROM {name}"))
 
 
 @pytest.fixture(scope="session")

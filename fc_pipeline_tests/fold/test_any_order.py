@@ -1,0 +1,233 @@
+"""Any order, repetition and cutting of micro-batches gives the same tables, byte for byte (design, section 1)."""
+
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass
+from random import Random
+from time import sleep
+
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from fc_pipeline.fold.session import FoldSession
+from fc_pipeline.hub.decode import decode_events
+from fc_pipeline.sample_hub.generator.simulation import generate
+from fc_pipeline.tables.link_compactions import SCOPED_SINCE
+from fc_pipeline_tests.events import (
+    HOUR_UNIX,
+    Blocks,
+    Event,
+    Json,
+    blocks_of,
+    cast_add,
+    cast_remove,
+    chain_event,
+    compact_state,
+    failure,
+    link,
+    merge,
+    merge_chain,
+    merge_proof,
+    micro_batch,
+    proof,
+    prune,
+    reaction,
+    revoke,
+    user_data,
+    verification,
+    verification_remove,
+)
+from fc_pipeline_tests.fold.conftest import STATE_TABLES, Dump, Replica
+
+HOME = {1: (1, 2), 2: (3, 4)}
+"""The FIDs of each shard: all that an FID does is on its shard, but for fname proofs (hub-api 7.7)."""
+FIDS = (1, 2, 3, 4)
+TIMES = (SCOPED_SINCE - 2, SCOPED_SINCE - 1, SCOPED_SINCE, SCOPED_SINCE + 1)
+"""Message times around the moment since which compact states go by link type (hub-api 7.4)."""
+ADDRESSES = (("0x" + "a1" * 20, "ETHEREUM"), ("0x" + "B2" * 20, "ETHEREUM"), ("9WzDXwBbmkg8ZTbNMqUxvQRAyrZz", "SOLANA"))
+FIELDS = ("USERNAME", "BIO", "USER_DATA_PRIMARY_ADDRESS_ETHEREUM")
+
+any_fid = st.sampled_from(FIDS)
+time = st.sampled_from(TIMES)
+cast = st.builds(
+    cast_add,
+    any_fid,
+    st.sampled_from(("x", "y")),
+    st.sampled_from(TIMES[:2]),
+    parentCastId=st.sampled_from((None, {"fid": 1, "hash": "0x" + "01" * 20})),
+)
+
+
+def changing(fids: tuple[int, ...]) -> st.SearchStrategy[Event]:
+    """What can happen on the shard of these FIDs, whether a hub would let it happen or not."""
+    fid = st.sampled_from(fids)
+    own_cast = cast.filter(lambda c: c["data"]["fid"] in fids)
+    target = st.sampled_from(((1, "0x" + "01" * 20), (4, "0x" + "04" * 20), "https://a.example"))
+    kind = st.sampled_from(("LIKE", "RECAST"))
+    link_type = st.sampled_from(("follow", "block"))
+    reactions = st.builds(reaction, fid, target, kind, time)
+    links = st.builds(link, fid, any_fid, time, link_type)
+    fields = st.builds(user_data, fid, st.sampled_from(FIELDS), st.sampled_from(("", "a", "b")), time)
+    verified = st.builds(lambda f, a, t: verification(f, a[0], t, a[1]), fid, st.sampled_from(ADDRESSES), time)
+    ens = st.builds(
+        proof,
+        st.sampled_from(("a.eth", "b.base.eth")),
+        fid,
+        st.sampled_from((HOUR_UNIX, HOUR_UNIX + 1)),
+        st.just("ENS_L1"),
+    )
+    fname = st.builds(
+        proof,
+        st.sampled_from(("a", "b")),
+        st.sampled_from((0, *FIDS)),
+        st.sampled_from((1, 2, 3)),
+        signature=st.sampled_from((b"\x01" * 65, b"\x02" * 65)),
+    )
+    registered = st.builds(
+        lambda f, to, what, at: chain_event("id_register", f, {"to": to, "eventType": what}, block=at),
+        fid,
+        st.sampled_from(("0x" + "c1" * 20, "0x" + "c2" * 20)),
+        st.sampled_from(("Register", "Transfer", "ChangeRecovery")),
+        st.sampled_from((1, 2, 3)),
+    )
+    adds = st.one_of(own_cast, reactions, links, fields, verified)
+    removes: st.SearchStrategy[Json] = st.one_of(
+        st.builds(lambda f, c, t: cast_remove(f, c["hash"], t), fid, cast, time),
+        st.builds(lambda f, g, k, t: reaction(f, g, k, t, add=False), fid, target, kind, time),
+        st.builds(lambda f, g, t, k: link(f, g, t, k, add=False), fid, any_fid, time, link_type),
+        st.builds(lambda f, a, t: verification_remove(f, a[0], t, a[1]), fid, st.sampled_from(ADDRESSES), time),
+    )
+    compactions = st.builds(compact_state, fid, st.lists(any_fid, min_size=1, max_size=3), time, link_type)
+    return st.one_of(
+        st.builds(merge, adds),
+        st.builds(merge, adds),
+        st.builds(merge, adds, adds),
+        st.builds(merge, removes),
+        st.builds(merge, removes, adds),
+        st.builds(merge, compactions),
+        st.builds(prune, st.one_of(adds, removes)),
+        st.builds(revoke, adds),
+        st.builds(merge_proof, st.one_of(ens, fname)),
+        st.builds(merge_proof, ens, ens),
+        st.builds(lambda gone: merge_proof(None, gone), ens),
+        st.builds(merge_chain, registered),
+        st.builds(failure, adds),
+    )
+
+
+Log = dict[int, Blocks]
+"""Blocks per shard."""
+
+
+@st.composite
+def logs(draw: st.DrawFn) -> Log:
+    return {
+        shard: blocks_of(
+            *draw(st.lists(st.lists(changing(fids), max_size=4), min_size=6, max_size=6)),
+            shard=shard,
+            first_height=1_000 * shard,
+        )
+        for shard, fids in HOME.items()
+    }
+
+
+@dataclass(frozen=True)
+class Piece:
+    """Heights that are folded as one micro-batch."""
+
+    shard: int
+    first: int
+    last: int
+
+
+def cuts(log: Log, rng: Random) -> Iterator[Piece]:
+    """The log cut at random block boundaries, each height in one piece."""
+    for shard, blocks in log.items():
+        heights = sorted(blocks)
+        while heights:
+            length = rng.randint(1, len(heights))
+            yield Piece(shard, heights[0], heights[length - 1])
+            heights = heights[length:]
+
+
+def fold_in_order(replica: Replica, log: Log) -> Dump:
+    """Block by block, the shards one after the other."""
+    replica.empty()
+    with FoldSession(replica.url, "in order") as session:
+        for shard, blocks in log.items():
+            for height in sorted(blocks):
+                session.fold(micro_batch(blocks, height, height, shard))
+    return replica.dump()
+
+
+def fold_anyhow(replica: Replica, log: Log, rng: Random) -> Dump:
+    """In any order, with other cuts, and with pieces folded again before and after their turn."""
+    replica.empty()
+    steps = [(piece, True) for piece in cuts(log, rng)]
+    again = [(piece, False) for piece in cuts(log, rng)]
+    steps += rng.sample(again, len(again) // 2)
+    rng.shuffle(steps)
+    with FoldSession(replica.url, "anyhow") as session:
+        for piece, is_new in steps:
+            batch = micro_batch(log[piece.shard], piece.first, piece.last, piece.shard)
+            (session.fold if is_new else session.refold)(batch)
+    return replica.dump()
+
+
+def quiet_counters(replica: Replica) -> list[tuple[str, int]]:
+    """Rows written so far per table of ours, when every writer has gone and so reported."""
+    gone = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND application_name LIKE 'fc_pi%'"
+    while replica.rows(gone)[0][0]:
+        sleep(0.01)
+    return [
+        tuple(row)
+        for row in replica.rows(
+            "SELECT schemaname || '.' || relname, n_tup_ins + n_tup_upd + n_tup_del FROM pg_stat_user_tables "
+            "WHERE schemaname IN ('public', 'pipeline') AND relname NOT IN ('quarantine', 'alembic_version') ORDER BY 1"
+        )
+    ]
+
+
+def refold_everything(replica: Replica, log: Log) -> None:
+    with FoldSession(replica.url, "again") as session:
+        for shard, blocks in log.items():
+            written = session.refold(micro_batch(blocks, shard=shard))
+            assert {table: w.rows for table, w in written.items() if w.rows} == {}
+
+
+@settings(max_examples=20, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@given(log=logs(), rng=st.randoms(use_true_random=False))
+def test_any_order_repetition_and_cutting_gives_the_same_tables(
+    folded_database: Replica, log: Log, rng: Random
+) -> None:
+    reference = fold_in_order(folded_database, log)
+    assert fold_anyhow(folded_database, log, rng) == reference
+    refold_everything(folded_database, log)
+    assert folded_database.dump() == reference
+    assert folded_database.quarantined() == []
+
+
+def generated_log(seed: int, events: int) -> Log:
+    """A protocol-consistent log of two shards, as the sample hub serves it."""
+    by_height: dict[int, dict[int, list[bytes]]] = {1: defaultdict(list), 2: defaultdict(list)}
+    raws = list(generate(seed, fids=25, events=events, start_unix=HOUR_UNIX, events_per_second=40))
+    _, decoded, undecodable = decode_events(raws)
+    assert not undecodable
+    for one, event in zip(raws, decoded, strict=True):
+        by_height[event.shardIndex][event.height].append(one)
+    return {shard: dict(blocks) for shard, blocks in by_height.items()}
+
+
+def test_a_generated_log_in_any_order_and_a_second_replay_writes_nothing(replica: Replica) -> None:
+    log = generated_log(seed=11, events=2_500)
+    reference = fold_in_order(replica, log)
+    assert all(reference[table] for table in STATE_TABLES), "the log leaves a table empty"
+    for seed in range(3):
+        assert fold_anyhow(replica, log, Random(seed)) == reference
+
+    before = quiet_counters(replica)
+    places = {t: replica.rows(f"SELECT ctid::text, xmin::text FROM {t} ORDER BY 1") for t in STATE_TABLES}
+    refold_everything(replica, log)
+    assert quiet_counters(replica) == before
+    assert {t: replica.rows(f"SELECT ctid::text, xmin::text FROM {t} ORDER BY 1") for t in STATE_TABLES} == places
+    assert replica.dump() == reference
