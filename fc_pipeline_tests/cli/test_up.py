@@ -1,0 +1,137 @@
+"""`fc-pipeline up`, whole: it starts everything, says so twice, survives kill -9, and leaves no process behind."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import psutil
+import pytest
+
+from fc_pipeline.services import embedded_servers
+from fc_pipeline.services.children import MARK, end_marked
+from fc_pipeline.services.ports import free_port
+from fc_pipeline.settings import Settings
+
+pytest.importorskip("fc_pipeline.definitions")
+
+UP_SECONDS = 240.0
+"""Until a start counts as hung; it takes about 15 s on two idle cores."""
+
+
+class Up:
+    """One `fc-pipeline up` in a process of its own."""
+
+    def __init__(self, data_dir: Path, port: int) -> None:
+        self.data_dir = data_dir
+        self.ui_url = f"http://127.0.0.1:{port}"
+        self.output = data_dir.parent / "up.out"
+        with self.output.open("wb") as output:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "fc_pipeline.cli", "up", "--port", str(port)],
+                env=environment(data_dir),
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+            )
+
+    def wait_until_up(self) -> None:
+        deadline = time.monotonic() + UP_SECONDS
+        while "fc-pipeline is up" not in self.output.read_text():
+            assert self.process.poll() is None, self.output.read_text()
+            assert time.monotonic() < deadline, self.output.read_text()
+            time.sleep(0.2)
+
+
+def environment(data_dir: Path) -> dict[str, str]:
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("FC_", "DAGSTER_"))}
+    return {**kept, "FC_DATA_DIR": str(data_dir)}
+
+
+def marked(data_dir: Path) -> dict[int, list[str]]:
+    """Process ids and command lines of what an `up` of this data folder started."""
+    found: dict[int, list[str]] = {}
+    for process in psutil.process_iter():
+        try:
+            if process.status() != psutil.STATUS_ZOMBIE and process.environ().get(MARK) == str(data_dir):
+                found[process.pid] = process.cmdline()
+        except (psutil.NoSuchProcess, psutil.AccessDenied):
+            continue
+    return found
+
+
+@pytest.fixture
+def data_dir(tmp_path: Path) -> Iterator[Path]:
+    """A data folder of its own; whatever still runs on it is stopped at the end."""
+    data_dir = tmp_path / "data"
+    yield data_dir
+    end_marked(data_dir, patience_seconds=5)
+    for server in embedded_servers(Settings(data_dir=data_dir, lake_uri="unused")):
+        if server.running_pid() is not None:
+            server.acquire()
+            server.release()
+
+
+def running_servers(data_dir: Path) -> set[str]:
+    servers = embedded_servers(Settings(data_dir=data_dir, lake_uri="unused"))
+    return {server.name for server in servers if server.running_pid() is not None}
+
+
+def test_up_twice_killed_and_stopped(data_dir: Path):
+    first = Up(data_dir, free_port())
+    first.wait_until_up()
+    assert running_servers(data_dir) == {"postgres", "redis", "sample_hub"}
+    assert httpx.get(f"{first.ui_url}/server_info").json()["dagster_version"]
+
+    second = subprocess.run(
+        [sys.executable, "-m", "fc_pipeline.cli", "up"], env=environment(data_dir), capture_output=True, text=True
+    )
+    assert second.returncode == 0
+    assert "already running" in second.stdout
+    assert first.ui_url in second.stdout
+
+    first.process.kill()
+    first.process.wait()
+    left_running = marked(data_dir)
+    assert any("code-server" in command for command in left_running.values())
+
+    third = Up(data_dir, free_port())
+    third.wait_until_up()
+    assert not left_running.keys() & marked(data_dir).keys()
+    assert "killed" in third.output.read_text()
+
+    third.process.send_signal(signal.SIGINT)
+    assert third.process.wait(120) == 0
+    assert marked(data_dir) == {}
+    assert running_servers(data_dir) == set()
+
+
+def test_stopped_while_it_starts_leaves_nothing(data_dir: Path):
+    up = Up(data_dir, free_port())
+    deadline = time.monotonic() + UP_SECONDS
+    while not marked(data_dir):
+        assert up.process.poll() is None, up.output.read_text()
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    up.process.terminate()
+    assert up.process.wait(120) == 0
+    assert marked(data_dir) == {}
+    assert running_servers(data_dir) == set()
+
+
+def test_a_dead_child_is_named_with_its_log_and_everything_stops(data_dir: Path):
+    up = Up(data_dir, free_port())
+    up.wait_until_up()
+    (daemon,) = [pid for pid, command in marked(data_dir).items() if "dagster._daemon" in command]
+    os.kill(daemon, signal.SIGKILL)
+    assert up.process.wait(120) == 1
+    said = up.output.read_text()
+    assert "Dagster's daemon ended" in said
+    assert "daemon.log" in said
+    assert "Traceback" not in said
+    assert marked(data_dir) == {}
+    assert running_servers(data_dir) == set()
