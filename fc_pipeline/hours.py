@@ -24,8 +24,11 @@ class Hour:
 
     @classmethod
     def from_key(cls, key: str) -> Self:
-        """The hour of a partition key. Raises ValueError for another format."""
-        return cls.of(datetime.strptime(key, PARTITION_FORMAT).replace(tzinfo=UTC).timestamp())
+        """The hour of a partition key. Raises ValueError for another format, or a time inside an hour."""
+        start = datetime.strptime(key, PARTITION_FORMAT).replace(tzinfo=UTC)
+        if start.minute:
+            raise ValueError(f"{key!r} is not a full hour")
+        return cls.of(start.timestamp())
 
     @property
     def key(self) -> str:
