@@ -3,6 +3,8 @@
 from dagster import Definitions, in_process_executor
 
 from fc_pipeline.assets.hourly import hourly_tables
+from fc_pipeline.checks.keys import key_checks
+from fc_pipeline.checks.raw_log import raw_log_checks
 from fc_pipeline.jobs import MICRO_BATCHES
 from fc_pipeline.resources import ReplicaResource
 
@@ -10,6 +12,7 @@ __all__ = ["defs"]
 
 defs = Definitions(
     assets=[hourly_tables],
+    asset_checks=[raw_log_checks, key_checks],
     jobs=[MICRO_BATCHES],
     resources={"replica": ReplicaResource()},
     executor=in_process_executor,

@@ -2,12 +2,15 @@
 
 from collections.abc import Iterator, Sequence
 
-from dagster import AssetExecutionContext, BackfillPolicy, Config, MaterializeResult, multi_asset
+from dagster import AssetExecutionContext, BackfillPolicy, Config, Failure, MaterializeResult, multi_asset
 from pydantic import Field
 
 from fc_pipeline.assets.materialization import materializations
 from fc_pipeline.assets.specs import HOURLY_SPECS
+from fc_pipeline.checks.evaluation import evaluations
+from fc_pipeline.hours import Hour
 from fc_pipeline.ingest.progress import HourProgress
+from fc_pipeline.ingest.replica import Replica
 from fc_pipeline.ingest.run import RAW_LOG, MicroBatchRun
 from fc_pipeline.partitions import HOURS, hour_window
 from fc_pipeline.resources import ReplicaResource
@@ -68,8 +71,20 @@ def hourly_tables(
             report=report,
             report_seconds=REPORT_SECONDS,
         )
-        run.execute()
+        progress = run.execute()
         if config.compact:
             run.compact()
+        _judge(context, opened, [hour.hour for hour in progress.hours], outputs)
     # Each hour of each asset has its own event in the log by now; the outputs themselves are skipped.
     yield from ()
+
+
+def _judge(context: AssetExecutionContext, replica: Replica, hours: Sequence[Hour], outputs: Sequence[str]) -> None:
+    """Log what the checks say. Raises Failure for a blocking one, so that nothing is built on an hour with holes."""
+    failed: list[str] = []
+    for evaluation in evaluations(replica, hours, outputs):
+        context.log_event(evaluation)  # pyright: ignore[reportArgumentType] - taken, but not in its annotation
+        if evaluation.blocking and not evaluation.passed:
+            failed.append(f"{evaluation.check_name} of {evaluation.partition}: {evaluation.description}")
+    if failed:
+        raise Failure("; ".join(failed))

@@ -25,7 +25,9 @@ __all__ = [
     "add_tables",
     "cover_parameters",
     "covered",
+    "covered_shards",
     "holes",
+    "is_covered",
     "last_covered",
     "origins",
     "record_origin",
@@ -123,6 +125,18 @@ def covered(
     if tables:
         query = query.where(COVERAGE.c.tables.contains(list(tables)))
     return [HeightRange(*row) for row in connection.execute(query.order_by(COVERAGE.c.from_height))]
+
+
+def covered_shards(connection: sa.Connection, partition: str) -> set[int]:
+    """The shards with folded heights in an hour."""
+    query = sa.select(COVERAGE.c.shard).distinct().where(COVERAGE.c.partition == partition)
+    return set(connection.scalars(query))
+
+
+def is_covered(connection: sa.Connection, shard: int, height: int) -> bool:
+    """Whether one height is folded."""
+    inside = sa.and_(COVERAGE.c.shard == shard, COVERAGE.c.from_height <= height, COVERAGE.c.to_height >= height)
+    return connection.execute(sa.select(sa.exists().where(inside))).scalar_one()
 
 
 def add_tables(connection: sa.Connection, shard: int, partition: str, up_to_height: int, tables: Sequence[str]) -> None:

@@ -69,7 +69,8 @@ def prepare(batch: EventBatch, *, partition: str, hour_unix: int, tables: Collec
         confirmed_events=_confirmed_events(batch),
         messages=_messages(changes),
         size_bytes=batch.size_bytes,
-        last_block_unix=batch.block_times[max(batch.block_times)],
+        # Where no height has a block (feeds without BLOCK_CONFIRMED), all that is known is the hour.
+        last_block_unix=max(batch.block_times.values(), default=hour_unix),
     )
 
 

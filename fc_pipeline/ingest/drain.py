@@ -97,20 +97,32 @@ class _ShardReader:
 
     async def run(self) -> None:
         for hole in await self._missing():
+            if self._drain.should_stop():
+                return
             await self._read(hole.first, hole.last)
         if self._follow_until is not None:
             await self._follow(self._follow_until)
 
     async def _missing(self) -> list[HeightRange]:
-        """The heights of the window that the ledger lacks altogether and the hub has."""
+        """The heights of the window that the ledger lacks altogether and the hub has.
+
+        Heights without a block, which only feeds without BLOCK_CONFIRMED have, belong to the hour of the block above.
+        """
         shard, window = self._shard, self._drain.window
-        first = max(shard.origin_height, await self._clock.first_height_at(window.first.start_unix))
         last = shard.head_height
         if shard.head_unix >= window.last.end_unix:
-            last = await self._clock.first_height_at(window.last.end_unix) - 1
+            last = await self._last_before(window.last.end_unix)
+        first = max(shard.origin_height, await self._last_before(window.first.start_unix) + 1)
+        if first > last:
+            return []
         await self._hold(Hour.of(await self._clock.time_of(first)))
         with self._drain.replica.engine.connect() as connection:
             return ledger.holes(ledger.covered(connection, shard.shard), first, last)
+
+    async def _last_before(self, unix_seconds: int) -> int:
+        """The height of the last block before a time; 0 if the hub has none."""
+        first_after = await self._clock.first_height_at(unix_seconds)
+        return await self._clock.last_height_up_to(first_after - 1) or 0
 
     async def _follow(self, until: float) -> None:
         """Poll the tip, a micro-batch every `batch_seconds`, until the time is over."""

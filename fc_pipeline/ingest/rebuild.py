@@ -16,7 +16,10 @@ from fc_pipeline.ingest.writer import BatchWriter
 from fc_pipeline.lake.event_log import LogFile
 from fc_pipeline.tables.fid_activity import FID_ACTIVITY, sum_activity
 
-__all__ = ["rebuild_hour"]
+__all__ = ["RAW_LOG", "rebuild_hour"]
+
+RAW_LOG = "hub_events"
+"""The raw log's name among what a run writes; the others are tables."""
 
 
 def rebuild_hour(
@@ -28,28 +31,20 @@ def rebuild_hour(
     before is left alone. Whether the log holds anything of the hour at all.
     Raises LakeError if the log lacks heights of the hour that the ledger covers.
     """
-    files = _files_by_shard(replica, hour)
-    shards = sorted(files.keys() | _ledger_shards(replica, hour))
-    pending = [s for s in shards if not (only_missing and _is_complete(replica, s, hour, tables))]
-    for shard in pending:
-        _rebuild_shard(replica, writer, hour, shard, files.get(shard, []), tables)
-    if pending and FID_ACTIVITY.name in tables:
-        writer.replace_activity(hour, shards, lambda: _activity_of_hour(replica, hour))
-    for shard in pending:
-        _note_tables(replica, shard, hour, tables)
-    return bool(files)
-
-
-def _files_by_shard(replica: Replica, hour: Hour) -> dict[int, list[LogFile]]:
-    by_shard: dict[int, list[LogFile]] = {}
-    for file in replica.log.files(hour):
-        by_shard.setdefault(file.shard, []).append(file)
-    return by_shard
-
-
-def _ledger_shards(replica: Replica, hour: Hour) -> set[int]:
+    stored = {file.shard for file in replica.log.files(hour)}
     with replica.engine.connect() as connection:
-        return {s for s in ledger.origins(connection) if ledger.covered(connection, s, partition=hour.key)}
+        shards = sorted(stored | ledger.covered_shards(connection, hour.key))
+        known_shards = {*shards, *ledger.origins(connection)}
+    pending = [s for s in shards if not (only_missing and _is_complete(replica, s, hour, tables))]
+    rebuilt = {shard: _rebuild_shard(replica, writer, hour, shard, tables) for shard in pending}
+    if pending and FID_ACTIVITY.name in tables:
+        # Of all shards none may be folded meanwhile, also one that only now comes to its first block of the hour.
+        writer.replace_activity(hour, known_shards, lambda: _activity_of_hour(replica, hour))
+    with replica.engine.begin() as connection:
+        for shard, up_to_height in rebuilt.items():
+            # Every height was read from the raw log, so the ledger may say that it is there.
+            ledger.add_tables(connection, shard, hour.key, up_to_height, sorted({*tables, RAW_LOG}))
+    return bool(stored)
 
 
 def _covered(replica: Replica, shard: int, hour: Hour, tables: Collection[str] = ()) -> list[HeightRange]:
@@ -58,27 +53,37 @@ def _covered(replica: Replica, shard: int, hour: Hour, tables: Collection[str] =
 
 
 def _is_complete(replica: Replica, shard: int, hour: Hour, tables: Collection[str]) -> bool:
-    return _covered(replica, shard, hour, tables) == _covered(replica, shard, hour)
+    covered, files = _ledger_and_log(replica, shard, hour)
+    written = _covered(replica, shard, hour, tables)  # read later: it may hold more by now, but not less
+    return not any(ledger.holes(written, r.first, r.last) for r in covered) and not _uncovered(covered, files)
 
 
-def _rebuild_shard(
-    replica: Replica,
-    writer: BatchWriter,
-    hour: Hour,
-    shard: int,
-    files: Sequence[LogFile],
-    tables: Collection[str],
-) -> None:
+def _ledger_and_log(replica: Replica, shard: int, hour: Hour) -> tuple[list[HeightRange], list[LogFile]]:
+    """What the ledger covers of a shard's hour and the log's files of it.
+
+    A file is written before its heights are covered: the ledger is read first, so that the files hold all it covers.
+    """
     covered = _covered(replica, shard, hour)
+    return covered, replica.log.files(hour, shard)
+
+
+def _rebuild_shard(replica: Replica, writer: BatchWriter, hour: Hour, shard: int, tables: Collection[str]) -> int:
+    """Fold what the log has of a shard's hour; gives the height up to which that is now so."""
+
+    def none_uncovered() -> bool:
+        return not _uncovered(*_ledger_and_log(replica, shard, hour))
+
+    # What the ledger lacks may be about to be committed by another run: then it is that run's to fold.
+    fill = not none_uncovered() and writer.hold(shard, hour, unless=none_uncovered)
+    covered, files = _ledger_and_log(replica, shard, hour)
     _refuse_missing(hour, shard, covered, files)
-    if set(tables) <= {FID_ACTIVITY.name} and not _uncovered(covered, files):
-        return
-    for batch in replica.log.read(files):
-        for hole in ledger.holes(covered, batch.from_height, batch.to_height):
-            writer.hold(shard, hour)
+    refold = not set(tables) <= {FID_ACTIVITY.name}
+    for batch in replica.log.read(files) if fill or refold else ():
+        for hole in ledger.holes(covered, batch.from_height, batch.to_height) if fill else ():
             writer.fold_stored(hour, within(batch, hole.first, hole.last))
-        for part in _parts(batch, covered):
+        for part in _parts(batch, covered) if refold else ():
             writer.refold(hour, part)
+    return max(file.to_height for file in files) if fill else covered[-1].last
 
 
 def _uncovered(covered: Sequence[HeightRange], files: Sequence[LogFile]) -> bool:
@@ -107,18 +112,11 @@ def _refuse_missing(hour: Hour, shard: int, covered: Sequence[HeightRange], file
 def _activity_of_hour(replica: Replica, hour: Hour) -> pa.Table:
     """Counts of all shards of an hour as far as the ledger covers it, as rows of `fid_activity`."""
     counts: list[pa.Table] = [FID_ACTIVITY.arrow([])]
-    for shard, files in _files_by_shard(replica, hour).items():
-        covered = _covered(replica, shard, hour)
+    for shard in sorted({file.shard for file in replica.log.files(hour)}):
+        covered, files = _ledger_and_log(replica, shard, hour)
         for batch in replica.log.read(files):
             for part in _parts(batch, covered):
                 micro = prepare(part, partition=hour.key, hour_unix=hour.start_unix, tables={FID_ACTIVITY.name})
                 if micro.activity is not None:
                     counts.append(micro.activity)
     return sum_activity(pa.concat_tables(counts))
-
-
-def _note_tables(replica: Replica, shard: int, hour: Hour, tables: Collection[str]) -> None:
-    covered = _covered(replica, shard, hour)
-    if covered:
-        with replica.engine.begin() as connection:
-            ledger.add_tables(connection, shard, hour.key, covered[-1].last, sorted(tables))

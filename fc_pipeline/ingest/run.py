@@ -10,15 +10,12 @@ from fc_pipeline.hours import Hour
 from fc_pipeline.hub.failover import HubPool
 from fc_pipeline.ingest.drain import Drain, HourWindow
 from fc_pipeline.ingest.progress import HourProgress, Progress
-from fc_pipeline.ingest.rebuild import rebuild_hour
+from fc_pipeline.ingest.rebuild import RAW_LOG, rebuild_hour
 from fc_pipeline.ingest.replica import Replica
 from fc_pipeline.ingest.survey import Survey, survey
 from fc_pipeline.ingest.writer import BatchWriter
 
 __all__ = ["RAW_LOG", "MicroBatchRun"]
-
-RAW_LOG = "hub_events"
-"""The raw log's name among what a run writes; the others are tables."""
 
 _ATTEMPTS = 5
 
@@ -46,15 +43,18 @@ class MicroBatchRun:
     def execute(self) -> Progress:
         """Do it; what was done, per hour. Raises FcPipelineError."""
         follows_until = time.time() + self.follow_seconds if self.follow_seconds else None
-        with BatchWriter(
-            self.replica, self.run_id, self.outputs, self.progress, planned_end_unix=follows_until
-        ) as writer:
-            if RAW_LOG in self.outputs:
-                self._read_hub(writer)
-            self._read_log(writer)
-        if self.window.first == self.window.last:
-            self.progress.touch(self.window.first)
-        self.report(self.progress.changed())
+        try:
+            with BatchWriter(
+                self.replica, self.run_id, self.outputs, self.progress, planned_end_unix=follows_until
+            ) as writer:
+                if RAW_LOG in self.outputs:
+                    self._read_hub(writer)
+                self._read_log(writer)
+            if self.window.first == self.window.last:
+                self.progress.touch(self.window.first)
+        finally:
+            # What was committed before a failure stays, and no later run will come back to it.
+            self.report(self.progress.changed())
         return self.progress
 
     def compact(self) -> int:

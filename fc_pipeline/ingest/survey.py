@@ -74,7 +74,8 @@ class Survey:
                 hour = Hour.of(await clock.time_of(last))
                 if not hours or hours[-1] != hour:
                     hours.append(hour)
-                last = await clock.first_height_at(hour.start_unix) - 1
+                # Below the hour's first block; and below `last`, where that is a height without a block.
+                last = await clock.last_height_up_to(min(last, await clock.first_height_at(hour.start_unix)) - 1) or 0
         return hours
 
 

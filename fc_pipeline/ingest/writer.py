@@ -64,13 +64,21 @@ class BatchWriter:
         finally:
             self._session.__exit__(kind, error, trace)
 
-    def hold(self, shard: int, hour: Hour, *, wait_seconds: float = LEASE_WAIT_SECONDS) -> None:
+    def hold(
+        self,
+        shard: int,
+        hour: Hour,
+        *,
+        wait_seconds: float = LEASE_WAIT_SECONDS,
+        unless: Callable[[], bool] = lambda: False,
+    ) -> bool:
         """Take the lease on a shard's hour, waiting while another run writes it.
 
-        Raises LeaseLost, naming the holder, if it is not free after `wait_seconds`.
+        False, without the lease, if `unless` comes true while waiting. Raises LeaseLost, naming the holder, if the
+        lease is not free after `wait_seconds`.
         """
         if (shard, hour) in self._held:
-            return
+            return True
         deadline = time.monotonic() + wait_seconds
         while not lease.try_take(
             self._replica.engine,
@@ -80,6 +88,8 @@ class BatchWriter:
             backend_pid=self._session.backend_pid,
             planned_end_unix=self._planned_end_unix,
         ):
+            if unless():
+                return False
             if time.monotonic() >= deadline:
                 with self._replica.engine.connect() as connection:
                     holder = lease.holders(connection, partition=hour.key).get(shard)
@@ -89,6 +99,7 @@ class BatchWriter:
                 )
             time.sleep(LEASE_POLL_SECONDS)
         self._held.add((shard, hour))
+        return True
 
     def write_new(self, hour: Hour, batch: EventBatch) -> None:
         """Store complete blocks of one hour in the raw log and fold them; the lease must be held.

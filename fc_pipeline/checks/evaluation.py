@@ -1,0 +1,37 @@
+"""Check results as a run logs them itself: per hour it touched, whatever the range of its partitions."""
+
+from collections.abc import Collection, Iterator, Sequence
+
+from dagster import AssetCheckEvaluation, AssetCheckResult, AssetKey
+
+from fc_pipeline.checks.keys import judge_keys
+from fc_pipeline.checks.raw_log import COVERAGE, judge_raw_log
+from fc_pipeline.hours import Hour
+from fc_pipeline.ingest.replica import Replica
+from fc_pipeline.ingest.run import RAW_LOG
+
+__all__ = ["evaluations"]
+
+
+def evaluations(replica: Replica, hours: Sequence[Hour], outputs: Collection[str]) -> Iterator[AssetCheckEvaluation]:
+    """Judge each hour of the raw log, if it is among a run's outputs, and the tables among them."""
+    if RAW_LOG in outputs:
+        for hour in hours:
+            for result in judge_raw_log(replica, [hour]):
+                yield _evaluation(result, hour.key)
+    for result in judge_keys(replica, sorted(set(outputs) - {RAW_LOG})):
+        yield _evaluation(result, None)
+
+
+def _evaluation(result: AssetCheckResult, partition: str | None) -> AssetCheckEvaluation:
+    assert isinstance(result.asset_key, AssetKey)
+    return AssetCheckEvaluation(
+        asset_key=result.asset_key,
+        check_name=result.check_name or "",
+        passed=result.passed,
+        metadata=result.metadata,
+        severity=result.severity,
+        description=result.description,
+        blocking=result.check_name == COVERAGE,
+        partition=partition,
+    )

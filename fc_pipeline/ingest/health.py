@@ -1,0 +1,216 @@
+"""What must hold of an hour and of the whole: coverage, block counts, freshness, keys, quarantine. Reads only."""
+
+import asyncio
+import logging
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import sqlalchemy as sa
+
+from fc_pipeline.errors import HubError
+from fc_pipeline.fold import ledger
+from fc_pipeline.fold.ledger import HeightRange
+from fc_pipeline.hours import Hour
+from fc_pipeline.hub.clock import HubClock
+from fc_pipeline.hub.failover import HubPool
+from fc_pipeline.ingest.replica import Replica
+from fc_pipeline.ingest.survey import Survey, survey
+from fc_pipeline.tables.bookkeeping import COVERAGE, QUARANTINE
+from fc_pipeline.tables.columns import DataTable
+
+__all__ = [
+    "BlockCounts",
+    "CoverageFinding",
+    "FreshnessFinding",
+    "QuarantineFinding",
+    "block_counts",
+    "coverage_of_hours",
+    "freshness",
+    "has_unique_key",
+    "null_or_duplicate_keys",
+    "quarantine_of",
+]
+
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class CoverageFinding:
+    """Holes per shard in an hour, and whether it is known where the hour begins and ends."""
+
+    holes: dict[int, list[HeightRange]]
+    covered_blocks: int
+    bounds_known: bool
+
+    @property
+    def missing_blocks(self) -> int:
+        """How many heights are missing over all shards."""
+        return sum(hole.last - hole.first + 1 for holes in self.holes.values() for hole in holes)
+
+
+@dataclass(frozen=True)
+class BlockCounts:
+    """Events read, and events that the blocks' BLOCK_CONFIRMED announced (a hint: hub-api T10)."""
+
+    events: int
+    confirmed_events: int
+
+
+@dataclass(frozen=True)
+class FreshnessFinding:
+    """Per shard: by how many blocks and seconds the ledger lies behind the hub's head."""
+
+    blocks_behind: dict[int, int]
+    lag_seconds: dict[int, float]
+
+
+@dataclass(frozen=True)
+class QuarantineFinding:
+    """Records of an hour that are in quarantine unresolved, by reason, beside its events."""
+
+    events: int
+    by_reason: dict[str, int]
+
+    @property
+    def set_aside(self) -> int:
+        """Records that made it into no table; a text that only lost its NULs did."""
+        return sum(count for reason, count in self.by_reason.items() if reason != "nul_removed")
+
+
+def coverage_of_hours(replica: Replica, hours: Sequence[Hour]) -> CoverageFinding:
+    """Holes in the ledger of adjacent hours, of which the last may still be written.
+
+    Where the first and last folded heights adjoin those of the neighbouring hours, the ledger itself is the proof;
+    elsewhere the hub is asked where the hours begin and end. If it cannot say, only what lies between is judged.
+    """
+    folded = {shard: _folded(replica, shard, hours) for shard in _shards(replica)}
+    bounds = {shard: _bounds_by_ledger(replica, shard, ranges) for shard, ranges in folded.items()}
+    if any(bound is None for bound in bounds.values()):
+        try:
+            bounds |= asyncio.run(_bounds_by_hub(replica, hours))
+        except HubError as error:
+            _log.warning("coverage_not_confirmed hours=%s-%s reason=%r", hours[0].key, hours[-1].key, str(error))
+    return CoverageFinding(
+        {shard: _holes(ranges, bounds.get(shard)) for shard, ranges in folded.items()},
+        sum(r.last - r.first + 1 for ranges in folded.values() for r in ranges),
+        all(bounds.get(shard) is not None for shard in folded),
+    )
+
+
+_Bounds = tuple[int, int | None]
+
+
+def _shards(replica: Replica) -> list[int]:
+    with replica.engine.connect() as connection:
+        return sorted(ledger.origins(connection))
+
+
+def _folded(replica: Replica, shard: int, hours: Sequence[Hour]) -> list[HeightRange]:
+    with replica.engine.connect() as connection:
+        return [r for hour in hours for r in ledger.covered(connection, shard, partition=hour.key)]
+
+
+def _holes(folded: Sequence[HeightRange], bounds: _Bounds | None) -> list[HeightRange]:
+    """The heights that must be there and are not: those of the hours, up to the last folded one while it is written."""
+    first = folded[0].first if folded else 0
+    last = folded[-1].last if folded else -1
+    if bounds is not None:
+        first = bounds[0]
+        last = bounds[1] if bounds[1] is not None else max(last, first - 1)
+    return ledger.holes(folded, first, last)
+
+
+def _bounds_by_ledger(replica: Replica, shard: int, folded: Sequence[HeightRange]) -> _Bounds | None:
+    """First and last height, if the ledger goes on without a hole on both sides."""
+    if not folded:
+        return None
+    first, last = folded[0].first, folded[-1].last
+    with replica.engine.connect() as connection:
+        begins = first == ledger.origins(connection)[shard].height or ledger.is_covered(connection, shard, first - 1)
+        return (first, last) if begins and ledger.is_covered(connection, shard, last + 1) else None
+
+
+async def _bounds_by_hub(replica: Replica, hours: Sequence[Hour]) -> dict[int, _Bounds | None]:
+    """Per shard, first and last height of the hours as the hub has them; no last one while they are not over.
+
+    None for a shard of which the hub no longer has the beginning of the hours.
+    """
+    async with HubPool(replica.hub_endpoints, retries=1) as hubs:
+        state = await survey(replica, hubs)
+        bounds: dict[int, _Bounds | None] = {}
+        for shard in state.shards:
+            clock = state.clocks[shard.shard]
+            _, oldest_unix = await clock.oldest()
+            known = oldest_unix <= hours[0].start_unix or shard.origin_height >= shard.oldest_height
+            first = max(shard.origin_height, await clock.first_height_at(hours[0].start_unix))
+            bounds[shard.shard] = (first, await _end(clock, shard.head_unix, hours[-1])) if known else None
+        return bounds
+
+
+async def _end(clock: HubClock, head_unix: int, hour: Hour) -> int | None:
+    return await clock.first_height_at(hour.end_unix) - 1 if head_unix >= hour.end_unix else None
+
+
+def block_counts(replica: Replica, hours: Sequence[Hour]) -> BlockCounts:
+    """Events read and announced in these hours, all shards."""
+    query = sa.select(
+        sa.func.coalesce(sa.func.sum(COVERAGE.c.events), 0),
+        sa.func.coalesce(sa.func.sum(COVERAGE.c.confirmed_events), 0),
+    ).where(COVERAGE.c.partition.in_([hour.key for hour in hours]))
+    with replica.engine.connect() as connection:
+        events, confirmed = connection.execute(query).one()
+    return BlockCounts(int(events), int(confirmed))
+
+
+def freshness(replica: Replica) -> FreshnessFinding:
+    """How far the ledger lies behind the hub's head now. Raises HubError if no hub can be asked."""
+    state = asyncio.run(_surveyed(replica))
+    behind: dict[int, int] = {}
+    lag: dict[int, float] = {}
+    with replica.engine.connect() as connection:
+        for shard in state.shards:
+            cursor = ledger.last_covered(connection, shard.shard)
+            behind[shard.shard] = shard.head_height - (cursor[0] if cursor else shard.origin_height - 1)
+            lag[shard.shard] = max(0.0, shard.head_unix - cursor[1].timestamp()) if cursor else time.time()
+    return FreshnessFinding(behind, lag)
+
+
+async def _surveyed(replica: Replica) -> Survey:
+    async with HubPool(replica.hub_endpoints, retries=1) as hubs:
+        return await survey(replica, hubs)
+
+
+def quarantine_of(replica: Replica, hours: Sequence[Hour]) -> QuarantineFinding:
+    """What of these hours is in quarantine."""
+    inside = (
+        sa.exists()
+        .where(COVERAGE.c.shard == QUARANTINE.c.shard)
+        .where(COVERAGE.c.partition.in_([hour.key for hour in hours]))
+        .where(QUARANTINE.c.event_id.op(">>")(14).between(COVERAGE.c.from_height, COVERAGE.c.to_height))
+    )
+    query = (
+        sa.select(QUARANTINE.c.reason, sa.func.count().label("count"))
+        .where(QUARANTINE.c.resolved_at.is_(None), inside)
+        .group_by(QUARANTINE.c.reason)
+    )
+    with replica.engine.connect() as connection:
+        by_reason: dict[str, int] = {row.reason: row[1] for row in connection.execute(query)}
+    return QuarantineFinding(block_counts(replica, hours).events, by_reason)
+
+
+def has_unique_key(replica: Replica, table: DataTable) -> bool:
+    """Whether Postgres itself forbids null and duplicate keys of the table: its primary key is the declared one."""
+    found = sa.inspect(replica.engine).get_pk_constraint(table.name, schema=table.schema)
+    return set(found["constrained_columns"]) == set(table.key)
+
+
+def null_or_duplicate_keys(replica: Replica, table: DataTable) -> int:
+    """How many rows of the table have a null in their key or share it with another row; reads the whole table."""
+    key = [table.sql.c[name] for name in table.key]
+    duplicates = sa.select(sa.func.count().label("n")).group_by(*key).having(sa.func.count() > 1).subquery()
+    nulls = sa.select(sa.func.count()).where(sa.or_(*(column.is_(None) for column in key))).select_from(table.sql)
+    with replica.engine.connect() as connection:
+        doubled = connection.execute(sa.select(sa.func.coalesce(sa.func.sum(duplicates.c.n), 0))).scalar_one()
+        return int(doubled) + connection.execute(nulls).scalar_one()
