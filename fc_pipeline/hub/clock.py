@@ -106,8 +106,14 @@ class HubClock:
 
     async def head(self) -> tuple[int, int]:
         """Height and unix seconds of the newest block. Raises NoEvents."""
-        height = await self._head_height()
+        height = await self._newest_height(None)
+        if height is None:
+            raise NoEvents(f"shard {self._shard} has no events")
         return height, await self.time_of(height)
+
+    async def last_height_up_to(self, height: int) -> int | None:
+        """The highest height up to this one that the hub has a block of; None if it has none."""
+        return height if height in self._times else await self._newest_height(height)
 
     async def first_height_at(self, unix_seconds: int) -> int:
         """The first block's height whose time is at or after `unix_seconds`; head + 1 if all are before.
@@ -185,17 +191,18 @@ class HubClock:
             self._is_unconfirmed_feed = following.last_id is not None
         return _Block(height, (await self.estimate()).time_of(height))
 
-    async def _head_height(self) -> int:
+    async def _newest_height(self, up_to: int | None) -> int | None:
         floor = first_event_id(1)
+        stop_id = None if up_to is None else first_event_id(max(up_to, 0) + 1)
         for page_size in (1, PAGE_PAST_UNREADABLE):
             try:
-                raws = await self._hubs.events(self._shard, floor, page_size=page_size, reverse=True)
+                raws = await self._hubs.events(self._shard, floor, stop_id, page_size=page_size, reverse=True)
             except HubDisconnected:
                 # The newest event is one that the hub cannot send (hub-api T3).
-                return (await self._shard_info()).maxHeight
+                return (await self._shard_info()).maxHeight if up_to is None else up_to
             page = decode_in_order(raws[::-1], floor=floor, previous_id=floor)
             if page.last_id is not None:
                 return height_of(page.last_id)
             if not raws:
                 break
-        raise NoEvents(f"shard {self._shard} has no events")
+        return None
