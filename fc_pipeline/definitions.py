@@ -3,17 +3,23 @@
 from dagster import Definitions, in_process_executor
 
 from fc_pipeline.assets.hourly import hourly_tables
+from fc_pipeline.checks.fresh import fresh
 from fc_pipeline.checks.keys import key_checks
 from fc_pipeline.checks.raw_log import raw_log_checks
 from fc_pipeline.jobs import MICRO_BATCHES
+from fc_pipeline.maintenance import MAINTENANCE
 from fc_pipeline.resources import ReplicaResource
+from fc_pipeline.schedules import close_hour, daily_maintenance
+from fc_pipeline.sensors import hub_event_sensor
 
 __all__ = ["defs"]
 
 defs = Definitions(
     assets=[hourly_tables],
-    asset_checks=[raw_log_checks, key_checks],
-    jobs=[MICRO_BATCHES],
+    asset_checks=[raw_log_checks, fresh, key_checks],
+    jobs=[MICRO_BATCHES, MAINTENANCE],
+    sensors=[hub_event_sensor],
+    schedules=[close_hour, daily_maintenance],
     resources={"replica": ReplicaResource()},
     executor=in_process_executor,
 )

@@ -4,6 +4,7 @@ from collections.abc import Collection, Iterator, Sequence
 
 from dagster import AssetCheckEvaluation, AssetCheckResult, AssetKey
 
+from fc_pipeline.checks.fresh import judge_freshness
 from fc_pipeline.checks.keys import judge_keys
 from fc_pipeline.checks.raw_log import COVERAGE, judge_raw_log
 from fc_pipeline.hours import Hour
@@ -19,15 +20,17 @@ def evaluations(replica: Replica, hours: Sequence[Hour], outputs: Collection[str
         for hour in hours:
             for result in judge_raw_log(replica, [hour]):
                 yield _evaluation(result, hour.key)
+        yield _evaluation(judge_freshness(replica), None)
     for result in judge_keys(replica, sorted(set(outputs) - {RAW_LOG})):
         yield _evaluation(result, None)
 
 
 def _evaluation(result: AssetCheckResult, partition: str | None) -> AssetCheckEvaluation:
-    assert isinstance(result.asset_key, AssetKey)
+    if result.asset_key is None or result.check_name is None:
+        raise ValueError("a check result must name its asset and check")
     return AssetCheckEvaluation(
-        asset_key=result.asset_key,
-        check_name=result.check_name or "",
+        asset_key=AssetKey.from_coercible(result.asset_key),
+        check_name=result.check_name,
         passed=result.passed,
         metadata=result.metadata,
         severity=result.severity,

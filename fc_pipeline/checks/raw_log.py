@@ -1,4 +1,4 @@
-"""Checks of the raw log: is the hour complete, has it what its blocks announced, is it fresh and understood."""
+"""Checks of an hour of the raw log: is it complete, has it what its blocks announced, is it understood."""
 
 from collections.abc import Iterable, Iterator, Sequence
 
@@ -10,7 +10,6 @@ from dagster import (
     multi_asset_check,
 )
 
-from fc_pipeline.errors import HubError
 from fc_pipeline.hours import Hour
 from fc_pipeline.ingest import health
 from fc_pipeline.ingest.replica import Replica
@@ -25,8 +24,6 @@ COVERAGE = "coverage_without_holes"
 MOST_QUARANTINED_SHARE = 0.01
 """Above this share of set-aside events the pipeline no longer understands the network: red."""
 
-STALE_AFTER_SECONDS = 60
-
 
 def _spec(name: str, description: str, *, blocking: bool = False) -> AssetCheckSpec:
     return AssetCheckSpec(name, asset=RAW_LOG, description=description, blocking=blocking, partitions_def=HOURS)
@@ -35,7 +32,6 @@ def _spec(name: str, description: str, *, blocking: bool = False) -> AssetCheckS
 _SPECS = [
     _spec(COVERAGE, "Every block of the hour is in the ledger, for every shard.", blocking=True),
     _spec("blocks_have_their_events", "As many events were read as the hour's BLOCK_CONFIRMED announced."),
-    _spec("fresh", f"The newest folded block is at most {STALE_AFTER_SECONDS} s older than the hub's head."),
     _spec("quarantine_share", f"At most {MOST_QUARANTINED_SHARE:.0%} of the hour's events are in quarantine."),
     _spec("no_unknown_types", "No event or message of the hour is of a type that this release does not know."),
 ]
@@ -43,7 +39,7 @@ _SPECS = [
 
 @multi_asset_check(name="raw_log_checks", specs=_SPECS, can_subset=True)
 def raw_log_checks(context: AssetCheckExecutionContext, replica: ReplicaResource) -> Iterable[AssetCheckResult]:
-    """Judge hours again, and how fresh the whole is; every run of the hourly assets does so for the hours it touched."""
+    """Judge hours again; every run of the hourly assets does so for the hours it touched."""
     hours = hours_of_run(context)
     selected = {key.name for key in context.selected_asset_check_keys}
     with replica.open() as opened:
@@ -56,7 +52,6 @@ def judge_raw_log(replica: Replica, hours: Sequence[Hour]) -> Iterator[AssetChec
     """The results of all checks of the raw log for adjacent hours."""
     yield _coverage(replica, hours)
     yield _block_counts(replica, hours)
-    yield _freshness(replica)
     quarantine = health.quarantine_of(replica, hours)
     yield _quarantine_share(quarantine)
     yield _unknown_types(quarantine)
@@ -88,25 +83,6 @@ def _block_counts(replica: Replica, hours: Sequence[Hour]) -> AssetCheckResult:
         # KEY_ADD and KEY_REMOVE are announced but not in the feed (hub-api T10), so fewer events are no proof of loss.
         severity=AssetCheckSeverity.WARN if counts.events < counts.confirmed_events else AssetCheckSeverity.ERROR,
         metadata={"events": counts.events, "confirmed_events": counts.confirmed_events},
-    )
-
-
-def _freshness(replica: Replica) -> AssetCheckResult:
-    try:
-        finding = health.freshness(replica)
-    except HubError as error:
-        return AssetCheckResult(
-            asset_key=RAW_LOG, check_name="fresh", passed=False, description=f"no hub to compare with: {error.message}"
-        )
-    return AssetCheckResult(
-        asset_key=RAW_LOG,
-        check_name="fresh",
-        passed=all(lag <= STALE_AFTER_SECONDS for lag in finding.lag_seconds.values()),
-        severity=AssetCheckSeverity.WARN,
-        metadata={
-            "lag_seconds": round(max(finding.lag_seconds.values(), default=0.0), 1),
-            "blocks_behind": max(finding.blocks_behind.values(), default=0),
-        },
     )
 
 

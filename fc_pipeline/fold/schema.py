@@ -5,6 +5,8 @@ from typing import Any
 import sqlalchemy as sa
 from alembic import command
 from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from alembic.util import CommandError
 
 import fc_pipeline.migrations
@@ -26,6 +28,8 @@ def ensure_schema(engine: sa.Engine) -> None:
     once. Raises ConfigError if the database was migrated by a newer release: nothing is written then.
     """
     with engine.begin() as connection:
+        if _is_current(connection):
+            return
         connection.execute(sa.text(_MIGRATION_LOCK))
         connection.execute(sa.text(f"CREATE SCHEMA IF NOT EXISTS {SCHEMA}"))
         try:
@@ -36,6 +40,17 @@ def ensure_schema(engine: sa.Engine) -> None:
                 hint="a newer fc_pipeline has migrated it; install that release or point FC_POSTGRES_URL elsewhere",
             ) from error
         METADATA.create_all(connection, checkfirst=True)
+
+
+def _is_current(connection: sa.Connection) -> bool:
+    """Whether the newest migration is applied and no table is missing; cheap, for every run and tick begins with it."""
+    newest = ScriptDirectory.from_config(alembic_config(connection)).get_current_head()
+    context = MigrationContext.configure(connection, opts={"version_table_schema": SCHEMA})
+    if context.get_current_revision() != newest:
+        return False
+    names = [f"{table.schema or 'public'}.{table.name}" for table in METADATA.tables.values()]
+    present = sa.text("SELECT bool_and(to_regclass(name) IS NOT NULL) FROM unnest(CAST(:names AS text[])) AS name")
+    return bool(connection.execute(present, {"names": names}).scalar_one())
 
 
 def alembic_config(connection: sa.Connection) -> Config:

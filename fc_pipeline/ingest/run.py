@@ -15,7 +15,7 @@ from fc_pipeline.ingest.replica import Replica
 from fc_pipeline.ingest.survey import Survey, survey
 from fc_pipeline.ingest.writer import BatchWriter
 
-__all__ = ["RAW_LOG", "MicroBatchRun"]
+__all__ = ["RAW_LOG", "MicroBatchRun", "compact_finished_hours"]
 
 _ATTEMPTS = 5
 
@@ -59,9 +59,7 @@ class MicroBatchRun:
 
     def compact(self) -> int:
         """Join the small files of the window's hours in the raw log; gives how many files that saved."""
-        files = [file for hour in self._logged_hours() for file in self.replica.log.files(hour)]
-        folders = sorted({(file.hour, file.shard) for file in files})
-        return sum(self.replica.log.compact(hour, shard) for hour, shard in folders)
+        return _compact(self.replica, self._logged_hours())
 
     def _read_hub(self, writer: BatchWriter) -> None:
         for attempt in range(_ATTEMPTS):
@@ -133,3 +131,14 @@ def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
     return error
+
+
+def compact_finished_hours(replica: Replica) -> int:
+    """Join the small files of every hour of the raw log that is over; gives how many files that saved."""
+    present = Hour.of(time.time())
+    return _compact(replica, [hour for hour in replica.log.hours() if hour < present])
+
+
+def _compact(replica: Replica, hours: Collection[Hour]) -> int:
+    folders = sorted({(file.hour, file.shard) for hour in hours for file in replica.log.files(hour)})
+    return sum(replica.log.compact(hour, shard) for hour, shard in folders)

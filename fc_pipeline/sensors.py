@@ -1,0 +1,157 @@
+"""The sensor that triggers micro-batch runs: one that follows the present hour, one for each hour that is missing."""
+
+import asyncio
+import json
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from dagster import (
+    DagsterRunStatus,
+    DefaultSensorStatus,
+    RunConfig,
+    RunRequest,
+    RunsFilter,
+    SensorEvaluationContext,
+    SensorResult,
+    SkipReason,
+    sensor,
+)
+
+from fc_pipeline.assets.hourly import MicroBatchConfig, hourly_tables
+from fc_pipeline.errors import HubError
+from fc_pipeline.fold import lease
+from fc_pipeline.hours import Hour
+from fc_pipeline.hub.failover import HubPool
+from fc_pipeline.ingest.replica import Replica
+from fc_pipeline.ingest.run import RAW_LOG
+from fc_pipeline.ingest.survey import Survey, survey
+from fc_pipeline.jobs import MICRO_BATCHES
+from fc_pipeline.resources import ReplicaResource
+from fc_pipeline.tables.registry import DATA_TABLES
+
+__all__ = ["hub_event_sensor"]
+
+FOLLOW_TAG = "fc/follow"
+_PARTITION_TAG = "dagster/partition"
+
+MOST_CATCH_UP_RUNS = 3
+SUCCESSOR_LEAD_SECONDS = 15.0
+TICK_DEADLINE_SECONDS = 40.0  # Dagster gives a tick 60 s; one that overstays runs on beside the next
+FIRST_RETRY_SECONDS = 15.0
+LONGEST_RETRY_SECONDS = 600.0
+
+_ACTIVE = [
+    DagsterRunStatus.QUEUED,
+    DagsterRunStatus.NOT_STARTED,
+    DagsterRunStatus.STARTING,
+    DagsterRunStatus.STARTED,
+    DagsterRunStatus.CANCELING,
+]
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """How often an hour was asked for without becoming complete, and when last (unix seconds)."""
+
+    count: int
+    last_unix: float
+
+    def is_due(self, now: float) -> bool:
+        """Whether to ask again: later and later, for a hole that a run could not fill will not fill at once."""
+        wait = min(LONGEST_RETRY_SECONDS, FIRST_RETRY_SECONDS * 2 ** (self.count - 1))
+        return now - self.last_unix >= wait
+
+
+@sensor(
+    job=MICRO_BATCHES,
+    name="hub_event_sensor",
+    minimum_interval_seconds=1,
+    default_status=DefaultSensorStatus.RUNNING,
+    description="Compares the hub's heads with the ledger: launches the run that follows the present hour, and one for "
+    "each hour that is missing or has holes, newest first. Its cursor only spaces retries; the ledger is the truth.",
+)
+def hub_event_sensor(context: SensorEvaluationContext, replica: ReplicaResource) -> SensorResult | SkipReason:
+    """One tick: what is missing now, less what runs already work on."""
+    try:
+        with replica.open() as opened:
+            return _tick(context, opened)
+    except HubError as error:
+        return SkipReason(f"no hub can be read: {error}")
+
+
+def _tick(context: SensorEvaluationContext, replica: Replica) -> SensorResult:
+    now = time.time()
+    state, missing = asyncio.run(_look(replica))
+    runs = context.instance.get_runs(RunsFilter(job_name=MICRO_BATCHES.name, statuses=_ACTIVE))
+    followers = {run.run_id for run in runs if FOLLOW_TAG in run.tags}
+    busy = {run.tags.get(_PARTITION_TAG) for run in runs}
+    requests: list[RunRequest] = []
+    present = state.present_hour
+    if present is not None and _needs_follower(replica, state, present, followers, now):
+        requests.append(_follow_request(present, replica.settings.follow_seconds))
+    attempts = _attempts(context.cursor, missing)
+    for hour in missing:
+        waits = hour.key in attempts and not attempts[hour.key].is_due(now)
+        if hour == present or hour.key in busy or waits:
+            continue
+        if len(runs) - len(followers) + len(requests) >= MOST_CATCH_UP_RUNS:
+            break
+        requests.append(_catch_up_request(hour))
+        attempts[hour.key] = Attempt(attempts[hour.key].count + 1 if hour.key in attempts else 1, now)
+    return SensorResult(
+        run_requests=requests,
+        skip_reason=None if requests else SkipReason(_summary(state, missing)),
+        cursor=json.dumps({hour: [attempt.count, attempt.last_unix] for hour, attempt in attempts.items()}),
+    )
+
+
+async def _look(replica: Replica) -> tuple[Survey, list[Hour]]:
+    """What the hub has and the ledger lacks, and the newest hours of it."""
+    async with asyncio.timeout(TICK_DEADLINE_SECONDS), HubPool(replica.hub_endpoints, retries=1) as hubs:
+        state = await survey(replica, hubs, [RAW_LOG, *DATA_TABLES])
+        return state, await state.missing_hours(2 * MOST_CATCH_UP_RUNS)
+
+
+def _needs_follower(replica: Replica, state: Survey, present: Hour, followers: Iterable[str], now: float) -> bool:
+    """Whether nobody follows the present hour, or who does will end soon and has no successor waiting yet."""
+    with replica.engine.connect() as connection:
+        holders = lease.holders(connection, partition=present.key)
+    if any(run not in {holder.run_id for holder in holders.values()} for run in followers):
+        return False
+    if any(shard.shard not in holders for shard in state.shards):
+        return True
+    ends = [holder.planned_end_unix for holder in holders.values() if holder.planned_end_unix is not None]
+    return bool(ends) and min(ends) - now < SUCCESSOR_LEAD_SECONDS
+
+
+def _follow_request(hour: Hour, follow_seconds: float) -> RunRequest:
+    return _request(hour, MicroBatchConfig(rebuild=False, follow_seconds=follow_seconds), {FOLLOW_TAG: "true"})
+
+
+def _catch_up_request(hour: Hour) -> RunRequest:
+    return _request(hour, MicroBatchConfig(rebuild=False), {})
+
+
+def _request(hour: Hour, config: MicroBatchConfig, tags: Mapping[str, str]) -> RunRequest:
+    return RunRequest(
+        partition_key=hour.key, run_config=RunConfig(ops={hourly_tables.op.name: config}), tags=dict(tags)
+    )
+
+
+def _attempts(cursor: str | None, missing: Iterable[Hour]) -> dict[str, Attempt]:
+    """The attempts that the cursor remembers, for hours that are still missing."""
+    wanted = {hour.key for hour in missing}
+    known = json.loads(cursor) if cursor else {}
+    return {hour: Attempt(*attempt) for hour, attempt in known.items() if hour in wanted}
+
+
+def _summary(state: Survey, missing: Iterable[Hour]) -> str:
+    """What a person wants to know from a tick without runs."""
+    heads = ", ".join(f"shard {shard.shard} at height {shard.head_height}" for shard in state.shards)
+    lost = sum(hole.last - hole.first + 1 for shard in state.shards for hole in shard.lost)
+    waiting = ", ".join(hour.key for hour in missing)
+    parts = [f"hub: {heads or 'no blocks yet'}"]
+    parts += [f"being read or waiting for a retry: {waiting}"] if waiting else []
+    parts += [f"{lost} blocks are lost to the feed"] if lost else []
+    return "; ".join(parts)
