@@ -5,8 +5,10 @@ the hub sent, whether or not a later transaction committed: a file whose heights
 """
 
 import re
+from bisect import insort
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from operator import attrgetter, itemgetter
 from typing import cast
 
 import pyarrow as pa
@@ -15,23 +17,26 @@ import pyarrow.parquet as pq
 
 from fc_pipeline.errors import LakeError
 from fc_pipeline.hours import Hour
-from fc_pipeline.hub.decode import EventBatch, batch_from_raws
+from fc_pipeline.hub.decode import EventBatch, Undecodable, batch_from_raws
 from fc_pipeline.hub.wire import BLOCK_SEQUENCE_BITS
 from fc_pipeline.lake.storage import LakeStorage
 
 __all__ = ["EVENT_LOG_SCHEMA", "EventLog", "LogFile"]
+
+_EVENT_DESCRIPTION = "The event's JSON, byte for byte as the hub sent it; empty for one that the hub could not send"
 
 EVENT_LOG_SCHEMA = pa.schema(
     [
         pa.field("event_id", pa.int64(), metadata={"description": "height << 14 | sequence, per shard"}),
         pa.field("height", pa.int64(), metadata={"description": "Block height on this shard"}),
         pa.field("block_time", pa.timestamp("s", tz="UTC"), metadata={"description": "Time of the block"}),
-        pa.field("event", pa.binary(), metadata={"description": "The event's JSON, byte for byte as the hub sent it"}),
+        pa.field("event", pa.binary(), metadata={"description": _EVENT_DESCRIPTION}),
     ]
 )
 
 _FOLDER = "hub_events"
 _NAME = re.compile(r"(\d+)-(\d+)\.parquet")
+_UNSENDABLE = "the hub could not send this event"
 _COMPRESSION_LEVEL = 1  # enough for a factor of 2-3 at a small part of the cost of a batch
 
 
@@ -59,10 +64,12 @@ class EventLog:
         return cls(LakeStorage.open(uri))
 
     def write(self, batch: EventBatch, hour: Hour) -> LogFile:
-        """Store a batch of complete blocks of one hour; it is on disk when this returns."""
-        heights = [event_id >> BLOCK_SEQUENCE_BITS for event_id in batch.event_ids]
-        times = batch.block_times
-        columns = (batch.event_ids, heights, [times[height] for height in heights], batch.raws)
+        """Store a batch of complete blocks of one hour; it is on disk when this returns. Raises LakeError."""
+        event_ids, raws = _with_unsendable(batch)
+        heights = [event_id >> BLOCK_SEQUENCE_BITS for event_id in event_ids]
+        # A block of unsendable events only has no time of its own.
+        times = [batch.block_times.get(height) for height in heights]
+        columns = (event_ids, heights, times, raws)
         arrays = [pa.array(values, type=field.type) for values, field in zip(columns, EVENT_LOG_SCHEMA, strict=True)]
         table = pa.Table.from_arrays(arrays, schema=EVENT_LOG_SCHEMA)
         return self._write(table, batch.shard, batch.from_height, batch.to_height, hour)
@@ -92,8 +99,22 @@ class EventLog:
             first = max(file.from_height, done + 1)
             if first > file.to_height:
                 continue
-            yield self._read(file, first)
-            done = file.to_height
+            try:
+                batch = self._read(file, first)
+            except FileNotFoundError as error:
+                batch = self._read(self._successor(file, error), first)
+            yield batch
+            done = batch.to_height
+
+    def _successor(self, gone: LogFile, error: FileNotFoundError) -> LogFile:
+        """The file into which one was joined since it was listed."""
+        for file in self.files(gone.hour, gone.shard):
+            if file.from_height <= gone.from_height and gone.to_height <= file.to_height:
+                return file
+        raise LakeError(
+            f"{gone.path} of the raw log is gone: {error}",
+            hint="restore the lake's files, or point FC_LAKE_URI at where they are",
+        ) from error
 
     def compact(self, hour: Hour, shard: int) -> int:
         """Join files of adjacent heights into one each; gives how many files that saved."""
@@ -124,6 +145,7 @@ class EventLog:
             compression_level=_COMPRESSION_LEVEL,
             use_dictionary=False,
             write_statistics=["event_id", "height", "block_time"],
+            write_page_checksum=True,
         )
         content = sink.getvalue()
         path = f"{self._folder(hour, shard)}/{from_height:012d}-{to_height:012d}.parquet"
@@ -134,15 +156,29 @@ class EventLog:
         table = self._table(file)
         if first > file.from_height:
             table = table.filter(pc.field("height") >= first)
+        unsendable = table.filter(pc.field("event") == b"")["event_id"]
+        table = table.filter(pc.field("event") != b"")
         heights = cast(list[int], table["height"].to_pylist())
         times = cast(list[int], table["block_time"].cast(pa.int64()).to_pylist())
         raws = cast(list[bytes], table["event"].to_pylist())
-        return batch_from_raws(file.shard, first, file.to_height, raws, dict(zip(heights, times, strict=True)))
+        batch = batch_from_raws(file.shard, first, file.to_height, raws, dict(zip(heights, times, strict=True)))
+        for event_id in cast(list[int], unsendable.to_pylist()):
+            insort(batch.undecodable, Undecodable(event_id, _UNSENDABLE, b"", event_id), key=attrgetter("near_id"))
+        return batch
 
     def _table(self, file: LogFile) -> pa.Table:
+        """The file's rows. Raises FileNotFoundError if it is gone, LakeError if it cannot be read."""
         full = self._storage.full_path(file.path)
         try:
-            return pq.read_table(full, filesystem=self._storage.filesystem, schema=EVENT_LOG_SCHEMA, partitioning=None)
+            return pq.read_table(
+                full,
+                filesystem=self._storage.filesystem,
+                schema=EVENT_LOG_SCHEMA,
+                partitioning=None,
+                page_checksum_verification=True,
+            )
+        except FileNotFoundError:
+            raise
         except (OSError, pa.ArrowInvalid) as error:
             raise LakeError(
                 f"cannot read {file.path} of the raw log: {error}",
@@ -155,6 +191,16 @@ class EventLog:
 
     def _folder(self, hour: Hour, shard: int) -> str:
         return f"{_FOLDER}/hour={hour.folder}/shard={shard}"
+
+
+def _with_unsendable(batch: EventBatch) -> tuple[list[int], list[bytes]]:
+    """Ids and JSON of all events, those that the hub could not send among them at their place, without JSON."""
+    unsendable = [bad.near_id for bad in batch.undecodable if not bad.raw]
+    if not unsendable:
+        return batch.event_ids, batch.raws
+    rows = [*zip(batch.event_ids, batch.raws, strict=True), *((event_id, b"") for event_id in unsendable)]
+    rows.sort(key=itemgetter(0))
+    return [event_id for event_id, _ in rows], [raw for _, raw in rows]
 
 
 def _adjacent(files: Sequence[LogFile]) -> list[list[LogFile]]:

@@ -1,6 +1,7 @@
 """Where the lake lies: a local folder, or any URI that Arrow or fsspec can open."""
 
 import os
+import uuid
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, cast
@@ -24,15 +25,14 @@ class LakeStorage:
     def open(cls, uri: str) -> "LakeStorage":
         """Open a path or URI, such as `data/lake` or `s3://bucket/lake`. Raises LakeError if nothing can open it."""
         if "://" not in uri:
-            path = Path(uri).absolute()
-            path.mkdir(parents=True, exist_ok=True)
-            return cls(fs.LocalFileSystem(), str(path))
+            return cls(fs.LocalFileSystem(), _local_folder(uri))
         try:
             filesystem, root = fs.FileSystem.from_uri(uri)
         except pa.ArrowInvalid:
             filesystem, root = _open_by_fsspec(uri)
         except OSError as error:
-            raise LakeError(f"cannot open the lake at {uri}: {error}", hint="check FC_LAKE_URI") from error
+            reason = next(iter(str(error).splitlines()), "")  # a store may list every library that it missed
+            raise LakeError(f"cannot open the lake at {uri}: {reason}", hint="check FC_LAKE_URI") from error
         return cls(filesystem, root.rstrip("/"))
 
     @property
@@ -45,21 +45,22 @@ class LakeStorage:
         return f"{self.root}/{path}"
 
     def write(self, path: str, content: pa.Buffer) -> None:
-        """Write a whole file so that a reader sees all of it or nothing, also after a crash or loss of power."""
+        """Write a whole file so that a reader sees all of it or nothing, also after a crash or loss of power.
+
+        Raises LakeError if it cannot be written.
+        """
         full = self.full_path(path)
-        if not self.is_local:
+        try:
+            if self.is_local:
+                _write_durably(Path(full), content)
+                return
             # An object appears in a store only when it is complete.
             with self.filesystem.open_output_stream(full) as stream:
                 stream.write(content)
-            return
-        target = Path(full)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        unfinished = target.with_name(f".{target.name}.{os.getpid()}.unfinished")
-        with unfinished.open("wb") as stream:
-            cast(BinaryIO, stream).write(memoryview(content))
-            stream.flush()
-            os.fsync(stream.fileno())
-        unfinished.rename(target)
+        except OSError as error:
+            raise LakeError(
+                f"cannot write {path} to the lake: {error}", hint="make room or give rights there, or set FC_LAKE_URI"
+            ) from error
 
     def names(self, folder: str) -> list[tuple[str, int]]:
         """Name and size in bytes of the files in a folder, unfinished ones left out; empty if there is no folder."""
@@ -76,6 +77,42 @@ class LakeStorage:
     def delete(self, path: str) -> None:
         """Delete one file."""
         self.filesystem.delete_file(self.full_path(path))
+
+
+def _local_folder(path: str) -> str:
+    folder = Path(path).absolute()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise LakeError(f"cannot open the lake at {path}: {error}", hint="check FC_LAKE_URI") from error
+    return str(folder)
+
+
+def _write_durably(target: Path, content: pa.Buffer) -> None:
+    """Write a local file under another name, then rename it; on disk are then the file, its name and its folders."""
+    new_folders = [folder for folder in (target.parent, *target.parent.parents) if not folder.exists()]
+    target.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = target.with_name(f".{target.name}.{uuid.uuid4().hex}.unfinished")
+    try:
+        with unfinished.open("wb") as stream:
+            cast(BinaryIO, stream).write(memoryview(content))
+            stream.flush()
+            os.fsync(stream.fileno())
+        unfinished.rename(target)
+    except BaseException:
+        unfinished.unlink(missing_ok=True)
+        raise
+    for folder in (target.parent, *(new.parent for new in new_folders)):
+        _sync_names(folder)
+
+
+def _sync_names(folder: Path) -> None:
+    """What is named in the folder survives a loss of power from here on."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _open_by_fsspec(uri: str) -> tuple[fs.FileSystem, str]:
