@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from dagster import ConfigurableResource
 
 from fc_pipeline.ingest.replica import Replica, open_replica
+from fc_pipeline.logs import configure_logging
 from fc_pipeline.services import open_services_for_process
 from fc_pipeline.settings import Settings
 
@@ -22,6 +23,7 @@ class ReplicaResource(ConfigurableResource[Replica]):
         Without `need_hub`, no sample hub is started: what only reads the database and the raw log must work while
         every hub is down.
         """
+        configure_logging()
         settings = open_services_for_process(Settings.load(), need_hub=need_hub, need_redis=False)
         with open_replica(settings) as replica:
             yield replica

@@ -20,7 +20,7 @@ __all__ = ["LIVE_EVENTS_PER_SECOND", "PREFERRED_PORT", "SampleHubServer"]
 
 PREFERRED_PORT: Final = 3381
 """A Snapchain hub's own HTTP port."""
-LIVE_EVENTS_PER_SECOND: Final = 2.0
+LIVE_EVENTS_PER_SECOND: Final = 6.0
 _log = logging.getLogger(__name__)
 
 
