@@ -1,6 +1,7 @@
 """Fixtures for every room: real servers, one of each per session, and an empty database per test."""
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
@@ -42,6 +43,13 @@ def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedPostg
 @pytest.fixture
 def database(postgres: EmbeddedPostgres) -> Iterator[Database]:
     """A fresh empty database; dropped at the end, even where connections to it are still open."""
+    with fresh_database(postgres) as made:
+        yield made
+
+
+@contextmanager
+def fresh_database(postgres: EmbeddedPostgres) -> Generator[Database]:
+    """The same for a test that needs a second one, or one for a whole module."""
     name = f"test_{next(_numbers)}"
     settings = Settings(data_dir=postgres.data_dir, lake_uri="unused", postgres_url=postgres.url())
     admin = create_engine(settings.sqlalchemy_url("postgres"), isolation_level="AUTOCOMMIT", poolclass=NullPool)

@@ -1,0 +1,34 @@
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from fc_pipeline.sample_hub.generator import generate
+from fc_pipeline.services.postgres import EmbeddedPostgres
+from fc_pipeline_tests.conftest import Database, fresh_database
+from fc_pipeline_tests.events import HOUR_UNIX
+
+MINUTES_BEFORE_THE_HOUR = 1
+
+
+@pytest.fixture(scope="session")
+def lines() -> list[bytes]:
+    """A generated log of two shards: two minutes of blocks, of which the hour's end is the middle."""
+    start_unix = HOUR_UNIX + 3600 - 60 * MINUTES_BEFORE_THE_HOUR
+    return list(
+        generate(
+            7, fids=60, events=3_600, events_per_second=30.0, start_unix=start_unix, huge_fids=True, unknown_types=True
+        )
+    )
+
+
+@pytest.fixture
+def lake(tmp_path: Path) -> Path:
+    return tmp_path / "lake"
+
+
+@pytest.fixture
+def other_database(postgres: EmbeddedPostgres) -> Iterator[Database]:
+    """A second empty database, to compare with."""
+    with fresh_database(postgres) as database:
+        yield database
