@@ -94,3 +94,10 @@ def replica(folded_database: Replica) -> Replica:
     """A migrated database with empty tables."""
     folded_database.empty()
     return folded_database
+
+
+@pytest.fixture(scope="session")
+def writer(folded_database: Replica) -> Iterator[FoldSession]:
+    """One writing session for tests that fold many times: opening one costs more than a small fold."""
+    with FoldSession(folded_database.url, "shared") as session:
+        yield session

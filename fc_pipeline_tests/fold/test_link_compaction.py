@@ -24,12 +24,11 @@ from fc_pipeline_tests.fold.conftest import Dump, Replica
 LINK_TABLES = ("links", "pipeline.link_compactions")
 
 
-def fold_each(replica: Replica, blocks: Blocks, heights: tuple[int, ...]) -> Dump:
+def fold_each(replica: Replica, writer: FoldSession, blocks: Blocks, heights: tuple[int, ...]) -> Dump:
     """Fold the blocks one by one in the given order."""
     replica.empty()
-    with FoldSession(replica.url, "links") as session:
-        for height in heights:
-            session.fold(micro_batch(blocks, height, height, tables=("links",)))
+    for height in heights:
+        writer.fold(micro_batch(blocks, height, height, tables=("links",)))
     return replica.dump(LINK_TABLES)
 
 
@@ -103,14 +102,14 @@ CASES: dict[str, tuple[list[Event], list[tuple[str, int]]]] = {
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_compact_states_in_any_order(replica: Replica, case: str) -> None:
+def test_compact_states_in_any_order(replica: Replica, writer: FoldSession, case: str) -> None:
     events, live = CASES[case]
     blocks = blocks_of(*([event] for event in events))
     heights = tuple(sorted(blocks))
-    in_order = fold_each(replica, blocks, heights)
+    in_order = fold_each(replica, writer, blocks, heights)
     assert follows(replica) == live
     for order in permutations(heights):
-        assert fold_each(replica, blocks, order) == in_order, order
+        assert fold_each(replica, writer, blocks, order) == in_order, order
     replica.empty()
     replica.fold_blocks(blocks)
     assert replica.dump(LINK_TABLES) == in_order
@@ -123,14 +122,14 @@ def test_a_masked_link_says_when_and_why(replica: Replica) -> None:
     assert row == ("compacted", HOUR_UNIX + 1, FIRST_HEIGHT << 14 | 1)
 
 
-def test_a_state_with_very_many_targets(replica: Replica) -> None:
+def test_a_state_with_very_many_targets(replica: Replica, writer: FoldSession) -> None:
     kept = list(range(10, 20_010))
     followed = [merge(link(1, target, NOW - 5)) for target in range(2, 1_002)]
     blocks = blocks_of(followed, [merge(compact_state(1, kept, NOW))])
     heights = tuple(sorted(blocks))
-    in_order = fold_each(replica, blocks, heights)
+    in_order = fold_each(replica, writer, blocks, heights)
     assert follows(replica) == [("follow", target) for target in range(10, 1_002)]
-    assert fold_each(replica, blocks, heights[::-1]) == in_order
+    assert fold_each(replica, writer, blocks, heights[::-1]) == in_order
 
 
 def test_written_counts_what_a_state_deleted(replica: Replica) -> None:

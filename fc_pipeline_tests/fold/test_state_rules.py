@@ -126,19 +126,18 @@ CASES: dict[str, tuple[list[Event], str, list[tuple[Any, ...]]]] = {
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_in_every_order(replica: Replica, case: str) -> None:
+def test_in_every_order(replica: Replica, writer: FoldSession, case: str) -> None:
     events, query, expected = CASES[case]
     blocks = blocks_of(*([event] for event in events))
     orders = list(permutations(sorted(blocks)))
     first = None
-    with FoldSession(replica.url, "rules") as session:
-        for order in orders:
-            replica.empty()
-            for height in order:
-                session.fold(micro_batch(blocks, height, height))
-            assert [tuple(row) for row in replica.rows(query)] == expected, order
-            first = first or replica.dump()
-            assert replica.dump() == first, order
+    for order in orders:
+        replica.empty()
+        for height in order:
+            writer.fold(micro_batch(blocks, height, height))
+        assert [tuple(row) for row in replica.rows(query)] == expected, order
+        first = first or replica.dump()
+        assert replica.dump() == first, order
     replica.empty()
     replica.fold_blocks(blocks)
     assert replica.dump() == first
