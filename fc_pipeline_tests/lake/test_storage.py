@@ -94,18 +94,18 @@ def test_a_reader_never_sees_a_part_of_a_file(tmp_path: Path) -> None:
 def test_a_file_that_cannot_be_written_is_an_error_with_a_remedy_and_leaves_nothing_behind(tmp_path: Path) -> None:
     storage = LakeStorage.open(str(tmp_path))
     (tmp_path / "x" / "a").mkdir(parents=True)  # a folder stands where the file should be
-    with pytest.raises(LakeError, match="cannot write x/a to the lake.*FC_LAKE_URI"):
+    with pytest.raises(LakeError, match=r"cannot write x/a to the lake.*FC_LAKE_URI"):
         storage.write("x/a", CONTENT)
     assert os.listdir(tmp_path / "x") == ["a"]
 
 
 @pytest.mark.parametrize("uri", ["nonsense://bucket/lake", "memory+nonsense://x"])
 def test_a_uri_that_nothing_can_open_is_an_error_that_names_it(uri: str) -> None:
-    with pytest.raises(LakeError, match="cannot open the lake at .*FC_LAKE_URI"):
+    with pytest.raises(LakeError, match=r"cannot open the lake at .*FC_LAKE_URI"):
         LakeStorage.open(uri)
 
 
 def test_a_path_that_is_a_file_is_an_error_that_names_it(tmp_path: Path) -> None:
     (tmp_path / "lake").write_text("a file")
-    with pytest.raises(LakeError, match="cannot open the lake at .*lake.*FC_LAKE_URI"):
+    with pytest.raises(LakeError, match=r"cannot open the lake at .*lake.*FC_LAKE_URI"):
         LakeStorage.open(str(tmp_path / "lake"))
