@@ -21,6 +21,9 @@ from fc_pipeline.settings import Settings
 __all__ = ["DAGSTER_DATABASE", "PipelineArtifactStorage", "PipelineComputeLogManager", "PipelineInstanceStorage"]
 
 DAGSTER_DATABASE: Final = "dagster"
+STATEMENT_TIMEOUT_MILLISECONDS: Final = 60_000
+POOL_RECYCLE_SECONDS: Final = 3600
+MOST_EXTRA_CONNECTIONS: Final = 20
 
 
 class PipelineInstanceStorage(DagsterPostgresStorage):
@@ -41,7 +44,21 @@ class PipelineInstanceStorage(DagsterPostgresStorage):
         """
         settings = open_services_for_process(Settings.load(), need_hub=False, need_redis=False)
         _ensure_database(settings)
-        return cls(settings.sqlalchemy_url(DAGSTER_DATABASE), inst_data=inst_data)
+        storage = cls(settings.sqlalchemy_url(DAGSTER_DATABASE), inst_data=inst_data)
+        storage.keep_connections()
+        return storage
+
+    def keep_connections(self) -> None:
+        """Keep a connection open in each part, as Dagster does in its webserver only.
+
+        Elsewhere dagster-postgres connects anew for each event, which takes as long as storing it.
+        """
+        for part in (self.run_storage, self.event_log_storage, self.schedule_storage):
+            part.optimize_for_webserver(
+                statement_timeout=STATEMENT_TIMEOUT_MILLISECONDS,
+                pool_recycle=POOL_RECYCLE_SECONDS,
+                max_overflow=MOST_EXTRA_CONNECTIONS,
+            )
 
 
 def _ensure_database(settings: Settings) -> None:
