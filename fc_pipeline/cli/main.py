@@ -6,9 +6,10 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.logging import RichHandler
 
 from fc_pipeline.cli.sample_hub import sample_hub
+from fc_pipeline.cli.status import status
+from fc_pipeline.cli.sync import sync
 from fc_pipeline.cli.up import up
 from fc_pipeline.errors import ConfigError, FcPipelineError
 
@@ -23,6 +24,8 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 app.command("up")(up)
+app.command("sync")(sync)
+app.command("status")(status)
 app.command("sample-hub")(sample_hub)
 
 
@@ -31,9 +34,14 @@ def options(
     debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks and debug messages.")] = False,
 ) -> None:
     """What holds for every command."""
-    console = Console(stderr=True)
-    handler = RichHandler(console=console, show_time=False, show_path=False, show_level=False)
-    logging.basicConfig(level=logging.DEBUG if debug else logging.WARNING, format="%(message)s", handlers=[handler])
+    handler = logging.StreamHandler()
+    handler.setLevel(logging.DEBUG if debug else logging.WARNING)
+    handler.setFormatter(logging.Formatter("%(message)s"))
+    # Not on the root logger: a run in this process sends its own lines to stderr where nobody has claimed them.
+    ours = logging.getLogger("fc_pipeline")
+    ours.setLevel(handler.level)
+    ours.addHandler(handler)
+    ours.propagate = False
 
 
 def main() -> None:

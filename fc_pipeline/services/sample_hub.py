@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import ClassVar, Final
 
 import httpx
+import psutil
 
 import fc_pipeline
 from fc_pipeline.errors import ServiceError
@@ -81,10 +82,20 @@ class SampleHubServer(EmbeddedServer):
         self.state_file.write_text(json.dumps({"pid": process.pid, "port": port}), encoding="ascii")
         return process
 
+    def _listens(self) -> bool:
+        state = self._state()
+        try:
+            sockets = psutil.Process(state["pid"]).net_connections("tcp")
+        except (KeyError, psutil.NoSuchProcess):
+            return False
+        return any(one.status == psutil.CONN_LISTEN and one.laddr.port == state["port"] for one in sockets)
+
     def _not_ready(self) -> str | None:
+        if not self._listens():  # its answers could be those of another process on that port
+            return "it does not listen"
         try:
             answer = httpx.get(f"{self.url()}/v1/info", timeout=5.0, trust_env=False)
-        except httpx.TransportError as error:  # not listening yet
+        except httpx.TransportError as error:
             return str(error)
         return None if answer.status_code == 200 else f"it answers {answer.status_code}"
 

@@ -1,0 +1,89 @@
+"""`fc-pipeline status`: how the replica stands."""
+
+import json
+from dataclasses import asdict
+from typing import Annotated, Any
+
+import redis
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from fc_pipeline.ingest.replica import open_replica
+from fc_pipeline.ingest.status import ReplicaStatus, read_status
+from fc_pipeline.services import embedded_servers, open_services, with_urls
+from fc_pipeline.settings import Settings
+
+__all__ = ["status"]
+
+
+def status(
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of tables.")] = False,
+) -> None:
+    """Show per shard the hub's head, the cursor, lag and holes; rows per table; quarantine; Redis."""
+    configured = Settings.load()
+    with open_services(configured, need_hub=False, need_redis=False) as settings:
+        # What does not run is told, not started: looking must not change what there is to see.
+        running = [server for server in embedded_servers(configured) if server.running_pid() is not None]
+        settings = with_urls(settings, running)
+        with open_replica(settings) as replica:
+            found = read_status(replica)
+        redis_state = _redis_state(settings.redis_url)
+    if as_json:
+        print(json.dumps({**asdict(found), "is_complete": found.is_complete, "redis": redis_state}, default=str))  # noqa: T201
+    else:
+        _show(Console(), found, redis_state)
+
+
+def _redis_state(url: str | None) -> str:
+    """Whether Redis answers."""
+    if url is None:
+        return "does not run"
+    try:
+        with redis.Redis.from_url(url, socket_connect_timeout=2) as client:
+            client.ping()
+    except redis.RedisError as error:
+        return f"unreachable: {type(error).__name__}"
+    return "ok"
+
+
+def _show(console: Console, found: ReplicaStatus, redis_state: str) -> None:
+    console.print(_shards(found))
+    console.print(_tables(found))
+    quarantine = ", ".join(f"{count} {reason}" for reason, count in sorted(found.quarantine.items()))
+    console.print(f"quarantine: {quarantine or 'empty'}")
+    console.print(f"redis: {redis_state}")
+    if found.hub_error:
+        console.print(f"hub: {found.hub_error}", style="red", markup=False)
+    elif not found.shards:
+        console.print("nothing was read yet: run `fc-pipeline sync` or `fc-pipeline up`")
+    else:
+        console.print("complete up to the hub's head" if found.is_complete else "not complete: see missing blocks")
+
+
+def _shards(found: ReplicaStatus) -> Table:
+    table = Table("shard", "hub head", "cursor", "behind", "lag", "missing blocks", "holes", title="Shards")
+    for shard in found.shards:
+        holes = ", ".join(f"{first}-{last}" for first, last in shard.holes) or "none"
+        table.add_row(
+            str(shard.shard),
+            _or_dash(shard.head_height),
+            _or_dash(shard.cursor_height),
+            _or_dash(shard.blocks_behind),
+            "-" if shard.lag_seconds is None else f"{shard.lag_seconds:,.1f} s",
+            f"{shard.missing_blocks:,}",
+            holes,
+        )
+    return table
+
+
+def _tables(found: ReplicaStatus) -> Table:
+    table = Table("table", "live rows", "deleted rows", title="Tables")
+    for row in found.tables:
+        about = "about " if row.estimated else ""
+        table.add_row(row.table, f"{about}{row.live_rows:,}", "" if row.estimated else f"{row.deleted_rows:,}")
+    return table
+
+
+def _or_dash(value: Any) -> str:
+    return "-" if value is None else str(value)
