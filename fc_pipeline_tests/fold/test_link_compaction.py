@@ -73,6 +73,14 @@ CASES: dict[str, tuple[list[Event], list[tuple[str, int]]]] = {
         [merge(link(1, 2, NOW - 5)), merge(compact_state(1, [9], NOW - 1)), merge(compact_state(1, [2], NOW))],
         [],
     ),
+    "two states that both let go: the first one dates it": (
+        [merge(link(1, 2, NOW - 5)), merge(compact_state(1, [8], NOW - 1)), merge(compact_state(1, [9], NOW))],
+        [],
+    ),
+    "what the hub merged after the state stays, whatever time it claims": (
+        [merge(compact_state(1, [9], SCOPED_SINCE - 1)), merge(link(1, 2, SCOPED_SINCE - 9, "block"))],
+        [("block", 2)],
+    ),
     "only its own type since V19": (
         [
             merge(link(1, 2, SCOPED_SINCE - 9, "block")),
