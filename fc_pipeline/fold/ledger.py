@@ -26,6 +26,7 @@ __all__ = [
     "cover_parameters",
     "covered",
     "covered_shards",
+    "first_covered",
     "holes",
     "is_covered",
     "last_covered",
@@ -166,6 +167,13 @@ def holes(ranges: Sequence[HeightRange], first: int, last: int) -> list[HeightRa
     if expected <= last:
         missing.append(HeightRange(expected, last))
     return missing
+
+
+def first_covered(connection: sa.Connection, shard: int) -> tuple[int, str] | None:
+    """The lowest folded height of a shard and its hour's partition key; None if nothing is folded."""
+    query = sa.select(COVERAGE.c.from_height, COVERAGE.c.partition).where(COVERAGE.c.shard == shard)
+    row = connection.execute(query.order_by(COVERAGE.c.from_height).limit(1)).one_or_none()
+    return (row.from_height, row.partition) if row else None
 
 
 def last_covered(connection: sa.Connection, shard: int) -> tuple[int, datetime] | None:

@@ -115,6 +115,14 @@ class HubClock:
         """The highest height up to this one that the hub has a block of; None if it has none."""
         return height if height in self._times else await self._newest_height(height)
 
+    async def confirmed_from(self, height: int) -> int | None:
+        """The height of the first block at or above this one, if its BLOCK_CONFIRMED is there.
+
+        Then the hub has none of the heights between; without BLOCK_CONFIRMED they may have had no events.
+        """
+        block = await self._block_from(height)
+        return block.height if block is not None and block.height in self._times else None
+
     async def first_height_at(self, unix_seconds: int) -> int:
         """The first block's height whose time is at or after `unix_seconds`; head + 1 if all are before.
 

@@ -24,7 +24,7 @@ class ShardSurvey:
     """One shard: what the hub has and what the replica lacks.
 
     The hub retains `oldest_height`…`head_height`; the replica must have all from `origin_height` on. `holes` are what
-    it lacks and the hub can still give, `lost` what lies below what the hub retains.
+    it lacks and the hub can still give, `lost` what the hub no longer has: the snapshots are left for that.
     """
 
     shard: int
@@ -115,15 +115,13 @@ async def _survey_shard(
     origin = await _origin(replica, shard, clock, shard_count)
     with replica.engine.connect() as connection:
         missing = ledger.holes(ledger.covered(connection, shard, tables=tables), origin, head_height)
-    return ShardSurvey(
-        shard,
-        origin,
-        oldest_height,
-        head_height,
-        head_unix,
-        tuple(_above(missing, oldest_height)),
-        tuple(_below(missing, oldest_height)),
-    )
+    holes: list[HeightRange] = []
+    lost = _below(missing, oldest_height)
+    for hole in _above(missing, oldest_height):
+        there = await clock.confirmed_from(hole.first) or hole.first
+        holes += _above([hole], there)
+        lost += _below([hole], there)
+    return ShardSurvey(shard, origin, oldest_height, head_height, head_unix, tuple(holes), tuple(lost))
 
 
 async def _origin(replica: Replica, shard: int, clock: HubClock, shard_count: int) -> int:
@@ -136,6 +134,10 @@ async def _origin(replica: Replica, shard: int, clock: HubClock, shard_count: in
     height = (await clock.oldest())[0] if start is None else await clock.first_height_at(int(start.timestamp()))
     at = datetime.fromtimestamp(await clock.time_of(height), UTC)
     with replica.engine.begin() as connection:
+        # A database that was rebuilt from the raw log begins where the log does, maybe long before the hub.
+        folded = ledger.first_covered(connection, shard) if start is None else None
+        if folded is not None and folded[0] < height:
+            height, at = folded[0], Hour.from_key(folded[1]).start
         ledger.record_origin(connection, ShardOrigin(shard, height, at, shard_count))
         return ledger.origins(connection)[shard].height
 
