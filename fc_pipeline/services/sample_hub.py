@@ -38,7 +38,18 @@ class SampleHubServer(EmbeddedServer):
         self.log_path = log_path
         self.live_rate = live_rate
         self.work_dir = self.data_dir / "sample_hub"
+        self._wanted_port = PREFERRED_PORT
         self.state_file = self.run_dir / "sample_hub.json"
+
+    def acquire(self) -> str:
+        """As every server's; takes another port where the preferred one was taken between the look and the start."""
+        try:
+            return super().acquire()
+        except ServiceError:
+            if self._wanted_port == 0:
+                raise
+            self._wanted_port = 0
+            return super().acquire()
 
     def running_pid(self) -> int | None:
         """The hub's process id: the one that was written down, if that process works in our folder."""
@@ -62,7 +73,7 @@ class SampleHubServer(EmbeddedServer):
                 hint="set FC_HUB_URLS, or restore the file with git",
             )
         self.work_dir.mkdir(parents=True, exist_ok=True)
-        port = free_port(PREFERRED_PORT)
+        port = free_port(self._wanted_port)
         if port != PREFERRED_PORT:
             _log.warning("port %s is taken: the sample hub listens on %s", PREFERRED_PORT, port)
         with self.log_file.open("ab") as log:
