@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import sqlalchemy as sa
 
+from fc_pipeline.errors import ConfigError
 from fc_pipeline.fold.schema import ensure_schema
 from fc_pipeline.hub.endpoint import HubEndpoint
 from fc_pipeline.lake.event_log import EventLog
@@ -33,8 +34,14 @@ class Replica:
 def open_replica(settings: Settings) -> Generator[Replica]:
     """Open the replica that the settings describe; every URL in them must be filled in.
 
-    Raises ConfigError if a newer release migrated the database, LakeError if the lake cannot be opened.
+    Raises ConfigError if a newer release migrated the database or FC_TARGETS asks for what this release lacks,
+    LakeError if the lake cannot be opened.
     """
+    if settings.targets != "all":
+        raise ConfigError(
+            f"FC_TARGETS={settings.targets}: this release replicates every user",
+            hint="leave it unset, or FC_TARGETS=all",
+        )
     engine = sa.create_engine(settings.sqlalchemy_url(), pool_pre_ping=True)
     try:
         ensure_schema(engine)
