@@ -1,0 +1,32 @@
+import os
+import subprocess
+import sys
+
+import psycopg2
+import pytest
+
+from fc_pipeline.services.postgres import EmbeddedPostgres
+
+
+def _url(environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "fc_pipeline.cli", "url"]
+    return subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+
+
+@pytest.fixture
+def environment(postgres: EmbeddedPostgres) -> dict[str, str]:
+    return {**os.environ, "FC_DATA_DIR": str(postgres.data_dir), "FC_POSTGRES_URL": ""}
+
+
+def test_the_printed_url_opens_the_database(environment: dict[str, str]) -> None:
+    printed = _url(environment)
+    assert printed.returncode == 0, printed.stderr
+    connection = psycopg2.connect(printed.stdout.strip())
+    connection.close()
+
+
+def test_without_a_running_server_it_says_how_to_start_one(environment: dict[str, str], tmp_path: object) -> None:
+    printed = _url({**environment, "FC_DATA_DIR": str(tmp_path)})
+    assert printed.returncode == 1
+    assert "does not run" in printed.stderr
+    assert "make up" in printed.stderr
