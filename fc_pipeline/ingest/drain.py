@@ -5,10 +5,12 @@ fetching, decoding and loading overlap, and memory stays flat whatever the backl
 """
 
 import asyncio
+import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from fc_pipeline.errors import LeaseLost
 from fc_pipeline.fold import ledger
 from fc_pipeline.fold.ledger import HeightRange
 from fc_pipeline.hours import Hour
@@ -22,6 +24,8 @@ from fc_pipeline.ingest.survey import ShardSurvey, Survey
 from fc_pipeline.ingest.writer import BatchWriter
 
 __all__ = ["Drain", "HourWindow"]
+
+log = logging.getLogger(__name__)
 
 _QUEUED_BATCHES = 2
 _PAGE_EVENTS = 5_000
@@ -59,16 +63,27 @@ class Drain:
         Raises LeaseLost if another run has taken over, HubUnavailable or HubUntrusted if no hub can be read.
         """
         deadline = time.monotonic() + self.follow_seconds
+        follow = self.follow_seconds > 0 and state.present_hour in self.window
         queue: asyncio.Queue[tuple[Hour, EventBatch] | None] = asyncio.Queue(_QUEUED_BATCHES)
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._write(queue))
             async with asyncio.TaskGroup() as readers:
-                for shard in state.shards:
-                    clock = state.clocks[shard.shard]
-                    follow = self.follow_seconds > 0 and state.present_hour in self.window
-                    reader = _ShardReader(self, shard, clock, queue, deadline if follow else None)
+                for reader in await self._readers(state, queue, deadline if follow else None):
                     readers.create_task(reader.run())
             await queue.put(None)
+
+    async def _readers(
+        self, state: Survey, queue: asyncio.Queue[tuple[Hour, EventBatch] | None], follow_until: float | None
+    ) -> list["_ShardReader"]:
+        """A reader per shard that has heights in the window, each with its first hour held, in the hours' order."""
+        shards = [shard.shard for shard in state.shards]
+        readers = [
+            _ShardReader(self, shard, state.clocks[shard.shard], queue, follow_until, shards) for shard in state.shards
+        ]
+        first_hours = [await reader.first_hour() for reader in readers]
+        for hour in sorted({hour for hour in first_hours if hour is not None}):
+            await asyncio.to_thread(self.writer.hold, hour, shards)
+        return readers
 
     async def _write(self, queue: asyncio.Queue[tuple[Hour, EventBatch] | None]) -> None:
         while (item := await queue.get()) is not None:
@@ -85,26 +100,22 @@ class _ShardReader:
         clock: HubClock,
         queue: asyncio.Queue[tuple[Hour, EventBatch] | None],
         follow_until: float | None,
+        shards: Sequence[int],
     ) -> None:
         self._drain = drain
         self._shard = shard
         self._clock = clock
         self._queue = queue
         self._follow_until = follow_until
+        self._follows = False
+        self._shards = shards
+        self._in_window = HeightRange(0, -1)
         self._feed = Feed(drain.hubs, shard.shard, clock=clock)
         self._batch_events = drain.replica.settings.batch_events
         self._pending: tuple[Hour, EventBatch] | None = None
 
-    async def run(self) -> None:
-        for hole in await self._missing():
-            if self._drain.should_stop():
-                return
-            await self._read(hole.first, hole.last)
-        if self._follow_until is not None:
-            await self._follow(self._follow_until)
-
-    async def _missing(self) -> list[HeightRange]:
-        """The heights of the window that the ledger lacks altogether and the hub has.
+    async def first_hour(self) -> Hour | None:
+        """The first hour with heights of the window; None if there are none.
 
         Heights without a block, which only feeds without BLOCK_CONFIRMED have, belong to the hour of the block above.
         """
@@ -113,11 +124,24 @@ class _ShardReader:
         if shard.head_unix >= window.last.end_unix:
             last = await self._last_before(window.last.end_unix)
         first = max(shard.origin_height, await self._last_before(window.first.start_unix) + 1)
-        if first > last:
-            return []
-        await self._hold(Hour.of(await self._clock.time_of(first)))
+        self._in_window = HeightRange(first, last)
+        return Hour.of(await self._clock.time_of(first)) if first <= last else None
+
+    async def run(self) -> None:
+        """Read what is missing, then follow; the first hour must be held, so that nobody else fills it meanwhile."""
+        for hole in self._missing():
+            if self._drain.should_stop():
+                return
+            await self._read(hole.first, hole.last)
+        if self._follow_until is not None:
+            self._follows = True
+            await self._follow(self._follow_until)
+
+    def _missing(self) -> list[HeightRange]:
+        """The heights of the window that the ledger lacks altogether."""
         with self._drain.replica.engine.connect() as connection:
-            return ledger.holes(ledger.covered(connection, shard.shard), first, last)
+            covered = ledger.covered(connection, self._shard.shard)
+        return ledger.holes(covered, self._in_window.first, self._in_window.last)
 
     async def _last_before(self, unix_seconds: int) -> int:
         """The height of the last block before a time; 0 if the hub has none."""
@@ -125,12 +149,19 @@ class _ShardReader:
         return await self._clock.last_height_up_to(first_after - 1) or 0
 
     async def _follow(self, until: float) -> None:
-        """Poll the tip, a micro-batch every `batch_seconds`, until the time is over."""
+        """Poll the tip, a micro-batch every `batch_seconds`, until the time is over or the next run has begun.
+
+        That one has taken the lease on the hour that begins, and reads on from there.
+        """
         next_height = self._shard.head_height + 1
         pause = self._drain.replica.settings.batch_seconds
         while time.monotonic() < until and not self._drain.should_stop():
             started = time.monotonic()
-            next_height = await self._read(next_height, None)
+            try:
+                next_height = await self._read(next_height, None)
+            except LeaseLost as lost:
+                log.info("handed_over shard=%d: %s", self._shard.shard, lost.message)
+                return
             await asyncio.sleep(max(0.0, pause - (time.monotonic() - started)))
 
     async def _read(self, first: int, last: int | None) -> int:
@@ -168,4 +199,5 @@ class _ShardReader:
             await self._queue.put((hour, batch))
 
     async def _hold(self, hour: Hour) -> None:
-        await asyncio.to_thread(self._drain.writer.hold, self._shard.shard, hour)
+        wait_seconds = 0.0 if self._follows else None
+        await asyncio.to_thread(self._drain.writer.hold, hour, self._shards, wait_seconds=wait_seconds)

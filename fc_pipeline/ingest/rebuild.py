@@ -74,7 +74,7 @@ def _rebuild_shard(replica: Replica, writer: BatchWriter, hour: Hour, shard: int
         return not _uncovered(*_ledger_and_log(replica, shard, hour))
 
     # What the ledger lacks may be about to be committed by another run: then it is that run's to fold.
-    fill = not none_uncovered() and writer.hold(shard, hour, unless=none_uncovered)
+    fill = not none_uncovered() and writer.hold(hour, [shard], unless=none_uncovered)
     covered, files = _ledger_and_log(replica, shard, hour)
     _refuse_missing(hour, shard, covered, files)
     refold = not set(tables) <= {FID_ACTIVITY.name}

@@ -13,7 +13,7 @@ from fc_pipeline.ingest.progress import HourProgress, Progress
 from fc_pipeline.ingest.rebuild import RAW_LOG, rebuild_hour
 from fc_pipeline.ingest.replica import Replica
 from fc_pipeline.ingest.survey import Survey, survey
-from fc_pipeline.ingest.writer import BatchWriter
+from fc_pipeline.ingest.writer import LEASE_WAIT_SECONDS, BatchWriter
 
 __all__ = ["RAW_LOG", "MicroBatchRun", "compact_finished_hours"]
 
@@ -26,7 +26,8 @@ class MicroBatchRun:
 
     `outputs` are tables, and `hub_events` if the hub is to be read; without it, the raw log is all there is to read.
     `rebuild` folds also what the ledger says is folded. `report` is called with the hours that have changed, every
-    `report_seconds` and at the end; `should_stop` is asked between micro-batches.
+    `report_seconds` and at the end; `should_stop` is asked between micro-batches. An hour that another run writes is
+    waited for `lease_wait_seconds`.
     """
 
     replica: Replica
@@ -38,6 +39,7 @@ class MicroBatchRun:
     report: Callable[[list[HourProgress]], None] = lambda hours: None
     report_seconds: float = 10.0
     should_stop: Callable[[], bool] = lambda: False
+    lease_wait_seconds: float = LEASE_WAIT_SECONDS
     progress: Progress = field(default_factory=Progress)
 
     def execute(self) -> Progress:
@@ -45,7 +47,12 @@ class MicroBatchRun:
         follows_until = time.time() + self.follow_seconds if self.follow_seconds else None
         try:
             with BatchWriter(
-                self.replica, self.run_id, self.outputs, self.progress, planned_end_unix=follows_until
+                self.replica,
+                self.run_id,
+                self.outputs,
+                self.progress,
+                planned_end_unix=follows_until,
+                lease_wait_seconds=self.lease_wait_seconds,
             ) as writer:
                 if RAW_LOG in self.outputs:
                     self._read_hub(writer)

@@ -1,6 +1,7 @@
 """Writes micro-batches: lease, raw log, fold. One writer per run; it holds the run's only data connection."""
 
 import logging
+import threading
 import time
 import uuid
 from collections.abc import Callable, Collection, Iterable
@@ -19,7 +20,7 @@ from fc_pipeline.ingest.progress import Progress
 from fc_pipeline.ingest.replica import Replica
 from fc_pipeline.tables.fid_activity import FID_ACTIVITY
 
-__all__ = ["BatchWriter"]
+__all__ = ["LEASE_WAIT_SECONDS", "BatchWriter"]
 
 _log = logging.getLogger(__name__)
 
@@ -31,7 +32,8 @@ class BatchWriter:
     """A run's writer: takes leases as it comes to new hours and gives them all back at the end.
 
     `tables` names what is written; `progress` counts it. `planned_end_unix` tells others until when the run means to
-    hold its leases. `hold` may be called from several threads, the rest from one at a time.
+    hold its leases, `lease_wait_seconds` is how long it waits for them. `hold` may be called from several threads, the
+    rest from one at a time.
     """
 
     def __init__(
@@ -42,6 +44,7 @@ class BatchWriter:
         progress: Progress,
         *,
         planned_end_unix: float | None = None,
+        lease_wait_seconds: float = LEASE_WAIT_SECONDS,
     ) -> None:
         self._replica = replica
         self._tables = frozenset(tables)
@@ -49,7 +52,9 @@ class BatchWriter:
         self._planned_end_unix = planned_end_unix
         self._run_id = run_id
         self._holder = f"{run_id}/{uuid.uuid4().hex[:8]}"
+        self._lease_wait_seconds = lease_wait_seconds
         self._held: set[tuple[int, Hour]] = set()
+        self._taking = threading.Lock()
         self._session = FoldSession(replica.settings.libpq_url(), run_id, self._holder)
 
     def __enter__(self) -> Self:
@@ -66,20 +71,27 @@ class BatchWriter:
 
     def hold(
         self,
-        shard: int,
         hour: Hour,
+        shards: Collection[int],
         *,
-        wait_seconds: float = LEASE_WAIT_SECONDS,
+        wait_seconds: float | None = None,
         unless: Callable[[], bool] = lambda: False,
     ) -> bool:
-        """Take the lease on a shard's hour, waiting while another run writes it.
+        """Take the leases on these shards of an hour, waiting while another run writes it.
 
-        False, without the lease, if `unless` comes true while waiting. Raises LeaseLost, naming the holder, if the
-        lease is not free after `wait_seconds`.
+        False, without a lease, if `unless` comes true while waiting. Raises LeaseLost, naming the holder, if one is
+        not free after `wait_seconds` (default: the writer's). All runs take shards in the same order, and an hour's
+        together: so that no two wait for each other.
         """
+        if all((shard, hour) in self._held for shard in shards):
+            return True
+        deadline = time.monotonic() + (self._lease_wait_seconds if wait_seconds is None else wait_seconds)
+        with self._taking:
+            return all(self._hold(shard, hour, deadline, unless) for shard in sorted(shards))
+
+    def _hold(self, shard: int, hour: Hour, deadline: float, unless: Callable[[], bool]) -> bool:
         if (shard, hour) in self._held:
             return True
-        deadline = time.monotonic() + wait_seconds
         while not lease.try_take(
             self._replica.engine,
             shard=shard,

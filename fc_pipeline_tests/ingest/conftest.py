@@ -1,10 +1,15 @@
+import asyncio
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
 
+from fc_pipeline.hub.failover import HubPool
+from fc_pipeline.ingest import run
 from fc_pipeline.sample_hub.generator import generate
 from fc_pipeline.services.postgres import EmbeddedPostgres
+from fc_pipeline_tests import workbench
 from fc_pipeline_tests.conftest import Database, fresh_database
 from fc_pipeline_tests.events import HOUR_UNIX
 
@@ -20,6 +25,17 @@ def lines() -> list[bytes]:
             7, fids=60, events=3_600, events_per_second=30.0, start_unix=start_unix, huge_fids=True, unknown_types=True
         )
     )
+
+
+@pytest.fixture
+def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Runs retry a hub that fails without pausing in between."""
+
+    async def no_pause(seconds: float) -> None:
+        await asyncio.sleep(0)
+
+    for module in (run, workbench):
+        monkeypatch.setattr(module, "HubPool", partial(HubPool, sleep=no_pause))
 
 
 @pytest.fixture
