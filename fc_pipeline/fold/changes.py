@@ -9,7 +9,7 @@ from typing import TypeVar
 import msgspec
 
 from fc_pipeline.hub.decode import EventBatch, Undecodable, decode_events
-from fc_pipeline.hub.wire import HubEvent, Message
+from fc_pipeline.hub.wire import BLOCK_SEQUENCE_BITS, HubEvent, MergeMessageBody, Message
 from fc_pipeline.tables import (
     casts,
     link_compactions,
@@ -107,24 +107,21 @@ _NO_ROWS = frozenset(
 def changes_of(batch: EventBatch) -> Changes:
     """What the events of complete blocks change, in their order, within an event the displaced before the new."""
     changes = Changes()
-    for bad in batch.undecodable:
-        changes.quarantined.append(_set_aside(bad))
-    # A record without an id of its own stands behind its predecessor under the same one: the first is the event's.
-    raws = dict(zip(reversed(batch.event_ids), reversed(batch.raws), strict=True))
+    changes.quarantined += [_set_aside(bad) for bad in batch.undecodable]
+    with_nul = _events_with_nul(batch)
     times = batch.block_times
     for event in batch.events:
         if event.type in _NO_ROWS:
             continue
-        raw = raws[event.id]
         try:
-            stored = event if _NUL_ESCAPE not in raw else _without_nul(raw)
-            _apply(stored, times[event.height] * _MICROS, changes)
+            stored = _without_nul(with_nul[event.id]) if event.id in with_nul else event
+            _apply(stored, times[event.id >> BLOCK_SEQUENCE_BITS] * _MICROS, changes)
         except ValueError as error:
             reason = "unknown_type" if isinstance(error, UnknownValue) else "invalid"
-            changes.quarantined.append(Quarantined(event.id, reason, str(error), raw))
+            changes.quarantined.append(Quarantined(event.id, reason, str(error), _raw(batch, event.id)))
         else:
             if stored is not event and _stored(stored) != _stored(event):
-                changes.quarantined.append(Quarantined(event.id, "nul_removed", _NUL_REMOVED, raw))
+                changes.quarantined.append(Quarantined(event.id, "nul_removed", _NUL_REMOVED, with_nul[event.id]))
     return changes
 
 
@@ -132,9 +129,7 @@ def _apply(event: HubEvent, block_micros: int, changes: Changes) -> None:
     """Add one event's rows to `changes`, all or none. Raises ValueError for what no table can hold."""
     match event.type:
         case "HUB_EVENT_TYPE_MERGE_MESSAGE":
-            merge = _body(event.mergeMessageBody, event)
-            rows = [_displaced(message, event.id, block_micros) for message in merge.deletedMessages]
-            _merge(merge.message, event.id, block_micros, [row for row in rows if row], changes)
+            _merge(_body(event.mergeMessageBody, event), event.id, block_micros, changes)
         case "HUB_EVENT_TYPE_MERGE_ON_CHAIN_EVENT":
             chain = _body(event.mergeOnChainEventBody, event)
             changes.rows["on_chain_events"].append(on_chain_events.merged(chain.onChainEvent, event.id))
@@ -159,43 +154,43 @@ def _body(body: _Body | None, event: HubEvent) -> _Body:
     return body
 
 
-def _merge(
-    message: Message, version: int, block_micros: int, displaced: list[tuple[str, Row]], changes: Changes
-) -> None:
+def _merge(merge: MergeMessageBody, version: int, block_micros: int, changes: Changes) -> None:
+    """A merged message's row, behind the tombstones of what it displaced; it overwrites them where keys agree."""
+    message = merge.message
+    displaced = [
+        gone
+        for gone_message in merge.deletedMessages
+        if (gone := _tombstone(gone_message, version, Deletion(block_micros, "replaced")))
+    ]
     kind = message.data.type
     if kind in _ADDS:
         table, added = _ADDS[kind]
-        own = (table, added(message, version))
+        own = added(message, version)
     elif kind in _REMOVES:
         table, removed = _REMOVES[kind]
-        own = (table, removed(message, version, Deletion(block_micros, "removed")))
-    elif kind == _COMPACT_STATE:
-        changes.compactions.append(link_compactions.merged(message, version, block_micros))
-        own = None
+        own = removed(message, version, Deletion(block_micros, "removed"))
     elif kind in _KNOWN_MESSAGES:
-        own = None
+        table, own = None, None
+        if kind == _COMPACT_STATE:
+            changes.compactions.append(link_compactions.merged(message, version, block_micros))
     else:
         raise UnknownValue(f"unknown message type {kind[:80]!r}")
-    for table, row in displaced:
-        changes.rows[table].append(row)
-    if own is not None:
-        changes.rows[own[0]].append(own[1])
+    for gone_table, row in displaced:
+        changes.rows[gone_table].append(row)
+    if table is not None and own is not None:
+        changes.rows[table].append(own)
         changes.messages += 1 + len(displaced)
 
 
-def _displaced(message: Message, version: int, block_micros: int) -> tuple[str, Row] | None:
-    """The tombstone that a displaced message leaves; the message that displaced it overwrites it where keys agree."""
-    return _tombstone(message, version, Deletion(block_micros, "replaced"))
-
-
 def _take_away(message: Message, version: int, deletion: Deletion, changes: Changes) -> None:
-    tombstone = _tombstone(message, version, deletion)
-    if tombstone is not None:
-        changes.rows[tombstone[0]].append(tombstone[1])
+    gone = _tombstone(message, version, deletion)
+    if gone is not None:
+        changes.rows[gone[0]].append(gone[1])
         changes.messages += 1
 
 
 def _tombstone(message: Message, version: int, deletion: Deletion) -> tuple[str, Row] | None:
+    """The table and tombstone of a message that went away; None for one that has no row."""
     kind = message.data.type
     if kind in _GONE:
         table, gone = _GONE[kind]
@@ -203,6 +198,20 @@ def _tombstone(message: Message, version: int, deletion: Deletion) -> tuple[str,
     if kind not in _KNOWN_MESSAGES:
         raise UnknownValue(f"unknown message type {kind[:80]!r}")
     return None
+
+
+def _raw(batch: EventBatch, event_id: int) -> bytes:
+    """The event's raw bytes. A record without an id of its own stands behind its predecessor under the same one."""
+    return batch.raws[batch.event_ids.index(event_id)]
+
+
+def _events_with_nul(batch: EventBatch) -> dict[int, bytes]:
+    """The raw bytes, by id, of the few events that hold an escaped U+0000."""
+    if _NUL_ESCAPE not in b"".join(batch.raws):
+        return {}
+    ids = batch.event_ids
+    own = (place == 0 or ids[place] != ids[place - 1] for place in range(len(ids)))
+    return {i: raw for i, raw, is_own in zip(ids, batch.raws, own, strict=True) if is_own and _NUL_ESCAPE in raw}
 
 
 def _set_aside(bad: Undecodable) -> Quarantined:

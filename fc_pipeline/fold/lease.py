@@ -7,7 +7,7 @@ from sqlalchemy.dialects import postgresql as pg
 
 from fc_pipeline.tables.bookkeeping import LEASES
 
-__all__ = ["HEARTBEAT_TIMEOUT_SECONDS", "Holder", "holders", "release", "try_take"]
+__all__ = ["HEARTBEAT_TIMEOUT_SECONDS", "Holder", "holders", "release", "runs_at_work", "try_take"]
 
 HEARTBEAT_TIMEOUT_SECONDS = 60
 """A lease without a heartbeat for this long is free, even if its Postgres session seems alive."""
@@ -66,6 +66,12 @@ def release(engine: sa.Engine, *, holder: str) -> None:
     """Give back every lease of this holder."""
     with engine.begin() as connection:
         connection.execute(sa.delete(LEASES).where(LEASES.c.holder == holder))
+
+
+def runs_at_work(connection: sa.Connection) -> set[str]:
+    """The ids of the runs that hold a lease on any hour through a session that lives."""
+    alive = sa.text("EXISTS (SELECT FROM pg_stat_activity WHERE pid = backend_pid)")
+    return {holder.partition("/")[0] for holder in connection.scalars(sa.select(LEASES.c.holder).where(alive))}
 
 
 def holders(connection: sa.Connection, *, partition: str) -> dict[int, Holder]:

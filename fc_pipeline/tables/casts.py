@@ -12,6 +12,7 @@ from fc_pipeline.tables.message import (
     cast_hash,
     message_hash,
     target_hash,
+    tombstone,
 )
 
 __all__ = ["CASTS", "added", "gone", "removed"]
@@ -80,15 +81,9 @@ def removed(message: Message, version: int, deletion: Deletion) -> Row:
     body = message.data.castRemoveBody
     if body is None:
         raise ValueError("CAST_REMOVE without castRemoveBody")
-    return _tombstone(target_hash(body), message.data.fid, version, deletion)
+    return tombstone(CASTS, (target_hash(body), message.data.fid), version, deletion)
 
 
 def gone(message: Message, version: int, deletion: Deletion) -> Row:
     """A CAST_ADD that was pruned, revoked or displaced → its tombstone."""
-    return _tombstone(message_hash(message), message.data.fid, version, deletion)
-
-
-def _tombstone(hash_: bytes, fid: int, version: int, deletion: Deletion) -> Row:
-    return CASTS.tombstone(
-        hash=hash_, fid=fid, version=version, deleted_at=deletion.deleted_at, deleted_reason=deletion.reason
-    )
+    return tombstone(CASTS, (message_hash(message), message.data.fid), version, deletion)

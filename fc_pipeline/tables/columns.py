@@ -114,6 +114,11 @@ class DataTable:
             )
         return sa.Column(column.name, column.type.sql, nullable=column.nullable, comment=column.description)
 
+    @cached_property
+    def blanks(self) -> Row:
+        """Nulls for the columns between the key and the last three: reason of deletion, version, time of deletion."""
+        return (None,) * (len(self.columns) - len(self.key) - 3)
+
     @property
     def qualified(self) -> str:
         """The table's name with its schema, as SQL writes it."""
@@ -142,7 +147,3 @@ class DataTable:
             pa.array(values, type=column.type.arrow) for values, column in zip(columns, self.columns, strict=True)
         ]
         return pa.Table.from_arrays(arrays, schema=self.arrow_schema)
-
-    def tombstone(self, **values: Any) -> Row:
-        """A row that holds only the named columns; the others are null."""
-        return tuple(values.get(name) for name in self.names)

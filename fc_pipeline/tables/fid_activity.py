@@ -1,7 +1,7 @@
 """`fid_activity`: what each FID did and received in an hour, counted from the raw log in Arrow."""
 
-from collections.abc import Mapping
-from typing import Final
+from collections.abc import Callable, Mapping
+from typing import Any, Final
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -44,9 +44,7 @@ def count_activity(merged: Mapping[str, pa.Table], hour_micros: int) -> pa.Table
     message merged twice counts twice, as the raw log has it. `hour_micros` is the start of their hour.
     """
     counts = [
-        _widen(_count_by_fid(merged[table], fid, where), count)
-        for table, fid, count, where in _COUNTS
-        if table in merged
+        _widen(_count_by_fid(merged[table], fid, mask), count) for table, fid, count, mask in _COUNTS if table in merged
     ]
     rows = pa.concat_tables([_NONE, *counts])
     hours = pa.repeat(pa.scalar(hour_micros, pa.timestamp("us", tz="UTC")), rows.num_rows)
@@ -65,33 +63,46 @@ def sum_activity(rows: pa.Table) -> pa.Table:
 
 _NONE = pa.schema([(name, pa.int64()) for name in ("fid", "version", *ACTIVITY_COUNTS)]).empty_table()
 
-_LIVE = pc.field("deleted_at").is_null()
-_REMOVED = pc.field("deleted_reason") == "removed"
-_REPLY = _LIVE & pc.field("parent_hash").is_valid()
-_LIKE = _LIVE & (pc.field("type") == "like")
-_RECAST = _LIVE & (pc.field("type") == "recast")
-_FOLLOW = pc.field("type") == "follow"
+_Mask = Callable[[pa.Table], Any]
+"""Rows → a boolean array: which of them."""
+
+
+def _live(rows: pa.Table) -> Any:
+    return pc.is_null(rows["deleted_at"])
+
+
+def _removed(rows: pa.Table) -> Any:
+    return pc.equal(rows["deleted_reason"], pa.scalar("removed"))
+
+
+def _replied(rows: pa.Table) -> Any:
+    return pc.and_(_live(rows), pc.is_valid(rows["parent_hash"]))
+
+
+def _of_type(is_so: _Mask, kind: str) -> _Mask:
+    return lambda rows: pc.and_(is_so(rows), pc.equal(rows["type"], pa.scalar(kind)))
+
 
 # table, column of the FID that is credited, count, which rows
-_COUNTS = (
-    ("casts", "fid", "casts", _LIVE),
-    ("casts", "fid", "replies", _REPLY),
-    ("casts", "parent_fid", "replies_received", _REPLY),
-    ("casts", "fid", "casts_removed", _REMOVED),
-    ("reactions", "fid", "likes", _LIKE),
-    ("reactions", "target_fid", "likes_received", _LIKE),
-    ("reactions", "fid", "recasts", _RECAST),
-    ("reactions", "target_fid", "recasts_received", _RECAST),
-    ("links", "fid", "follows", _LIVE & _FOLLOW),
-    ("links", "target_fid", "follows_received", _LIVE & _FOLLOW),
-    ("links", "fid", "unfollows", _REMOVED & _FOLLOW),
+_COUNTS: tuple[tuple[str, str, str, _Mask], ...] = (
+    ("casts", "fid", "casts", _live),
+    ("casts", "fid", "replies", _replied),
+    ("casts", "parent_fid", "replies_received", _replied),
+    ("casts", "fid", "casts_removed", _removed),
+    ("reactions", "fid", "likes", _of_type(_live, "like")),
+    ("reactions", "target_fid", "likes_received", _of_type(_live, "like")),
+    ("reactions", "fid", "recasts", _of_type(_live, "recast")),
+    ("reactions", "target_fid", "recasts_received", _of_type(_live, "recast")),
+    ("links", "fid", "follows", _of_type(_live, "follow")),
+    ("links", "target_fid", "follows_received", _of_type(_live, "follow")),
+    ("links", "fid", "unfollows", _of_type(_removed, "follow")),
 )
 
 
-def _count_by_fid(rows: pa.Table, fid: str, where: pc.Expression) -> pa.Table:
+def _count_by_fid(rows: pa.Table, fid: str, mask: _Mask) -> pa.Table:
     """How many of the chosen rows each FID has: columns fid, count, version (the highest)."""
-    chosen = rows.filter(where & pc.field(fid).is_valid()).select([fid, "version"]).rename_columns(["fid", "version"])
-    return chosen.group_by("fid").aggregate([([], "count_all"), ("version", "max")])
+    chosen = rows.select([fid, "version"]).filter(mask(rows)).drop_null()
+    return chosen.rename_columns(["fid", "version"]).group_by("fid").aggregate([([], "count_all"), ("version", "max")])
 
 
 def _widen(counted: pa.Table, count: str) -> pa.Table:

@@ -3,7 +3,7 @@
 from fc_pipeline.hub.wire import LinkBody, Message
 from fc_pipeline.tables.columns import Column, ColumnType, DataTable, Index, Row
 from fc_pipeline.tables.encoding import base64_bytes, farcaster_micros, hex_bytes, key_text
-from fc_pipeline.tables.message import DELETED_REASON, ENVELOPE, HASH, TIMESTAMP, Deletion, message_hash
+from fc_pipeline.tables.message import DELETED_REASON, ENVELOPE, HASH, TIMESTAMP, Deletion, message_hash, tombstone
 
 __all__ = ["LINKS", "added", "gone"]
 
@@ -47,14 +47,7 @@ def added(message: Message, version: int) -> Row:
 def gone(message: Message, version: int, deletion: Deletion) -> Row:
     """LINK_REMOVE, or a LINK_ADD that was pruned, revoked or displaced → the tombstone of its key."""
     body = _body(message)
-    return LINKS.tombstone(
-        fid=message.data.fid,
-        type=body.type,
-        target_fid=body.targetFid,
-        version=version,
-        deleted_at=deletion.deleted_at,
-        deleted_reason=deletion.reason,
-    )
+    return tombstone(LINKS, (message.data.fid, body.type, body.targetFid), version, deletion)
 
 
 def _body(message: Message) -> LinkBody:

@@ -3,10 +3,20 @@
 from dataclasses import dataclass
 
 from fc_pipeline.hub.wire import CastId, CastRemoveBody, Message
-from fc_pipeline.tables.columns import Column, ColumnType
+from fc_pipeline.tables.columns import Column, ColumnType, DataTable, Row
 from fc_pipeline.tables.encoding import base64_bytes, hex_bytes
 
-__all__ = ["DELETED_REASON", "ENVELOPE", "HASH", "TIMESTAMP", "Deletion", "cast_hash", "message_hash", "target_hash"]
+__all__ = [
+    "DELETED_REASON",
+    "ENVELOPE",
+    "HASH",
+    "TIMESTAMP",
+    "Deletion",
+    "cast_hash",
+    "message_hash",
+    "target_hash",
+    "tombstone",
+]
 
 _HASH_BYTES = 20
 
@@ -29,6 +39,11 @@ class Deletion:
 
     deleted_at: int
     reason: str
+
+
+def tombstone(table: DataTable, key: Row, version: int, deletion: Deletion) -> Row:
+    """The row of a deleted message: its key, which comes first in every table of messages, and that it is gone."""
+    return (*key, *table.blanks, deletion.reason, version, deletion.deleted_at)
 
 
 def message_hash(message: Message) -> bytes:

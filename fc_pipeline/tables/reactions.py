@@ -3,7 +3,16 @@
 from fc_pipeline.hub.wire import Message, ReactionBody
 from fc_pipeline.tables.columns import Column, ColumnType, DataTable, Index, Row
 from fc_pipeline.tables.encoding import base64_bytes, farcaster_micros, hex_bytes, key_text, named
-from fc_pipeline.tables.message import DELETED_REASON, ENVELOPE, HASH, TIMESTAMP, Deletion, cast_hash, message_hash
+from fc_pipeline.tables.message import (
+    DELETED_REASON,
+    ENVELOPE,
+    HASH,
+    TIMESTAMP,
+    Deletion,
+    cast_hash,
+    message_hash,
+    tombstone,
+)
 
 __all__ = ["REACTIONS", "added", "gone"]
 
@@ -58,13 +67,8 @@ def added(message: Message, version: int) -> Row:
 def gone(message: Message, version: int, deletion: Deletion) -> Row:
     """REACTION_REMOVE, or a REACTION_ADD that was pruned, revoked or displaced → the tombstone of its key."""
     body = _body(message)
-    return REACTIONS.tombstone(
-        fid=message.data.fid,
-        type=named(_TYPES, body.type, "reaction type"),
-        target=_target(body),
-        version=version,
-        deleted_at=deletion.deleted_at,
-        deleted_reason=deletion.reason,
+    return tombstone(
+        REACTIONS, (message.data.fid, named(_TYPES, body.type, "reaction type"), _target(body)), version, deletion
     )
 
 

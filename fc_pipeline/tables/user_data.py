@@ -3,7 +3,7 @@
 from fc_pipeline.hub.wire import Message, UserDataBody
 from fc_pipeline.tables.columns import Column, ColumnType, DataTable, Row
 from fc_pipeline.tables.encoding import base64_bytes, farcaster_micros, hex_bytes, key_text, named
-from fc_pipeline.tables.message import DELETED_REASON, ENVELOPE, HASH, TIMESTAMP, Deletion, message_hash
+from fc_pipeline.tables.message import DELETED_REASON, ENVELOPE, HASH, TIMESTAMP, Deletion, message_hash, tombstone
 
 __all__ = ["USER_DATA", "added", "gone"]
 
@@ -64,12 +64,8 @@ def added(message: Message, version: int) -> Row:
 
 def gone(message: Message, version: int, deletion: Deletion) -> Row:
     """A USER_DATA_ADD that was pruned, revoked or displaced → the tombstone of its key."""
-    return USER_DATA.tombstone(
-        fid=message.data.fid,
-        type=named(_TYPES, _body(message).type, "user data type"),
-        version=version,
-        deleted_at=deletion.deleted_at,
-        deleted_reason=deletion.reason,
+    return tombstone(
+        USER_DATA, (message.data.fid, named(_TYPES, _body(message).type, "user data type")), version, deletion
     )
 
 

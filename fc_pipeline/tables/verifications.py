@@ -3,7 +3,7 @@
 from fc_pipeline.hub.wire import Message, VerificationAddBody
 from fc_pipeline.tables.columns import Column, ColumnType, DataTable, Index, Row
 from fc_pipeline.tables.encoding import UnknownValue, base64_bytes, farcaster_micros, hex_bytes, key_text, named
-from fc_pipeline.tables.message import DELETED_REASON, ENVELOPE, HASH, TIMESTAMP, Deletion, message_hash
+from fc_pipeline.tables.message import DELETED_REASON, ENVELOPE, HASH, TIMESTAMP, Deletion, message_hash, tombstone
 
 __all__ = ["VERIFICATIONS", "added", "gone"]
 
@@ -60,13 +60,7 @@ def gone(message: Message, version: int, deletion: Deletion) -> Row:
     body = data.verificationRemoveBody or data.verificationAddAddressBody or data.verificationAddEthAddressBody
     if body is None:
         raise ValueError(f"{data.type} without an address")
-    return VERIFICATIONS.tombstone(
-        fid=data.fid,
-        address=_address(body.address, body.protocol),
-        version=version,
-        deleted_at=deletion.deleted_at,
-        deleted_reason=deletion.reason,
-    )
+    return tombstone(VERIFICATIONS, (data.fid, _address(body.address, body.protocol)), version, deletion)
 
 
 def _address(address: str, protocol: str) -> str:

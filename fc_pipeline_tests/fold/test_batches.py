@@ -11,6 +11,7 @@ from fc_pipeline.fold import ledger, profiles, quarantine, statements
 from fc_pipeline.fold.changes import Quarantined
 from fc_pipeline.fold.micro_batch import last_per_key, prepare
 from fc_pipeline.tables.casts import CASTS
+from fc_pipeline.tables.columns import DataTable, Row
 from fc_pipeline.tables.registry import DATA_TABLES, MESSAGE_TABLES
 from fc_pipeline.tables.user_data import USER_DATA
 from fc_pipeline.tables.username_proofs import USERNAME_PROOFS
@@ -36,10 +37,15 @@ from fc_pipeline_tests.events import (
 )
 
 
+def sparse(table: DataTable, **values: object) -> Row:
+    """A row with the named columns; the others are null."""
+    return tuple(values.get(name) for name in table.names)
+
+
 def proof_rows(rows: list[tuple[str, int, bytes, int]]) -> pa.Table:
     """Rows of username_proofs by name, time, precedence and version."""
     return USERNAME_PROOFS.arrow(
-        USERNAME_PROOFS.tombstone(name=name, type="fname", timestamp=time, precedence=precedence, version=version)
+        sparse(USERNAME_PROOFS, name=name, type="fname", timestamp=time, precedence=precedence, version=version)
         for name, time, precedence, version in rows
     )
 
@@ -60,8 +66,7 @@ def test_the_last_per_key_goes_by_the_tables_order(rows: list[tuple[str, int, by
 @given(st.lists(st.tuples(st.integers(1, 3), st.sampled_from(("bio", "pfp")), st.text(max_size=3)), max_size=30))
 def test_rows_by_version_take_the_last_of_each_key(rows: list[tuple[int, str, str]]) -> None:
     table = USER_DATA.arrow(
-        USER_DATA.tombstone(fid=fid, type=kind, value=value, version=n // 2)
-        for n, (fid, kind, value) in enumerate(rows)
+        sparse(USER_DATA, fid=fid, type=kind, value=value, version=n // 2) for n, (fid, kind, value) in enumerate(rows)
     )
     found = {(r["fid"], r["type"]): r["value"] for r in last_per_key(table, USER_DATA).to_pylist()}
     assert found == {(fid, kind): value for fid, kind, value in rows}
