@@ -1,9 +1,9 @@
 """Fixtures for every room: real servers, one of each per session, and an empty database per test."""
 
+import uuid
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from itertools import count
 from pathlib import Path
 
 import pytest
@@ -16,7 +16,6 @@ from fc_pipeline.services.redis import EmbeddedRedis
 from fc_pipeline.settings import Settings
 
 _SHARED_FIXTURES = Path(__file__).resolve().parent.parent.parent / "shared" / "fixtures"
-_numbers = count(1)
 
 
 @dataclass(frozen=True)
@@ -50,7 +49,7 @@ def database(postgres: EmbeddedPostgres) -> Iterator[Database]:
 @contextmanager
 def fresh_database(postgres: EmbeddedPostgres) -> Generator[Database]:
     """The same for a test that needs a second one, or one for a whole module."""
-    name = f"test_{next(_numbers)}"
+    name = f"test_{uuid.uuid4().hex}"
     settings = Settings(data_dir=postgres.data_dir, lake_uri="unused", postgres_url=postgres.url())
     admin = create_engine(settings.sqlalchemy_url("postgres"), isolation_level="AUTOCOMMIT", poolclass=NullPool)
     with admin.connect() as connection:
