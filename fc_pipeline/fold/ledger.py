@@ -25,6 +25,7 @@ __all__ = [
     "add_tables",
     "cover_parameters",
     "covered",
+    "covered_partitions",
     "covered_shards",
     "first_covered",
     "holes",
@@ -138,6 +139,11 @@ def is_covered(connection: sa.Connection, shard: int, height: int) -> bool:
     """Whether one height is folded."""
     inside = sa.and_(COVERAGE.c.shard == shard, COVERAGE.c.from_height <= height, COVERAGE.c.to_height >= height)
     return connection.execute(sa.select(sa.exists().where(inside))).scalar_one()
+
+
+def covered_partitions(connection: sa.Connection) -> set[str]:
+    """The partition keys of all hours with folded heights."""
+    return set(connection.scalars(sa.select(COVERAGE.c.partition).distinct()))
 
 
 def add_tables(connection: sa.Connection, shard: int, partition: str, up_to_height: int, tables: Sequence[str]) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 
 from fc_pipeline.errors import AlreadyFolded, LakeError
+from fc_pipeline.fold import ledger
 from fc_pipeline.hours import Hour
 from fc_pipeline.hub.failover import HubPool
 from fc_pipeline.ingest.drain import Drain, HourWindow
@@ -26,8 +27,8 @@ class MicroBatchRun:
 
     `outputs` are tables, and `hub_events` if the hub is to be read; without it, the raw log is all there is to read.
     `rebuild` folds also what the ledger says is folded. `report` is called with the hours that have changed, every
-    `report_seconds` and at the end; `should_stop` is asked between micro-batches. An hour that another run writes is
-    waited for `lease_wait_seconds`.
+    `report_seconds` from a thread of its own, and at the end; `should_stop` is asked between micro-batches. An hour
+    that another run writes is waited for `lease_wait_seconds`.
     """
 
     replica: Replica
@@ -41,6 +42,7 @@ class MicroBatchRun:
     should_stop: Callable[[], bool] = lambda: False
     lease_wait_seconds: float = LEASE_WAIT_SECONDS
     progress: Progress = field(default_factory=Progress)
+    _folded_before: set[Hour] = field(default_factory=set[Hour], init=False)
 
     def execute(self) -> Progress:
         """Do it; what was done, per hour. Raises FcPipelineError."""
@@ -54,6 +56,7 @@ class MicroBatchRun:
                 planned_end_unix=follows_until,
                 lease_wait_seconds=self.lease_wait_seconds,
             ) as writer:
+                self._folded_before = self._folded_hours()
                 if RAW_LOG in self.outputs:
                     self._read_hub(writer)
                 self._read_log(writer)
@@ -108,14 +111,14 @@ class MicroBatchRun:
             await asyncio.sleep(self.report_seconds)
             hours = self.progress.changed()
             if hours:
-                self.report(hours)
+                await asyncio.to_thread(self.report, hours)
 
     def _read_log(self, writer: BatchWriter) -> None:
         """Make the tables of hours that the ledger says were not, or all of them where a rebuild is wanted."""
         tables = set(self.outputs) - {RAW_LOG}
         if not tables:
             return
-        found = [hour for hour in self._logged_hours() if self._rebuild_hour(writer, hour)]
+        found = [hour for hour in self._known_hours() if self._rebuild_hour(writer, hour)]
         if RAW_LOG not in self.outputs and not found:
             raise LakeError(
                 f"the raw log has nothing of {self.window.first.key} to {self.window.last.key}",
@@ -123,8 +126,20 @@ class MicroBatchRun:
             )
 
     def _rebuild_hour(self, writer: BatchWriter, hour: Hour) -> bool:
+        """What this run has just read in whole need not be folded twice."""
         tables = set(self.outputs) - {RAW_LOG}
-        return rebuild_hour(self.replica, writer, hour, tables, only_missing=not self.rebuild)
+        only_missing = not self.rebuild or hour not in self._folded_before
+        return rebuild_hour(self.replica, writer, hour, tables, only_missing=only_missing)
+
+    def _folded_hours(self) -> set[Hour]:
+        """The hours of the window of which the ledger covers something."""
+        with self.replica.engine.connect() as connection:
+            folded = {Hour.from_key(key) for key in ledger.covered_partitions(connection)}
+        return {hour for hour in folded if hour in self.window}
+
+    def _known_hours(self) -> list[Hour]:
+        """The window's hours that the raw log has or, by the ledger, should have."""
+        return sorted({*self._logged_hours(), *self._folded_hours()})
 
     def _logged_hours(self) -> list[Hour]:
         if self.window.first == self.window.last:

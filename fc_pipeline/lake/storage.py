@@ -64,15 +64,20 @@ class LakeStorage:
 
     def names(self, folder: str) -> list[tuple[str, int]]:
         """Name and size in bytes of the files in a folder, unfinished ones left out; empty if there is no folder."""
-        selector = fs.FileSelector(self.full_path(folder), allow_not_found=True)
-        found = self.filesystem.get_file_info(selector)
+        found = self._list(folder)
         return sorted((i.base_name, i.size) for i in found if i.type == fs.FileType.File and i.base_name[0] != ".")
 
     def folders(self, folder: str) -> list[str]:
         """Names of the folders in a folder."""
+        return sorted(i.base_name for i in self._list(folder) if i.type == fs.FileType.Directory)
+
+    def _list(self, folder: str) -> list[fs.FileInfo]:
         selector = fs.FileSelector(self.full_path(folder), allow_not_found=True)
-        found = self.filesystem.get_file_info(selector)
-        return sorted(i.base_name for i in found if i.type == fs.FileType.Directory)
+        try:
+            return self.filesystem.get_file_info(selector)
+        except FileNotFoundError:
+            # Arrow says so of a folder that comes into being just then: by now it is there.
+            return self.filesystem.get_file_info(selector)
 
     def delete(self, path: str) -> None:
         """Delete one file."""
