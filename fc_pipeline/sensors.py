@@ -7,6 +7,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from dagster import (
+    DagsterInstance,
+    DagsterRun,
     DagsterRunStatus,
     DefaultSensorStatus,
     RunConfig,
@@ -38,6 +40,7 @@ _PARTITION_TAG = "dagster/partition"
 MOST_CATCH_UP_RUNS = 3
 SUCCESSOR_LEAD_SECONDS = 15.0
 TICK_DEADLINE_SECONDS = 40.0  # Dagster gives a tick 60 s; one that overstays runs on beside the next
+DEAD_AFTER_SECONDS = 120.0  # longer than any wait for a lease
 FIRST_RETRY_SECONDS = 15.0
 LONGEST_RETRY_SECONDS = 600.0
 
@@ -78,12 +81,14 @@ def hub_event_sensor(context: SensorEvaluationContext, replica: ReplicaResource)
             return _tick(context, opened)
     except HubError as error:
         return SkipReason(f"no hub can be read: {error}")
+    except TimeoutError:
+        return SkipReason(f"no hub can be read: no answer within {TICK_DEADLINE_SECONDS:.0f} s")
 
 
 def _tick(context: SensorEvaluationContext, replica: Replica) -> SensorResult:
     now = time.time()
     state, missing = asyncio.run(_look(replica))
-    runs = context.instance.get_runs(RunsFilter(job_name=MICRO_BATCHES.name, statuses=_ACTIVE))
+    runs = _living_runs(context.instance, replica, now)
     followers = {run.run_id for run in runs if FOLLOW_TAG in run.tags}
     busy = {run.tags.get(_PARTITION_TAG) for run in runs}
     requests: list[RunRequest] = []
@@ -104,6 +109,24 @@ def _tick(context: SensorEvaluationContext, replica: Replica) -> SensorResult:
         skip_reason=None if requests else SkipReason(_summary(state, missing)),
         cursor=json.dumps({hour: [attempt.count, attempt.last_unix] for hour, attempt in attempts.items()}),
     )
+
+
+def _living_runs(instance: DagsterInstance, replica: Replica, now: float) -> list[DagsterRun]:
+    """The runs that are waiting, starting or at work.
+
+    One that is called started, but has written nothing for long and holds no lease, is dead: Dagster's default
+    launcher cannot tell where the code server died with its runs. Nobody waits for such a run.
+    """
+    with replica.engine.connect() as connection:
+        at_work = lease.runs_at_work(connection)
+    records = instance.get_run_records(RunsFilter(job_name=MICRO_BATCHES.name, statuses=_ACTIVE))
+    return [
+        record.dagster_run
+        for record in records
+        if record.dagster_run.run_id in at_work
+        or record.start_time is None
+        or now - record.start_time < DEAD_AFTER_SECONDS
+    ]
 
 
 async def _look(replica: Replica) -> tuple[Survey, list[Hour]]:

@@ -1,6 +1,8 @@
 """The hourly assets: the raw log and every table made from it, in one step, with Arrow tables staying in memory."""
 
+import time
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 from dagster import AssetExecutionContext, BackfillPolicy, Config, Failure, MaterializeResult, multi_asset
 from pydantic import Field
@@ -18,6 +20,7 @@ from fc_pipeline.resources import ReplicaResource
 __all__ = ["MicroBatchConfig", "hourly_tables"]
 
 REPORT_SECONDS = 10.0
+JUDGE_SECONDS = 60.0
 
 
 class MicroBatchConfig(Config):
@@ -53,38 +56,56 @@ def hourly_tables(
     With `hub_events` selected, reads what is missing from the hub; without it, makes the tables from the raw log.
     """
     outputs = sorted(key.to_user_string() for key in context.selected_asset_keys)
-
-    def report(hours: Sequence[HourProgress]) -> None:
-        for hour in hours:
-            for event in materializations(hour, outputs):
-                context.log_event(event)
-
     with replica.open(need_hub=RAW_LOG in outputs) as opened:
-        window = hour_window(context.partition_time_window)
+        teller = _Teller(context, opened, outputs, follows=bool(config.follow_seconds))
         run = MicroBatchRun(
             opened,
-            context.run_id,
-            window,
+            context.run.run_id,
+            hour_window(context.partition_time_window),
             outputs,
             follow_seconds=config.follow_seconds or 0.0,
             rebuild=config.rebuild,
-            report=report,
+            report=teller.report,
             report_seconds=REPORT_SECONDS,
         )
         progress = run.execute()
         if config.compact:
             run.compact()
-        _judge(context, opened, [hour.hour for hour in progress.hours], outputs)
+        failed = teller.judge([hour.hour for hour in progress.hours])
+    if failed:
+        raise Failure("; ".join(failed))  # nothing is to be built on an hour with holes
     # Each hour of each asset has its own event in the log by now; the outputs themselves are skipped.
     yield from ()
 
 
-def _judge(context: AssetExecutionContext, replica: Replica, hours: Sequence[Hour], outputs: Sequence[str]) -> None:
-    """Log what the checks say. Raises Failure for a blocking one, so that nothing is built on an hour with holes."""
-    failed: list[str] = []
-    for evaluation in evaluations(replica, hours, outputs):
-        context.log_event(evaluation)  # pyright: ignore[reportArgumentType] - taken, but not in its annotation
-        if evaluation.blocking and not evaluation.passed:
-            failed.append(f"{evaluation.check_name} of {evaluation.partition}: {evaluation.description}")
-    if failed:
-        raise Failure("; ".join(failed))
+@dataclass
+class _Teller:
+    """Tells Dagster what a run does while it does it.
+
+    A run that follows the feed judges from time to time: Dagster shows a check as evaluated only if that happened in
+    the run of the newest materialisation, and the next one comes a few seconds later.
+    """
+
+    context: AssetExecutionContext
+    replica: Replica
+    outputs: Sequence[str]
+    follows: bool
+    _judged_at: float = float("-inf")
+
+    def report(self, hours: Sequence[HourProgress]) -> None:
+        """Log a materialisation per asset and hour."""
+        for hour in hours:
+            for event in materializations(self.replica, hour, self.outputs):
+                self.context.log_event(event)
+        if self.follows and time.monotonic() - self._judged_at >= JUDGE_SECONDS:
+            self.judge([hour.hour for hour in hours if hour.hour.end_unix > time.time()])
+
+    def judge(self, hours: Sequence[Hour]) -> list[str]:
+        """Log what the checks say; gives what the blocking ones object to."""
+        self._judged_at = time.monotonic()
+        failed: list[str] = []
+        for evaluation in evaluations(self.replica, hours, self.outputs):
+            self.context.log_event(evaluation)  # pyright: ignore[reportArgumentType] - taken, but not in its annotation
+            if evaluation.blocking and not evaluation.passed:
+                failed.append(f"{evaluation.check_name} of {evaluation.partition}: {evaluation.description}")
+        return failed

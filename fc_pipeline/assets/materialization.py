@@ -8,8 +8,11 @@ from typing import Any
 import pyarrow as pa
 from dagster import AssetMaterialization, MetadataValue, TableColumn, TableRecord, TableSchema
 
+from fc_pipeline.ingest import health
 from fc_pipeline.ingest.progress import HourProgress, TableProgress
+from fc_pipeline.ingest.replica import Replica
 from fc_pipeline.ingest.run import RAW_LOG
+from fc_pipeline.tables.user_profiles import USER_PROFILES
 
 __all__ = ["materializations"]
 
@@ -17,12 +20,14 @@ _CELL_CHARACTERS = 120
 _DATA_VERSION_TAG = "dagster/data_version"
 
 
-def materializations(progress: HourProgress, outputs: Collection[str]) -> Iterator[AssetMaterialization]:
+def materializations(
+    replica: Replica, progress: HourProgress, outputs: Collection[str]
+) -> Iterator[AssetMaterialization]:
     """One event per asset of the run, for one hour."""
     common = _common(progress)
     tags = {_DATA_VERSION_TAG: "_".join(f"{shard}-{last}" for shard, (_, last) in sorted(progress.heights.items()))}
     for output in outputs:
-        own = _raw_log(progress) if output == RAW_LOG else _table(progress.tables.get(output, TableProgress()))
+        own = _raw_log(replica, progress) if output == RAW_LOG else _table(replica, progress, output)
         yield AssetMaterialization(output, partition=progress.hour.key, metadata={**common, **own}, tags=tags)
 
 
@@ -45,11 +50,14 @@ def _common(progress: HourProgress) -> dict[str, Any]:
     return metadata
 
 
-def _raw_log(progress: HourProgress) -> dict[str, Any]:
-    return {"dagster/partition_row_count": progress.events, "parquet_bytes": progress.log_bytes}
+def _raw_log(replica: Replica, progress: HourProgress) -> dict[str, Any]:
+    # The whole hour: `events` are only those that this run folded.
+    events_of_hour = health.block_counts(replica, [progress.hour]).events
+    return {"dagster/partition_row_count": events_of_hour, "parquet_bytes": progress.log_bytes}
 
 
-def _table(table: TableProgress) -> dict[str, Any]:
+def _table(replica: Replica, progress: HourProgress, name: str) -> dict[str, Any]:
+    table = progress.tables.get(name, TableProgress())
     metadata: dict[str, Any] = {
         "rows_inserted": table.written.inserted,
         "rows_updated": table.written.updated,
@@ -57,7 +65,11 @@ def _table(table: TableProgress) -> dict[str, Any]:
         "rows_staged": table.staged_rows,
     }
     if table.sample is not None:
-        metadata["sample"] = _sample(table.sample)
+        rows = table.sample
+        if name == USER_PROFILES.name:  # staged are the FIDs alone: Postgres derives the rest
+            rows = health.profiles_of(replica, rows["fid"].to_pylist())
+        if len(rows):
+            metadata["sample"] = _sample(rows)
     return metadata
 
 

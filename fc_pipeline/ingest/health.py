@@ -6,6 +6,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import pyarrow as pa
 import sqlalchemy as sa
 
 from fc_pipeline.errors import HubError
@@ -18,6 +19,7 @@ from fc_pipeline.ingest.replica import Replica
 from fc_pipeline.ingest.survey import Survey, survey
 from fc_pipeline.tables.bookkeeping import COVERAGE, QUARANTINE
 from fc_pipeline.tables.columns import DataTable
+from fc_pipeline.tables.user_profiles import USER_PROFILES
 
 __all__ = [
     "BlockCounts",
@@ -29,6 +31,7 @@ __all__ = [
     "freshness",
     "has_unique_key",
     "null_or_duplicate_keys",
+    "profiles_of",
     "quarantine_of",
 ]
 
@@ -198,6 +201,14 @@ def quarantine_of(replica: Replica, hours: Sequence[Hour]) -> QuarantineFinding:
     with replica.engine.connect() as connection:
         by_reason: dict[str, int] = {row.reason: row[1] for row in connection.execute(query)}
     return QuarantineFinding(block_counts(replica, hours).events, by_reason)
+
+
+def profiles_of(replica: Replica, fids: Sequence[int | None]) -> pa.Table:
+    """The rows of `user_profiles` of these FIDs, ascending."""
+    profiles = USER_PROFILES.sql
+    with replica.engine.connect() as connection:
+        rows = connection.execute(sa.select(profiles).where(profiles.c.fid.in_(fids)).order_by(profiles.c.fid))
+        return pa.Table.from_pylist([dict(row) for row in rows.mappings()])
 
 
 def has_unique_key(replica: Replica, table: DataTable) -> bool:

@@ -9,6 +9,8 @@ import pyarrow as pa
 from fc_pipeline.fold.micro_batch import MicroBatch
 from fc_pipeline.fold.session import Written
 from fc_pipeline.hours import Hour
+from fc_pipeline.tables.fid_activity import FID_ACTIVITY
+from fc_pipeline.tables.user_profiles import USER_PROFILES
 
 __all__ = ["HourProgress", "Progress", "TableProgress"]
 
@@ -65,8 +67,9 @@ class HourProgress:
         first, last = self.heights.get(batch.shard, (batch.from_height, batch.to_height))
         self.heights[batch.shard] = (min(first, batch.from_height), max(last, batch.to_height))
         self.last_block_unix[batch.shard] = max(self.last_block_unix.get(batch.shard, 0), batch.last_block_unix)
+        staged = {**batch.rows, FID_ACTIVITY.name: batch.activity, USER_PROFILES.name: batch.profile_fids}
         for name, rows in written.items():
-            self.add_table(name, rows, batch.activity if name == "fid_activity" else batch.rows.get(name))
+            self.add_table(name, rows, staged.get(name))
 
     def add_table(self, name: str, written: Written, staged: pa.Table | None) -> None:
         """Count rows of one table, and keep the first few that were staged as its sample."""
