@@ -2,7 +2,6 @@
 
 import gzip
 import json
-from base64 import b64decode
 from collections import defaultdict
 from collections.abc import Iterable
 from pathlib import Path
@@ -13,14 +12,12 @@ from fc_pipeline.fold.session import FoldSession
 from fc_pipeline.hub.decode import EventBatch, block_times_of, decode_events
 from fc_pipeline.tables.registry import DATA_TABLES
 from fc_pipeline_tests.answers import (
-    ANSWERS,
-    cast_rows,
-    cast_values,
+    check_answers_of_the_recorded_hub,
+    check_recorded_messages,
     hashed,
-    live_rows,
     messages_of,
-    seconds,
-    user_data_values,
+    pinata,
+    recorded_blocks,
 )
 from fc_pipeline_tests.events import (
     FIRST_HEIGHT,
@@ -29,7 +26,6 @@ from fc_pipeline_tests.events import (
     Event,
     block,
     blocks_of,
-    cast_add,
     merge,
     merge_chain,
     micro_batch,
@@ -71,36 +67,7 @@ def test_the_folded_log_of_a_real_hub_equals_its_by_fid_answers(replica: Replica
     fold_all(replica, made)
     assert sum(one.events for one in made) == 1_999
 
-    folders = sorted(hub.glob("fid_*"))
-    fids = [int(folder.name.removeprefix("fid_")) for folder in folders]
-    answers = {
-        name: [m for folder in folders for m in messages_of(folder / f"{name}_0.json")]
-        for name in ("casts", "reactions", "links", "verifications", "userData")
-    }
-    compared = 0
-    casts = {hashed(m): cast_values(m) for m in answers["casts"] if m["data"]["type"] == "MESSAGE_TYPE_CAST_ADD"}
-    assert {h: row for h, row in cast_rows(replica).items() if row[0] in fids} == casts
-    compared += len(casts)
-    for table, (name, values_of) in ANSWERS.items():
-        expected = {hashed(m): values_of(m) for m in answers[name]}
-        assert live_rows(replica, table, fids) == expected, table
-        compared += len(expected)
-    proofs = {
-        (p["name"], p["type"], p["fid"], p["owner"], p["timestamp"])
-        for folder in folders
-        for p in messages_of(folder / "userNameProofs_0.json", "proofs")
-    }
-    types = {"fname": "USERNAME_TYPE_FNAME", "ens": "USERNAME_TYPE_ENS_L1"}
-    rows = replica.rows("SELECT * FROM username_proofs WHERE deleted_at IS NULL AND fid = ANY(:fids)", fids=fids)
-    assert {(r.name, types[r.type], r.fid, r.owner, int(r.timestamp.timestamp())) for r in rows} == proofs
-    removes = sum(m["data"]["type"] == "MESSAGE_TYPE_CAST_REMOVE" for m in answers["casts"])
-    assert compared + removes == 784
-
-    assert [reason for _, reason in replica.quarantined()] == ["nul_removed", "nul_removed"]
-    chain = {
-        e["transactionHash"] for r in raws if (e := json.loads(r).get("mergeOnChainEventBody", {}).get("onChainEvent"))
-    }
-    assert {"0x" + r[0].hex() for r in replica.rows("SELECT transaction_hash FROM on_chain_events")} == chain
+    check_answers_of_the_recorded_hub(replica, hub, raws)
 
 
 def test_the_recorded_hub_log_folded_backwards_is_the_same(replica: Replica, shared_fixtures: Path) -> None:
@@ -113,57 +80,14 @@ def test_the_recorded_hub_log_folded_backwards_is_the_same(replica: Replica, sha
     assert replica.dump() == forwards
 
 
-def pinata(shared_fixtures: Path) -> list[Any]:
-    """The 16,232 recorded messages of the live network, in the order of their time."""
-    folder = shared_fixtures / "recorded" / "hub-http" / "pinata-hubble-2024-04"
-    paths = [*folder.glob("castsByFid/*.json"), *folder.glob("userDataByFid/*.json")]
-    found = [m for path in sorted(paths) if path.stat().st_size for m in messages_of(path)]
-    return sorted(found, key=lambda m: (m["data"]["timestamp"], m["hash"]))
-
-
-def cast_of(fid: int, cast_hash: bytes) -> Any:
-    """A cast with a hash of our choice: the target of a recorded remove, which no recorded list has."""
-    return {**cast_add(fid, "to be removed"), "hash": "0x" + cast_hash.hex()}
-
-
 def test_recorded_casts_and_profiles_of_the_live_network_land_whole(replica: Replica, shared_fixtures: Path) -> None:
     messages = pinata(shared_fixtures)
-    removes = [m for m in messages if m["data"]["type"] == "MESSAGE_TYPE_CAST_REMOVE"]
-    targets = [(m["data"]["fid"], b64decode(m["data"]["castRemoveBody"]["targetHash"])) for m in removes]
-    assert (len(messages), len(removes)) == (16_232, 581)
-    events = [merge(cast_of(fid, target)) for fid, target in targets[::2]] + [merge(m) for m in messages]
-    blocks = {
-        FIRST_HEIGHT + n: block(FIRST_HEIGHT + n, events[at : at + 500])
-        for n, at in enumerate(range(0, len(events), 500))
-    }
+    blocks = {height: block(height, events) for height, events in recorded_blocks(messages).items()}
     middle = FIRST_HEIGHT + len(blocks) // 2
     with FoldSession(replica.url, "recorded") as session:
         session.fold(micro_batch(blocks, last=middle))
         session.fold(micro_batch(blocks, first=middle + 1))
-
-    assert replica.quarantined() == []
-    casts = {hashed(m): cast_values(m) for m in messages if m["data"]["type"] == "MESSAGE_TYPE_CAST_ADD"}
-    assert len(casts) == 12_183
-    assert cast_rows(replica) == casts
-    gone = replica.rows("SELECT fid, hash, text, deleted_reason FROM casts WHERE deleted_at IS NOT NULL")
-    assert {(row.fid, row.hash) for row in gone} == set(targets)
-    assert {(row.text, row.deleted_reason) for row in gone} == {(None, "removed")}
-
-    latest: dict[tuple[int, str], tuple[Any, ...]] = {}
-    for m in messages:
-        if m["data"]["type"] == "MESSAGE_TYPE_USER_DATA_ADD":
-            values = user_data_values(m)
-            latest[values[0], values[2]] = values
-    rows = replica.rows("SELECT fid, timestamp, type, value FROM user_data WHERE deleted_at IS NULL")
-    assert {(r.fid, r.type): (r.fid, seconds(r.timestamp), r.type, r.value) for r in rows} == latest
-    assert len(latest) == 3_468
-    profiles = replica.rows("SELECT fid, username, display_name, bio, pfp_url FROM user_profiles")
-    fields = {"username": 1, "display": 2, "bio": 3, "pfp": 4}
-    expected: dict[int, list[Any]] = defaultdict(lambda: [None] * 5)
-    for (fid, kind), values in latest.items():
-        expected[fid][0] = fid
-        expected[fid][fields[kind]] = values[3] or None
-    assert {r.fid: list(r) for r in profiles} == dict(expected)
+    check_recorded_messages(replica, messages)
 
 
 def every_message(folder: Path) -> list[Any]:
