@@ -129,6 +129,8 @@ class _ShardReader:
 
     async def run(self) -> None:
         """Read what is missing, then follow; the first hour must be held, so that nobody else fills it meanwhile."""
+        for gap in self._unlogged():
+            await self._restore(gap)
         for hole in self._missing():
             if self._drain.should_stop():
                 return
@@ -142,6 +144,31 @@ class _ShardReader:
         with self._drain.replica.engine.connect() as connection:
             covered = ledger.covered(connection, self._shard.shard)
         return ledger.holes(covered, self._in_window.first, self._in_window.last)
+
+    def _unlogged(self) -> list[HeightRange]:
+        """The heights of the window that the ledger covers, and whose files the raw log has lost."""
+        shard, log = self._shard.shard, self._drain.replica.log
+        gaps: list[HeightRange] = []
+        with self._drain.replica.engine.connect() as connection:
+            hours = {Hour.from_key(key) for key in ledger.covered_partitions(connection)}
+            for hour in sorted(hour for hour in hours if hour in self._drain.window):
+                # The ledger first: a file is written before its heights are covered.
+                covered = ledger.covered(connection, shard, partition=hour.key)
+                stored = [HeightRange(file.from_height, file.to_height) for file in log.files(hour, shard)]
+                gaps += [gap for folded in covered for gap in ledger.holes(stored, folded.first, folded.last)]
+        return gaps
+
+    async def _restore(self, gap: HeightRange) -> None:
+        """Store heights in the raw log again, as far as the hub still has them; they are folded already."""
+        async for batch in self._feed.blocks(gap.first, gap.last, page_size=_PAGE_EVENTS):
+            await self._fill_time(batch)
+            for hour, part in split_by_hour(batch):
+                await asyncio.to_thread(self._drain.writer.store, hour, part)
+
+    async def _fill_time(self, batch: EventBatch) -> None:
+        """Heights without a block, which only feeds without BLOCK_CONFIRMED have, get the time of the block above."""
+        if not batch.block_times:
+            batch.block_times[batch.to_height] = await self._clock.time_of(batch.to_height)
 
     async def _last_before(self, unix_seconds: int) -> int:
         """The height of the last block before a time; 0 if the hub has none."""
@@ -168,8 +195,7 @@ class _ShardReader:
         """Read a range, or to the tip, and hand over micro-batches; gives the height after the last one read."""
         page_size = min(self._batch_events, _PAGE_EVENTS)
         async for batch in self._feed.blocks(first, last, page_size=page_size):
-            if not batch.block_times:
-                batch.block_times[batch.to_height] = await self._clock.time_of(batch.to_height)
+            await self._fill_time(batch)
             for hour, part in split_by_hour(batch):
                 await self._gather(hour, part)
             first = batch.to_height + 1

@@ -113,6 +113,10 @@ class BatchWriter:
         self._held.add((shard, hour))
         return True
 
+    def store(self, hour: Hour, batch: EventBatch) -> None:
+        """Store complete blocks of one hour in the raw log once more, without folding them."""
+        self._replica.log.write(batch, hour)
+
     def write_new(self, hour: Hour, batch: EventBatch) -> None:
         """Store complete blocks of one hour in the raw log and fold them; the lease must be held.
 

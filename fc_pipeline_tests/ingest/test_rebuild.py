@@ -205,6 +205,29 @@ def test_heights_that_the_log_has_lost_are_named(filled: Workbench, lake: Path, 
     assert filled.dump() == before
 
 
+@pytest.mark.parametrize("gone", ["file", "hour"])
+def test_what_the_log_has_lost_is_fetched_again_while_the_hub_has_it(
+    filled: Workbench, database: Database, lake: Path, lines: list[bytes], gone: str
+) -> None:
+    """The remedy that the error for a damaged file names: delete it, materialise hub_events for its hour."""
+    before, log, coverage = filled.dump(), filled.logged(), filled.ledger()
+    path = lake / filled.replica.log.files(HOUR, 2)[1].path
+    path.write_bytes(b"damaged")
+    with pytest.raises(LakeError, match="delete the file and materialise hub_events for 2026-11-01-00:00"):
+        filled.rebuild()
+    if gone == "file":
+        path.unlink()
+    else:
+        shutil.rmtree(path.parent.parent)
+    with serving(log_from_lines(lines)) as url, workbench(database, lake, url) as bench:
+        assert bench.run("again", HourWindow(HOUR, HOUR), ["hub_events"]).events == 0
+    with offline(database, lake) as bench:
+        assert bench.logged() == log
+        assert bench.ledger() == coverage
+        bench.rebuild()
+        assert bench.dump() == before
+
+
 def test_activity_stays_right_while_another_run_folds_the_same_hour(
     database: Database, postgres: EmbeddedPostgres, tmp_path: Path, lines: list[bytes]
 ) -> None:
