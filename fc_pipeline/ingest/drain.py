@@ -1,7 +1,8 @@
 """hub → raw log → fold: reads what the ledger lacks of a window of hours, and follows the feed if the window is open.
 
-Each shard is read by its own task; one task writes, in a thread, what they hand over through a bounded queue. So
-fetching, decoding and loading overlap, and memory stays flat whatever the backlog.
+Each shard is read by its own task; what they hand over goes through two more, each working in a thread: one stores it
+in the raw log and makes Arrow tables of it, one folds. Bounded queues lie between them, so fetching, decoding and
+loading overlap, and memory stays flat whatever the backlog.
 """
 
 import asyncio
@@ -21,13 +22,13 @@ from fc_pipeline.hub.feed import Feed
 from fc_pipeline.ingest.batches import join, split_by_hour
 from fc_pipeline.ingest.replica import Replica
 from fc_pipeline.ingest.survey import ShardSurvey, Survey
-from fc_pipeline.ingest.writer import BatchWriter
+from fc_pipeline.ingest.writer import BatchWriter, StoredBatch
 
 __all__ = ["Drain", "HourWindow"]
 
 log = logging.getLogger(__name__)
 
-_QUEUED_BATCHES = 2
+_QUEUED_BATCHES = 1
 _PAGE_EVENTS = 5_000
 
 
@@ -65,8 +66,10 @@ class Drain:
         deadline = time.monotonic() + self.follow_seconds
         follow = self.follow_seconds > 0 and state.present_hour in self.window
         queue: asyncio.Queue[tuple[Hour, EventBatch] | None] = asyncio.Queue(_QUEUED_BATCHES)
+        stored: asyncio.Queue[StoredBatch | None] = asyncio.Queue(_QUEUED_BATCHES)
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self._write(queue))
+            tasks.create_task(self._store(queue, stored))
+            tasks.create_task(self._fold(stored))
             async with asyncio.TaskGroup() as readers:
                 for reader in await self._readers(state, queue, deadline if follow else None):
                     readers.create_task(reader.run())
@@ -85,9 +88,16 @@ class Drain:
             await asyncio.to_thread(self.writer.hold, hour, shards)
         return readers
 
-    async def _write(self, queue: asyncio.Queue[tuple[Hour, EventBatch] | None]) -> None:
+    async def _store(
+        self, queue: asyncio.Queue[tuple[Hour, EventBatch] | None], stored: asyncio.Queue[StoredBatch | None]
+    ) -> None:
         while (item := await queue.get()) is not None:
-            await asyncio.to_thread(self.writer.write_new, *item)
+            await stored.put(await asyncio.to_thread(self.writer.store_new, *item))
+        await stored.put(None)
+
+    async def _fold(self, stored: asyncio.Queue[StoredBatch | None]) -> None:
+        while (batch := await stored.get()) is not None:
+            await asyncio.to_thread(self.writer.fold_new, batch)
 
 
 class _ShardReader:

@@ -220,8 +220,10 @@ def has_unique_key(replica: Replica, table: DataTable) -> bool:
 def null_or_duplicate_keys(replica: Replica, table: DataTable) -> int:
     """How many rows of the table have a null in their key or share it with another row; reads the whole table."""
     key = [table.sql.c[name] for name in table.key]
-    duplicates = sa.select(sa.func.count().label("n")).group_by(*key).having(sa.func.count() > 1).subquery()
-    nulls = sa.select(sa.func.count()).where(sa.or_(*(column.is_(None) for column in key))).select_from(table.sql)
+    is_null = sa.or_(*(column.is_(None) for column in key))
+    rows_of_key = sa.select(sa.func.count().label("n")).select_from(table.sql).where(~is_null).group_by(*key)
+    shared = rows_of_key.having(sa.func.count() > 1).subquery()
+    nulls = sa.select(sa.func.count()).select_from(table.sql).where(is_null)
     with replica.engine.connect() as connection:
-        doubled = connection.execute(sa.select(sa.func.coalesce(sa.func.sum(duplicates.c.n), 0))).scalar_one()
+        doubled = connection.execute(sa.select(sa.func.coalesce(sa.func.sum(shared.c.n), 0))).scalar_one()
         return int(doubled) + connection.execute(nulls).scalar_one()

@@ -5,6 +5,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Collection, Iterable
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
@@ -26,6 +27,15 @@ _log = logging.getLogger(__name__)
 
 LEASE_WAIT_SECONDS = 45.0
 LEASE_POLL_SECONDS = 0.25
+
+
+@dataclass(frozen=True, slots=True)
+class StoredBatch:
+    """Blocks of one hour that the raw log has, ready for their transaction."""
+
+    hour: Hour
+    micro_batch: MicroBatch
+    log_bytes: int
 
 
 class BatchWriter:
@@ -117,17 +127,21 @@ class BatchWriter:
         """Store complete blocks of one hour in the raw log once more, without folding them."""
         self._replica.log.write(batch, hour)
 
-    def write_new(self, hour: Hour, batch: EventBatch) -> None:
-        """Store complete blocks of one hour in the raw log and fold them; the lease must be held.
+    def store_new(self, hour: Hour, batch: EventBatch) -> StoredBatch:
+        """Store complete blocks of one hour in the raw log, and make them ready to be folded.
 
-        The raw file is on disk before the transaction that says so commits. Raises LeaseLost, AlreadyFolded.
+        Needs no lease and touches no table, so it may go on in one thread while another folds the batch before.
         """
         file = self._replica.log.write(batch, hour)
-        self._fold(hour, batch, log_bytes=file.size_bytes)
+        return StoredBatch(hour, self._prepared(hour, batch), file.size_bytes)
+
+    def fold_new(self, stored: StoredBatch) -> None:
+        """Fold blocks whose raw file is on disk; the lease must be held. Raises LeaseLost, AlreadyFolded."""
+        self._fold(stored.hour, stored.micro_batch, log_bytes=stored.log_bytes)
 
     def fold_stored(self, hour: Hour, batch: EventBatch) -> None:
         """Fold blocks that the raw log has and the ledger lacks; the lease must be held."""
-        self._fold(hour, batch, log_bytes=0)
+        self._fold(hour, self._prepared(hour, batch), log_bytes=0)
 
     def refold(self, hour: Hour, batch: EventBatch) -> None:
         """Fold blocks that the ledger covers once more, all but `fid_activity`."""
@@ -147,8 +161,7 @@ class BatchWriter:
         written = self._session.replace_activity(shards, counting)
         self._progress.add_table(hour, FID_ACTIVITY.name, written, counted[0])
 
-    def _fold(self, hour: Hour, batch: EventBatch, *, log_bytes: int) -> None:
-        micro = self._prepared(hour, batch)
+    def _fold(self, hour: Hour, micro: MicroBatch, *, log_bytes: int) -> None:
         started = time.monotonic()
         written = self._session.fold(micro)
         self._count(hour, micro, written, started, log_bytes=log_bytes)

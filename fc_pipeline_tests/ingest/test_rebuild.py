@@ -234,7 +234,7 @@ def test_activity_stays_right_while_another_run_folds_the_same_hour(
         with fresh_database(postgres) as plain, workbench(plain, tmp_path / "plain", url) as bench:
             bench.run()
             expected = bench.dump()
-        with workbench(database, tmp_path / "lake", url, batch_events=60) as bench:
+        with workbench(database, tmp_path / "lake", url, batch_events=30) as bench:
             run = bench.make_run("folds", BOTH)
             failed: list[BaseException] = []
             rebuilt = 0
@@ -255,7 +255,7 @@ def test_activity_stays_right_while_another_run_folds_the_same_hour(
                     rebuilt += 1
             thread.join()
             assert failed == []
-            assert rebuilt > 3
+            assert rebuilt > 1  # or nothing was rebuilt beside the fold
             assert bench.dump() == expected
 
 
