@@ -2,10 +2,12 @@
 
 import asyncio
 import json
+import logging
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+import msgspec
 from dagster import (
     DagsterInstance,
     DagsterRun,
@@ -33,6 +35,8 @@ from fc_pipeline.resources import ReplicaResource
 from fc_pipeline.tables.registry import DATA_TABLES
 
 __all__ = ["hub_event_sensor"]
+
+_log = logging.getLogger(__name__)
 
 FOLLOW_TAG = "fc/follow"
 _PARTITION_TAG = "dagster/partition"
@@ -62,7 +66,7 @@ class Attempt:
 
     def is_due(self, now: float) -> bool:
         """Whether to ask again: later and later, for a hole that a run could not fill will not fill at once."""
-        wait = min(LONGEST_RETRY_SECONDS, FIRST_RETRY_SECONDS * 2 ** (self.count - 1))
+        wait = min(LONGEST_RETRY_SECONDS, FIRST_RETRY_SECONDS * 2 ** min(self.count - 1, 20))
         return now - self.last_unix >= wait
 
 
@@ -165,7 +169,11 @@ def _request(hour: Hour, config: MicroBatchConfig, tags: Mapping[str, str]) -> R
 def _attempts(cursor: str | None, missing: Iterable[Hour]) -> dict[str, Attempt]:
     """The attempts that the cursor remembers, for hours that are still missing."""
     wanted = {hour.key for hour in missing}
-    known = json.loads(cursor) if cursor else {}
+    try:
+        known = msgspec.json.decode(cursor, type=dict[str, tuple[int, float]]) if cursor else {}
+    except msgspec.MsgspecError as error:  # somebody edited it, or another release wrote it
+        _log.warning("cursor_unreadable reason=%r: every missing hour is asked for anew", str(error))
+        known = {}
     return {hour: Attempt(*attempt) for hour, attempt in known.items() if hour in wanted}
 
 

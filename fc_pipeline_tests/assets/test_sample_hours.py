@@ -1,0 +1,84 @@
+"""The sample's hours, materialised one after the other in one pipeline: what is written, reported and judged."""
+
+from fc_pipeline.hours import Hour
+from fc_pipeline.ingest.run import RAW_LOG
+from fc_pipeline.tables.registry import DATA_TABLES
+from fc_pipeline_tests.pipeline import SAMPLE_HOURS, Pipeline, failure
+
+OUTPUTS = (RAW_LOG, *DATA_TABLES)
+ROW_CHANGES = ("rows_inserted", "rows_updated", "rows_deleted")
+FIRST, _, THIRD = SAMPLE_HOURS
+
+
+def test_an_hour_of_all_assets_is_written_reported_and_judged(pipeline: Pipeline):
+    result = pipeline.materialize(hour=FIRST)
+    assert result.success
+    events = pipeline.bench.rows(
+        "SELECT sum(events)::int AS events FROM pipeline.coverage WHERE partition = :p", p=FIRST.key
+    )[0].events
+    assert events == sum(len(one) for one in pipeline.bench.logged().values()) > 0
+    for asset in OUTPUTS:
+        assert pipeline.hours_of(asset) == {FIRST.key}
+        metadata = pipeline.metadata(asset, FIRST)
+        assert metadata["events"] == events
+        assert metadata["bytes"] > 0
+        assert metadata["lag_seconds"] > 0
+        assert {name for name in metadata if name.startswith("heights_shard_")} == {
+            "heights_shard_1",
+            "heights_shard_2",
+        }
+    assert pipeline.metadata(RAW_LOG, FIRST)["dagster/partition_row_count"] == events
+    for table in DATA_TABLES:
+        rows = len(pipeline.bench.rows(f"SELECT FROM {table}"))
+        metadata = pipeline.metadata(table, FIRST)
+        assert metadata["rows_inserted"] == rows > 0 or metadata["rows_deleted"], table
+        assert 1 <= len(metadata["sample"]) <= 5
+    assert pipeline.unjudged(RAW_LOG) <= {"fresh"}  # Dagster plans it per hour, it is judged once
+
+
+def test_its_checks_are_evaluated_per_hour(pipeline: Pipeline):
+    for name in ("coverage_without_holes", "blocks_have_their_events", "quarantine_share", "no_unknown_types"):
+        assert pipeline.checks(RAW_LOG, name)[FIRST.key].passed, name
+    assert pipeline.checks(RAW_LOG, "coverage_without_holes")[FIRST.key].blocking
+    for table in DATA_TABLES:
+        assert pipeline.checks(table, "unique_keys")[None].passed
+    fresh = pipeline.checks(RAW_LOG, "fresh")[None]
+    assert not fresh.passed  # the hub has two hours more
+    assert fresh.metadata["blocks_behind"].value > 0
+
+
+def test_once_more_changes_nothing(pipeline: Pipeline):
+    before = pipeline.tables()
+    assert pipeline.materialize(hour=FIRST).success
+    assert pipeline.tables() == before
+    for table in DATA_TABLES:
+        assert pipeline.numbers(table, FIRST, *ROW_CHANGES) == dict.fromkeys(ROW_CHANGES, 0)
+    metadata = pipeline.metadata(RAW_LOG, FIRST)
+    assert metadata["dagster/partition_row_count"] == metadata["events"]
+
+
+def test_a_table_for_an_hour_that_the_log_lacks_says_so(pipeline: Pipeline):
+    failed = pipeline.materialize("casts", hour=THIRD, raise_on_error=False)
+    assert not failed.success
+    assert f"the raw log has nothing of {THIRD.key}" in failure(failed)
+    assert "materialise hub_events for these hours first" in failure(failed)
+    assert THIRD.key not in pipeline.hours_of("casts")
+
+
+def test_hours_that_neither_hub_nor_log_has_say_so(pipeline: Pipeline):
+    failed = pipeline.materialize(hour=Hour.from_key("2024-05-01-00:00"), raise_on_error=False)
+    assert "neither the hub nor the raw log has anything of 2024-05-01-00:00" in failure(failed)
+
+
+def test_a_range_is_one_run_that_reports_and_judges_each_hour(pipeline: Pipeline):
+    runs_before = pipeline.instance.get_runs_count()
+    result = pipeline.materialize(hour=FIRST, last=THIRD)
+    assert result.success
+    assert pipeline.instance.get_runs_count() == runs_before + 1
+    for asset in OUTPUTS:
+        assert pipeline.hours_of(asset) == {hour.key for hour in SAMPLE_HOURS}
+    for hour in SAMPLE_HOURS:
+        assert pipeline.checks(RAW_LOG, "coverage_without_holes")[hour.key].passed
+        assert pipeline.checks(RAW_LOG, "blocks_have_their_events")[hour.key].metadata["events"].value > 0
+    events = [pipeline.metadata(RAW_LOG, hour)["events"] for hour in SAMPLE_HOURS]
+    assert sum(events) == sum(len(one) for one in pipeline.bench.logged().values())

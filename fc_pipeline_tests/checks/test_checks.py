@@ -1,0 +1,178 @@
+"""Checks executed on their own, as the UI does it: each sees the damage that it is there for."""
+
+from collections.abc import Generator
+from contextlib import contextmanager
+
+import pytest
+import sqlalchemy as sa
+from dagster import AssetCheckEvaluation, AssetCheckSeverity
+
+from fc_pipeline.hours import Hour
+from fc_pipeline.ingest.run import RAW_LOG
+from fc_pipeline_tests.events import HOUR
+from fc_pipeline_tests.pipeline import Pipeline
+
+BUILT_HOUR = Hour.from_key(HOUR)
+
+
+@contextmanager
+def damaged(pipeline: Pipeline, *statements: str) -> Generator[None]:
+    """The database after these statements; as it was before at the end."""
+    tables = ("pipeline.coverage", "pipeline.quarantine")
+    engine = pipeline.bench.replica.engine
+    kept = {table: f"kept_{table.partition('.')[2]}" for table in tables}
+    with engine.begin() as connection:
+        for table, copy in kept.items():
+            connection.execute(sa.text(f"CREATE TABLE {copy} AS TABLE {table}"))
+        for statement in statements:
+            connection.execute(sa.text(statement))
+    try:
+        yield
+    finally:
+        with engine.begin() as connection:
+            for table, copy in kept.items():
+                connection.execute(sa.text(f"DELETE FROM {table}"))
+                connection.execute(sa.text(f"INSERT INTO {table} SELECT * FROM {copy}"))
+                connection.execute(sa.text(f"DROP TABLE {copy}"))
+
+
+def judged(pipeline: Pipeline, name: str) -> AssetCheckEvaluation:
+    """A check of the raw log's hour, executed now."""
+    result = pipeline.judge(RAW_LOG, name, hour=BUILT_HOUR)
+    evaluation = result.get_asset_check_evaluations()[0]
+    assert evaluation.partition == HOUR
+    assert pipeline.checks(RAW_LOG, name)[HOUR].passed == evaluation.passed
+    return evaluation
+
+
+@pytest.mark.parametrize(
+    "name", ["coverage_without_holes", "blocks_have_their_events", "quarantine_share", "no_unknown_types"]
+)
+def test_a_sound_hour_is_green(pipeline: Pipeline, name: str):
+    evaluation = judged(pipeline, name)
+    assert evaluation.passed
+    assert evaluation.metadata
+
+
+def test_a_hole_in_the_ledger_is_found_and_named(pipeline: Pipeline):
+    cut = "UPDATE pipeline.coverage SET to_height = 1009 WHERE shard = 1"
+    rest = (
+        "INSERT INTO pipeline.coverage (shard, from_height, to_height, tables, partition, run_id, events, "
+        "confirmed_events, rows_written, last_block_at) SELECT shard, 1020, 1029, tables, partition, 'other', 20, 20, "
+        "10, last_block_at FROM pipeline.coverage"
+    )
+    with damaged(pipeline, cut, rest):
+        evaluation = judged(pipeline, "coverage_without_holes")
+    assert not evaluation.passed
+    assert evaluation.blocking
+    assert evaluation.metadata["missing_blocks"].value == 10
+    assert evaluation.metadata["holes_by_shard"].value == {"1": ["1010-1019"]}
+
+
+def test_a_missing_end_and_a_missing_beginning_are_holes_too(pipeline: Pipeline):
+    """The hub, which has both, is asked where the ledger alone is no proof."""
+    with damaged(pipeline, "UPDATE pipeline.coverage SET from_height = 1005"):
+        evaluation = judged(pipeline, "coverage_without_holes")
+        assert evaluation.metadata["holes_by_shard"].value == {"1": ["1000-1004"]}
+        assert not evaluation.passed
+    with damaged(pipeline, "DELETE FROM pipeline.coverage"):
+        # Nobody can say when an unfinished hour ends, but that it has begun is known.
+        assert judged(pipeline, "coverage_without_holes").metadata["blocks"].value == 0
+
+
+@pytest.mark.parametrize(("events", "severity"), [(-1, AssetCheckSeverity.WARN), (1, AssetCheckSeverity.ERROR)])
+def test_fewer_events_than_announced_warn_and_more_are_an_error(
+    pipeline: Pipeline, events: int, severity: AssetCheckSeverity
+):
+    with damaged(pipeline, f"UPDATE pipeline.coverage SET events = events + {events}"):
+        evaluation = judged(pipeline, "blocks_have_their_events")
+    assert not evaluation.passed
+    assert evaluation.severity == severity
+
+
+def _quarantined(reason: str, height: int) -> str:
+    return (
+        "INSERT INTO pipeline.quarantine (shard, event_id, reason, detail, raw, raw_sha256) "
+        f"VALUES (1, {height << 14}, '{reason}', 'd', '', '')"
+    )
+
+
+def test_too_much_in_quarantine_is_red_and_says_of_what(pipeline: Pipeline):
+    with damaged(pipeline, _quarantined("undecodable", 1003)):
+        evaluation = judged(pipeline, "quarantine_share")
+    assert not evaluation.passed
+    assert evaluation.metadata["by_reason"].value == {"undecodable": 1}
+    assert evaluation.metadata["share"].value == pytest.approx(1 / 60)
+
+
+@pytest.mark.parametrize(
+    "statements",
+    [
+        (_quarantined("undecodable", 999_999),),  # of another hour
+        (_quarantined("nul_removed", 1003),),  # the row is in its table
+        (_quarantined("undecodable", 1003), "UPDATE pipeline.quarantine SET resolved_at = now()"),
+    ],
+    ids=["another hour", "only its NUL removed", "resolved"],
+)
+def test_what_is_not_set_aside_in_this_hour_does_not_count(pipeline: Pipeline, statements: tuple[str, ...]):
+    with damaged(pipeline, *statements):
+        assert judged(pipeline, "quarantine_share").passed
+
+
+def test_an_unknown_type_warns(pipeline: Pipeline):
+    with damaged(pipeline, _quarantined("unknown_type", 1003)):
+        evaluation = judged(pipeline, "no_unknown_types")
+    assert not evaluation.passed
+    assert evaluation.severity == AssetCheckSeverity.WARN
+    assert "newer fc_pipeline" in (evaluation.description or "")
+
+
+def test_keys_are_proved_by_the_primary_key_and_counted_without_it(pipeline: Pipeline):
+    engine = pipeline.bench.replica.engine
+    proved = pipeline.judge("casts", "unique_keys").get_asset_check_evaluations()[0]
+    assert proved.passed
+    assert proved.metadata["proved_by_primary_key"].value
+    with engine.begin() as connection:
+        connection.execute(sa.text("ALTER TABLE casts RENAME TO casts_kept"))
+        connection.execute(sa.text("CREATE TABLE casts AS TABLE casts_kept"))
+    try:
+        unproved = pipeline.judge("casts", "unique_keys").get_asset_check_evaluations()[0]
+        assert unproved.passed
+        assert not unproved.metadata["proved_by_primary_key"].value
+        with engine.begin() as connection:
+            connection.execute(sa.text("INSERT INTO casts SELECT * FROM casts_kept ORDER BY hash LIMIT 1"))
+            connection.execute(sa.text("INSERT INTO casts (fid, version) VALUES (1, 1)"))
+        broken = pipeline.judge("casts", "unique_keys").get_asset_check_evaluations()[0]
+        assert not broken.passed
+        assert broken.metadata["bad_rows"].value == 3  # two of one key, one without
+    finally:
+        with engine.begin() as connection:
+            connection.execute(sa.text("DROP TABLE casts"))
+            connection.execute(sa.text("ALTER TABLE casts_kept RENAME TO casts"))
+
+
+def test_freshness_is_measured_against_the_hubs_head(pipeline: Pipeline):
+    fresh = pipeline.judge(RAW_LOG, "fresh").get_asset_check_evaluations()[0]
+    assert fresh.passed  # it has all that the hub has, however old that is
+    assert fresh.metadata["blocks_behind"].value == 0
+    with damaged(
+        pipeline,
+        "UPDATE pipeline.coverage SET to_height = 1009, last_block_at = last_block_at - interval '90 seconds'",
+    ):
+        stale = pipeline.judge(RAW_LOG, "fresh").get_asset_check_evaluations()[0]
+    assert not stale.passed
+    assert stale.severity == AssetCheckSeverity.WARN
+    assert stale.metadata["blocks_behind"].value == 20
+    assert stale.metadata["lag_seconds"].value == 90
+
+
+def test_without_a_hub_freshness_is_not_claimed_and_the_rest_judged(
+    pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("FC_HUB_URLS", "http://127.0.0.1:9")
+    fresh = pipeline.judge(RAW_LOG, "fresh").get_asset_check_evaluations()[0]
+    assert not fresh.passed
+    assert "127.0.0.1:9" in (fresh.description or "")
+    coverage = judged(pipeline, "coverage_without_holes")
+    assert coverage.passed
+    assert not coverage.metadata["bounds_known"].value

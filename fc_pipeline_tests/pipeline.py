@@ -1,0 +1,165 @@
+"""Dagster in a test: our definitions on an instance of its own, as dagster.yaml has it, and a replica to fill."""
+
+import os
+from collections.abc import Generator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from dagster import (
+    AssetCheckEvaluation,
+    AssetCheckKey,
+    AssetKey,
+    AssetRecordsFilter,
+    DagsterInstance,
+    ExecuteInProcessResult,
+    RunConfig,
+    TableMetadataValue,
+)
+from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus
+from dagster._core.storage.tags import ASSET_PARTITION_RANGE_END_TAG, ASSET_PARTITION_RANGE_START_TAG
+from sqlalchemy import create_engine, text
+from sqlalchemy.pool import NullPool
+
+from fc_pipeline.assets.hourly import MicroBatchConfig, hourly_tables
+from fc_pipeline.definitions import defs
+from fc_pipeline.hours import Hour
+from fc_pipeline.instance_storage import DAGSTER_DATABASE
+from fc_pipeline.sample_hub.log import load_log
+from fc_pipeline.sample_hub.serving import serving
+from fc_pipeline.settings import Settings, project_root
+from fc_pipeline_tests.conftest import Database
+from fc_pipeline_tests.workbench import Workbench, workbench
+
+
+@dataclass(frozen=True)
+class Pipeline:
+    """The instance, the replica, and the variables with which another process finds both."""
+
+    instance: DagsterInstance
+    bench: Workbench
+    environment: dict[str, str]
+
+    def materialize(
+        self, *assets: str, hour: Hour, last: Hour | None = None, raise_on_error: bool = True, **config: Any
+    ) -> ExecuteInProcessResult:
+        """Materialise assets (none named: all hourly ones) for an hour, or for all from it to `last` in one run."""
+        keys = [AssetKey(name) for name in assets] or list(hourly_tables.keys)
+        tags = {} if last is None else _range(hour, last)
+        return defs.resolve_implicit_global_asset_job_def().execute_in_process(
+            instance=self.instance,
+            asset_selection=keys,
+            partition_key=hour.key if last is None else None,
+            tags=tags,
+            run_config=RunConfig(ops={hourly_tables.op.name: MicroBatchConfig(**config)}),
+            raise_on_error=raise_on_error,
+        )
+
+    def metadata(self, asset: str, hour: Hour) -> dict[str, Any]:
+        """The values of the newest materialisation's metadata of an asset's hour."""
+        wanted = AssetRecordsFilter(AssetKey(asset), asset_partitions=[hour.key])
+        materialization = self.instance.fetch_materializations(wanted, limit=1).records[0].asset_materialization
+        assert materialization is not None
+        return {
+            name: entry.records if isinstance(entry, TableMetadataValue) else entry.value
+            for name, entry in materialization.metadata.items()
+        }
+
+    def numbers(self, asset: str, hour: Hour, *names: str) -> dict[str, Any]:
+        """Some of them."""
+        metadata = self.metadata(asset, hour)
+        return {name: metadata[name] for name in names}
+
+    def hours_of(self, asset: str) -> set[str]:
+        """The partitions of an asset that are materialised."""
+        return self.instance.get_materialized_partitions(AssetKey(asset))
+
+    def judge(self, asset: str, *checks: str, hour: Hour | None = None) -> ExecuteInProcessResult:
+        """Execute checks of an asset on their own, as the UI does."""
+        keys = {AssetCheckKey(AssetKey(asset), name) for name in checks}
+        job = defs.resolve_implicit_global_asset_job_def().get_subset(asset_selection=set(), asset_check_selection=keys)
+        return job.execute_in_process(
+            instance=self.instance, partition_key=hour.key if hour else None, raise_on_error=False
+        )
+
+    def checks(self, asset: str, name: str) -> dict[str | None, AssetCheckEvaluation]:
+        """The newest result of a check, per partition."""
+        history = self.instance.event_log_storage.get_asset_check_execution_history(
+            AssetCheckKey(AssetKey(asset), name), limit=1000
+        )
+        return {record.partition: record.evaluation for record in reversed(history) if record.evaluation}
+
+    def unjudged(self, asset: str) -> set[str]:
+        """Checks of an asset that a run planned for an hour and never came to."""
+        checks = defs.resolve_asset_graph().get_check_keys_for_assets({AssetKey(asset)})
+        storage = self.instance.event_log_storage
+        history = [one for key in checks for one in storage.get_asset_check_execution_history(key, limit=1000)]
+        return {one.key.name for one in history if one.status == AssetCheckExecutionRecordStatus.PLANNED}
+
+    def tables(self) -> dict[str, list[str]]:
+        """All rows of all data tables."""
+        return self.bench.dump()
+
+
+def _range(first: Hour, last: Hour) -> dict[str, str]:
+    return {ASSET_PARTITION_RANGE_START_TAG: first.key, ASSET_PARTITION_RANGE_END_TAG: last.key}
+
+
+def project_environment(**variables: str) -> dict[str, str]:
+    """The variables of a process that works with this project and these settings, and no others."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("FC_", "DAGSTER_"))}
+    return {**kept, "DAGSTER_HOME": str(project_root()), "DAGSTER_DISABLE_TELEMETRY": "1", **variables}
+
+
+@contextmanager
+def open_pipeline(database: Database, data_dir: Path, *hub_urls: str) -> Generator[Pipeline]:
+    """A pipeline on this database; Dagster's own database on the same server is emptied first.
+
+    The variables of this process say so too, as long as it is open.
+    """
+    environment = project_environment(
+        FC_DATA_DIR=str(data_dir), FC_POSTGRES_URL=database.url, FC_HUB_URLS=",".join(hub_urls)
+    )
+    before = dict(os.environ)
+    _drop_dagster_database(database)
+    os.environ.clear()
+    os.environ.update(environment)
+    try:
+        with (
+            DagsterInstance.from_config(str(project_root())) as instance,
+            workbench(database, data_dir / "lake", *hub_urls) as bench,
+        ):
+            yield Pipeline(instance, bench, environment)
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
+        _drop_dagster_database(database)
+
+
+def _drop_dagster_database(database: Database) -> None:
+    settings = Settings(data_dir=Path("unused"), lake_uri="unused", postgres_url=database.url)
+    admin = create_engine(settings.sqlalchemy_url("postgres"), isolation_level="AUTOCOMMIT", poolclass=NullPool)
+    with admin.connect() as connection:
+        connection.execute(text(f'DROP DATABASE IF EXISTS "{DAGSTER_DATABASE}" WITH (FORCE)'))
+
+
+@contextmanager
+def sample_hub() -> Generator[str]:
+    """A hub that serves the committed sample, three hours of it; gives its URL."""
+    with serving(load_log(project_root() / "data" / "sample" / "events.ndjson.gz")) as url:
+        yield url
+
+
+SAMPLE_HOURS = tuple(Hour.from_key(f"2026-11-01-{hour}:00") for hour in (10, 11, 12))
+
+
+def failure(result: ExecuteInProcessResult) -> str:
+    """All that the run says of why it failed."""
+    errors = [event.step_failure_data.error for event in result.all_events if event.is_step_failure]
+    said: list[str] = []
+    for error in errors:
+        while error is not None:
+            said.append(error.message)
+            error = error.cause
+    return "\n".join(said)

@@ -1,0 +1,130 @@
+"""The code location: it loads everywhere under one name, and every asset says what it is."""
+
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+import yaml
+from dagster import AssetKey, Definitions, TableSchema
+
+from fc_pipeline.definitions import defs
+from fc_pipeline.ingest.run import RAW_LOG
+from fc_pipeline.settings import project_root
+from fc_pipeline.tables.registry import DATA_TABLES, MESSAGE_TABLES
+from fc_pipeline.tables.user_profiles import PROFILE_SOURCES
+from fc_pipeline_tests.pipeline import project_environment
+
+ASSETS = (RAW_LOG, *DATA_TABLES)
+GRAPH = defs.resolve_asset_graph()
+
+
+def run(tmp_path: Path, *command: str) -> subprocess.CompletedProcess[str]:
+    environment = project_environment(FC_DATA_DIR=str(tmp_path), FC_HUB_URLS="http://127.0.0.1:9")
+    del environment["DAGSTER_HOME"]  # loading needs no instance
+    return subprocess.run(command, cwd=project_root(), env=environment, capture_output=True, text=True, timeout=180)
+
+
+def test_a_fresh_interpreter_loads_the_definitions_and_starts_nothing(tmp_path: Path):
+    script = "from fc_pipeline.definitions import defs; print(len(list(defs.resolve_all_asset_specs())))"
+    done = run(tmp_path, sys.executable, "-W", "error::SyntaxWarning", "-c", script)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == str(len(ASSETS))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_dagster_validates_the_workspace(tmp_path: Path):
+    done = run(tmp_path, sys.executable, "-m", "dagster", "definitions", "validate", "-w", "workspace.yaml")
+    assert done.returncode == 0, done.stderr
+    assert "Validation successful for code location fc_pipeline" in done.stdout + done.stderr
+
+
+def test_dg_checks_the_project(tmp_path: Path):
+    pytest.importorskip("dagster_dg_cli")
+    done = run(tmp_path, str(Path(sys.executable).parent / "dg"), "check", "defs")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "All definitions loaded successfully" in done.stdout
+
+
+def test_every_way_to_load_it_has_the_same_name():
+    workspace = yaml.safe_load((project_root() / "workspace.yaml").read_text())
+    project = tomllib.loads((project_root() / "pyproject.toml").read_text())["tool"]["dg"]["project"]
+    (location,) = workspace["load_from"]
+    assert location["python_module"]["location_name"] == project["code_location_name"] == "fc_pipeline"
+    assert location["python_module"]["module_name"] == project["code_location_target_module"]
+
+
+def test_nothing_is_sent_to_anybody():
+    instance = yaml.safe_load((project_root() / "dagster.yaml").read_text())
+    assert instance["telemetry"] == {"enabled": False}
+    assert instance["nux"] == {"enabled": False}
+    project = tomllib.loads((project_root() / "pyproject.toml").read_text())["tool"]["dg"]
+    assert project["cli"]["telemetry"] == {"enabled": False}
+
+
+def test_definitions_are_loadable():
+    Definitions.validate_loadable(defs)
+
+
+@pytest.mark.parametrize("name", ASSETS)
+def test_every_asset_says_what_it_is(name: str):
+    spec = GRAPH.get(AssetKey(name)).to_asset_spec()
+    assert spec.description
+    assert spec.owners
+    assert spec.group_name
+    assert spec.kinds
+    schema = spec.metadata["dagster/column_schema"]
+    if not isinstance(schema, TableSchema):
+        schema = schema.schema
+    assert schema.columns
+    assert all(column.description for column in schema.columns)
+    assert all(column.type for column in schema.columns)
+
+
+@pytest.mark.parametrize("name", DATA_TABLES)
+def test_column_schemas_are_those_of_the_tables(name: str):
+    schema = GRAPH.get(AssetKey(name)).metadata["dagster/column_schema"]
+    schema = schema if isinstance(schema, TableSchema) else schema.schema
+    table = DATA_TABLES[name]
+    assert [column.name for column in schema.columns] == [column.name for column in table.columns]
+    assert {"version", "deleted_at"} <= {column.name for column in schema.columns}
+    not_null = {column.name for column in schema.columns if not column.constraints.nullable}
+    assert set(table.key) <= not_null
+    assert schema.constraints is not None
+    assert schema.constraints.other == [f"primary key ({', '.join(table.key)})"]
+
+
+def test_lineage():
+    parents = {name: {key.to_user_string() for key in GRAPH.get(AssetKey(name)).parent_keys} for name in ASSETS}
+    assert parents[RAW_LOG] == set()
+    assert all(parents[table] == {RAW_LOG} for table in (*MESSAGE_TABLES, "fid_activity"))
+    assert parents["user_profiles"] == set(PROFILE_SOURCES)
+    groups = {name: GRAPH.get(AssetKey(name)).group_name for name in ASSETS}
+    assert {groups[name] for name in MESSAGE_TABLES} == {"message_sets"}
+    assert groups[RAW_LOG] == "raw_log"
+    assert groups["user_profiles"] == groups["fid_activity"] == "aggregates"
+
+
+def test_every_asset_has_a_check_and_coverage_blocks():
+    checks = {(key.asset_key.to_user_string(), key.name): GRAPH.get(key) for key in GRAPH.asset_check_keys}
+    assert {asset for asset, _ in checks} == set(ASSETS)
+    assert {name for asset, name in checks if asset == RAW_LOG} == {
+        "coverage_without_holes",
+        "blocks_have_their_events",
+        "fresh",
+        "quarantine_share",
+        "no_unknown_types",
+    }
+    blocking = {key for key, node in checks.items() if node.blocking}
+    assert blocking == {(RAW_LOG, "coverage_without_holes")}
+    assert all(node.description for node in checks.values())
+
+
+def test_all_is_switched_on_from_the_start():
+    repository = defs.get_repository_def()
+    assert [one.name for one in repository.sensor_defs] == ["hub_event_sensor"]
+    assert {one.name for one in repository.schedule_defs} == {"close_hour", "daily_maintenance"}
+    running = {one.default_status.value for one in (*repository.sensor_defs, *repository.schedule_defs)}
+    assert running == {"RUNNING"}
+    assert {job.name for job in repository.get_all_jobs()} >= {"micro_batches", "maintenance"}
