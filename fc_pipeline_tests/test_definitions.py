@@ -103,7 +103,7 @@ def test_lineage():
     groups = {name: GRAPH.get(AssetKey(name)).group_name for name in ASSETS}
     assert {groups[name] for name in MESSAGE_TABLES} == {"message_sets"}
     assert groups[RAW_LOG] == "raw_log"
-    assert groups["user_profiles"] == groups["fid_activity"] == "aggregates"
+    assert (groups["user_profiles"], groups["fid_activity"]) == ("profiles", "activity")
 
 
 def test_every_asset_has_a_check_and_coverage_blocks():

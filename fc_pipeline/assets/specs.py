@@ -70,7 +70,7 @@ def _column_schema(table: DataTable) -> TableSchema:
 HOURLY_SPECS: tuple[AssetSpec, ...] = (
     _raw_log_spec(),
     *(_table_spec(table, "message_sets", [RAW_LOG], {"postgres", "silver"}) for table in MESSAGE_TABLES.values()),
-    _table_spec(USER_PROFILES, "aggregates", PROFILE_SOURCES, {"postgres", "gold"}),
-    _table_spec(FID_ACTIVITY, "aggregates", [RAW_LOG], {"postgres", "arrow", "gold"}),
+    _table_spec(USER_PROFILES, "profiles", PROFILE_SOURCES, {"postgres", "gold"}),
+    _table_spec(FID_ACTIVITY, "activity", [RAW_LOG], {"postgres", "arrow", "gold"}),
 )
 """The raw log and the tables made from it, one spec each."""
