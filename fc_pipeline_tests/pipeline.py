@@ -13,6 +13,7 @@ from dagster import (
     AssetKey,
     AssetRecordsFilter,
     DagsterInstance,
+    EventLogRecord,
     ExecuteInProcessResult,
     RunConfig,
     TableMetadataValue,
@@ -56,10 +57,14 @@ class Pipeline:
             raise_on_error=raise_on_error,
         )
 
+    def record(self, asset: str, hour: Hour) -> EventLogRecord:
+        """The newest materialisation of an asset's hour."""
+        wanted = AssetRecordsFilter(AssetKey(asset), asset_partitions=[hour.key])
+        return self.instance.fetch_materializations(wanted, limit=1).records[0]
+
     def metadata(self, asset: str, hour: Hour) -> dict[str, Any]:
         """The values of the newest materialisation's metadata of an asset's hour."""
-        wanted = AssetRecordsFilter(AssetKey(asset), asset_partitions=[hour.key])
-        materialization = self.instance.fetch_materializations(wanted, limit=1).records[0].asset_materialization
+        materialization = self.record(asset, hour).asset_materialization
         assert materialization is not None
         return {
             name: entry.records if isinstance(entry, TableMetadataValue) else entry.value

@@ -55,7 +55,8 @@ def hourly_tables(
 
     With `hub_events` selected, reads what is missing from the hub; without it, makes the tables from the raw log.
     """
-    outputs = sorted(key.to_user_string() for key in context.selected_asset_keys)
+    # Sources first: Dagster calls "unsynced" what was reported before that which it is made from.
+    outputs = [spec.key.to_user_string() for spec in HOURLY_SPECS if spec.key in context.selected_asset_keys]
     with replica.open(need_hub=RAW_LOG in outputs) as opened:
         teller = _Teller(context, opened, outputs, follows=bool(config.follow_seconds))
         run = MicroBatchRun(

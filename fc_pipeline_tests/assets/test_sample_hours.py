@@ -3,6 +3,7 @@
 from fc_pipeline.hours import Hour
 from fc_pipeline.ingest.run import RAW_LOG
 from fc_pipeline.tables.registry import DATA_TABLES
+from fc_pipeline.tables.user_profiles import PROFILE_SOURCES
 from fc_pipeline_tests.pipeline import SAMPLE_HOURS, Pipeline, failure
 
 OUTPUTS = (RAW_LOG, *DATA_TABLES)
@@ -34,6 +35,13 @@ def test_an_hour_of_all_assets_is_written_reported_and_judged(pipeline: Pipeline
         assert metadata["rows_inserted"] == rows > 0 or metadata["rows_deleted"], table
         assert 1 <= len(metadata["sample"]) <= 5
     assert pipeline.unjudged(RAW_LOG) <= {"fresh"}  # Dagster plans it per hour, it is judged once
+
+
+def test_no_asset_is_called_unsynced(pipeline: Pipeline):
+    """Each was reported after that which it is made from."""
+    written = [pipeline.record(asset, FIRST).storage_id for asset in (RAW_LOG, *PROFILE_SOURCES, "user_profiles")]
+    assert written[0] < min(written[1:])
+    assert written[-1] > max(written[:-1])
 
 
 def test_its_checks_are_evaluated_per_hour(pipeline: Pipeline):
