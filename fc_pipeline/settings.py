@@ -6,10 +6,12 @@ here: starting anything. A setting that is unset and means an embedded server st
 """
 
 import json
+import logging
 import math
 import os
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
+from difflib import get_close_matches
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Final, Literal, Self, TypeVar, cast
@@ -27,10 +29,28 @@ __all__ = ["REMOTE_HUB_RPS", "Settings", "is_loopback", "project_root"]
 REMOTE_HUB_RPS: Final = 10.0
 """Requests per second to a hub that is not on this machine, where FC_HUB_RPS says nothing."""
 
+_KNOWN: Final = (
+    "FC_BATCH_EVENTS",
+    "FC_BATCH_SECONDS",
+    "FC_CLIENT_FIDS",
+    "FC_DATA_DIR",
+    "FC_FOLLOW_SECONDS",
+    "FC_HUB_HEADERS",
+    "FC_HUB_RPS",
+    "FC_HUB_URLS",
+    "FC_LAKE_URI",
+    "FC_PIPELINE_UP",
+    "FC_POSTGRES_URL",
+    "FC_REDIS_URL",
+    "FC_ROOT_FIDS",
+    "FC_START",
+    "FC_TARGETS",
+)
 _LIBPQ_SCHEMES: Final = frozenset({"postgres", "postgresql"})
 _REDIS_SCHEMES: Final = frozenset({"redis", "rediss", "unix"})
 
 T = TypeVar("T")
+_log = logging.getLogger(__name__)
 
 
 def project_root() -> Path:
@@ -101,6 +121,7 @@ class Settings(BaseModel):
             ConfigError: names the variable and what is expected of it.
         """
         variables = _variables(os.environ if environ is None else environ, dotenv)
+        _warn_of_unknown(variables)
         data_dir = _data_dir(variables.get("FC_DATA_DIR"))
         read = _Reader(variables).read
         hub_urls = read("FC_HUB_URLS", _hub_urls, ())
@@ -120,6 +141,16 @@ class Settings(BaseModel):
             batch_seconds=read("FC_BATCH_SECONDS", lambda text: _positive(text, "seconds, above 0"), 1.0),
             batch_events=read("FC_BATCH_EVENTS", _batch_events, 10_000),
         )
+
+    def make_data_dir(self) -> None:
+        """Make the data folder. Raises ConfigError where this user cannot."""
+        try:
+            self.data_dir.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ConfigError(
+                f"FC_DATA_DIR is {str(self.data_dir)!r}, which cannot be made: {error.strerror}",
+                hint="expected: a folder that this user may write to",
+            ) from error
 
     def hub_headers_for(self, hub_url: str) -> dict[str, str]:
         """The headers to send to one hub: those for every hub, overridden by its own."""
@@ -175,6 +206,14 @@ def _dotenv_file(dotenv: Path | str | None) -> Path | None:
 def _data_dir(value: str | None) -> Path:
     path = Path(value or "data").expanduser()
     return path if path.is_absolute() else project_root() / path
+
+
+def _warn_of_unknown(variables: Mapping[str, str]) -> None:
+    """Say which FC_ variables nobody reads: a misspelt one would leave its default in force."""
+    for name in sorted(variables):
+        if name not in _KNOWN and not name.startswith("FC_LIVE_"):
+            close = get_close_matches(name, _KNOWN, n=1)
+            _log.warning("%s is no setting of fc_pipeline%s", name, f"; did you mean {close[0]}?" if close else "")
 
 
 class _Reader:
@@ -325,8 +364,11 @@ def _redis_url(text: str) -> str:
 
 
 def _lake_uri(text: str) -> str:
-    if "://" in text:
-        return text.rstrip("/")
+    scheme, separator, place = text.partition("://")
+    if separator:
+        if not place.strip("/"):
+            raise _Unexpected(f"is {text!r}, which names no place", "a path, or a URI such as s3://bucket/lake")
+        return f"{scheme}://{place.rstrip('/')}"
     path = Path(text).expanduser()
     return str(path if path.is_absolute() else project_root() / path)
 

@@ -189,3 +189,26 @@ def test_secrets_are_not_in_errors_nor_in_what_caused_them(name: str, value: str
 @given(st.lists(st.integers(min_value=1, max_value=2**63 - 1), unique=True))
 def test_fids_come_out_as_they_went_in(fids: list[int]):
     assert load(FC_ROOT_FIDS=", ".join(map(str, fids))).root_fids == tuple(fids)
+
+
+def test_a_lake_uri_that_names_no_place_is_refused():
+    with pytest.raises(ConfigError, match="FC_LAKE_URI is 's3://', which names no place"):
+        load(FC_LAKE_URI="s3://")
+    assert load(FC_LAKE_URI="s3://bucket/lake/").lake_uri == "s3://bucket/lake"
+
+
+def test_a_misspelt_name_is_said_aloud(caplog: pytest.LogCaptureFixture):
+    load(FC_HUB_URL="http://127.0.0.1:1")
+    assert "FC_HUB_URL is no setting of fc_pipeline; did you mean FC_HUB_URLS?" in caplog.text
+
+
+def test_every_setting_is_known(caplog: pytest.LogCaptureFixture):
+    load(FC_BATCH_EVENTS="7", FC_TARGETS="all", FC_START="2026-01-31T08:00Z", FC_LAKE_URI="lake", FC_LIVE_MINUTES="1")
+    assert caplog.text == ""
+
+
+def test_a_data_folder_that_cannot_be_made_is_named(tmp_path: Path):
+    file = tmp_path / "file"
+    file.touch()
+    with pytest.raises(ConfigError, match=f"FC_DATA_DIR is '{file}/data', which cannot be made: Not a directory"):
+        load(FC_DATA_DIR=str(file / "data")).make_data_dir()

@@ -16,6 +16,8 @@ from fc_pipeline.settings import Settings
 
 __all__ = ["status"]
 
+MOST_HOLES_SHOWN = 3
+
 
 def status(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of tables.")] = False,
@@ -58,13 +60,23 @@ def _show(console: Console, found: ReplicaStatus, redis_state: str) -> None:
     elif not found.shards:
         console.print("nothing was read yet: run `fc-pipeline sync` or `fc-pipeline up`")
     else:
-        console.print("complete up to the hub's head" if found.is_complete else "not complete: see missing blocks")
+        console.print(_verdict(found))
+
+
+def _verdict(found: ReplicaStatus) -> str:
+    if found.is_complete:
+        return "complete: no holes, and level with the hub"
+    if any(shard.holes for shard in found.shards):
+        return "not complete: see missing blocks; `fc-pipeline sync` or `up` fetch what can still be had"
+    return "no holes, but behind the hub: `fc-pipeline sync` or `up` catch up"
 
 
 def _shards(found: ReplicaStatus) -> Table:
     table = Table("shard", "hub head", "cursor", "behind", "lag", "missing blocks", "holes", title="Shards")
     for shard in found.shards:
-        holes = ", ".join(f"{first}-{last}" for first, last in shard.holes) or "none"
+        holes = ", ".join(f"{first}-{last}" for first, last in shard.holes[:MOST_HOLES_SHOWN]) or "none"
+        if len(shard.holes) > MOST_HOLES_SHOWN:
+            holes += f" and {len(shard.holes) - MOST_HOLES_SHOWN} more"
         table.add_row(
             str(shard.shard),
             _or_dash(shard.head_height),

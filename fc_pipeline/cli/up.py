@@ -14,12 +14,14 @@ from types import FrameType
 from typing import Annotated, Any, Final
 from urllib.parse import unquote
 
+import redis
 import typer
 from rich.console import Console
 from rich.panel import Panel
 from rich.table import Table
 
 from fc_pipeline.errors import ServiceError
+from fc_pipeline.ingest.replica import open_replica
 from fc_pipeline.services import close_services_for_process, embedded_servers, with_urls
 from fc_pipeline.services.children import end_marked
 from fc_pipeline.services.dagster import PREFERRED_UI_PORT, DagsterProcesses
@@ -47,6 +49,7 @@ def up(
 ) -> None:
     """Start Postgres, Redis, the sample hub (where none is configured) and Dagster; stop them all on Ctrl-C."""
     settings = Settings.load()
+    settings.make_data_dir()
     console = Console()
     lock = _only_one(settings.data_dir)
     if lock is None:
@@ -122,6 +125,7 @@ def _run(console: Console, settings: Settings, servers: list[EmbeddedServer], po
             for server in servers:
                 on_step(server.name.replace("_", " "))
                 server.acquire()
+            _check_reach(with_urls(settings, servers))
             dagster = DagsterProcesses(project_root(), settings.data_dir, ui_port=port)
             dagster.start(on_step)
         state_file.write_text(json.dumps({"pid": os.getpid(), "ui": dagster.ui_url}), encoding="utf-8")
@@ -132,6 +136,21 @@ def _run(console: Console, settings: Settings, servers: list[EmbeddedServer], po
             _check_servers(servers)
     finally:
         _stop_all(console, settings, servers, state_file)
+
+
+def _check_reach(settings: Settings) -> None:
+    """Raise what every run would fail with: better said now than in a log later."""
+    with open_replica(settings) as replica:
+        replica.log.hours()
+        _ = replica.hub_endpoints  # refuses headers that cannot be sent
+    if settings.redis_url is not None:
+        try:
+            with redis.Redis.from_url(settings.redis_url, socket_connect_timeout=5) as client:
+                client.ping()
+        except redis.RedisError as error:
+            raise ServiceError(
+                f"Redis does not answer: {type(error).__name__}", hint="is FC_REDIS_URL right and the server up?"
+            ) from error
 
 
 def _check_servers(servers: list[EmbeddedServer]) -> None:

@@ -28,11 +28,14 @@ __all__ = [
     "covered_partitions",
     "covered_shards",
     "first_covered",
+    "forget_table",
     "holes",
     "is_covered",
+    "last_block_hash",
     "last_covered",
     "origins",
     "record_origin",
+    "unfinished_partitions",
 ]
 
 OVERLAP_SQLSTATES = ("23P01", "23505")
@@ -52,12 +55,13 @@ RENEW_LEASE = (
 COVER = (
     "WITH extended AS (UPDATE pipeline.coverage SET to_height = $3::bigint, events = events + $7::bigint, "
     "confirmed_events = confirmed_events + $8::bigint, rows_written = rows_written + $9::bigint, "
-    "last_block_at = to_timestamp($10::bigint), committed_at = now() "
+    "last_block_at = to_timestamp($10::bigint), last_block_hash = decode(nullif($11, ''), 'hex'), committed_at = now() "
     "WHERE shard = $1::integer AND to_height = $2::bigint - 1 AND tables = string_to_array($4, ',') "
     "AND partition = $5 AND run_id = $6 RETURNING shard) "
     "INSERT INTO pipeline.coverage (shard, from_height, to_height, tables, partition, run_id, events, "
-    "confirmed_events, rows_written, last_block_at) SELECT $1::integer, $2::bigint, $3::bigint, "
-    "string_to_array($4, ','), $5, $6, $7::bigint, $8::bigint, $9::bigint, to_timestamp($10::bigint) "
+    "confirmed_events, rows_written, last_block_at, last_block_hash) SELECT $1::integer, $2::bigint, $3::bigint, "
+    "string_to_array($4, ','), $5, $6, $7::bigint, $8::bigint, $9::bigint, to_timestamp($10::bigint), "
+    "decode(nullif($11, ''), 'hex') "
     "WHERE NOT EXISTS (SELECT FROM extended)"
 )
 """Extend the run's own line where the heights follow on, else begin one: a line per run and hour, not per second."""
@@ -76,6 +80,7 @@ def cover_parameters(batch: MicroBatch, run_id: str, rows_written: int) -> tuple
         batch.confirmed_events,
         rows_written,
         batch.last_block_unix,
+        (batch.last_block_hash or b"").hex(),
     )
 
 
@@ -133,6 +138,33 @@ def covered_shards(connection: sa.Connection, partition: str) -> set[int]:
     """The shards with folded heights in an hour."""
     query = sa.select(COVERAGE.c.shard).distinct().where(COVERAGE.c.partition == partition)
     return set(connection.scalars(query))
+
+
+def last_block_hash(connection: sa.Connection, shard: int, up_to_height: int) -> tuple[int, bytes] | None:
+    """The highest block up to a height of which the ledger knows the hash, and the hash."""
+    row = connection.execute(
+        sa.select(COVERAGE.c.to_height, COVERAGE.c.last_block_hash)
+        .where(COVERAGE.c.shard == shard, COVERAGE.c.to_height <= up_to_height, COVERAGE.c.last_block_hash.is_not(None))
+        .order_by(COVERAGE.c.to_height.desc())
+        .limit(1)
+    ).one_or_none()
+    return (row.to_height, row.last_block_hash) if row else None
+
+
+def unfinished_partitions(connection: sa.Connection, tables: Sequence[str]) -> list[str]:
+    """The partitions with folded heights that were not written to all of `tables`."""
+    unfinished = sa.not_(COVERAGE.c.tables.contains(list(tables)))
+    query = sa.select(COVERAGE.c.partition).where(unfinished).distinct().order_by(COVERAGE.c.partition)
+    return list(connection.execute(query).scalars())
+
+
+def forget_table(connection: sa.Connection, table: str) -> None:
+    """Note that nothing was written to a table: it was lost and made anew."""
+    connection.execute(
+        sa.update(COVERAGE)
+        .where(COVERAGE.c.tables.contains([table]))
+        .values(tables=sa.func.array_remove(COVERAGE.c.tables, table))
+    )
 
 
 def is_covered(connection: sa.Connection, shard: int, height: int) -> bool:

@@ -10,6 +10,7 @@ from fc_pipeline.fold.changes import Changes, Quarantined, changes_of
 from fc_pipeline.hub.decode import EventBatch
 from fc_pipeline.hub.wire import height_of
 from fc_pipeline.tables.columns import DataTable
+from fc_pipeline.tables.encoding import block_hash
 from fc_pipeline.tables.fid_activity import FID_ACTIVITY, count_activity
 from fc_pipeline.tables.link_compactions import LINK_COMPACTIONS
 from fc_pipeline.tables.registry import MESSAGE_TABLES
@@ -25,7 +26,7 @@ class MicroBatch:
     `rows` holds the last row per key of each message table; `activity` counts of `fid_activity` (its Arrow schema);
     `profile_fids` the FIDs whose profile may have changed. `confirmed_events` is how many events the blocks'
     BLOCK_CONFIRMED announced, `messages` how many rows one write per message would have written. `last_block_unix`
-    is the time of the block at `to_height`.
+    and `last_block_hash` are the time and hash of the block at `to_height`.
     """
 
     shard: int
@@ -43,6 +44,7 @@ class MicroBatch:
     messages: int
     size_bytes: int
     last_block_unix: int
+    last_block_hash: bytes | None
 
 
 def prepare(batch: EventBatch, *, partition: str, hour_unix: int, tables: Collection[str]) -> MicroBatch:
@@ -71,6 +73,7 @@ def prepare(batch: EventBatch, *, partition: str, hour_unix: int, tables: Collec
         size_bytes=batch.size_bytes,
         # Where no height has a block (feeds without BLOCK_CONFIRMED), all that is known is the hour.
         last_block_unix=max(batch.block_times.values(), default=hour_unix),
+        last_block_hash=_last_block_hash(batch),
     )
 
 
@@ -104,3 +107,13 @@ def _confirmed_events(batch: EventBatch) -> int:
 
 def _messages(changes: Changes) -> int:
     return changes.messages + len(changes.compactions)
+
+
+def _last_block_hash(batch: EventBatch) -> bytes | None:
+    """The hash of the block at the batch's end; None in a feed without BLOCK_CONFIRMED."""
+    for event in reversed(batch.events):
+        if event.height < batch.to_height:
+            return None
+        if event.blockConfirmedBody is not None:
+            return block_hash(event.blockConfirmedBody)
+    return None

@@ -11,20 +11,27 @@ from alembic.util import CommandError
 
 import fc_pipeline.migrations
 from fc_pipeline.errors import ConfigError
-from fc_pipeline.tables import link_compactions, registry
+from fc_pipeline.fold import ledger
+from fc_pipeline.tables import link_compactions, links, registry
 from fc_pipeline.tables.bookkeeping import SCHEMA
 from fc_pipeline.tables.columns import METADATA
 
 __all__ = ["alembic_config", "ensure_schema", "owned_by_us"]
 
 _DECLARING = (link_compactions, registry)  # importing them fills METADATA
+_REBUILT_WITH = {
+    **{table.qualified: name for name, table in registry.DATA_TABLES.items()},
+    # Compact states mask links, so links are folded again with them.
+    link_compactions.LINK_COMPACTIONS.qualified: links.LINKS.name,
+}
 _MIGRATION_LOCK = "SELECT pg_advisory_xact_lock(7234163)"
 
 
 def ensure_schema(engine: sa.Engine) -> None:
     """Create or migrate the database; afterwards every table exists.
 
-    A table that a user dropped is made anew, empty, to be rebuilt from the raw log. Several processes may call this at
+    A table that a user dropped is made anew, empty, and the ledger forgets that anything was written to it: so it is
+    work to do, from the raw log. Several processes may call this at
     once. Raises ConfigError if the database was migrated by a newer release: nothing is written then.
     """
     with engine.begin() as connection:
@@ -39,7 +46,10 @@ def ensure_schema(engine: sa.Engine) -> None:
                 f"the database has a schema that this release does not know: {error}",
                 hint="a newer fc_pipeline has migrated it; install that release or point FC_POSTGRES_URL elsewhere",
             ) from error
+        lost = _missing_tables(connection)
         METADATA.create_all(connection, checkfirst=True)
+        for table in lost & _REBUILT_WITH.keys():
+            ledger.forget_table(connection, _REBUILT_WITH[table])
 
 
 def _is_current(connection: sa.Connection) -> bool:
@@ -48,9 +58,14 @@ def _is_current(connection: sa.Connection) -> bool:
     context = MigrationContext.configure(connection, opts={"version_table_schema": SCHEMA})
     if context.get_current_revision() != newest:
         return False
+    return not _missing_tables(connection)
+
+
+def _missing_tables(connection: sa.Connection) -> set[str]:
+    """The names, with their schema, of declared tables that the database lacks."""
     names = [f"{table.schema or 'public'}.{table.name}" for table in METADATA.tables.values()]
-    present = sa.text("SELECT bool_and(to_regclass(name) IS NOT NULL) FROM unnest(CAST(:names AS text[])) AS name")
-    return bool(connection.execute(present, {"names": names}).scalar_one())
+    absent = sa.text("SELECT name FROM unnest(CAST(:names AS text[])) AS name WHERE to_regclass(name) IS NULL")
+    return set(connection.execute(absent, {"names": names}).scalars())
 
 
 def alembic_config(connection: sa.Connection) -> Config:

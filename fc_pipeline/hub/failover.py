@@ -8,7 +8,7 @@ import asyncio
 import logging
 import random as random_module
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from types import TracebackType
 from typing import Final, Self, TypeVar
 
@@ -93,6 +93,7 @@ class HubPool(ReadEndpoints):
             for endpoint in endpoints
         ]
         self._expected_shards = expected_shards
+        self._cursors: dict[int, int] = {}
         self._stale_after_seconds = stale_after_seconds
         self._cool_down_seconds = cool_down_seconds
         self._clock = clock
@@ -188,6 +189,10 @@ class HubPool(ReadEndpoints):
                 own.known_info = None
                 log.warning("hub_left hub=%s rest_seconds=%.0f reason=%r", hub.name, rest_seconds, str(error))
 
+    def note_cursors(self, heights: Mapping[int, int]) -> None:
+        """Remember up to which height each shard was read: a hub that is behind one of them is not fit."""
+        self._cursors = dict(heights)
+
     def note_height(self, hub: HubReads, shard: int, height: int) -> None:
         """Remember that `hub` showed a block of this height, so that it need not be asked for its head."""
         for own in self._hubs:
@@ -240,17 +245,26 @@ class HubPool(ReadEndpoints):
         """The age of the hub's newest block in seconds. Raises HubError saying why it cannot be followed."""
         info = await self._info_of(hub)
         found = self._shards_needed(hub, info, shard)
-        if shard is not None and self._head(hub, found[0]) < cursor_height:
+        cursors = self._cursors if shard is None else {**self._cursors, shard: cursor_height}
+        if self._behind(hub, found, cursors) is not None:
             info = await self._info_of(hub, newer_than=info)
             found = self._shards_needed(hub, info, shard)
-            if (head := self._head(hub, found[0])) < cursor_height:
-                kind = _LagsALittle if cursor_height - head <= LITTLE_LAG_HEIGHTS else HubUntrusted
-                raise kind(
-                    f"hub {hub.name} is behind: its shard {shard} is at height {head}, "
-                    f"but {cursor_height} was already read",
+            if (behind := self._behind(hub, found, cursors)) is not None:
+                raise behind
+        return max((one.blockDelay for one in found), default=0)
+
+    def _behind(self, hub: _PooledHub, shards: Sequence[ShardInfo], cursors: Mapping[int, int]) -> HubUntrusted | None:
+        """Why the hub cannot be followed from these heights, which were already read; None if it can."""
+        for one in shards:
+            head, cursor = self._head(hub, one), cursors.get(one.shardId, 0)
+            if head < cursor:
+                kind = _LagsALittle if cursor - head <= LITTLE_LAG_HEIGHTS else HubUntrusted
+                return kind(
+                    f"hub {hub.name} is behind: its shard {one.shardId} is at height {head}, "
+                    f"but {cursor} was already read",
                     hint="wait until it has caught up, or name another hub in FC_HUB_URLS",
                 )
-        return max((one.blockDelay for one in found), default=0)
+        return None
 
     def _head(self, hub: _PooledHub, shard: ShardInfo) -> int:
         return max(shard.maxHeight, hub.seen_heights.get(shard.shardId, 0))

@@ -84,8 +84,13 @@ class Drain:
             _ShardReader(self, shard, state.clocks[shard.shard], queue, follow_until, shards) for shard in state.shards
         ]
         first_hours = [await reader.first_hour() for reader in readers]
+
+        def nothing_is_missing() -> bool:
+            return follow_until is None and not any(reader.missing() for reader in readers)
+
         for hour in sorted({hour for hour in first_hours if hour is not None}):
-            await asyncio.to_thread(self.writer.hold, hour, shards)
+            # Whoever writes the hour may read just what this run was started for: then there is nothing to wait for.
+            await asyncio.to_thread(self.writer.hold, hour, shards, unless=nothing_is_missing)
         return readers
 
     async def _store(
@@ -141,7 +146,7 @@ class _ShardReader:
         """Read what is missing, then follow; the first hour must be held, so that nobody else fills it meanwhile."""
         for gap in self._unlogged():
             await self._restore(gap)
-        for hole in self._missing():
+        for hole in self.missing():
             if self._drain.should_stop():
                 return
             await self._read(hole.first, hole.last)
@@ -149,7 +154,7 @@ class _ShardReader:
             self._follows = True
             await self._follow(self._follow_until)
 
-    def _missing(self) -> list[HeightRange]:
+    def missing(self) -> list[HeightRange]:
         """The heights of the window that the ledger lacks altogether."""
         with self._drain.replica.engine.connect() as connection:
             covered = ledger.covered(connection, self._shard.shard)

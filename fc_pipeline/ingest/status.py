@@ -21,6 +21,8 @@ __all__ = ["OUTPUTS", "ReplicaStatus", "ShardStatus", "TableStatus", "block_coun
 
 OUTPUTS: Final = (RAW_LOG, *DATA_TABLES)
 """What every height must have been written to."""
+LEVEL_WITHIN_BLOCKS: Final = 30
+"""A replica that follows is a block or two behind at any moment; so far behind it still counts as level."""
 COUNTED_ROWS: Final = 5_000_000
 """Above so many rows (Postgres' estimate), a table is not counted: it would be read whole."""
 
@@ -29,8 +31,9 @@ COUNTED_ROWS: Final = 5_000_000
 class ShardStatus:
     """One shard; heights and holes are inclusive. What needs a hub is None where none could be asked.
 
-    `holes` are what the ledger lacks between `origin_height` and the hub's head (without a hub: the cursor), and
-    `lag_seconds` is by how much the last folded block is older than the hub's newest one.
+    `holes` are what the ledger lacks between `origin_height` and the cursor, `missing_blocks` how many heights that is;
+    what lies between cursor and head is not missing but `blocks_behind`. `lag_seconds` is by how much the last folded
+    block is older than the hub's newest one.
     """
 
     shard: int
@@ -64,8 +67,14 @@ class ReplicaStatus:
 
     @property
     def is_complete(self) -> bool:
-        """Whether the ledger has no hole up to the hub's head; without a hub, nobody can say so."""
-        return self.hub_error is None and bool(self.shards) and not any(shard.holes for shard in self.shards)
+        """Whether the ledger has no hole up to the cursors, and these are near the hub's heads.
+
+        Without a hub, nobody can say so.
+        """
+        return bool(self.shards) and all(
+            not shard.holes and shard.blocks_behind is not None and shard.blocks_behind <= LEVEL_WITHIN_BLOCKS
+            for shard in self.shards
+        )
 
 
 def block_count(ranges: list[HeightRange]) -> int:
@@ -104,9 +113,8 @@ async def _survey(replica: Replica) -> dict[int, ShardSurvey]:
 
 def _shard(connection: sa.Connection, origin: ShardOrigin, hub: ShardSurvey | None) -> ShardStatus:
     cursor = ledger.last_covered(connection, origin.shard)
-    last = hub.head_height if hub else cursor[0] if cursor else origin.height - 1
-    holes = ledger.holes(ledger.covered(connection, origin.shard, tables=OUTPUTS), origin.height, last)
     folded_height, folded_at = cursor or (origin.height - 1, origin.at)
+    holes = ledger.holes(ledger.covered(connection, origin.shard, tables=OUTPUTS), origin.height, folded_height)
     return ShardStatus(
         shard=origin.shard,
         origin_height=origin.height,

@@ -10,8 +10,11 @@ from fc_pipeline.fold import ledger
 from fc_pipeline.fold.ledger import HeightRange, ShardOrigin
 from fc_pipeline.hours import Hour
 from fc_pipeline.hub.clock import HubClock, NoEvents
+from fc_pipeline.hub.decode import decode_events
 from fc_pipeline.hub.failover import HubPool
+from fc_pipeline.hub.wire import first_event_id
 from fc_pipeline.ingest.replica import Replica
+from fc_pipeline.tables.encoding import block_hash
 
 __all__ = ["LIVE_WITHIN_SECONDS", "ShardSurvey", "Survey", "survey"]
 
@@ -38,10 +41,14 @@ class ShardSurvey:
 
 @dataclass(frozen=True)
 class Survey:
-    """All shards at one moment, with the clocks to go from heights to hours."""
+    """All shards at one moment, with the clocks to go from heights to hours.
+
+    `unfinished` are hours that the raw log has and some table lacks: no hub is needed for them.
+    """
 
     shards: tuple[ShardSurvey, ...]
     clocks: dict[int, HubClock]
+    unfinished: tuple[Hour, ...] = ()
 
     @property
     def present_hour(self) -> Hour | None:
@@ -51,14 +58,15 @@ class Survey:
 
     async def missing_hours(self, limit: int) -> list[Hour]:
         """The newest hours with heights that are missing and can be had, newest first, at most `limit`."""
-        found: set[Hour] = set()
+        found = set(self.unfinished)
         for shard in self.shards:
             found.update(await self._missing_hours(shard, limit))
         return sorted(found, reverse=True)[:limit]
 
     async def missing_span(self) -> tuple[Hour, Hour] | None:
         """The first and the last hour with heights that are missing and can be had; None if nothing is."""
-        spans = [
+        spans = [(hour, hour) for hour in self.unfinished]
+        spans += [
             (Hour.of(await clock.time_of(holes[0].first)), Hour.of(await clock.time_of(holes[-1].last)))
             for shard in self.shards
             if (holes := shard.holes) and (clock := self.clocks[shard.shard])
@@ -82,15 +90,41 @@ class Survey:
 async def survey(replica: Replica, hubs: HubPool, tables: Sequence[str] = ()) -> Survey:
     """Ask the hub for the heads of all shards and hold them against the ledger.
 
-    Heights that were not written to all of `tables` count as missing. At the first contact with a shard, records where
-    its replica begins: at FC_START, or where the hub's feed does.
-    Raises HubUntrusted if the hub has another number of shards than the replica was begun with.
+    Hours with folded heights that were not written to all of `tables` are unfinished. At the first contact with a
+    shard, records where its replica begins: at FC_START, or where the hub's feed does.
+    Raises HubUntrusted if no hub goes on from what was already read: all have another number of shards, lie behind it,
+    or have another history.
     """
+    with replica.engine.connect() as connection:
+        cursors = {shard: ledger.last_covered(connection, shard) for shard in ledger.origins(connection)}
+        unfinished = [Hour.from_key(key) for key in ledger.unfinished_partitions(connection, tables)]
+    hubs.note_cursors({shard: cursor[0] for shard, cursor in cursors.items() if cursor is not None})
     shard_numbers = await hubs.shards()
     _refuse_other_shard_count(replica, len(shard_numbers))
     clocks = {shard: HubClock(hubs, shard) for shard in shard_numbers}
-    shards = [await _survey_shard(replica, shard, clock, len(shard_numbers), tables) for shard, clock in clocks.items()]
-    return Survey(tuple(s for s in shards if s is not None), clocks)
+    found = [await _survey_shard(replica, shard, clock, len(shard_numbers)) for shard, clock in clocks.items()]
+    shards = tuple(shard for shard in found if shard is not None)
+    for shard in shards:
+        await _refuse_other_history(replica, hubs, shard)
+    return Survey(shards, clocks, tuple(unfinished))
+
+
+async def _refuse_other_history(replica: Replica, hubs: HubPool, shard: ShardSurvey) -> None:
+    """Raise HubUntrusted if the hub has another block where the ledger ends: nothing of it may be mixed in."""
+    with replica.engine.connect() as connection:
+        known = ledger.last_block_hash(connection, shard.shard, shard.head_height)
+    if known is None or known[0] < shard.oldest_height:
+        return
+    height, expected = known
+    _, events, _ = decode_events(await hubs.events(shard.shard, first_event_id(height), page_size=1))
+    confirmed = events[0].blockConfirmedBody if events and events[0].height == height else None
+    found = block_hash(confirmed) if confirmed else None
+    if found is not None and found != expected:
+        raise HubUntrusted(
+            f"the hub has another history: block {height} of shard {shard.shard} is 0x{found.hex()} there, "
+            f"and 0x{expected.hex()} was read",
+            hint="it is of another network, or was reset; another network wants a database and a lake of its own",
+        )
 
 
 def _refuse_other_shard_count(replica: Replica, found: int) -> None:
@@ -103,9 +137,7 @@ def _refuse_other_shard_count(replica: Replica, found: int) -> None:
         )
 
 
-async def _survey_shard(
-    replica: Replica, shard: int, clock: HubClock, shard_count: int, tables: Sequence[str]
-) -> ShardSurvey | None:
+async def _survey_shard(replica: Replica, shard: int, clock: HubClock, shard_count: int) -> ShardSurvey | None:
     """One shard's survey; None while it has no event at all."""
     try:
         oldest_height, _ = await clock.oldest()
@@ -114,7 +146,7 @@ async def _survey_shard(
         return None
     origin = await _origin(replica, shard, clock, shard_count)
     with replica.engine.connect() as connection:
-        missing = ledger.holes(ledger.covered(connection, shard, tables=tables), origin, head_height)
+        missing = ledger.holes(ledger.covered(connection, shard), origin, head_height)
     holes: list[HeightRange] = []
     lost = _below(missing, oldest_height)
     for hole in _above(missing, oldest_height):

@@ -51,6 +51,7 @@ def open_services(settings: Settings, *, need_hub: bool = True, need_redis: bool
     Raises:
         ServiceError: a server could not be started.
     """
+    settings.make_data_dir()
     servers = embedded_servers(settings, need_hub=need_hub, need_redis=need_redis)
     with ExitStack() as stack:
         for server in servers:
@@ -70,6 +71,7 @@ def open_services_for_process(settings: Settings, *, need_hub: bool = True, need
     Raises:
         ServiceError: a server could not be started.
     """
+    settings.make_data_dir()
     servers = embedded_servers(settings, need_hub=need_hub, need_redis=need_redis)
     with _opening:
         held = [_held(server) for server in servers]

@@ -24,6 +24,9 @@ COVERAGE = sa.Table(
     sa.Column("confirmed_events", sa.BigInteger, nullable=False, comment="Events that BLOCK_CONFIRMED announced"),
     sa.Column("rows_written", sa.BigInteger, nullable=False, comment="Rows inserted, updated or deleted"),
     sa.Column("last_block_at", sa.DateTime(timezone=True), nullable=False, comment="Time of the block at to_height"),
+    sa.Column(
+        "last_block_hash", pg.BYTEA, comment="Its hash, which a hub of the same network has too; null if unknown"
+    ),
     sa.Column("committed_at", sa.DateTime(timezone=True), nullable=False, server_default=_now),
     sa.CheckConstraint("from_height <= to_height", name="coverage_range_check"),
     # One range type over (shard, height), so that no extension is needed to forbid overlaps.

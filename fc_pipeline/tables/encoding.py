@@ -6,11 +6,12 @@ from decimal import Decimal
 
 import msgspec
 
-from fc_pipeline.hub.wire import FARCASTER_EPOCH_UNIX
+from fc_pipeline.hub.wire import FARCASTER_EPOCH_UNIX, BlockConfirmedBody
 
 __all__ = [
     "UnknownValue",
     "base64_bytes",
+    "block_hash",
     "farcaster_micros",
     "hex_bytes",
     "json_text",
@@ -40,6 +41,14 @@ def hex_bytes(text: str) -> bytes:
         return binascii.unhexlify(text[2:])
     except ValueError as error:
         raise ValueError(f"{text[:80]!r} is not 0x-hex: {error}") from error
+
+
+def block_hash(body: BlockConfirmedBody) -> bytes | None:
+    """The hash of a confirmed block; None if the hub wrote none that can be read."""
+    try:
+        return hex_bytes(body.blockHash) or None
+    except ValueError:
+        return None
 
 
 def base64_bytes(text: str) -> bytes:

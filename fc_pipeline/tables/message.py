@@ -20,7 +20,9 @@ __all__ = [
 
 _HASH_BYTES = 20
 
-TIMESTAMP = Column("timestamp", ColumnType.TIMESTAMP, "When the user says the message was made; a claim (hub-api T6)")
+TIMESTAMP = Column(
+    "timestamp", ColumnType.TIMESTAMP, "When the user says the message was made: a claim, which may be wrong"
+)
 HASH = Column("hash", ColumnType.BYTEA, "BLAKE3 hash of the message, 20 bytes")
 ENVELOPE = (
     Column("signer", ColumnType.BYTEA, "Ed25519 public key that signed the message"),

@@ -14,6 +14,7 @@ from fc_pipeline.sample_hub.faults import Faults
 from fc_pipeline.sample_hub.live import Reveal
 from fc_pipeline.sample_hub.log import EventLog, log_from_lines
 from fc_pipeline.sample_hub.serving import serving
+from fc_pipeline.tables.bookkeeping import COVERAGE
 from fc_pipeline_tests.conftest import Database
 from fc_pipeline_tests.events import HOUR_UNIX
 from fc_pipeline_tests.logs import casts_at, every_second, log_of, unconfirmed_casts_at
@@ -304,6 +305,41 @@ def test_a_run_that_finds_the_hour_taken_says_by_whom(database: Database, lake: 
         bench.replica.engine.dispose()
         bench.run(window=window)
         assert bench.missing_hours() == []
+
+
+def test_a_run_does_not_wait_for_an_hour_that_another_completes_meanwhile(
+    database: Database, lake: Path, lines: list[bytes]
+) -> None:
+    """As `sync` beside a run that follows: what it was started for is read, and the lease stays where it is."""
+    with serving(log_from_lines(lines)) as url, workbench(database, lake, url) as bench:
+        window = bench.missing_span()
+        with bench.replica.engine.connect() as session:
+            pid = session.exec_driver_sql("SELECT pg_backend_pid()").scalar_one()
+            run = bench.make_run("waits", window)
+            failed: list[BaseException] = []
+
+            def wait() -> None:
+                try:
+                    run.execute()
+                except BaseException as error:
+                    failed.append(error)
+
+            bench.run("writes", window)
+            with bench.replica.engine.begin() as connection:
+                taken = connection.exec_driver_sql("DELETE FROM pipeline.coverage RETURNING *").mappings().all()
+            for shard in (1, 2):
+                engine = bench.replica.engine
+                assert lease.try_take(engine, shard=shard, partition=HOUR.key, holder="writes/1", backend_pid=pid)
+            waiting = threading.Thread(target=wait)
+            waiting.start()
+            waiting.join(1.0)
+            assert waiting.is_alive()
+            with bench.replica.engine.begin() as connection:
+                connection.execute(COVERAGE.insert(), [dict(row) for row in taken])
+            waiting.join(20.0)
+            assert not waiting.is_alive()
+        assert failed == []
+        assert run.progress.events == 0
 
 
 def test_a_run_whose_lease_was_stolen_writes_nothing_more(

@@ -8,6 +8,7 @@ from fc_pipeline.fold.ledger import HeightRange
 from fc_pipeline.hours import Hour
 from fc_pipeline.ingest.drain import HourWindow
 from fc_pipeline.sample_hub.faults import Faults
+from fc_pipeline.sample_hub.log import log_from_lines
 from fc_pipeline.sample_hub.serving import serving
 from fc_pipeline_tests.conftest import Database
 from fc_pipeline_tests.events import HOUR_UNIX
@@ -142,14 +143,61 @@ def test_a_hub_with_another_number_of_shards_is_not_followed(database: Database,
         assert bench.dump() == before
 
 
-def test_heights_count_as_missing_until_they_are_in_all_the_tables_asked_for(database: Database, lake: Path) -> None:
+def test_hours_are_unfinished_until_they_are_in_all_the_tables_asked_for(database: Database, lake: Path) -> None:
     with serving(log_of(casts_at(minutes(100, HOUR_UNIX, 12)))) as url, workbench(database, lake, url) as bench:
         bench.run("some", outputs=["hub_events", "casts"])
-        assert bench.survey(["hub_events", "casts"]).shards[0].holes == ()
-        assert bench.survey(["casts", "links"]).shards[0].holes == (HeightRange(100, 111),)
+        assert bench.survey().shards[0].holes == ()
+        assert bench.survey(["hub_events", "casts"]).unfinished == ()
+        assert bench.survey(["casts", "links"]).unfinished == (HOUR, HOUR.next)
         assert bench.missing_hours() == [HOUR.next, HOUR]
         bench.run("rest")
-        assert bench.survey().shards[0].holes == ()
+        assert bench.survey().unfinished == ()
+
+
+def test_a_dropped_table_is_work_to_do_and_comes_back_from_the_log(
+    database: Database, lake: Path, lines: list[bytes]
+) -> None:
+    """Also when the hub no longer has the hours, and for the compact states that links need."""
+    with serving(log_from_lines(lines)) as url:
+        with workbench(database, lake, url) as bench:
+            hours = [hour.hour for hour in bench.run().hours]
+            before = bench.dump()
+            with bench.replica.engine.begin() as connection:
+                connection.exec_driver_sql("DROP TABLE casts, fid_activity, pipeline.link_compactions")
+        with workbench(database, lake, url) as bench:
+            assert set(bench.survey().unfinished) >= set(hours)
+            assert bench.survey(["reactions", "user_data"]).unfinished == ()
+            bench.run()
+            assert bench.survey().unfinished == ()
+            assert bench.dump() == before
+
+
+def test_a_hub_with_another_history_is_refused_and_changes_nothing(database: Database, lake: Path) -> None:
+    places = every_second(500, HOUR_UNIX, 20)
+    with serving(log_of(casts_at(places))) as url, workbench(database, lake, url) as bench:
+        bench.run()
+        before = bench.dump()
+    longer = casts_at(every_second(500, HOUR_UNIX, 40))
+    with serving(log_of(longer)) as url, workbench(database, lake, url) as bench:
+        assert bench.survey().shards[0].holes == (HeightRange(520, 539),)
+    other = [line.replace(b'"blockHash":"0x', b'"blockHash":"0xee') for line in longer]
+    assert other != longer
+    with serving(log_of(other)) as url, workbench(database, lake, url) as bench:
+        with pytest.raises(HubUntrusted, match="another history: block 519 of shard 1 is 0xee"):
+            bench.run(window=HourWindow(HOUR, HOUR))
+        assert bench.dump() == before
+
+
+def test_a_hub_far_behind_what_was_read_is_refused(database: Database, lake: Path) -> None:
+    with serving(log_of(casts_at(every_second(500, HOUR_UNIX, 40)))) as url, workbench(database, lake, url) as bench:
+        bench.run()
+    behind = "is behind: its shard 1 is at height 509, but 539 was already read"
+    with (
+        serving(log_of(casts_at(every_second(500, HOUR_UNIX, 10)))) as url,
+        workbench(database, lake, url) as bench,
+        pytest.raises(HubUntrusted, match=behind),
+    ):
+        bench.survey()
 
 
 @pytest.mark.parametrize("gap", [range(104, 108), range(112, 118), range(106, 112)], ids=["inside", "tail", "hour"])

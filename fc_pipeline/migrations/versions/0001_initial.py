@@ -25,7 +25,7 @@ def upgrade() -> None:
             "timestamp",
             sa.DateTime(timezone=True),
             nullable=True,
-            comment="When the user says the message was made; a claim (hub-api T6)",
+            comment="When the user says the message was made: a claim, which may be wrong",
         ),
         sa.Column("text", sa.Text(), nullable=True, comment="Text without the @names of its mentions"),
         sa.Column("type", sa.Text(), nullable=True, comment="cast, long_cast or ten_k_cast, by length of text"),
@@ -127,7 +127,7 @@ def upgrade() -> None:
             "timestamp",
             sa.DateTime(timezone=True),
             nullable=True,
-            comment="When the user says the message was made; a claim (hub-api T6)",
+            comment="When the user says the message was made: a claim, which may be wrong",
         ),
         sa.Column(
             "display_timestamp",
@@ -220,6 +220,12 @@ def upgrade() -> None:
         sa.Column("rows_written", sa.BigInteger(), nullable=False, comment="Rows inserted, updated or deleted"),
         sa.Column(
             "last_block_at", sa.DateTime(timezone=True), nullable=False, comment="Time of the block at to_height"
+        ),
+        sa.Column(
+            "last_block_hash",
+            postgresql.BYTEA(),
+            nullable=True,
+            comment="Its hash, which a hub of the same network has too; null if unknown",
         ),
         sa.Column("committed_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
         postgresql.ExcludeConstraint(
@@ -326,7 +332,7 @@ def upgrade() -> None:
             "timestamp",
             sa.DateTime(timezone=True),
             nullable=True,
-            comment="When the user says the message was made; a claim (hub-api T6)",
+            comment="When the user says the message was made: a claim, which may be wrong",
         ),
         sa.Column("hash", postgresql.BYTEA(), nullable=True, comment="BLAKE3 hash of the message, 20 bytes"),
         sa.Column("signer", postgresql.BYTEA(), nullable=True, comment="Ed25519 public key that signed the message"),
@@ -371,7 +377,7 @@ def upgrade() -> None:
             "timestamp",
             sa.DateTime(timezone=True),
             nullable=True,
-            comment="When the user says the message was made; a claim (hub-api T6)",
+            comment="When the user says the message was made: a claim, which may be wrong",
         ),
         sa.Column("hash", postgresql.BYTEA(), nullable=True, comment="BLAKE3 hash of the message, 20 bytes"),
         sa.Column("signer", postgresql.BYTEA(), nullable=True, comment="Ed25519 public key that signed the message"),
@@ -501,7 +507,7 @@ def upgrade() -> None:
             "timestamp",
             sa.DateTime(timezone=True),
             nullable=True,
-            comment="When the user says the message was made; a claim (hub-api T6)",
+            comment="When the user says the message was made: a claim, which may be wrong",
         ),
         sa.Column("hash", postgresql.BYTEA(), nullable=True, comment="BLAKE3 hash of the message, 20 bytes"),
         sa.Column(
