@@ -3,6 +3,7 @@
 # make lint      ruff and pyright
 # make sync      catch up to the hub's head and end
 # make test-live tests against a public hub, skipped where none can be reached
+# make bench     measure decoding and catching up; prints a table, writes data/bench.json
 # make docs      write docs/tables.md from the table declarations
 # make lock      resolve the dependencies anew
 # make clean     remove .venv and caches; the data stays
@@ -13,7 +14,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet install
 export PIP_NO_INPUT := 1
 
-.PHONY: up sync test test-live lint lock docs clean
+.PHONY: up sync test test-live bench lint lock docs clean
 
 up: $(VENV)/.runtime
 	@$(BIN)/fc-pipeline up
@@ -57,6 +58,9 @@ lock:
 	  --extra build --extra dev pyproject.toml --output-file requirements-dev.lock
 	uv pip compile --quiet --universal --python-version 3.11 --no-emit-index-url --custom-compile-command 'make lock' \
 	  --extra build --constraint requirements-dev.lock pyproject.toml --output-file requirements.lock
+
+bench: $(VENV)/.dev
+	$(BIN)/python -W ignore -m fc_pipeline_tests.benchmarks
 
 docs: $(VENV)/.runtime
 	$(BIN)/python -m fc_pipeline.tables.reference > docs/tables.md

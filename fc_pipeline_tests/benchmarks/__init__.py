@@ -1,0 +1,1 @@
+"""Benchmarks, `make bench`: seeded, on a generated log; they print a table and write JSON, and assert nothing."""

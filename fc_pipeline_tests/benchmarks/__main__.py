@@ -1,0 +1,69 @@
+"""`python -m fc_pipeline_tests.benchmarks`: run the benchmarks one after another, print a table, write JSON."""
+
+import argparse
+import gzip
+import json
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from fc_pipeline.sample_hub.generator import generate
+from fc_pipeline.sample_hub.log import load_log
+from fc_pipeline.settings import Settings
+from fc_pipeline_tests.benchmarks.decode import decode_pages
+from fc_pipeline_tests.benchmarks.stage import Stage, hub_process, open_stage
+
+SEED = 20_261_123
+
+
+def main() -> None:
+    """Run what was asked for."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--events", type=int, default=300_000, help="size of the generated log")
+    parser.add_argument("--fids", type=int, default=20_000, help="users in it")
+    parser.add_argument("--json", type=Path, default=Path("data/bench.json"), help="where the figures go")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="fc_bench_") as folder:
+        log_path = Path(folder) / "events.ndjson.gz"
+        with gzip.open(log_path, "wb", compresslevel=1) as file:
+            file.writelines(
+                line + b"\n"
+                for line in generate(SEED, fids=options.fids, events=options.events, events_per_second=50.0)
+            )
+        figures = {"decode": decode_pages(load_log(log_path))}
+        with open_stage(Path(folder)) as stage, hub_process("--log", str(log_path)) as hub_url:
+            figures["ceiling"] = _child("ceiling", stage, hub_url)
+            figures["catch_up"] = _child("catch_up", stage, hub_url)
+    figures["catch_up"]["of_ceiling"] = (
+        figures["catch_up"]["events_per_second"] / figures["ceiling"]["events_per_second"]
+    )
+    _print(figures)
+    options.json.parent.mkdir(parents=True, exist_ok=True)
+    options.json.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
+
+
+def _child(name: str, stage: Stage, hub_url: str) -> dict[str, float]:
+    """Run one measurement in a process of its own, on a new database."""
+    settings: Settings = stage.settings(hub_url)
+    command = [sys.executable, "-m", "fc_pipeline_tests.benchmarks.catch_up", name, _as_json(settings)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise SystemExit(f"{name} failed:\n{done.stderr}")
+    return json.loads(done.stdout)
+
+
+def _as_json(settings: Settings) -> str:
+    return json.dumps(settings.model_dump(mode="json"))
+
+
+def _print(figures: dict[str, dict[str, Any]]) -> None:
+    for name, values in figures.items():
+        print(name)
+        for key, value in values.items():
+            print(f"  {key:<24}{value:>16,.2f}" if isinstance(value, float) else f"  {key:<24}{value:>16,}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,82 @@
+"""What every benchmark runs on: an embedded Postgres as `up` starts it, and a sample hub in a process of its own."""
+
+import subprocess
+import sys
+from collections.abc import Generator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import count
+from pathlib import Path
+
+import psutil
+import sqlalchemy as sa
+
+from fc_pipeline.services.postgres import EmbeddedPostgres
+from fc_pipeline.settings import Settings
+
+__all__ = ["Stage", "hub_process", "open_stage", "peak_rss_bytes", "rss_bytes"]
+
+_numbers = count(1)
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A folder for one session of benchmarks, with its server."""
+
+    folder: Path
+    postgres: EmbeddedPostgres
+
+    def settings(self, hub_url: str | None = None, **values: object) -> Settings:
+        """Settings with a new, empty database and lake."""
+        name = f"bench_{next(_numbers)}"
+        base = Settings(data_dir=self.folder, lake_uri="unused", postgres_url=self.postgres.url())
+        admin = sa.create_engine(base.sqlalchemy_url("postgres"), isolation_level="AUTOCOMMIT")
+        with admin.connect() as connection:
+            connection.execute(sa.text(f'CREATE DATABASE "{name}"'))
+        admin.dispose()
+        hubs = (hub_url,) if hub_url else ()
+        return Settings(
+            data_dir=self.folder,
+            lake_uri=str(self.folder / f"lake_{name}"),
+            postgres_url=base.libpq_url(name),
+            hub_urls=hubs,
+            **values,  # pyright: ignore[reportArgumentType]
+        )
+
+
+@contextmanager
+def open_stage(folder: Path) -> Generator[Stage]:
+    """The server of `up`, with its own settings (fsync on), on an empty data folder."""
+    server = EmbeddedPostgres(folder)
+    server.acquire()
+    try:
+        yield Stage(folder, server)
+    finally:
+        server.release()
+
+
+@contextmanager
+def hub_process(*options: str) -> Generator[str]:
+    """A sample hub with these options of `fc-pipeline sample-hub`; gives its URL."""
+    command = [sys.executable, "-m", "fc_pipeline.cli", "sample-hub", "--port", "0", *options]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    try:
+        line = process.stdout.readline()
+        yield line.split(": ", 1)[1].split(" ", 1)[0]
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def rss_bytes() -> int:
+    """Resident memory of this process now."""
+    return psutil.Process().memory_info().rss
+
+
+def peak_rss_bytes() -> int:
+    """The highest resident memory that this process had."""
+    for line in Path("/proc/self/status").read_text(encoding="utf-8").splitlines():
+        if line.startswith("VmHWM:"):
+            return int(line.split()[1]) * 1024
+    raise RuntimeError("the kernel does not tell the peak")
