@@ -6,6 +6,7 @@ import logging
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from itertools import takewhile
 
 import msgspec
 from dagster import (
@@ -47,6 +48,7 @@ TICK_DEADLINE_SECONDS = 40.0  # Dagster gives a tick 60 s; one that overstays ru
 DEAD_AFTER_SECONDS = 120.0  # longer than any wait for a lease
 FIRST_RETRY_SECONDS = 15.0
 LONGEST_RETRY_SECONDS = 600.0
+MOST_COUNTED_FAILURES = 5  # of followers: two minutes between attempts
 
 _ACTIVE = [
     DagsterRunStatus.QUEUED,
@@ -97,7 +99,11 @@ def _tick(context: SensorEvaluationContext, replica: Replica) -> SensorResult:
     busy = {run.tags.get(_PARTITION_TAG) for run in runs}
     requests: list[RunRequest] = []
     present = state.present_hour
-    if present is not None and _needs_follower(replica, state, present, followers, now):
+    if (
+        present is not None
+        and _needs_follower(replica, state, present, followers, now)
+        and _may_try_to_follow(context.instance, now)
+    ):
         requests.append(_follow_request(present, replica.settings.follow_seconds))
     attempts = _attempts(context.cursor, missing)
     for hour in missing:
@@ -150,6 +156,17 @@ def _needs_follower(replica: Replica, state: Survey, present: Hour, followers: I
         return True
     ends = [holder.planned_end_unix for holder in holders.values() if holder.planned_end_unix is not None]
     return bool(ends) and min(ends) - now < SUCCESSOR_LEAD_SECONDS
+
+
+def _may_try_to_follow(instance: DagsterInstance, now: float) -> bool:
+    """Whether the newest followers did not just fail one after the other: at once after one, then later and later."""
+    newest = instance.get_run_records(
+        RunsFilter(job_name=MICRO_BATCHES.name, tags={FOLLOW_TAG: "true"}), limit=MOST_COUNTED_FAILURES
+    )
+    failures = list(takewhile(lambda record: record.dagster_run.status == DagsterRunStatus.FAILURE, newest))
+    if len(failures) < 2 or failures[0].end_time is None:
+        return True
+    return Attempt(len(failures) - 1, failures[0].end_time).is_due(now)
 
 
 def _follow_request(hour: Hour, follow_seconds: float) -> RunRequest:

@@ -174,6 +174,35 @@ def test_a_lease_of_a_dead_session_holds_nobody_up(pipeline: Pipeline, live_hub:
     assert len(followers(tick(pipeline, live_hub))) == 1
 
 
+def test_followers_that_fail_at_once_are_launched_later_and_later(
+    pipeline: Pipeline, live_hub: str, monkeypatch: pytest.MonkeyPatch
+):
+    """Whatever it is that fails them: not every few seconds a failed run, for ever."""
+
+    def fails(ended_seconds_ago: float) -> None:
+        run_id = make_run(pipeline.instance, DagsterRunStatus.FAILURE, ended_seconds_ago + 1, **{FOLLOW_TAG: "true"})
+        with pipeline.instance.run_storage.connect() as connection:
+            update = sa.update(RunsTable).where(RunsTable.c.run_id == run_id)
+            connection.execute(update.values(end_time=time.time() - ended_seconds_ago))
+
+    def is_followed() -> bool:
+        return len(followers(tick(pipeline, live_hub))) == 1
+
+    fails(1.0)
+    assert is_followed()  # once is no habit
+    fails(10.0)
+    assert not is_followed()
+    fails(20.0)
+    assert not is_followed()
+    fails(31.0)
+    assert not is_followed()
+    fails(10_000.0)
+    assert is_followed()
+    make_run(pipeline.instance, DagsterRunStatus.SUCCESS, 300.0, **{FOLLOW_TAG: "true"})
+    fails(1.0)
+    assert is_followed()
+
+
 def test_missing_hours_are_asked_for_newest_first_and_few_at_a_time(pipeline: Pipeline):
     with serving(old_log()) as url:
         result = tick(pipeline, url)
