@@ -67,7 +67,9 @@ def seen(pipeline: Pipeline) -> dict[str, Any]:
         "metadata": {asset: [pipeline.metadata(asset, hour) for hour in hours] for asset in OUTPUTS},
         "newest": {asset: record.storage_id for asset, record in newest.items()},
         "coverage": {hour: check.passed for hour, check in pipeline.checks(RAW_LOG, "coverage_without_holes").items()},
-        "keys": {asset: pipeline.checks(asset, "unique_keys")[None].passed for asset in DATA_TABLES},
+        "keys": {
+            asset: {h: c.passed for h, c in pipeline.checks(asset, "unique_keys").items()} for asset in DATA_TABLES
+        },
         "runs": [(run.run_id, run.status) for run in pipeline.instance.get_runs()],
         "latest versions": pipeline.instance.get_latest_data_version_record(AssetKey("casts")) is not None,
     }

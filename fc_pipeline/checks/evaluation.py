@@ -15,17 +15,21 @@ __all__ = ["evaluations"]
 
 
 def evaluations(replica: Replica, hours: Sequence[Hour], outputs: Collection[str]) -> Iterator[AssetCheckEvaluation]:
-    """Judge each hour of the raw log, if it is among a run's outputs, and the tables among them."""
+    """Judge each hour of the raw log, if it is among a run's outputs, and the tables among them.
+
+    Every check has the hours as its partitions, also what holds of a table as a whole: a check without them counts in
+    Dagster as not evaluated as soon as any hour of its asset is materialised after it.
+    """
     if RAW_LOG in outputs:
-        for hour in hours:
-            for result in judge_raw_log(replica, [hour]):
+        for hour, freshness in zip(hours, judge_freshness(replica, hours), strict=True):
+            for result in (*judge_raw_log(replica, [hour]), freshness):
                 yield _evaluation(result, hour.key)
-        yield _evaluation(judge_freshness(replica), None)
     for result in judge_keys(replica, sorted(set(outputs) - {RAW_LOG})):
-        yield _evaluation(result, None)
+        for hour in hours:
+            yield _evaluation(result, hour.key)
 
 
-def _evaluation(result: AssetCheckResult, partition: str | None) -> AssetCheckEvaluation:
+def _evaluation(result: AssetCheckResult, partition: str) -> AssetCheckEvaluation:
     if result.asset_key is None or result.check_name is None:
         raise ValueError("a check result must name its asset and check")
     return AssetCheckEvaluation(

@@ -6,6 +6,7 @@ from dagster import AssetCheckExecutionContext, AssetCheckResult, AssetCheckSpec
 
 from fc_pipeline.ingest import health
 from fc_pipeline.ingest.replica import Replica
+from fc_pipeline.partitions import HOURS
 from fc_pipeline.resources import ReplicaResource
 from fc_pipeline.tables.registry import DATA_TABLES
 
@@ -17,7 +18,12 @@ CHECK = "unique_keys"
 @multi_asset_check(
     name="key_checks",
     specs=[
-        AssetCheckSpec(CHECK, asset=table.name, description=f"No duplicate or null ({', '.join(table.key)}).")
+        AssetCheckSpec(
+            CHECK,
+            asset=table.name,
+            description=f"No duplicate or null ({', '.join(table.key)}) in the whole table, once the hour is written.",
+            partitions_def=HOURS,
+        )
         for table in DATA_TABLES.values()
     ],
     can_subset=True,

@@ -214,12 +214,15 @@ def first_covered(connection: sa.Connection, shard: int) -> tuple[int, str] | No
     return (row.from_height, row.partition) if row else None
 
 
-def last_covered(connection: sa.Connection, shard: int) -> tuple[int, datetime] | None:
-    """The highest folded height of a shard and its block's time; None if nothing is folded."""
-    row = connection.execute(
-        sa.select(COVERAGE.c.to_height, COVERAGE.c.last_block_at)
-        .where(COVERAGE.c.shard == shard)
-        .order_by(COVERAGE.c.to_height.desc())
-        .limit(1)
-    ).one_or_none()
+def last_covered(
+    connection: sa.Connection, shard: int, *, from_at_most: int | None = None
+) -> tuple[int, datetime] | None:
+    """The highest folded height of a shard and its block's time; None if nothing is folded.
+
+    With `from_at_most`, that of the highest range that begins at this height or below.
+    """
+    query = sa.select(COVERAGE.c.to_height, COVERAGE.c.last_block_at).where(COVERAGE.c.shard == shard)
+    if from_at_most is not None:
+        query = query.where(COVERAGE.c.from_height <= from_at_most)
+    row = connection.execute(query.order_by(COVERAGE.c.to_height.desc()).limit(1)).one_or_none()
     return (row.to_height, row.last_block_at.astimezone(UTC)) if row else None

@@ -29,6 +29,7 @@ __all__ = [
     "block_counts",
     "coverage_of_hours",
     "freshness",
+    "freshness_of_hours",
     "has_unique_key",
     "null_or_duplicate_keys",
     "profiles_of",
@@ -178,6 +179,51 @@ def freshness(replica: Replica) -> FreshnessFinding:
             behind[shard.shard] = shard.head_height - (cursor[0] if cursor else shard.origin_height - 1)
             lag[shard.shard] = max(0.0, shard.head_unix - cursor[1].timestamp()) if cursor else time.time()
     return FreshnessFinding(behind, lag)
+
+
+def freshness_of_hours(replica: Replica, hours: Sequence[Hour]) -> dict[Hour, FreshnessFinding]:
+    """How far the ledger lies behind what the hub has of each hour.
+
+    Hours after which the ledger goes on are complete; only for others a hub is asked. Raises HubError if none can be.
+    """
+    shards = _shards(replica)
+    ends = {hour: all(_goes_on(replica, shard, hour) for shard in shards) for hour in hours}
+    complete = FreshnessFinding(dict.fromkeys(shards, 0), dict.fromkeys(shards, 0.0))
+    asked = asyncio.run(_freshness_by_hub(replica, [hour for hour in hours if not ends[hour]]))
+    return {hour: asked.get(hour, complete) for hour in hours}
+
+
+def _goes_on(replica: Replica, shard: int, hour: Hour) -> bool:
+    """Whether the hour's last folded block adjoins a folded block of a later hour."""
+    folded = _folded(replica, shard, [hour])
+    with replica.engine.connect() as connection:
+        return bool(folded) and ledger.is_covered(connection, shard, folded[-1].last + 1)
+
+
+async def _freshness_by_hub(replica: Replica, hours: Sequence[Hour]) -> dict[Hour, FreshnessFinding]:
+    if not hours:
+        return {}
+    async with HubPool(replica.hub_endpoints, retries=1) as hubs:
+        state = await survey(replica, hubs)
+        return {hour: await _freshness_of_hour(replica, state, hour) for hour in hours}
+
+
+async def _freshness_of_hour(replica: Replica, state: Survey, hour: Hour) -> FreshnessFinding:
+    found = FreshnessFinding({}, {})
+    for shard in state.shards:
+        clock = state.clocks[shard.shard]
+        height, unix = shard.head_height, shard.head_unix
+        if unix >= hour.end_unix:
+            last = await clock.last_height_up_to(await clock.first_height_at(hour.end_unix) - 1)
+            if last is None:  # the hub has forgotten the hour: there is nothing to be behind of
+                continue
+            height, unix = last, await clock.time_of(last)
+        with replica.engine.connect() as connection:
+            cursor = ledger.last_covered(connection, shard.shard, from_at_most=height)
+        folded, folded_unix = (cursor[0], cursor[1].timestamp()) if cursor else (shard.origin_height - 1, 0.0)
+        found.blocks_behind[shard.shard] = max(0, height - folded)
+        found.lag_seconds[shard.shard] = max(0.0, unix - folded_unix) if folded < height else 0.0
+    return found
 
 
 async def _surveyed(replica: Replica) -> Survey:

@@ -129,20 +129,20 @@ def test_an_unknown_type_warns(pipeline: Pipeline):
 
 def test_keys_are_proved_by_the_primary_key_and_counted_without_it(pipeline: Pipeline):
     engine = pipeline.bench.replica.engine
-    proved = pipeline.judge("casts", "unique_keys").get_asset_check_evaluations()[0]
+    proved = pipeline.judge("casts", "unique_keys", hour=BUILT_HOUR).get_asset_check_evaluations()[0]
     assert proved.passed
     assert proved.metadata["proved_by_primary_key"].value
     with engine.begin() as connection:
         connection.execute(sa.text("ALTER TABLE casts RENAME TO casts_kept"))
         connection.execute(sa.text("CREATE TABLE casts AS TABLE casts_kept"))
     try:
-        unproved = pipeline.judge("casts", "unique_keys").get_asset_check_evaluations()[0]
+        unproved = pipeline.judge("casts", "unique_keys", hour=BUILT_HOUR).get_asset_check_evaluations()[0]
         assert unproved.passed
         assert not unproved.metadata["proved_by_primary_key"].value
         with engine.begin() as connection:
             connection.execute(sa.text("INSERT INTO casts SELECT * FROM casts_kept ORDER BY hash LIMIT 1"))
             connection.execute(sa.text("INSERT INTO casts (fid, version) VALUES (1, 1)"))
-        broken = pipeline.judge("casts", "unique_keys").get_asset_check_evaluations()[0]
+        broken = pipeline.judge("casts", "unique_keys", hour=BUILT_HOUR).get_asset_check_evaluations()[0]
         assert not broken.passed
         assert broken.metadata["bad_rows"].value == 3  # two of one key, one without
     finally:
@@ -152,14 +152,14 @@ def test_keys_are_proved_by_the_primary_key_and_counted_without_it(pipeline: Pip
 
 
 def test_freshness_is_measured_against_the_hubs_head(pipeline: Pipeline):
-    fresh = pipeline.judge(RAW_LOG, "fresh").get_asset_check_evaluations()[0]
+    fresh = pipeline.judge(RAW_LOG, "fresh", hour=BUILT_HOUR).get_asset_check_evaluations()[0]
     assert fresh.passed  # it has all that the hub has, however old that is
     assert fresh.metadata["blocks_behind"].value == 0
     with damaged(
         pipeline,
         "UPDATE pipeline.coverage SET to_height = 1009, last_block_at = last_block_at - interval '90 seconds'",
     ):
-        stale = pipeline.judge(RAW_LOG, "fresh").get_asset_check_evaluations()[0]
+        stale = pipeline.judge(RAW_LOG, "fresh", hour=BUILT_HOUR).get_asset_check_evaluations()[0]
     assert not stale.passed
     assert stale.severity == AssetCheckSeverity.WARN
     assert stale.metadata["blocks_behind"].value == 20
@@ -170,7 +170,7 @@ def test_without_a_hub_freshness_is_not_claimed_and_the_rest_judged(
     pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setenv("FC_HUB_URLS", "http://127.0.0.1:9")
-    fresh = pipeline.judge(RAW_LOG, "fresh").get_asset_check_evaluations()[0]
+    fresh = pipeline.judge(RAW_LOG, "fresh", hour=BUILT_HOUR).get_asset_check_evaluations()[0]
     assert not fresh.passed
     assert "127.0.0.1:9" in (fresh.description or "")
     coverage = judged(pipeline, "coverage_without_holes")
