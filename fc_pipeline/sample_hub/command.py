@@ -42,18 +42,18 @@ def run_sample_hub(
     Once it listens, one line says where, through `say` (standard output by default). Raises ConfigError for arguments
     that do not fit together or a log that cannot be read, ServiceError where the port is taken.
     """
+    hub = sample_hub(
+        log_path,
+        live_rate=live_rate,
+        endless=endless,
+        record=record,
+        seed=seed,
+        generate_events=generate_events,
+        fids=fids,
+        retention_hours=retention_hours,
+    )
     listener = listening_socket(host, port)
     try:
-        hub = sample_hub(
-            log_path,
-            live_rate=live_rate,
-            endless=endless,
-            record=record,
-            seed=seed,
-            generate_events=generate_events,
-            fids=fids,
-            retention_hours=retention_hours,
-        )
         server = hub_server(hub_app(hub))
         previous = {number: signal.signal(number, _no_more) for number in (signal.SIGINT, signal.SIGTERM)}
         try:
