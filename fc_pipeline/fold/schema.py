@@ -18,7 +18,6 @@ from fc_pipeline.tables.columns import METADATA
 
 __all__ = ["alembic_config", "ensure_schema", "owned_by_us"]
 
-_DECLARING = (link_compactions, registry)  # importing them fills METADATA
 _REBUILT_WITH = {
     **{table.qualified: name for name, table in registry.DATA_TABLES.items()},
     # Compact states mask links, so links are folded again with them.

@@ -1,7 +1,6 @@
 """The HTTP API of the sample hub as a Starlette application."""
 
 import asyncio
-import time
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager, suppress
 from typing import Final
@@ -15,11 +14,10 @@ from starlette.types import Receive, Scope, Send
 from fc_pipeline.sample_hub import endpoints, feed, hubble, storage_endpoint, target_endpoints
 from fc_pipeline.sample_hub.answers import Refusal, bad_query, not_found, refused
 from fc_pipeline.sample_hub.faults import Faults
-from fc_pipeline.sample_hub.hub import Dialect, Growth, PoisonedAnswer, SampleHub
-from fc_pipeline.sample_hub.log import EventLog
+from fc_pipeline.sample_hub.hub import PoisonedAnswer, SampleHub
 from fc_pipeline.sample_hub.query import BadQuery, Query
 
-__all__ = ["CLOSE_CONNECTION", "create_app", "hub_app"]
+__all__ = ["CLOSE_CONNECTION", "hub_app"]
 
 CLOSE_CONNECTION: Final = "fc_pipeline.close_connection"
 """Key in the ASGI scope's extensions under which the server gives a way to close the connection without an answer."""
@@ -36,21 +34,6 @@ ENDPOINTS: Final[dict[str, Handler]] = {
     **target_endpoints.ENDPOINTS,
     **storage_endpoint.ENDPOINTS,
 }
-
-
-def create_app(
-    log: EventLog,
-    *,
-    growth: Growth | None = None,
-    faults: Faults | None = None,
-    clock: Callable[[], float] = time.time,
-    retention_seconds: float | None = None,
-    dialect: Dialect = "snapchain",
-) -> Starlette:
-    """A hub that serves this log; see `SampleHub` for what the arguments do."""
-    return hub_app(
-        SampleHub(log, growth=growth, faults=faults, clock=clock, retention_seconds=retention_seconds, dialect=dialect)
-    )
 
 
 def hub_app(hub: SampleHub) -> Starlette:
