@@ -1,13 +1,11 @@
 """The work of `fc-pipeline sync`: runs of the job `micro_batches` in this process, until nothing is missing."""
 
-import asyncio
 import logging
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from threading import Event, Thread
-from typing import Final, Self
+from typing import Final
 
 from dagster import DagsterInstance, ExecuteInProcessResult, RunConfig
 from dagster._core.storage.tags import ASSET_PARTITION_RANGE_END_TAG, ASSET_PARTITION_RANGE_START_TAG
@@ -15,103 +13,39 @@ from dagster._core.storage.tags import ASSET_PARTITION_RANGE_END_TAG, ASSET_PART
 from fc_pipeline.assets.hourly import MicroBatchConfig, hourly_tables
 from fc_pipeline.definitions import defs
 from fc_pipeline.errors import FcPipelineError, ServiceError
-from fc_pipeline.fold import ledger
-from fc_pipeline.hours import HOUR_SECONDS, Hour
-from fc_pipeline.hub.failover import HubPool
-from fc_pipeline.ingest.replica import Replica
-from fc_pipeline.ingest.status import OUTPUTS, block_count
-from fc_pipeline.ingest.survey import Survey, survey
+from fc_pipeline.hours import Hour
+from fc_pipeline.ingest.goal import Goal
 from fc_pipeline.jobs import MICRO_BATCHES
 
-__all__ = ["CaughtUp", "catch_up"]
+__all__ = ["catch_up"]
 
 LOOK_SECONDS: Final = 0.5
-HOURS_PER_RUN: Final = 24
-MOST_HOURS: Final = 24 * 31
-"""So many hours are looked up at a time; a hub keeps about 72 of them."""
 
 
-@dataclass(frozen=True)
-class CaughtUp:
-    """Blocks that were missing up to the heads that the hub had at the beginning, then and now."""
-
-    missing_before: int
-    missing: int
-
-
-def catch_up(replica: Replica, dagster_home: Path, on_progress: Callable[[int, int], None]) -> CaughtUp:
-    """Fold what is missing up to the hub's present heads, however the hub goes on meanwhile.
+def catch_up(goal: Goal, dagster_home: Path, on_progress: Callable[[int], None]) -> int:
+    """Fold what is missing, however the hub goes on meanwhile; gives how many blocks still are missing at the end.
 
     Args:
-        replica: what to fill.
+        goal: what to reach.
         dagster_home: the folder with dagster.yaml: the runs are recorded there, for the UI to show.
-        on_progress: called about twice a second, from another thread, with the blocks done and to do in all.
+        on_progress: called about twice a second, from another thread, with the number of blocks that are missing.
 
     Raises:
         FcPipelineError: no hub can be read, or a run failed and brought nothing.
     """
-    target = _Target.now(replica)
-    before = missing = target.missing_blocks()
+    missing = goal.missing_blocks()
     with (
         DagsterInstance.from_config(str(dagster_home)) as instance,
-        _watching(lambda: on_progress(before - target.missing_blocks(), before)),
+        _watching(lambda: on_progress(goal.missing_blocks())),
     ):
         while missing:
-            failures = [_run(instance, first, last) for first, last in target.missing_spans()]
-            now_missing = target.missing_blocks()
+            failures = [_run(instance, first, last) for first, last in goal.missing_spans()]
+            now_missing = goal.missing_blocks()
             if now_missing == missing:
                 _raise_first(failures)
                 break
             missing = now_missing
-    return CaughtUp(before, missing)
-
-
-@dataclass(frozen=True)
-class _Target:
-    """Per shard the first height and the head that the hub had when the work began."""
-
-    replica: Replica
-    heights: dict[int, tuple[int, int]]
-
-    @classmethod
-    def now(cls, replica: Replica) -> Self:
-        async def look() -> Survey:
-            async with HubPool(replica.hub_endpoints) as hubs:
-                return await survey(replica, hubs, OUTPUTS)
-
-        state = asyncio.run(look())
-        return cls(replica, {shard.shard: (shard.origin_height, shard.head_height) for shard in state.shards})
-
-    def missing_blocks(self) -> int:
-        """How many of these heights are not in the ledger as written to every table."""
-        with self.replica.engine.connect() as connection:
-            return sum(
-                block_count(ledger.holes(ledger.covered(connection, shard, tables=OUTPUTS), first, head))
-                for shard, (first, head) in self.heights.items()
-            )
-
-    def missing_spans(self) -> list[tuple[Hour, Hour]]:
-        """Adjacent hours with heights that are missing and can be had, as (first, last), newest first.
-
-        Not one span over all: Dagster records every hour of a run's range for every table, in 15 ms each.
-        """
-
-        async def look() -> list[Hour]:
-            async with HubPool(self.replica.hub_endpoints) as hubs:
-                return await (await survey(self.replica, hubs, OUTPUTS)).missing_hours(MOST_HOURS)
-
-        spans: list[tuple[Hour, Hour]] = []
-        for hour in asyncio.run(look()):
-            adjoins = bool(spans) and hour.next == spans[-1][0]
-            if adjoins and _hours(spans[-1]) < HOURS_PER_RUN:
-                spans[-1] = (hour, spans[-1][1])
-            else:
-                spans.append((hour, hour))
-        return spans
-
-
-def _hours(span: tuple[Hour, Hour]) -> int:
-    return (span[1].start_unix - span[0].start_unix) // HOUR_SECONDS + 1
+    return missing
 
 
 def _raise_first(failures: list[FcPipelineError | None]) -> None:

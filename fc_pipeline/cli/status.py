@@ -2,17 +2,17 @@
 
 import json
 from dataclasses import asdict
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-import redis
 import typer
 from rich.console import Console
 from rich.table import Table
 
-from fc_pipeline.ingest.replica import open_replica
-from fc_pipeline.ingest.status import ReplicaStatus, read_status
 from fc_pipeline.services import embedded_servers, open_services, with_urls
 from fc_pipeline.settings import Settings
+
+if TYPE_CHECKING:
+    from fc_pipeline.ingest.status import ReplicaStatus
 
 __all__ = ["status"]
 
@@ -23,6 +23,9 @@ def status(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of tables.")] = False,
 ) -> None:
     """Show per shard the hub's head, the cursor, lag and holes; rows per table; quarantine; Redis."""
+    from fc_pipeline.ingest.replica import open_replica  # other commands need none of this
+    from fc_pipeline.ingest.status import read_status
+
     configured = Settings.load()
     with open_services(configured, need_hub=False, need_redis=False) as settings:
         # What does not run is told, not started: looking must not change what there is to see.
@@ -39,6 +42,8 @@ def status(
 
 def _redis_state(url: str | None) -> str:
     """Whether Redis answers."""
+    import redis
+
     if url is None:
         return "does not run"
     try:
@@ -49,7 +54,7 @@ def _redis_state(url: str | None) -> str:
     return "ok"
 
 
-def _show(console: Console, found: ReplicaStatus, redis_state: str) -> None:
+def _show(console: Console, found: "ReplicaStatus", redis_state: str) -> None:
     console.print(_shards(found))
     console.print(_tables(found))
     quarantine = ", ".join(f"{count} {reason}" for reason, count in sorted(found.quarantine.items()))
@@ -63,7 +68,7 @@ def _show(console: Console, found: ReplicaStatus, redis_state: str) -> None:
         console.print(_verdict(found))
 
 
-def _verdict(found: ReplicaStatus) -> str:
+def _verdict(found: "ReplicaStatus") -> str:
     if found.is_complete:
         return "complete: no holes, and level with the hub"
     if any(shard.holes for shard in found.shards):
@@ -71,7 +76,7 @@ def _verdict(found: ReplicaStatus) -> str:
     return "no holes, but behind the hub: `fc-pipeline sync` or `up` catch up"
 
 
-def _shards(found: ReplicaStatus) -> Table:
+def _shards(found: "ReplicaStatus") -> Table:
     table = Table("shard", "hub head", "cursor", "behind", "lag", "missing blocks", "holes", title="Shards")
     for shard in found.shards:
         holes = ", ".join(f"{first}-{last}" for first, last in shard.holes[:MOST_HOLES_SHOWN]) or "none"
@@ -89,7 +94,7 @@ def _shards(found: ReplicaStatus) -> Table:
     return table
 
 
-def _tables(found: ReplicaStatus) -> Table:
+def _tables(found: "ReplicaStatus") -> Table:
     table = Table("table", "live rows", "deleted rows", title="Tables")
     for row in found.tables:
         about = "about " if row.estimated else ""

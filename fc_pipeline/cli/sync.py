@@ -4,7 +4,7 @@ import json
 import signal
 import sys
 import warnings
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
@@ -14,6 +14,9 @@ from fc_pipeline.errors import ServiceError
 from fc_pipeline.services import close_services_for_process, open_services
 from fc_pipeline.settings import Settings, project_root
 
+if TYPE_CHECKING:
+    from fc_pipeline.ingest.goal import Goal
+
 __all__ = ["sync"]
 
 
@@ -22,35 +25,38 @@ def sync(
 ) -> None:
     """Catch up to the hub's head and end; exit code 0 only if coverage has no hole."""
     warnings.filterwarnings("ignore", module="fc_pipeline")  # Dagster says "preview" of what the assets use
-    from fc_pipeline.cli.catch_up import catch_up  # importing Dagster takes seconds
-    from fc_pipeline.ingest.replica import open_replica
-
     settings = Settings.load()
     # As Ctrl-C: the run is recorded as ended, and the servers are stopped.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    columns = (TextColumn("folding"), BarColumn(), MofNCompleteColumn(), TextColumn("blocks"), TimeElapsedColumn())
     with open_services(settings, need_redis=False) as opened:
-        try:
-            with (
-                open_replica(opened) as replica,
-                Progress(*columns, console=Console(stderr=True, quiet=as_json)) as progress,
-            ):
-                bar = progress.add_task("blocks", total=None)
-                done = catch_up(
-                    replica,
-                    project_root(),
-                    lambda blocks, total: progress.update(bar, completed=blocks, total=total),
-                )
-        finally:
-            close_services_for_process()
-    read = done.missing_before - done.missing
+        from fc_pipeline.ingest.goal import Goal
+        from fc_pipeline.ingest.replica import open_replica
+
+        with open_replica(opened) as replica:
+            goal = Goal.now(replica)
+            missing_before = goal.missing_blocks()
+            missing = _catch_up(goal, missing_before, quiet=as_json) if missing_before else 0
+    read = missing_before - missing
     if as_json:
-        outcome = {"complete": done.missing == 0, "blocks_read": read, "blocks_missing": done.missing}
+        outcome = {"complete": missing == 0, "blocks_read": read, "blocks_missing": missing}
         sys.stdout.write(json.dumps(outcome) + "\n")
-    elif not done.missing:
+    elif not missing:
         Console().print(f"in step with the hub: {read:,} blocks read, coverage has no hole", highlight=False)
-    if done.missing:
+    if missing:
         raise ServiceError(
-            f"coverage has holes: {done.missing:,} blocks are missing",
+            f"coverage has holes: {missing:,} blocks are missing",
             hint="`fc-pipeline status` shows where; the hub's feed no longer has them",
         )
+
+
+def _catch_up(goal: "Goal", missing: int, *, quiet: bool) -> int:
+    """Do the work behind a progress bar; how many blocks are missing then."""
+    from fc_pipeline.cli.catch_up import catch_up  # importing Dagster takes seconds
+
+    columns = (TextColumn("folding"), BarColumn(), MofNCompleteColumn(), TextColumn("blocks"), TimeElapsedColumn())
+    try:
+        with Progress(*columns, console=Console(stderr=True, quiet=quiet)) as progress:
+            bar = progress.add_task("blocks", total=missing)
+            return catch_up(goal, project_root(), lambda left: progress.update(bar, completed=missing - left))
+    finally:
+        close_services_for_process()

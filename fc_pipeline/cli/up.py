@@ -14,14 +14,12 @@ from types import FrameType
 from typing import Annotated, Any, Final
 from urllib.parse import unquote
 
-import redis
 import typer
 from rich.console import Console
 from rich.panel import Panel
 from rich.table import Table
 
 from fc_pipeline.errors import ServiceError
-from fc_pipeline.ingest.replica import open_replica
 from fc_pipeline.services import close_services_for_process, embedded_servers, with_urls
 from fc_pipeline.services.children import end_marked
 from fc_pipeline.services.dagster import PREFERRED_UI_PORT, DagsterProcesses
@@ -140,6 +138,10 @@ def _run(console: Console, settings: Settings, servers: list[EmbeddedServer], po
 
 def _check_reach(settings: Settings) -> None:
     """Raise what every run would fail with: better said now than in a log later."""
+    import redis  # neither is needed by other commands
+
+    from fc_pipeline.ingest.replica import open_replica
+
     with open_replica(settings) as replica:
         replica.log.hours()
         _ = replica.hub_endpoints  # refuses headers that cannot be sent

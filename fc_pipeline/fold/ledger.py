@@ -29,6 +29,7 @@ __all__ = [
     "covered_shards",
     "first_covered",
     "forget_table",
+    "height_count",
     "holes",
     "is_covered",
     "last_block_hash",
@@ -205,6 +206,11 @@ def holes(ranges: Sequence[HeightRange], first: int, last: int) -> list[HeightRa
     if expected <= last:
         missing.append(HeightRange(expected, last))
     return missing
+
+
+def height_count(ranges: Sequence[HeightRange]) -> int:
+    """How many heights are in these ranges."""
+    return sum(one.last - one.first + 1 for one in ranges)
 
 
 def first_covered(connection: sa.Connection, shard: int) -> tuple[int, str] | None:

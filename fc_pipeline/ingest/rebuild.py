@@ -11,15 +11,13 @@ from fc_pipeline.fold.micro_batch import prepare
 from fc_pipeline.hours import Hour
 from fc_pipeline.hub.decode import EventBatch
 from fc_pipeline.ingest.batches import within
+from fc_pipeline.ingest.outputs import RAW_LOG
 from fc_pipeline.ingest.replica import Replica
 from fc_pipeline.ingest.writer import BatchWriter
 from fc_pipeline.lake.event_log import LogFile
 from fc_pipeline.tables.fid_activity import FID_ACTIVITY, sum_activity
 
-__all__ = ["RAW_LOG", "rebuild_hour"]
-
-RAW_LOG = "hub_events"
-"""The raw log's name among what a run writes; the others are tables."""
+__all__ = ["rebuild_hour"]
 
 
 def rebuild_hour(

@@ -11,8 +11,9 @@ from fc_pipeline.fold import ledger
 from fc_pipeline.hours import Hour
 from fc_pipeline.hub.failover import HubPool
 from fc_pipeline.ingest.drain import Drain, HourWindow
+from fc_pipeline.ingest.outputs import RAW_LOG
 from fc_pipeline.ingest.progress import HourProgress, Progress
-from fc_pipeline.ingest.rebuild import RAW_LOG, rebuild_hour
+from fc_pipeline.ingest.rebuild import rebuild_hour
 from fc_pipeline.ingest.replica import Replica
 from fc_pipeline.ingest.survey import Survey, survey
 from fc_pipeline.ingest.writer import LEASE_WAIT_SECONDS, BatchWriter

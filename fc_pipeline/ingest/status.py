@@ -8,19 +8,17 @@ import sqlalchemy as sa
 
 from fc_pipeline.errors import HubError
 from fc_pipeline.fold import ledger
-from fc_pipeline.fold.ledger import HeightRange, ShardOrigin
+from fc_pipeline.fold.ledger import ShardOrigin
 from fc_pipeline.hub.failover import HubPool
+from fc_pipeline.ingest.outputs import OUTPUTS
 from fc_pipeline.ingest.replica import Replica
-from fc_pipeline.ingest.run import RAW_LOG
 from fc_pipeline.ingest.survey import ShardSurvey, survey
 from fc_pipeline.tables.bookkeeping import QUARANTINE
 from fc_pipeline.tables.columns import DataTable
 from fc_pipeline.tables.registry import DATA_TABLES
 
-__all__ = ["OUTPUTS", "ReplicaStatus", "ShardStatus", "TableStatus", "block_count", "read_status"]
+__all__ = ["ReplicaStatus", "ShardStatus", "TableStatus", "read_status"]
 
-OUTPUTS: Final = (RAW_LOG, *DATA_TABLES)
-"""What every height must have been written to."""
 LEVEL_WITHIN_BLOCKS: Final = 30
 """A replica that follows is a block or two behind at any moment; so far behind it still counts as level."""
 COUNTED_ROWS: Final = 5_000_000
@@ -77,11 +75,6 @@ class ReplicaStatus:
         )
 
 
-def block_count(ranges: list[HeightRange]) -> int:
-    """How many heights are in these ranges."""
-    return sum(one.last - one.first + 1 for one in ranges)
-
-
 def read_status(replica: Replica) -> ReplicaStatus:
     """Look at the replica. Where no hub is known or none answers, the rest is told all the same."""
     surveyed, hub_error = _surveyed(replica)
@@ -122,7 +115,7 @@ def _shard(connection: sa.Connection, origin: ShardOrigin, hub: ShardSurvey | No
         cursor_height=cursor[0] if cursor else None,
         blocks_behind=max(0, hub.head_height - folded_height) if hub else None,
         lag_seconds=max(0.0, hub.head_unix - folded_at.timestamp()) if hub else None,
-        missing_blocks=block_count(holes),
+        missing_blocks=ledger.height_count(holes),
         holes=tuple((hole.first, hole.last) for hole in holes),
     )
 

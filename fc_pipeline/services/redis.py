@@ -14,9 +14,6 @@ from pathlib import Path
 from typing import ClassVar, Final
 from urllib.parse import quote
 
-import redis
-from redis.exceptions import ConnectionError as RedisConnectionError
-
 from fc_pipeline.errors import ServiceError
 from fc_pipeline.services.lifetime import EmbeddedServer, alive_in
 
@@ -84,6 +81,9 @@ class EmbeddedRedis(EmbeddedServer):
         return process
 
     def _not_ready(self) -> str | None:
+        import redis  # takes a tenth of a second, which commands without Redis need not wait for
+        from redis.exceptions import ConnectionError as RedisConnectionError
+
         client = redis.Redis.from_url(self.url())
         with closing(client):
             try:

@@ -20,11 +20,11 @@ class Project:
     data_dir: Path
     hub_url: str
 
-    def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+    def run(self, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("FC_", "DAGSTER_"))}
         return subprocess.run(
             [sys.executable, "-m", "fc_pipeline.cli", *arguments],
-            env={**kept, "FC_DATA_DIR": str(self.data_dir), "FC_HUB_URLS": self.hub_url},
+            env={**kept, "FC_DATA_DIR": str(self.data_dir), "FC_HUB_URLS": self.hub_url, **variables},
             capture_output=True,
             text=True,
             timeout=300,
@@ -53,8 +53,11 @@ def test_sync_reads_everything_once_and_status_says_so(hub: str, tmp_path: Path)
     assert outcome["complete"]
     assert outcome["blocks_read"] > 0
 
-    again = project.run("sync", "--json")
+    again = project.run("sync", "--json", PYTHONPROFILEIMPORTTIME="1")
     assert again.returncode == 0, again.stderr
+    imported = {line.rpartition("|")[2].strip() for line in again.stderr.splitlines()}
+    assert "fc_pipeline.ingest.survey" in imported
+    assert not imported & {"dagster", "pandas"}  # seconds, for nothing
     assert json.loads(again.stdout) == {"complete": True, "blocks_read": 0, "blocks_missing": 0}
 
     status = project.run("status", "--json")
