@@ -3,11 +3,12 @@
 import subprocess
 import sys
 import tomllib
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 import yaml
-from dagster import AssetKey, Definitions, TableSchema
+from dagster import AssetKey, Definitions, FreshnessPolicy, TableSchema
 
 from fc_pipeline.definitions import defs
 from fc_pipeline.ingest.run import RAW_LOG
@@ -80,6 +81,14 @@ def test_every_asset_says_what_it_is(name: str):
     assert schema.columns
     assert all(column.description for column in schema.columns)
     assert all(column.type for column in schema.columns)
+
+
+@pytest.mark.parametrize("name", ASSETS)
+def test_every_asset_is_expected_to_be_fresh(name: str):
+    """A run that follows reports every few seconds: minutes without any are worth a warning."""
+    policy = GRAPH.get(AssetKey(name)).freshness_policy
+    assert policy == FreshnessPolicy.time_window(fail_window=timedelta(minutes=5), warn_window=timedelta(minutes=2))
+    assert yaml.safe_load((project_root() / "dagster.yaml").read_text())["freshness"] == {"enabled": True}
 
 
 @pytest.mark.parametrize("name", DATA_TABLES)

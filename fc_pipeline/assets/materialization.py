@@ -44,7 +44,9 @@ def _common(progress: HourProgress) -> dict[str, Any]:
     }
     if lag_seconds:
         metadata["lag_seconds"] = round(max(lag_seconds.values()), 1)
-        metadata["lag_seconds_by_shard"] = {str(shard): round(lag, 1) for shard, lag in sorted(lag_seconds.items())}
+    # A number of its own per shard: the UI plots numbers.
+    for shard, lag in sorted(lag_seconds.items()):
+        metadata[f"lag_seconds_shard_{shard}"] = round(lag, 1)
     for shard, (first, last) in sorted(progress.heights.items()):
         metadata[f"heights_shard_{shard}"] = f"{first}-{last}"
     return metadata

@@ -1,8 +1,17 @@
 """What the Dagster UI says of each asset: description, group, kinds, columns, and what it is made from."""
 
 from collections.abc import Sequence
+from datetime import timedelta
 
-from dagster import AssetDep, AssetSpec, TableColumn, TableColumnConstraints, TableConstraints, TableSchema
+from dagster import (
+    AssetDep,
+    AssetSpec,
+    FreshnessPolicy,
+    TableColumn,
+    TableColumnConstraints,
+    TableConstraints,
+    TableSchema,
+)
 
 from fc_pipeline.ingest.run import RAW_LOG
 from fc_pipeline.lake.event_log import EVENT_LOG_SCHEMA
@@ -14,6 +23,8 @@ from fc_pipeline.tables.user_profiles import PROFILE_SOURCES, USER_PROFILES
 __all__ = ["HOURLY_SPECS"]
 
 OWNERS = ["team:fc_pipeline"]
+FRESHNESS = FreshnessPolicy.time_window(fail_window=timedelta(minutes=5), warn_window=timedelta(minutes=2))
+"""The run that follows the feed reports every few seconds; one that takes over after a failure, within a minute."""
 
 
 def _raw_log_spec() -> AssetSpec:
@@ -31,6 +42,7 @@ def _raw_log_spec() -> AssetSpec:
         kinds={"farcaster", "parquet", "bronze"},
         owners=OWNERS,
         skippable=True,
+        freshness_policy=FRESHNESS,
         metadata={"dagster/column_schema": TableSchema(columns=columns), "dagster/storage_kind": "parquet"},
     )
 
@@ -44,6 +56,7 @@ def _table_spec(table: DataTable, group: str, deps: Sequence[str], kinds: set[st
         kinds=kinds,
         owners=OWNERS,
         skippable=True,
+        freshness_policy=FRESHNESS,
         metadata={
             "dagster/column_schema": _column_schema(table),
             "dagster/table_name": table.qualified,

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import asdict
+from datetime import timedelta
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["status"]
 
 MOST_HOLES_SHOWN = 3
+LONGEST_IN_SECONDS = 120.0
 
 
 def status(
@@ -87,7 +89,7 @@ def _shards(found: "ReplicaStatus") -> Table:
             _or_dash(shard.head_height),
             _or_dash(shard.cursor_height),
             _or_dash(shard.blocks_behind),
-            "-" if shard.lag_seconds is None else f"{shard.lag_seconds:,.1f} s",
+            "-" if shard.lag_seconds is None else _age(shard.lag_seconds),
             f"{shard.missing_blocks:,}",
             holes,
         )
@@ -100,6 +102,11 @@ def _tables(found: "ReplicaStatus") -> Table:
         about = "about " if row.estimated else ""
         table.add_row(row.table, f"{about}{row.live_rows:,}", "" if row.estimated else f"{row.deleted_rows:,}")
     return table
+
+
+def _age(seconds: float) -> str:
+    """Seconds as long as these can be grasped; the lag of a log that was recorded long ago is days."""
+    return f"{seconds:.1f} s" if seconds < LONGEST_IN_SECONDS else str(timedelta(seconds=int(seconds)))
 
 
 def _or_dash(value: Any) -> str:

@@ -1,6 +1,7 @@
 """How the replica stands: per shard head, cursor, lag and holes; rows per table; quarantine. Reads only."""
 
 import asyncio
+import time
 from dataclasses import dataclass
 from typing import Final
 
@@ -30,8 +31,8 @@ class ShardStatus:
     """One shard; heights and holes are inclusive. What needs a hub is None where none could be asked.
 
     `holes` are what the ledger lacks between `origin_height` and the cursor, `missing_blocks` how many heights that is;
-    what lies between cursor and head is not missing but `blocks_behind`. `lag_seconds` is by how much the last folded
-    block is older than the hub's newest one.
+    what lies between cursor and head is not missing but `blocks_behind`. `lag_seconds` is the age of the last folded
+    block; None while nothing is folded.
     """
 
     shard: int
@@ -106,7 +107,7 @@ async def _survey(replica: Replica) -> dict[int, ShardSurvey]:
 
 def _shard(connection: sa.Connection, origin: ShardOrigin, hub: ShardSurvey | None) -> ShardStatus:
     cursor = ledger.last_covered(connection, origin.shard)
-    folded_height, folded_at = cursor or (origin.height - 1, origin.at)
+    folded_height = cursor[0] if cursor else origin.height - 1
     holes = ledger.holes(ledger.covered(connection, origin.shard, tables=OUTPUTS), origin.height, folded_height)
     return ShardStatus(
         shard=origin.shard,
@@ -114,7 +115,7 @@ def _shard(connection: sa.Connection, origin: ShardOrigin, hub: ShardSurvey | No
         head_height=hub.head_height if hub else None,
         cursor_height=cursor[0] if cursor else None,
         blocks_behind=max(0, hub.head_height - folded_height) if hub else None,
-        lag_seconds=max(0.0, hub.head_unix - folded_at.timestamp()) if hub else None,
+        lag_seconds=max(0.0, time.time() - cursor[1].timestamp()) if cursor else None,
         missing_blocks=ledger.height_count(holes),
         holes=tuple((hole.first, hole.last) for hole in holes),
     )

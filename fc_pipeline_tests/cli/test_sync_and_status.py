@@ -66,6 +66,7 @@ def test_sync_reads_everything_once_and_status_says_so(hub: str, tmp_path: Path)
     assert found["is_complete"]
     assert [shard["holes"] for shard in found["shards"]] == [[]] * len(found["shards"])
     assert [shard["blocks_behind"] for shard in found["shards"]] == [0] * len(found["shards"])
+    assert all(shard["lag_seconds"] > 0 for shard in found["shards"])  # the age of the last block, however level
     live_rows = {table["table"]: table["live_rows"] for table in found["tables"]}
     assert live_rows["casts"] > 0
     assert live_rows["user_profiles"] > 0
