@@ -1,5 +1,11 @@
-"""Leases: one writer per shard and hour. Taken and given back here; checked inside each micro-batch's transaction."""
+"""Leases: one writer per shard and hour. Taken and given back here; checked inside each micro-batch's transaction.
 
+A run that is ready to follow the feed, and waits for the lease of the one that does, lets that one know by an advisory
+lock, which dies with its session.
+"""
+
+from collections.abc import Generator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import sqlalchemy as sa
@@ -7,7 +13,16 @@ from sqlalchemy.dialects import postgresql as pg
 
 from fc_pipeline.tables.bookkeeping import LEASES
 
-__all__ = ["HEARTBEAT_TIMEOUT_SECONDS", "Holder", "holders", "release", "runs_at_work", "try_take"]
+__all__ = [
+    "HEARTBEAT_TIMEOUT_SECONDS",
+    "Holder",
+    "as_successor",
+    "holders",
+    "release",
+    "runs_at_work",
+    "successor_waits",
+    "try_take",
+]
 
 HEARTBEAT_TIMEOUT_SECONDS = 60
 """A lease without a heartbeat for this long is free, even if its Postgres session seems alive."""
@@ -27,6 +42,8 @@ _TAKE = sa.text(f"""
     WHERE {_FREE}
     RETURNING holder
 """)
+
+_SUCCESSOR_LOCK = 0x66637375  # "fcsu": keeps it apart from other advisory locks of the database
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,3 +101,25 @@ def holders(connection: sa.Connection, *, partition: str) -> dict[int, Holder]:
         row.shard: Holder(row.holder.partition("/")[0], row.planned_end_at.timestamp() if row.planned_end_at else None)
         for row in rows
     }
+
+
+@contextmanager
+def as_successor(engine: sa.Engine) -> Generator[None]:
+    """Be known as a run that waits to follow the feed, for as long as the block runs and this process lives."""
+    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        connection.execute(sa.text(f"SELECT pg_advisory_lock_shared({_SUCCESSOR_LOCK})"))
+        try:
+            yield
+        finally:
+            connection.execute(sa.text(f"SELECT pg_advisory_unlock_shared({_SUCCESSOR_LOCK})"))
+
+
+def successor_waits(engine: sa.Engine) -> bool:
+    """Whether a run is ready to follow the feed and waits for the lease."""
+    query = sa.text(
+        "SELECT EXISTS (SELECT FROM pg_locks JOIN pg_database ON pg_database.oid = database "
+        "WHERE datname = current_database() AND locktype = 'advisory' AND granted AND classid = 0 AND objsubid = 1 "
+        f"AND objid = {_SUCCESSOR_LOCK})"
+    )
+    with engine.connect() as connection:
+        return bool(connection.scalar(query))

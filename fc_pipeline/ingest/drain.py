@@ -8,11 +8,12 @@ loading overlap, and memory stays flat whatever the backlog.
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
 
 from fc_pipeline.errors import LeaseLost
-from fc_pipeline.fold import ledger
+from fc_pipeline.fold import lease, ledger
 from fc_pipeline.fold.ledger import HeightRange
 from fc_pipeline.hours import Hour
 from fc_pipeline.hub.clock import HubClock
@@ -30,6 +31,11 @@ log = logging.getLogger(__name__)
 
 _QUEUED_BATCHES = 1
 _PAGE_EVENTS = 5_000
+_LOOK_SECONDS = 0.25
+_READERS_GRACE_SECONDS = 1.0
+_POLLS_PER_BATCH = 5
+_POLLING_SHARE = 0.5
+"""Of a hub's request budget: the rest is for the runs that catch up beside."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,8 +53,9 @@ class HourWindow:
 class Drain:
     """One run's reading of a window of hours.
 
-    `follow_seconds` is how long the feed is followed after its tip was reached, if the window holds the present hour;
-    0 ends there. `should_stop` is asked between micro-batches.
+    `follow_seconds` is how long the feed is followed, if the window holds the present hour; 0 ends at its tip. It ends
+    earlier as soon as another run waits to go on, and up to `overtime_seconds` later while none does. `should_stop` is
+    asked again and again: once it says yes, what was read is still written, and nothing more is read.
     """
 
     replica: Replica
@@ -56,42 +63,75 @@ class Drain:
     writer: BatchWriter
     window: HourWindow
     follow_seconds: float = 0.0
+    overtime_seconds: float = 0.0
     should_stop: Callable[[], bool] = lambda: False
+    ending: asyncio.Event = field(default_factory=asyncio.Event, init=False)
+    _until: float | None = field(default=None, init=False)
 
     async def run(self, state: Survey) -> None:
         """Read and write; ends when the window is covered as far as the hub goes, and following is over.
 
         Raises LeaseLost if another run has taken over, HubUnavailable or HubUntrusted if no hub can be read.
         """
-        deadline = time.monotonic() + self.follow_seconds
-        follow = self.follow_seconds > 0 and state.present_hour in self.window
+        follows = self.follow_seconds > 0 and state.present_hour in self.window
+        self._until = time.monotonic() + self.follow_seconds + self.overtime_seconds if follows else None
         queue: asyncio.Queue[tuple[Hour, EventBatch] | None] = asyncio.Queue(_QUEUED_BATCHES)
         stored: asyncio.Queue[StoredBatch | None] = asyncio.Queue(_QUEUED_BATCHES)
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._store(queue, stored))
             tasks.create_task(self._fold(stored))
             async with asyncio.TaskGroup() as readers:
-                for reader in await self._readers(state, queue, deadline if follow else None):
-                    readers.create_task(reader.run())
+                ready = await self._readers(state, queue, follows=follows)
+                reading = [readers.create_task(reader.run()) for reader in ready]
+                readers.create_task(self._end_in_time(ready, reading))
             await queue.put(None)
 
     async def _readers(
-        self, state: Survey, queue: asyncio.Queue[tuple[Hour, EventBatch] | None], follow_until: float | None
+        self, state: Survey, queue: asyncio.Queue[tuple[Hour, EventBatch] | None], *, follows: bool
     ) -> list["_ShardReader"]:
         """A reader per shard that has heights in the window, each with its first hour held, in the hours' order."""
         shards = [shard.shard for shard in state.shards]
         readers = [
-            _ShardReader(self, shard, state.clocks[shard.shard], queue, follow_until, shards) for shard in state.shards
+            _ShardReader(self, shard, state.clocks[shard.shard], queue, shards, follows=follows)
+            for shard in state.shards
         ]
-        first_hours = [await reader.first_hour() for reader in readers]
+        first_hours = {await reader.first_hour() for reader in readers}
+        hours = sorted(hour for hour in first_hours if hour is not None)
 
-        def nothing_is_missing() -> bool:
-            return follow_until is None and not any(reader.missing() for reader in readers)
+        def nothing_to_wait_for() -> bool:
+            # Whoever writes the hour may read just what this run was started for.
+            return self.should_stop() or (not follows and not any(reader.missing() for reader in readers))
 
-        for hour in sorted({hour for hour in first_hours if hour is not None}):
-            # Whoever writes the hour may read just what this run was started for: then there is nothing to wait for.
-            await asyncio.to_thread(self.writer.hold, hour, shards, unless=nothing_is_missing)
+        def hold_all() -> None:
+            for hour in hours:
+                self.writer.hold(hour, shards, unless=nothing_to_wait_for)
+
+        def hold_as_successor() -> None:
+            with lease.as_successor(self.replica.engine):
+                hold_all()
+
+        await asyncio.to_thread(hold_as_successor if follows else hold_all)
         return readers
+
+    async def _end_in_time(self, readers: Sequence["_ShardReader"], reading: Collection[asyncio.Task[None]]) -> None:
+        """Have the readers end when it is time to: whatever they had still to read, the next run reads."""
+        pending = set(reading)
+        while pending and not await self._is_over(readers):
+            _, pending = await asyncio.wait(pending, timeout=_LOOK_SECONDS)
+        self.ending.set()
+        if pending:
+            _, late = await asyncio.wait(pending, timeout=_READERS_GRACE_SECONDS)
+            for task in late:  # it waits for a hub, or for what is folded before
+                task.cancel()
+
+    async def _is_over(self, readers: Sequence["_ShardReader"]) -> bool:
+        if self.should_stop():
+            return True
+        if self._until is None:
+            return False
+        if time.monotonic() >= self._until and all(reader.is_at_tip for reader in readers):
+            return True
+        return await asyncio.to_thread(lease.successor_waits, self.replica.engine)
 
     async def _store(
         self, queue: asyncio.Queue[tuple[Hour, EventBatch] | None], stored: asyncio.Queue[StoredBatch | None]
@@ -114,15 +154,16 @@ class _ShardReader:
         shard: ShardSurvey,
         clock: HubClock,
         queue: asyncio.Queue[tuple[Hour, EventBatch] | None],
-        follow_until: float | None,
         shards: Sequence[int],
+        *,
+        follows: bool,
     ) -> None:
         self._drain = drain
         self._shard = shard
         self._clock = clock
         self._queue = queue
-        self._follow_until = follow_until
-        self._follows = False
+        self._follows = follows
+        self.is_at_tip = False
         self._shards = shards
         self._in_window = HeightRange(0, -1)
         self._feed = Feed(drain.hubs, shard.shard, clock=clock)
@@ -147,12 +188,16 @@ class _ShardReader:
         for gap in self._unlogged():
             await self._restore(gap)
         for hole in self.missing():
-            if self._drain.should_stop():
+            if self._is_ending():
                 return
             await self._read(hole.first, hole.last)
-        if self._follow_until is not None:
-            self._follows = True
-            await self._follow(self._follow_until)
+            await self._flush()
+        if self._follows:
+            self.is_at_tip = True
+            await self._follow()
+
+    def _is_ending(self) -> bool:
+        return self._drain.ending.is_set() or self._drain.should_stop()
 
     def missing(self) -> list[HeightRange]:
         """The heights of the window that the ledger lacks altogether."""
@@ -190,33 +235,51 @@ class _ShardReader:
         first_after = await self._clock.first_height_at(unix_seconds)
         return await self._clock.last_height_up_to(first_after - 1) or 0
 
-    async def _follow(self, until: float) -> None:
-        """Poll the tip, a micro-batch every `batch_seconds`, until the time is over or the next run has begun.
+    async def _follow(self) -> None:
+        """Poll the tip until it is time to end, or the next run has begun; a micro-batch about every `batch_seconds`.
 
-        That one has taken the lease on the hour that begins, and reads on from there.
+        What is found is committed at once where the last micro-batch lies that far back: a network that makes a block
+        per second is followed with no more delay than it takes to see the block. The next run has taken the lease on
+        the hour that begins, and reads on from there.
         """
-        next_height = self._shard.head_height + 1
-        pause = self._drain.replica.settings.batch_seconds
-        while time.monotonic() < until and not self._drain.should_stop():
-            started = time.monotonic()
-            try:
+        next_height = self._first_unread()
+        batch_seconds = self._drain.replica.settings.batch_seconds
+        poll_seconds = max(batch_seconds / _POLLS_PER_BATCH, self._least_poll_seconds())
+        flushed = float("-inf")
+        try:
+            while not self._is_ending():
                 next_height = await self._read(next_height, None)
-            except LeaseLost as lost:
-                log.info("handed_over shard=%d: %s", self._shard.shard, lost.message)
-                return
-            await asyncio.sleep(max(0.0, pause - (time.monotonic() - started)))
+                now = time.monotonic()
+                if self._pending is not None and now - flushed > batch_seconds - poll_seconds:
+                    flushed = now
+                    await self._flush()
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(self._drain.ending.wait(), poll_seconds)
+            await self._flush()
+        except LeaseLost as lost:
+            log.info("handed_over shard=%d: %s", self._shard.shard, lost.message)
+
+    def _first_unread(self) -> int:
+        """Where to follow on: the run before this one has read beyond the head that the survey saw."""
+        with self._drain.replica.engine.connect() as connection:
+            last = ledger.last_covered(connection, self._shard.shard)
+        return max(self._shard.head_height, last[0] if last else 0) + 1
+
+    def _least_poll_seconds(self) -> float:
+        settings = self._drain.replica.settings
+        budgets = [rps for url in settings.hub_urls if (rps := settings.hub_rps_for(url)) is not None]
+        return len(self._shards) / (_POLLING_SHARE * min(budgets)) if budgets else 0.0
 
     async def _read(self, first: int, last: int | None) -> int:
-        """Read a range, or to the tip, and hand over micro-batches; gives the height after the last one read."""
+        """Read a range, or to the tip, handing over large enough micro-batches; gives the height after the last one."""
         page_size = min(self._batch_events, _PAGE_EVENTS)
         async for batch in self._feed.blocks(first, last, page_size=page_size):
             await self._fill_time(batch)
             for hour, part in split_by_hour(batch):
                 await self._gather(hour, part)
             first = batch.to_height + 1
-            if self._drain.should_stop():
+            if self._is_ending():
                 break
-        await self._flush()
         return first
 
     async def _gather(self, hour: Hour, batch: EventBatch) -> None:
@@ -236,9 +299,11 @@ class _ShardReader:
         if self._pending is not None:
             hour, batch = self._pending
             self._pending = None
-            await self._hold(hour)
-            await self._queue.put((hour, batch))
+            if await self._hold(hour):
+                await self._queue.put((hour, batch))
 
-    async def _hold(self, hour: Hour) -> None:
-        wait_seconds = 0.0 if self._follows else None
-        await asyncio.to_thread(self._drain.writer.hold, hour, self._shards, wait_seconds=wait_seconds)
+    async def _hold(self, hour: Hour) -> bool:
+        """Hold the lease on an hour; False if the run was asked to stop while it waited for it."""
+        wait_seconds = 0.0 if self.is_at_tip else None
+        hold, should_stop = self._drain.writer.hold, self._drain.should_stop
+        return await asyncio.to_thread(hold, hour, self._shards, wait_seconds=wait_seconds, unless=should_stop)

@@ -1,6 +1,6 @@
 """raw log → fold: makes tables of an hour anew from what the raw log holds, without a hub."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 import pyarrow as pa
 
@@ -13,6 +13,7 @@ from fc_pipeline.hub.decode import EventBatch
 from fc_pipeline.ingest.batches import within
 from fc_pipeline.ingest.outputs import RAW_LOG
 from fc_pipeline.ingest.replica import Replica
+from fc_pipeline.ingest.stopping import Stopped
 from fc_pipeline.ingest.writer import BatchWriter
 from fc_pipeline.lake.event_log import LogFile
 from fc_pipeline.tables.fid_activity import FID_ACTIVITY, sum_activity
@@ -21,23 +22,36 @@ __all__ = ["rebuild_hour"]
 
 
 def rebuild_hour(
-    replica: Replica, writer: BatchWriter, hour: Hour, tables: Collection[str], *, only_missing: bool = False
+    replica: Replica,
+    writer: BatchWriter,
+    hour: Hour,
+    tables: Collection[str],
+    *,
+    only_missing: bool = False,
+    should_stop: Callable[[], bool] = lambda: False,
 ) -> bool:
     """Fold everything that the raw log holds of an hour into `tables`, which must be the writer's own.
 
     Heights that the ledger lacks become part of it. With `only_missing`, an hour that was written to all the tables
     before is left alone. Whether the log holds anything of the hour at all.
-    Raises LakeError if the log lacks heights of the hour that the ledger covers.
+    Raises LakeError if the log lacks heights of the hour that the ledger covers, Stopped if `should_stop` says so
+    before all is done: the hour counts as not rebuilt then.
     """
+
+    def go_on() -> None:
+        if should_stop():
+            raise Stopped
+
+    go_on()
     stored = {file.shard for file in replica.log.files(hour)}
     with replica.engine.connect() as connection:
         shards = sorted(stored | ledger.covered_shards(connection, hour.key))
         known_shards = {*shards, *ledger.origins(connection)}
     pending = [s for s in shards if not (only_missing and _is_complete(replica, s, hour, tables))]
-    rebuilt = {shard: _rebuild_shard(replica, writer, hour, shard, tables) for shard in pending}
+    rebuilt = {shard: _rebuild_shard(replica, writer, hour, shard, tables, go_on) for shard in pending}
     if pending and FID_ACTIVITY.name in tables:
         # Of all shards none may be folded meanwhile, also one that only now comes to its first block of the hour.
-        writer.replace_activity(hour, known_shards, lambda: _activity_of_hour(replica, hour))
+        writer.replace_activity(hour, known_shards, lambda: _activity_of_hour(replica, hour, go_on))
     with replica.engine.begin() as connection:
         for shard, up_to_height in rebuilt.items():
             # Every height was read from the raw log, so the ledger may say that it is there.
@@ -65,10 +79,18 @@ def _ledger_and_log(replica: Replica, shard: int, hour: Hour) -> tuple[list[Heig
     return covered, replica.log.files(hour, shard)
 
 
-def _rebuild_shard(replica: Replica, writer: BatchWriter, hour: Hour, shard: int, tables: Collection[str]) -> int:
+def _rebuild_shard(
+    replica: Replica,
+    writer: BatchWriter,
+    hour: Hour,
+    shard: int,
+    tables: Collection[str],
+    go_on: Callable[[], None],
+) -> int:
     """Fold what the log has of a shard's hour; gives the height up to which that is now so."""
 
     def none_uncovered() -> bool:
+        go_on()
         return not _uncovered(*_ledger_and_log(replica, shard, hour))
 
     # What the ledger lacks may be about to be committed by another run: then it is that run's to fold.
@@ -77,6 +99,7 @@ def _rebuild_shard(replica: Replica, writer: BatchWriter, hour: Hour, shard: int
     _refuse_missing(hour, shard, covered, files)
     refold = not set(tables) <= {FID_ACTIVITY.name}
     for batch in replica.log.read(files) if fill or refold else ():
+        go_on()
         for hole in ledger.holes(covered, batch.from_height, batch.to_height) if fill else ():
             writer.fold_stored(hour, within(batch, hole.first, hole.last))
         for part in _parts(batch, covered) if refold else ():
@@ -107,12 +130,13 @@ def _refuse_missing(hour: Hour, shard: int, covered: Sequence[HeightRange], file
             )
 
 
-def _activity_of_hour(replica: Replica, hour: Hour) -> pa.Table:
+def _activity_of_hour(replica: Replica, hour: Hour, go_on: Callable[[], None]) -> pa.Table:
     """Counts of all shards of an hour as far as the ledger covers it, as rows of `fid_activity`."""
     counts: list[pa.Table] = [FID_ACTIVITY.arrow([])]
     for shard in sorted({file.shard for file in replica.log.files(hour)}):
         covered, files = _ledger_and_log(replica, shard, hour)
         for batch in replica.log.read(files):
+            go_on()
             for part in _parts(batch, covered):
                 micro = prepare(part, partition=hour.key, hour_unix=hour.start_unix, tables={FID_ACTIVITY.name})
                 if micro.activity is not None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import logging
 import time
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
@@ -15,10 +16,13 @@ from fc_pipeline.ingest.outputs import RAW_LOG
 from fc_pipeline.ingest.progress import HourProgress, Progress
 from fc_pipeline.ingest.rebuild import rebuild_hour
 from fc_pipeline.ingest.replica import Replica
+from fc_pipeline.ingest.stopping import Stopped, until_stopped
 from fc_pipeline.ingest.survey import Survey, survey
 from fc_pipeline.ingest.writer import LEASE_WAIT_SECONDS, BatchWriter
 
 __all__ = ["RAW_LOG", "MicroBatchRun", "compact_finished_hours"]
+
+log = logging.getLogger(__name__)
 
 _ATTEMPTS = 5
 
@@ -29,8 +33,9 @@ class MicroBatchRun:
 
     `outputs` are tables, and `hub_events` if the hub is to be read; without it, the raw log is all there is to read.
     `rebuild` folds also what the ledger says is folded. `report` is called with the hours that have changed, every
-    `report_seconds` from a thread of its own, and at the end; `should_stop` is asked between micro-batches. An hour
-    that another run writes is waited for `lease_wait_seconds`.
+    `report_seconds` from a thread of its own, and at the end. `follow_seconds` and `overtime_seconds` are a Drain's.
+    Once `should_stop` says yes, the run ends within seconds, with the micro-batch in flight committed. An hour that
+    another run writes is waited for `lease_wait_seconds`.
     """
 
     replica: Replica
@@ -38,6 +43,7 @@ class MicroBatchRun:
     window: HourWindow
     outputs: Collection[str]
     follow_seconds: float = 0.0
+    overtime_seconds: float = 0.0
     rebuild: bool = False
     report: Callable[[list[HourProgress]], None] = lambda hours: None
     report_seconds: float = 10.0
@@ -61,10 +67,13 @@ class MicroBatchRun:
             ) as writer:
                 self._folded_before = self._folded_hours()
                 if RAW_LOG in self.outputs:
-                    self._read_hub(writer)
+                    self._read_hub(writer, follows_until)
+                    writer.release()
                 self._read_log(writer)
             if self.window.first == self.window.last:
                 self.progress.touch(self.window.first)
+        except Stopped:
+            log.info("stopped run=%s", self.run_id)
         finally:
             # What was committed before a failure stays, and no later run will come back to it.
             self.report(self.progress.changed())
@@ -74,10 +83,12 @@ class MicroBatchRun:
         """Join the small files of the window's hours in the raw log; gives how many files that saved."""
         return _compact(self.replica, self._logged_hours())
 
-    def _read_hub(self, writer: BatchWriter) -> None:
+    def _read_hub(self, writer: BatchWriter, follows_until: float | None) -> None:
         for attempt in range(_ATTEMPTS):
+            follow_seconds = max(0.0, follows_until - time.time()) if follows_until is not None else 0.0
+            work = self._drain(writer, follow_seconds)
             try:
-                asyncio.run(self._drain(writer))
+                asyncio.run(until_stopped(work, self.should_stop, writer.give_up))
             except BaseExceptionGroup as group:
                 error = _first(group)
                 # Another run was at the same hours before us: what it left is in the ledger now.
@@ -86,11 +97,13 @@ class MicroBatchRun:
             else:
                 return
 
-    async def _drain(self, writer: BatchWriter) -> None:
+    async def _drain(self, writer: BatchWriter, follow_seconds: float) -> None:
         async with HubPool(self.replica.hub_endpoints) as hubs:
             state = await survey(self.replica, hubs)
             await self._refuse_hours_out_of_reach(state)
-            drain = Drain(self.replica, hubs, writer, self.window, self.follow_seconds, self.should_stop)
+            drain = Drain(
+                self.replica, hubs, writer, self.window, follow_seconds, self.overtime_seconds, self.should_stop
+            )
             async with asyncio.TaskGroup() as tasks:
                 reporting = tasks.create_task(self._report_regularly())
                 await drain.run(state)
@@ -132,7 +145,7 @@ class MicroBatchRun:
         """What this run has just read in whole need not be folded twice."""
         tables = set(self.outputs) - {RAW_LOG}
         only_missing = not self.rebuild or hour not in self._folded_before
-        return rebuild_hour(self.replica, writer, hour, tables, only_missing=only_missing)
+        return rebuild_hour(self.replica, writer, hour, tables, only_missing=only_missing, should_stop=self.should_stop)
 
     def _folded_hours(self) -> set[Hour]:
         """The hours of the window of which the ledger covers something."""

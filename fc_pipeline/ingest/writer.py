@@ -10,6 +10,7 @@ from types import TracebackType
 from typing import Self
 
 import pyarrow as pa
+import sqlalchemy as sa
 
 from fc_pipeline.errors import LeaseLost
 from fc_pipeline.fold import lease
@@ -26,7 +27,7 @@ __all__ = ["LEASE_WAIT_SECONDS", "BatchWriter"]
 _log = logging.getLogger(__name__)
 
 LEASE_WAIT_SECONDS = 45.0
-LEASE_POLL_SECONDS = 0.25
+LEASE_POLL_SECONDS = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,9 +76,19 @@ class BatchWriter:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         try:
-            lease.release(self._replica.engine, holder=self._holder)
+            self.release()
         finally:
             self._session.__exit__(kind, error, trace)
+
+    def release(self) -> None:
+        """Give back all leases: what is left to do needs none, and another run may be waiting for them."""
+        lease.release(self._replica.engine, holder=self._holder)
+        self._held.clear()
+
+    def give_up(self) -> None:
+        """End what Postgres is doing for this run, from another thread: the transaction is rolled back."""
+        with self._replica.engine.connect() as connection:
+            connection.execute(sa.select(sa.func.pg_cancel_backend(self._session.backend_pid)))
 
     def hold(
         self,
