@@ -7,11 +7,12 @@ from dagster import AssetCheckEvaluation, AssetCheckResult, AssetKey
 from fc_pipeline.checks.fresh import judge_freshness
 from fc_pipeline.checks.keys import judge_keys
 from fc_pipeline.checks.raw_log import COVERAGE, judge_raw_log
+from fc_pipeline.checks.standstill import judge_standstill
 from fc_pipeline.hours import Hour
 from fc_pipeline.ingest.replica import Replica
 from fc_pipeline.ingest.run import RAW_LOG
 
-__all__ = ["evaluations"]
+__all__ = ["evaluation_of", "evaluations"]
 
 
 def evaluations(replica: Replica, hours: Sequence[Hour], outputs: Collection[str]) -> Iterator[AssetCheckEvaluation]:
@@ -21,15 +22,17 @@ def evaluations(replica: Replica, hours: Sequence[Hour], outputs: Collection[str
     Dagster as not evaluated as soon as any hour of its asset is materialised after it.
     """
     if RAW_LOG in outputs:
-        for hour, freshness in zip(hours, judge_freshness(replica, hours), strict=True):
-            for result in (*judge_raw_log(replica, [hour]), freshness):
-                yield _evaluation(result, hour.key)
+        of_hours = zip(hours, judge_freshness(replica, hours), judge_standstill(replica, hours), strict=True)
+        for hour, freshness, standstill in of_hours:
+            for result in (*judge_raw_log(replica, [hour]), freshness, standstill):
+                yield evaluation_of(result, hour.key)
     for result in judge_keys(replica, sorted(set(outputs) - {RAW_LOG})):
         for hour in hours:
-            yield _evaluation(result, hour.key)
+            yield evaluation_of(result, hour.key)
 
 
-def _evaluation(result: AssetCheckResult, partition: str) -> AssetCheckEvaluation:
+def evaluation_of(result: AssetCheckResult, partition: str) -> AssetCheckEvaluation:
+    """A result as the event that is logged, for an hour's partition key."""
     if result.asset_key is None or result.check_name is None:
         raise ValueError("a check result must name its asset and check")
     return AssetCheckEvaluation(

@@ -33,6 +33,7 @@ __all__ = [
     "holes",
     "is_covered",
     "last_block_hash",
+    "last_commit",
     "last_covered",
     "origins",
     "record_origin",
@@ -218,6 +219,14 @@ def first_covered(connection: sa.Connection, shard: int) -> tuple[int, str] | No
     query = sa.select(COVERAGE.c.from_height, COVERAGE.c.partition).where(COVERAGE.c.shard == shard)
     row = connection.execute(query.order_by(COVERAGE.c.from_height).limit(1)).one_or_none()
     return (row.from_height, row.partition) if row else None
+
+
+def last_commit(connection: sa.Connection, shard: int) -> tuple[int, float] | None:
+    """The highest folded height of a shard and how many seconds ago, by Postgres' clock, its line was written."""
+    age = sa.func.extract("epoch", sa.func.clock_timestamp() - COVERAGE.c.committed_at)
+    query = sa.select(COVERAGE.c.to_height, age).where(COVERAGE.c.shard == shard)
+    row = connection.execute(query.order_by(COVERAGE.c.to_height.desc()).limit(1)).one_or_none()
+    return (row[0], float(row[1])) if row else None
 
 
 def last_covered(

@@ -1,0 +1,141 @@
+"""Does the replica move while the hub does: per shard, the ledger's last commit against the hub's head."""
+
+import asyncio
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from fc_pipeline.fold import ledger
+from fc_pipeline.hours import Hour
+from fc_pipeline.hub.clock import HubClock, NoEvents
+from fc_pipeline.hub.failover import HubPool
+from fc_pipeline.ingest.replica import Replica
+from fc_pipeline.ingest.survey import LIVE_WITHIN_SECONDS
+
+__all__ = [
+    "STILL_AFTER_SECONDS",
+    "ShardMotion",
+    "Standstill",
+    "is_being_followed",
+    "judge_motion",
+    "look_for_standstill",
+]
+
+STILL_AFTER_SECONDS = 60.0
+"""Blocks come every second and are folded every second: what did neither for so long stands still."""
+
+
+@dataclass(frozen=True, slots=True)
+class ShardMotion:
+    """One shard at one moment; None where the hub has no block of it, or nothing of it was ever folded.
+
+    `idle_seconds` have passed since the last commit at the cursor, `waiting_seconds` since the time of the first block
+    that the hub has and the ledger lacks above the cursor (0: there is none).
+    """
+
+    shard: int
+    head_height: int | None
+    head_unix: int | None
+    cursor_height: int | None
+    idle_seconds: float | None
+    waiting_seconds: float
+
+
+@dataclass(frozen=True)
+class Standstill:
+    """What stands still, in a sentence each with the remedy; none, and `reason` says why all is well."""
+
+    shards: tuple[ShardMotion, ...]
+    problems: tuple[str, ...]
+    reason: str
+    hour: Hour
+    """The hour that this is said of: that of the hub's newest block."""
+
+
+def is_being_followed(replica: Replica) -> bool:
+    """Whether something was committed at the cursor of some shard just now."""
+    with replica.engine.connect() as connection:
+        commits = [ledger.last_commit(connection, shard) for shard in ledger.origins(connection)]
+    return any(commit is not None and commit[1] <= STILL_AFTER_SECONDS for commit in commits)
+
+
+def look_for_standstill(replica: Replica, *, watched_seconds: float = float("inf")) -> Standstill:
+    """Ask the hub for its heads and hold them against the ledger.
+
+    Nobody is blamed for more than `watched_seconds`: after a start, the last commit is as old as the pause was long.
+    Raises HubError if no hub can be asked.
+    """
+    return judge_motion(asyncio.run(_motion(replica)), time.time(), watched_seconds)
+
+
+def judge_motion(shards: Sequence[ShardMotion], now: float, watched_seconds: float = float("inf")) -> Standstill:
+    """What stands still of these shards.
+
+    A hub without blocks and a log that was recorded and has ended are as they should be: there is nothing to follow.
+    """
+    newest_unix = max((s.head_unix for s in shards if s.head_unix is not None), default=None)
+    if newest_unix is None:
+        return Standstill(tuple(shards), (), "the hub has no blocks yet", Hour.of(now))
+    hour = Hour.of(newest_unix)
+    if now - newest_unix >= LIVE_WITHIN_SECONDS:
+        return Standstill(tuple(shards), (), "the hub's log has ended: nothing new is to be expected", hour)
+    moving = [s.shard for s in shards if s.head_unix is not None and now - s.head_unix <= STILL_AFTER_SECONDS]
+    problems = [_unfolded(s, watched_seconds) for s in shards if _is_unfolded(s, watched_seconds)]
+    problems += [_silent(s, moving, now) for s in shards if moving and s.shard not in moving]
+    return Standstill(tuple(shards), tuple(problems), "every shard is folded as it moves", hour)
+
+
+def _is_unfolded(shard: ShardMotion, watched_seconds: float) -> bool:
+    return min(_idle(shard), watched_seconds, shard.waiting_seconds) > STILL_AFTER_SECONDS
+
+
+def _idle(shard: ShardMotion) -> float:
+    return float("inf") if shard.idle_seconds is None else shard.idle_seconds
+
+
+def _unfolded(shard: ShardMotion, watched_seconds: float) -> str:
+    cursor = "nothing of it was ever folded" if shard.cursor_height is None else f"it ends at {shard.cursor_height}"
+    still = min(_idle(shard), watched_seconds)
+    since = "" if still == float("inf") else f" has stood still for {still:.0f} s"
+    return (
+        f"shard {shard.shard}: the ledger{since} ({cursor}), while the hub went on to height {shard.head_height}. "
+        "Is a run of micro_batches under way? If not: does the daemon run, is hub_event_sensor on, what does its "
+        "newest tick say? If one is, but commits nothing: terminate it, another takes over"
+    )
+
+
+def _silent(shard: ShardMotion, moving: Sequence[int], now: float) -> str:
+    newest = "has no block" if shard.head_unix is None else f"has made no block for {now - shard.head_unix:.0f} s"
+    others = ", ".join(map(str, moving))
+    return (
+        f"shard {shard.shard}: the hub {newest}, while shard {others} goes on. The hub does not get this shard's "
+        "blocks: see its log, or name another hub first in FC_HUB_URLS"
+    )
+
+
+async def _motion(replica: Replica) -> list[ShardMotion]:
+    with replica.engine.connect() as connection:
+        origins = ledger.origins(connection)
+        cursors = {shard: ledger.last_commit(connection, shard) for shard in origins}
+    async with HubPool(replica.hub_endpoints, retries=1) as hubs:
+        hubs.note_cursors({shard: cursor[0] for shard, cursor in cursors.items() if cursor is not None})
+        return [
+            await _motion_of(HubClock(hubs, shard), shard, origins.get(shard), cursors.get(shard))
+            for shard in await hubs.shards()
+        ]
+
+
+async def _motion_of(
+    clock: HubClock, shard: int, origin: ledger.ShardOrigin | None, cursor: tuple[int, float] | None
+) -> ShardMotion:
+    cursor_height, idle_seconds = cursor or (None, None)
+    try:
+        head_height, head_unix = await clock.head()
+        if cursor_height is not None:
+            first = cursor_height + 1
+        else:
+            first = origin.height if origin is not None else (await clock.oldest())[0]
+        waiting = max(0.0, time.time() - await clock.time_of(first)) if first <= head_height else 0.0
+    except NoEvents:
+        return ShardMotion(shard, None, None, cursor_height, idle_seconds, 0.0)
+    return ShardMotion(shard, head_height, head_unix, cursor_height, idle_seconds, waiting)

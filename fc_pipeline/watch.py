@@ -1,0 +1,64 @@
+"""The sensor that watches whether the replica moves, for the time when no run is there to say so."""
+
+import json
+import time
+
+import msgspec
+from dagster import (
+    AssetCheckEvaluation,
+    AssetCheckResult,
+    DefaultSensorStatus,
+    SensorEvaluationContext,
+    SensorResult,
+    SkipReason,
+    sensor,
+)
+
+from fc_pipeline.checks.evaluation import evaluation_of
+from fc_pipeline.checks.standstill import result_of, unasked
+from fc_pipeline.errors import HubError
+from fc_pipeline.hours import Hour
+from fc_pipeline.ingest.standstill import is_being_followed, look_for_standstill
+from fc_pipeline.resources import ReplicaResource
+
+__all__ = ["standstill_sensor"]
+
+LOOK_SECONDS = 30
+GAP_SECONDS = 120.0
+"""Ticks farther apart than this: the daemon was off, and watching begins anew."""
+
+
+@sensor(
+    name="standstill_sensor",
+    minimum_interval_seconds=LOOK_SECONDS,
+    default_status=DefaultSensorStatus.RUNNING,
+    description="Judges hub_events' check no_standstill where no run follows the feed, which would do so itself. "
+    "Launches nothing. Its cursor says since when it has been watching.",
+)
+def standstill_sensor(context: SensorEvaluationContext, replica: ReplicaResource) -> SensorResult:
+    """One look: a result of the check without a run, or nothing where a run commits."""
+    now = time.time()
+    since = watching_since(context.cursor, now)
+    cursor = json.dumps([since, now])
+    with replica.open() as opened:
+        if is_being_followed(opened):
+            said = SkipReason("micro-batches are being committed: the run that does it judges the hour")
+            return SensorResult(skip_reason=said, cursor=cursor)
+        try:
+            found = look_for_standstill(opened, watched_seconds=now - since)
+        except HubError as error:
+            return SensorResult(asset_events=[_event(unasked(error), Hour.of(now))], cursor=cursor)
+    return SensorResult(asset_events=[_event(result_of(found), found.hour)], cursor=cursor)
+
+
+def _event(result: AssetCheckResult, hour: Hour) -> AssetCheckEvaluation:
+    return evaluation_of(result, hour.key)
+
+
+def watching_since(cursor: str | None, now: float) -> float:
+    """Since when (unix seconds) the sensor has ticked without a gap, by the cursor of its last tick."""
+    try:
+        since, last = msgspec.json.decode(cursor or "", type=tuple[float, float])
+    except msgspec.MsgspecError:  # the first tick, or somebody edited it: watching begins
+        return now
+    return since if since <= last <= now <= last + GAP_SECONDS else now
