@@ -5,7 +5,6 @@ import time
 
 import msgspec
 from dagster import (
-    AssetCheckEvaluation,
     AssetCheckResult,
     DefaultSensorStatus,
     SensorEvaluationContext,
@@ -47,12 +46,14 @@ def standstill_sensor(context: SensorEvaluationContext, replica: ReplicaResource
         try:
             found = look_for_standstill(opened, watched_seconds=now - since)
         except HubError as error:
-            return SensorResult(asset_events=[_event(unasked(error), Hour.of(now))], cursor=cursor)
-    return SensorResult(asset_events=[_event(result_of(found), found.hour)], cursor=cursor)
+            return _said(unasked(error), Hour.of(now), cursor)
+    return _said(result_of(found), found.hour, cursor)
 
 
-def _event(result: AssetCheckResult, hour: Hour) -> AssetCheckEvaluation:
-    return evaluation_of(result, hour.key)
+def _said(result: AssetCheckResult, hour: Hour, cursor: str) -> SensorResult:
+    """A result of the check without a run; the tick repeats it."""
+    events = [evaluation_of(result, hour.key)]
+    return SensorResult(asset_events=events, skip_reason=SkipReason(result.description), cursor=cursor)
 
 
 def watching_since(cursor: str | None, now: float) -> float:
