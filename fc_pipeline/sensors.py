@@ -23,7 +23,7 @@ from dagster import (
     sensor,
 )
 
-from fc_pipeline.assets.hourly import MicroBatchConfig, hourly_tables
+from fc_pipeline.assets.hourly import FOLLOW_TAG, MicroBatchConfig, hourly_tables
 from fc_pipeline.errors import HubError
 from fc_pipeline.fold import lease
 from fc_pipeline.hours import Hour
@@ -39,7 +39,6 @@ __all__ = ["hub_event_sensor"]
 
 _log = logging.getLogger(__name__)
 
-FOLLOW_TAG = "fc/follow"
 _PARTITION_TAG = "dagster/partition"
 
 MOST_CATCH_UP_RUNS = 3

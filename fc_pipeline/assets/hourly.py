@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from dagster import AssetExecutionContext, BackfillPolicy, Config, Failure, MaterializeResult, multi_asset
 from pydantic import Field
 
+from fc_pipeline.assets.interruption import interruptible
 from fc_pipeline.assets.materialization import materializations
 from fc_pipeline.assets.specs import HOURLY_SPECS
 from fc_pipeline.checks.evaluation import evaluations
@@ -17,8 +18,11 @@ from fc_pipeline.ingest.run import RAW_LOG, MicroBatchRun
 from fc_pipeline.partitions import HOURS, hour_window
 from fc_pipeline.resources import ReplicaResource
 
-__all__ = ["MicroBatchConfig", "hourly_tables"]
+__all__ = ["FOLLOW_TAG", "MicroBatchConfig", "hourly_tables"]
 
+FOLLOW_TAG = "fc/follow"
+"""Marks the runs by which the sensor has the present hour followed: each goes on until the next one is ready."""
+OVERTIME_SECONDS = 60.0
 REPORT_SECONDS = 10.0
 JUDGE_SECONDS = 60.0
 
@@ -57,7 +61,7 @@ def hourly_tables(
     """
     # Sources first: Dagster calls "unsynced" what was reported before that which it is made from.
     outputs = [spec.key.to_user_string() for spec in HOURLY_SPECS if spec.key in context.selected_asset_keys]
-    with replica.open(need_hub=RAW_LOG in outputs) as opened:
+    with interruptible() as interruption, replica.open(need_hub=RAW_LOG in outputs) as opened:
         teller = _Teller(context, opened, outputs, follows=bool(config.follow_seconds))
         run = MicroBatchRun(
             opened,
@@ -65,14 +69,18 @@ def hourly_tables(
             hour_window(context.partition_time_window),
             outputs,
             follow_seconds=config.follow_seconds or 0.0,
+            overtime_seconds=OVERTIME_SECONDS if FOLLOW_TAG in context.run.tags else 0.0,
             rebuild=config.rebuild,
             report=teller.report,
             report_seconds=REPORT_SECONDS,
+            should_stop=interruption.is_asked_for,
         )
         progress = run.execute()
+        interruption.end_run(context)
         if config.compact:
             run.compact()
         failed = teller.judge([hour.hour for hour in progress.hours])
+        interruption.end_run(context)
     if failed:
         raise Failure("; ".join(failed))  # nothing is to be built on an hour with holes
     # Each hour of each asset has its own event in the log by now; the outputs themselves are skipped.

@@ -112,6 +112,7 @@ def _ignore_stop_signals() -> None:
 
 def _run(console: Console, settings: Settings, servers: list[EmbeddedServer], port: int | None) -> None:
     state_file = settings.data_dir / "run" / "up.json"
+    dagster: DagsterProcesses | None = None
     try:
         if end_marked(settings.data_dir, patience_seconds=STOP_SECONDS):
             _log.warning("ended what an earlier `up`, which was killed, had left running")
@@ -133,7 +134,7 @@ def _run(console: Console, settings: Settings, servers: list[EmbeddedServer], po
             dagster.check()
             _check_servers(servers)
     finally:
-        _stop_all(console, settings, servers, state_file)
+        _stop_all(console, settings, servers, dagster, state_file)
 
 
 def _check_reach(settings: Settings) -> None:
@@ -163,11 +164,18 @@ def _check_servers(servers: list[EmbeddedServer]) -> None:
             )
 
 
-def _stop_all(console: Console, settings: Settings, servers: list[EmbeddedServer], state_file: Path) -> None:
+def _stop_all(
+    console: Console,
+    settings: Settings,
+    servers: list[EmbeddedServer],
+    dagster: DagsterProcesses | None,
+    state_file: Path,
+) -> None:
     """Stop in the order of use: Dagster and its runs, then what they worked on."""
     _ignore_stop_signals()
     state_file.unlink(missing_ok=True)
     steps: list[tuple[str, Callable[[], object]]] = [
+        ("runs", lambda: dagster.end_runs() if dagster is not None else None),
         ("Dagster", lambda: end_marked(settings.data_dir, patience_seconds=STOP_SECONDS)),
         ("storage", close_services_for_process),
     ]

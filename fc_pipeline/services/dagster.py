@@ -5,6 +5,8 @@ costs CPU and loses what a sensor keeps warm.
 """
 
 import json
+import logging
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -22,7 +24,11 @@ from fc_pipeline.services.ports import free_port
 
 __all__ = ["PREFERRED_UI_PORT", "DagsterProcesses"]
 
+_log = logging.getLogger(__name__)
+
 PREFERRED_UI_PORT: Final = 3000
+END_SECONDS: Final = 15.0
+"""How long a run may take to end with its last micro-batch committed, and its code server after it."""
 READY_SECONDS: Final = 180.0
 """How long Dagster may take until its UI answers, our definitions are loaded and its daemons beat."""
 
@@ -67,11 +73,11 @@ class DagsterProcesses:
         """
         on_step("Dagster's code server")
         code_port = free_port()
-        code_server = ("dagster", "code-server", "start", "-m", "fc_pipeline.definitions")
+        code_server = ("fc_pipeline.services.code_server", "-m", "fc_pipeline.definitions")
         self._child("code_server", *code_server, "-h", "127.0.0.1", "-p", str(code_port), "-d", str(self.root))
         workspace = self._write_workspace(code_port)
         # While the code server loads; imported here, since importing Dagster takes seconds.
-        from fc_pipeline.services.orphaned_runs import fail_orphaned_runs
+        from fc_pipeline.services.ending_runs import fail_orphaned_runs
 
         fail_orphaned_runs(self.root)
         self._wait_for_code_server(code_port)
@@ -89,6 +95,18 @@ class DagsterProcesses:
                     f"Dagster's {child.name} ended (exit code {code}):\n{child.last_log_lines()}",
                     hint=f"see {child.log_file}",
                 )
+
+    def end_runs(self) -> None:
+        """End the daemon, which launches runs, and the code server, which ends those at work; waits for both."""
+        children = [child for child in self.children if child.name in ("daemon", "code_server")]
+        for child in children:
+            child.process.terminate()
+        deadline = time.monotonic() + END_SECONDS
+        for child in children:
+            try:
+                child.process.wait(max(0.0, deadline - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                _log.warning("Dagster's %s has not ended %s s after SIGTERM", child.name, END_SECONDS)
 
     def _child(self, name: str, module: str, *arguments: str) -> None:
         environment = {"DAGSTER_HOME": str(self.root), "DAGSTER_DISABLE_TELEMETRY": "1", "PYTHONUNBUFFERED": "1"}

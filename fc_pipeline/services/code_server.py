@@ -1,0 +1,51 @@
+"""Dagster's code server, as `dagster code-server start`, whose end is also that of its runs.
+
+Dagster's own waits for them, however long they last: a run that follows the feed would hold up every redeploy.
+"""
+
+import signal
+import sys
+import threading
+from contextlib import suppress
+from types import FrameType
+from typing import Final
+
+import psutil
+
+__all__ = ["main"]
+
+_RUN_MODULE: Final = "multiprocessing.spawn"
+"""How Dagster's default launcher starts the process of a run."""
+
+
+def main() -> None:
+    """Serve with the arguments of `dagster code-server start`; on SIGINT or SIGTERM ask the runs to end, then end."""
+    # Dagster gives SIGTERM the handler of SIGINT, whichever that is.
+    signal.signal(signal.SIGINT, _end)
+    from dagster._cli import main as dagster
+
+    sys.argv[1:1] = ["code-server", "start"]
+    dagster()
+
+
+def _end(number: int, frame: FrameType | None) -> None:
+    for asked in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(asked, signal.SIG_IGN)  # once is enough
+    threading.Thread(target=_end_runs, name="end-runs").start()
+    raise KeyboardInterrupt  # whereupon Dagster launches no more runs here, and waits for these to end
+
+
+def _end_runs() -> None:
+    from fc_pipeline.services.ending_runs import announce_end
+
+    try:
+        announce_end()
+    finally:
+        for process in psutil.Process().children(recursive=True):
+            with suppress(psutil.NoSuchProcess):
+                if any(_RUN_MODULE in argument for argument in process.cmdline()):
+                    process.terminate()
+
+
+if __name__ == "__main__":
+    main()
