@@ -10,6 +10,7 @@ import logging
 import random as random_module
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass
 from datetime import UTC
 from email.utils import parsedate_to_datetime
@@ -91,8 +92,8 @@ class _Trouble(Exception):
 class HubClient:
     """GETs from one hub. An async context manager; safe for many tasks of one event loop.
 
-    `retries` counts the attempts after the first. `sleep` (seconds), `random` (0…1), `clock` (monotonic seconds) and
-    `now` (unix seconds) are injected by tests; `transport` is httpx's.
+    `retries` counts the attempts after the first, `requests` every attempt. `sleep` (seconds), `random` (0…1), `clock`
+    (monotonic seconds) and `now` (unix seconds) are injected by tests; `transport` is httpx's.
     """
 
     def __init__(
@@ -109,6 +110,7 @@ class HubClient:
         now: Callable[[], float] = time.time,
     ) -> None:
         self.endpoint = endpoint
+        self.requests = 0
         self.budget = RequestBudget(endpoint.requests_per_second, clock=clock, sleep=sleep)
         self._retries = retries
         self._timeouts = timeouts or Timeouts()
@@ -132,6 +134,12 @@ class HubClient:
     def name(self) -> str:
         """The hub's address without anything secret."""
         return self.endpoint.name
+
+    def counting(self) -> "HubClient":
+        """The same connections and budget, with a count of `requests` of its own; not to be closed."""
+        twin = copy(self)
+        twin.requests = 0
+        return twin
 
     async def __aenter__(self) -> Self:
         """Nothing is sent yet."""
@@ -202,6 +210,7 @@ class HubClient:
             raise _Trouble(f"200 with a body that is not the JSON expected ({error}): {_excerpt(body)}") from error
 
     async def _send(self, request: str, internal_is_trouble: bool) -> bytes:
+        self.requests += 1
         async with self._http.stream("GET", request) as response:
             try:
                 if response.status_code == 200:

@@ -246,8 +246,15 @@ class StorageLimit(Struct):
     used: BigInt = 0
 
 
+class TierSubscription(Struct):
+    """`expires_at` is unix seconds; 0 means never subscribed (hub-api 6.4)."""
+
+    expires_at: BigInt = 0
+
+
 class StorageLimits(Struct):
-    """`/v1/storageLimitsByFid`: what the FID may store and stores, per message set."""
+    """`/v1/storageLimitsByFid`: what the FID may store and stores, per message set; Hubble tells no subscriptions."""
 
     limits: list[StorageLimit] = []
     units: BigInt = 0
+    tier_subscriptions: list[TierSubscription] | None = None

@@ -2,6 +2,8 @@
 
 import os
 import uuid
+from collections.abc import Generator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, cast
@@ -49,14 +51,24 @@ class LakeStorage:
 
         Raises LakeError if it cannot be written.
         """
+        with self.writing(path) as stream:
+            stream.write(memoryview(content))
+
+    @contextmanager
+    def writing(self, path: str) -> Generator[BinaryIO]:
+        """The same for a file that is written bit by bit: it is there when the block ends, and not if it fails.
+
+        A store that is not local may keep the beginning of a file whose block failed. Raises LakeError.
+        """
         full = self.full_path(path)
         try:
             if self.is_local:
-                _write_durably(Path(full), content)
+                with _writing_durably(Path(full)) as file:
+                    yield file
                 return
             # An object appears in a store only when it is complete.
             with self.filesystem.open_output_stream(full) as stream:
-                stream.write(content)
+                yield cast(BinaryIO, stream)
         except OSError as error:
             raise LakeError(
                 f"cannot write {path} to the lake: {error}", hint="make room or give rights there, or set FC_LAKE_URI"
@@ -93,14 +105,15 @@ def _local_folder(path: str) -> str:
     return str(folder)
 
 
-def _write_durably(target: Path, content: pa.Buffer) -> None:
+@contextmanager
+def _writing_durably(target: Path) -> Generator[BinaryIO]:
     """Write a local file under another name, then rename it; on disk are then the file, its name and its folders."""
     new_folders = [folder for folder in (target.parent, *target.parent.parents) if not folder.exists()]
     target.parent.mkdir(parents=True, exist_ok=True)
     unfinished = target.with_name(f".{target.name}.{uuid.uuid4().hex}.unfinished")
     try:
         with unfinished.open("wb") as stream:
-            cast(BinaryIO, stream).write(memoryview(content))
+            yield stream
             stream.flush()
             os.fsync(stream.fileno())
         unfinished.rename(target)

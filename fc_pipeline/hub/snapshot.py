@@ -1,0 +1,123 @@
+"""All that a hub's by-FID endpoints say of one FID: raw records, page by page, and as of which event (hub-api 6, 7)."""
+
+import hashlib
+from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from fc_pipeline.errors import HubRefused
+from fc_pipeline.hub.client import HubKeyRefused
+from fc_pipeline.hub.reads import HubReads, OnChainEventType
+from fc_pipeline.hub.wire import HubInfo, StorageLimits, first_event_id
+
+__all__ = ["CONTRACTS_FID", "NO_RECORDS", "Kind", "SnapshotPage", "ids_after", "ids_before", "shard_of", "snapshot"]
+
+Kind = Literal["casts", "reactions", "links", "user_data", "verifications", "username_proofs", "on_chain_events"]
+"""What a record is: which of the tables it belongs to."""
+NO_RECORDS: Final = "none"
+"""Stands in the place of a kind for an FID of which the hub has nothing."""
+
+CONTRACTS_FID: Final = 0
+"""The FID of contract events that are of the contract, not of a user: SIGNER_MIGRATED (hub-api 4.3)."""
+
+BALANCED_HEIGHTS: Final = 10
+"""So far apart may the nodes behind one address be: the one that answers need not be the one that told its head."""
+
+_MESSAGE_SETS: Final[dict[Kind, tuple[str, Callable[[HubReads, int], AsyncIterator[list[bytes]]]]]] = {
+    "casts": ("CASTS", lambda hub, fid: hub.casts_by_fid(fid)),
+    "reactions": ("REACTIONS", lambda hub, fid: hub.reactions_by_fid(fid)),
+    "links": ("LINKS", lambda hub, fid: hub.links_by_fid(fid)),
+    "user_data": ("USER_DATA", lambda hub, fid: hub.user_data_by_fid(fid)),
+    "verifications": ("VERIFICATIONS", lambda hub, fid: hub.verifications_by_fid(fid)),
+}
+"""Each message set: its name in the storage limits, and how it is asked for."""
+
+
+@dataclass(frozen=True, slots=True)
+class SnapshotPage:
+    """One page of records of one kind, each as the hub sent it."""
+
+    kind: Kind
+    records: list[bytes]
+
+
+def shard_of(fid: int, shard_count: int) -> int:
+    """The shard that holds an FID's messages (hub-api 7.7)."""
+    digest = hashlib.sha256((fid & 0xFFFFFFFF).to_bytes(4, "big")).digest()
+    return int.from_bytes(digest[:4], "big") % shard_count + 1
+
+
+async def ids_before(hub: HubReads) -> Mapping[int, int]:
+    """Per data shard an event id such that answers asked for from now on hold every event up to it."""
+    return _head_ids(await hub.info(), -_spread(hub))
+
+
+async def ids_after(hub: HubReads) -> Mapping[int, int]:
+    """Per data shard an event id such that answers that came until now hold no event beyond it."""
+    return _head_ids(await hub.info(), _spread(hub))
+
+
+def _head_ids(info: HubInfo, heights: int) -> Mapping[int, int]:
+    """The highest event id that a block so many heights above the shard's head can have."""
+    return {
+        shard.shardId: first_event_id(max(0, shard.maxHeight + heights) + 1) - 1
+        for shard in info.shardInfos
+        if shard.shardId != 0
+    }
+
+
+def _spread(hub: HubReads) -> int:
+    return 0 if hub.client.endpoint.is_loopback else BALANCED_HEIGHTS
+
+
+async def snapshot(hub: HubReads, fid: int) -> AsyncIterator[SnapshotPage]:
+    """Every record of an FID, page by page, the pages of one kind after those of another.
+
+    What the storage limits say is empty is not asked for; name proofs and contract events are in no limit. Message
+    removes, other than of casts, and compact link states are in no answer (hub-api 6.2). A record that changes while
+    its list is walked may come twice, the newer one later. Raises HubError.
+    """
+    if fid == CONTRACTS_FID:
+        async for page in _on_chain_events(hub, fid, "EVENT_TYPE_SIGNER_MIGRATED"):
+            yield page
+        return
+    limits = await _limits(hub, fid)
+    for kind, (name, ask) in _MESSAGE_SETS.items():
+        if _may_have(limits, name):
+            async for records in ask(hub, fid):
+                yield SnapshotPage(kind, records)
+    proofs = await hub.username_proofs_by_fid(fid)
+    if proofs:
+        yield SnapshotPage("username_proofs", proofs)
+    for event_type in _event_types(limits):
+        async for page in _on_chain_events(hub, fid, event_type):
+            yield page
+
+
+async def _on_chain_events(hub: HubReads, fid: int, event_type: OnChainEventType) -> AsyncIterator[SnapshotPage]:
+    async for records in hub.on_chain_events_by_fid(fid, event_type):
+        yield SnapshotPage("on_chain_events", records)
+
+
+async def _limits(hub: HubReads, fid: int) -> StorageLimits | None:
+    """What the FID stores; None where the hub does not say, and all must be asked for."""
+    try:
+        return await hub.storage_limits_by_fid(fid)
+    except HubKeyRefused:
+        raise
+    except HubRefused:
+        return None
+
+
+def _may_have(limits: StorageLimits | None, name: str) -> bool:
+    """Whether the set may hold something: not where the limits name it and call it empty."""
+    used = [limit.used for limit in limits.limits if limit.name == name] if limits else []
+    return not used or any(used)
+
+
+def _event_types(limits: StorageLimits | None) -> list[OnChainEventType]:
+    types: list[OnChainEventType] = ["EVENT_TYPE_SIGNER", "EVENT_TYPE_ID_REGISTER", "EVENT_TYPE_STORAGE_RENT"]
+    told = limits.tier_subscriptions if limits else None
+    if told is None or any(subscription.expires_at for subscription in told):
+        types.append("EVENT_TYPE_TIER_PURCHASE")
+    return types
