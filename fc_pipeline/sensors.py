@@ -24,6 +24,7 @@ from dagster import (
 )
 
 from fc_pipeline.assets.hourly import FOLLOW_TAG, MicroBatchConfig, hourly_tables
+from fc_pipeline.concurrency import catch_up_tags, most_catch_up_runs
 from fc_pipeline.errors import HubError
 from fc_pipeline.fold import lease
 from fc_pipeline.hours import Hour
@@ -41,7 +42,7 @@ _log = logging.getLogger(__name__)
 
 _PARTITION_TAG = "dagster/partition"
 
-MOST_CATCH_UP_RUNS = 3
+FOLLOW_PRIORITY = "10"  # of the runs that wait in Dagster's queue, the one that is to follow goes first
 SUCCESSOR_LEAD_SECONDS = 15.0
 TICK_DEADLINE_SECONDS = 40.0  # Dagster gives a tick 60 s; one that overstays runs on beside the next
 DEAD_AFTER_SECONDS = 120.0  # longer than any wait for a lease
@@ -92,7 +93,8 @@ def hub_event_sensor(context: SensorEvaluationContext, replica: ReplicaResource)
 
 def _tick(context: SensorEvaluationContext, replica: Replica) -> SensorResult:
     now = time.time()
-    state, missing = asyncio.run(_look(replica))
+    most_runs = most_catch_up_runs(context.instance)
+    state, missing = asyncio.run(_look(replica, 2 * most_runs))
     runs = _living_runs(context.instance, replica, now)
     followers = {run.run_id for run in runs if FOLLOW_TAG in run.tags}
     busy = {run.tags.get(_PARTITION_TAG) for run in runs}
@@ -105,13 +107,15 @@ def _tick(context: SensorEvaluationContext, replica: Replica) -> SensorResult:
     ):
         requests.append(_follow_request(present, replica.settings.follow_seconds))
     attempts = _attempts(context.cursor, missing)
+    fitting = most_runs - (len(runs) - len(followers))
     for hour in missing:
         waits = hour.key in attempts and not attempts[hour.key].is_due(now)
         if hour == present or hour.key in busy or waits:
             continue
-        if len(runs) - len(followers) + len(requests) >= MOST_CATCH_UP_RUNS:
+        if fitting <= 0:
             break
         requests.append(_catch_up_request(hour))
+        fitting -= 1
         attempts[hour.key] = Attempt(attempts[hour.key].count + 1 if hour.key in attempts else 1, now)
     return SensorResult(
         run_requests=requests,
@@ -138,11 +142,11 @@ def _living_runs(instance: DagsterInstance, replica: Replica, now: float) -> lis
     ]
 
 
-async def _look(replica: Replica) -> tuple[Survey, list[Hour]]:
+async def _look(replica: Replica, most_hours: int) -> tuple[Survey, list[Hour]]:
     """What the hub has and the ledger lacks, and the newest hours of it."""
     async with asyncio.timeout(TICK_DEADLINE_SECONDS), HubPool(replica.hub_endpoints, retries=1) as hubs:
         state = await survey(replica, hubs, [RAW_LOG, *DATA_TABLES])
-        return state, await state.missing_hours(2 * MOST_CATCH_UP_RUNS)
+        return state, await state.missing_hours(most_hours)
 
 
 def _needs_follower(replica: Replica, state: Survey, present: Hour, followers: Iterable[str], now: float) -> bool:
@@ -169,11 +173,12 @@ def _may_try_to_follow(instance: DagsterInstance, now: float) -> bool:
 
 
 def _follow_request(hour: Hour, follow_seconds: float) -> RunRequest:
-    return _request(hour, MicroBatchConfig(rebuild=False, follow_seconds=follow_seconds), {FOLLOW_TAG: "true"})
+    tags = {FOLLOW_TAG: "true", "dagster/priority": FOLLOW_PRIORITY}
+    return _request(hour, MicroBatchConfig(rebuild=False, follow_seconds=follow_seconds), tags)
 
 
 def _catch_up_request(hour: Hour) -> RunRequest:
-    return _request(hour, MicroBatchConfig(rebuild=False), {})
+    return _request(hour, MicroBatchConfig(rebuild=False), catch_up_tags())
 
 
 def _request(hour: Hour, config: MicroBatchConfig, tags: Mapping[str, str]) -> RunRequest:

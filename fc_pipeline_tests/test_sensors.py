@@ -16,6 +16,7 @@ from dagster._core.storage.runs.schema import RunsTable
 from dagster._core.test_utils import create_run_for_test
 
 from fc_pipeline import sensors
+from fc_pipeline.concurrency import CATCH_UP_TAG
 from fc_pipeline.definitions import defs
 from fc_pipeline.fold import lease
 from fc_pipeline.hours import Hour
@@ -24,7 +25,7 @@ from fc_pipeline.resources import ReplicaResource
 from fc_pipeline.sample_hub.live import Endless
 from fc_pipeline.sample_hub.log import EventLog
 from fc_pipeline.sample_hub.serving import serving
-from fc_pipeline.sensors import FOLLOW_TAG, MOST_CATCH_UP_RUNS, SUCCESSOR_LEAD_SECONDS, Attempt, hub_event_sensor
+from fc_pipeline.sensors import FOLLOW_TAG, SUCCESSOR_LEAD_SECONDS, Attempt, hub_event_sensor
 from fc_pipeline.services.postgres import EmbeddedPostgres
 from fc_pipeline_tests.conftest import fresh_database
 from fc_pipeline_tests.events import HOUR_UNIX
@@ -32,6 +33,7 @@ from fc_pipeline_tests.logs import casts_at, log_of
 from fc_pipeline_tests.pipeline import Pipeline, open_pipeline
 
 HOURS_IN_LOG = 8
+MOST_CATCH_UP_RUNS = 3  # dagster.yaml says so
 
 
 @pytest.fixture(scope="module")
@@ -209,6 +211,20 @@ def test_missing_hours_are_asked_for_newest_first_and_few_at_a_time(pipeline: Pi
     assert catch_ups(result) == old_hours()[:MOST_CATCH_UP_RUNS]
     assert followers(result) == []  # the hub stands still
     assert all(config_of(request)["rebuild"] is False for request in requests_of(result))
+
+
+def test_a_follower_and_as_many_hours_as_fit_are_asked_for_together(pipeline: Pipeline):
+    """Whoever follows takes no place from those that catch up, and waits for none of them."""
+    now = int(time.time())
+    log = log_of(casts_at([(1000 + n, now - 3600 * (HOURS_IN_LOG - n)) for n in range(HOURS_IN_LOG + 1)]))
+    with serving(log) as url:
+        result = tick(pipeline, url)
+    (follower,) = followers(result)
+    assert follower.tags["dagster/priority"] == "10"
+    assert CATCH_UP_TAG not in follower.tags
+    assert catch_ups(result) == [Hour.of(now - 3600 * n).key for n in range(1, 1 + MOST_CATCH_UP_RUNS)]
+    tags = [request.tags for request in requests_of(result) if FOLLOW_TAG not in request.tags]
+    assert all(CATCH_UP_TAG in one and int(one["dagster/max_runtime"]) > 0 for one in tags)
 
 
 def test_hours_that_are_being_worked_on_are_not_asked_for(pipeline: Pipeline):

@@ -50,7 +50,6 @@ class MicroBatchConfig(Config):
     partitions_def=HOURS,
     can_subset=True,
     backfill_policy=BackfillPolicy.single_run(),
-    pool="hub",
 )
 def hourly_tables(
     context: AssetExecutionContext, config: MicroBatchConfig, replica: ReplicaResource
