@@ -16,7 +16,6 @@ from dagster import (
 from fc_pipeline.checks.evaluation import evaluation_of
 from fc_pipeline.checks.standstill import result_of, unasked
 from fc_pipeline.errors import HubError
-from fc_pipeline.hours import Hour
 from fc_pipeline.ingest.standstill import is_being_followed, look_for_standstill
 from fc_pipeline.resources import ReplicaResource
 
@@ -46,13 +45,16 @@ def standstill_sensor(context: SensorEvaluationContext, replica: ReplicaResource
         try:
             found = look_for_standstill(opened, watched_seconds=now - since)
         except HubError as error:
-            return _said(unasked(error), Hour.of(now), cursor)
-    return _said(result_of(found), found.hour, cursor)
+            return _said(unasked(error), cursor)
+    return _said(result_of(found), cursor)
 
 
-def _said(result: AssetCheckResult, hour: Hour, cursor: str) -> SensorResult:
-    """A result of the check without a run; the tick repeats it."""
-    events = [evaluation_of(result, hour.key)]
+def _said(result: AssetCheckResult, cursor: str) -> SensorResult:
+    """A result of the check without a run; the tick repeats it.
+
+    It is of no hour, for of one partition Dagster takes a single result without a run, ever.
+    """
+    events = [evaluation_of(result, None)]
     return SensorResult(asset_events=events, skip_reason=SkipReason(result.description), cursor=cursor)
 
 

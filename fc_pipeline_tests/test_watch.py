@@ -72,17 +72,24 @@ def test_a_live_hub_of_which_nothing_is_folded_turns_red_after_a_minute(pipeline
     assert not red.passed
     assert red.severity == AssetCheckSeverity.ERROR
     assert "hub_event_sensor" in (red.description or "")
-    assert red.partition == Hour.of(time.time()).key
     assert red.metadata["head_height_shard_1"].value == 1099
 
 
+def test_dagster_stores_what_it_says_again_and_again(pipeline: Pipeline):
+    with serving(live_log()) as url:
+        green, red = (said(tick(pipeline, url, watched_seconds=seconds)) for seconds in (30.0, 90.0))
+    for event in (green, red, red):  # as the daemon does with the events of a tick
+        pipeline.instance.report_runless_asset_event(event)
+    assert not pipeline.checks("hub_events", "no_standstill")[None].passed
+
+
 def test_while_micro_batches_are_committed_the_run_judges(pipeline: Pipeline):
+    present = Hour.of(time.time())
     with serving(live_log()) as url:
         with pytest.MonkeyPatch.context() as patch:
             patch.setenv("FC_HUB_URLS", url)
-            assert pipeline.materialize(hour=Hour.of(time.time()), last=Hour.of(time.time())).success
-        (judged,) = pipeline.checks("hub_events", "no_standstill").values()
-        assert judged.passed
+            assert pipeline.materialize(hour=present).success
+        assert pipeline.checks("hub_events", "no_standstill")[present.key].passed
         result = tick(pipeline, url, watched_seconds=90.0)
         assert not result.asset_events
         assert result.skip_reason

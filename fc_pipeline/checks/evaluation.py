@@ -31,8 +31,8 @@ def evaluations(replica: Replica, hours: Sequence[Hour], outputs: Collection[str
             yield evaluation_of(result, hour.key)
 
 
-def evaluation_of(result: AssetCheckResult, partition: str) -> AssetCheckEvaluation:
-    """A result as the event that is logged, for an hour's partition key."""
+def evaluation_of(result: AssetCheckResult, partition: str | None) -> AssetCheckEvaluation:
+    """A result as the event that is logged, of an hour's partition key or of none."""
     if result.asset_key is None or result.check_name is None:
         raise ValueError("a check result must name its asset and check")
     return AssetCheckEvaluation(

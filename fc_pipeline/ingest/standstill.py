@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from fc_pipeline.fold import ledger
-from fc_pipeline.hours import Hour
 from fc_pipeline.hub.clock import HubClock, NoEvents
 from fc_pipeline.hub.failover import HubPool
 from fc_pipeline.ingest.replica import Replica
@@ -48,8 +47,6 @@ class Standstill:
     shards: tuple[ShardMotion, ...]
     problems: tuple[str, ...]
     reason: str
-    hour: Hour
-    """The hour that this is said of: that of the hub's newest block."""
 
 
 def is_being_followed(replica: Replica) -> bool:
@@ -75,14 +72,13 @@ def judge_motion(shards: Sequence[ShardMotion], now: float, watched_seconds: flo
     """
     newest_unix = max((s.head_unix for s in shards if s.head_unix is not None), default=None)
     if newest_unix is None:
-        return Standstill(tuple(shards), (), "the hub has no blocks yet", Hour.of(now))
-    hour = Hour.of(newest_unix)
+        return Standstill(tuple(shards), (), "the hub has no blocks yet")
     if now - newest_unix >= LIVE_WITHIN_SECONDS:
-        return Standstill(tuple(shards), (), "the hub's log has ended: nothing new is to be expected", hour)
+        return Standstill(tuple(shards), (), "the hub's log has ended: nothing new is to be expected")
     moving = [s.shard for s in shards if s.head_unix is not None and now - s.head_unix <= STILL_AFTER_SECONDS]
     problems = [_unfolded(s, watched_seconds) for s in shards if _is_unfolded(s, watched_seconds)]
     problems += [_silent(s, moving, now) for s in shards if moving and s.shard not in moving]
-    return Standstill(tuple(shards), tuple(problems), "every shard is folded as it moves", hour)
+    return Standstill(tuple(shards), tuple(problems), "every shard is folded as it moves")
 
 
 def _is_unfolded(shard: ShardMotion, watched_seconds: float) -> bool:
