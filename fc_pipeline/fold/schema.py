@@ -11,7 +11,7 @@ from alembic.util import CommandError
 
 import fc_pipeline.migrations
 from fc_pipeline.errors import ConfigError
-from fc_pipeline.fold import ledger
+from fc_pipeline.fold import ledger, snapshot_ledger
 from fc_pipeline.tables import link_compactions, links, registry
 from fc_pipeline.tables.bookkeeping import SCHEMA
 from fc_pipeline.tables.columns import METADATA
@@ -49,6 +49,8 @@ def ensure_schema(engine: sa.Engine) -> None:
         METADATA.create_all(connection, checkfirst=True)
         for table in lost & _REBUILT_WITH.keys():
             ledger.forget_table(connection, _REBUILT_WITH[table])
+        if lost & _REBUILT_WITH.keys():
+            snapshot_ledger.forget_folds(connection)
 
 
 def _is_current(connection: sa.Connection) -> bool:
