@@ -3,7 +3,8 @@
 # make lint      ruff and pyright
 # make sync      catch up to the hub's head and end
 # make test-live tests against a public hub, skipped where none can be reached
-# make bench     measure decoding and catching up; prints a table, writes data/bench.json
+# make bench     measure decoding, catching up and following live; prints a table, writes data/bench.json
+#                following for 15 minutes alone: make bench BENCH="--only live --live-seconds 900"
 # make docs      write docs/tables.md from the table declarations
 # make lock      resolve the dependencies anew
 # make clean     remove .venv and caches; the data stays
@@ -60,7 +61,7 @@ lock:
 	  --extra build --constraint requirements-dev.lock pyproject.toml --output-file requirements.lock
 
 bench: $(VENV)/.dev
-	$(BIN)/python -W ignore -m fc_pipeline_tests.benchmarks
+	$(BIN)/python -W ignore -m fc_pipeline_tests.benchmarks $(BENCH)
 
 docs: $(VENV)/.runtime
 	$(BIN)/python -m fc_pipeline.tables.reference > docs/tables.md

@@ -13,6 +13,7 @@ from fc_pipeline.sample_hub.generator import generate
 from fc_pipeline.sample_hub.log import load_log
 from fc_pipeline.settings import Settings
 from fc_pipeline_tests.benchmarks.decode import decode_pages
+from fc_pipeline_tests.benchmarks.live import follow_live
 from fc_pipeline_tests.benchmarks.stage import Stage, hub_process, open_stage
 
 SEED = 20_261_123
@@ -23,25 +24,35 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--events", type=int, default=300_000, help="size of the generated log")
     parser.add_argument("--fids", type=int, default=20_000, help="users in it")
+    parser.add_argument("--only", choices=("catch_up", "live"), help="leave the others out")
+    parser.add_argument("--live-seconds", type=float, default=120.0, help="how long to follow a live hub")
+    parser.add_argument("--live-rate", type=float, default=200.0, help="its events per second")
     parser.add_argument("--json", type=Path, default=Path("data/bench.json"), help="where the figures go")
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="fc_bench_") as folder:
-        log_path = Path(folder) / "events.ndjson.gz"
-        with gzip.open(log_path, "wb", compresslevel=1) as file:
-            file.writelines(
-                line + b"\n"
-                for line in generate(SEED, fids=options.fids, events=options.events, events_per_second=50.0)
-            )
-        figures = {"decode": decode_pages(load_log(log_path))}
-        with open_stage(Path(folder)) as stage, hub_process("--log", str(log_path)) as hub_url:
-            figures["ceiling"] = _child("ceiling", stage, hub_url)
-            figures["catch_up"] = _child("catch_up", stage, hub_url)
-    figures["catch_up"]["of_ceiling"] = (
-        figures["catch_up"]["events_per_second"] / figures["ceiling"]["events_per_second"]
-    )
+    figures: dict[str, dict[str, Any]] = {}
+    if options.only != "live":
+        with tempfile.TemporaryDirectory(prefix="fc_bench_") as folder:
+            figures |= _throughput(Path(folder), events=options.events, fids=options.fids)
+    if options.only != "catch_up":
+        with tempfile.TemporaryDirectory(prefix="fc_bench_") as folder:
+            figures["live"] = follow_live(Path(folder), options.live_seconds, options.live_rate)
     _print(figures)
     options.json.parent.mkdir(parents=True, exist_ok=True)
     options.json.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
+
+
+def _throughput(folder: Path, *, events: int, fids: int) -> dict[str, dict[str, Any]]:
+    """Decoding, the ceiling and catching up, over one generated log."""
+    log_path = folder / "events.ndjson.gz"
+    with gzip.open(log_path, "wb", compresslevel=1) as file:
+        file.writelines(line + b"\n" for line in generate(SEED, fids=fids, events=events, events_per_second=50.0))
+    figures: dict[str, dict[str, Any]] = {"decode": decode_pages(load_log(log_path))}
+    with open_stage(folder) as stage, hub_process("--log", str(log_path)) as hub_url:
+        figures["ceiling"] = _child("ceiling", stage, hub_url)
+        figures["catch_up"] = _child("catch_up", stage, hub_url)
+    of_ceiling = figures["catch_up"]["events_per_second"] / figures["ceiling"]["events_per_second"]
+    figures["catch_up"]["of_ceiling"] = of_ceiling
+    return figures
 
 
 def _child(name: str, stage: Stage, hub_url: str) -> dict[str, float]:

@@ -2,7 +2,7 @@
 
 import subprocess
 import sys
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import count
@@ -11,7 +11,7 @@ from pathlib import Path
 import psutil
 import sqlalchemy as sa
 
-from fc_pipeline.services.postgres import EmbeddedPostgres
+from fc_pipeline.services.postgres import TUNING, EmbeddedPostgres
 from fc_pipeline.settings import Settings
 
 __all__ = ["Stage", "hub_process", "open_stage", "peak_rss_bytes", "rss_bytes"]
@@ -45,9 +45,9 @@ class Stage:
 
 
 @contextmanager
-def open_stage(folder: Path) -> Generator[Stage]:
+def open_stage(folder: Path, tuning: Mapping[str, str] = TUNING) -> Generator[Stage]:
     """The server of `up`, with its own settings (fsync on), on an empty data folder."""
-    server = EmbeddedPostgres(folder)
+    server = EmbeddedPostgres(folder, tuning)
     server.acquire()
     try:
         yield Stage(folder, server)
