@@ -2,7 +2,7 @@
 
 from fc_pipeline.tables.user_profiles import USER_PROFILES
 
-__all__ = ["STAGE_PROFILE_FIDS", "UPSERT_PROFILES"]
+__all__ = ["DERIVED_PROFILES", "STAGE_PROFILE_FIDS", "UPSERT_PROFILES"]
 
 STAGE_PROFILE_FIDS = "CREATE TEMPORARY TABLE IF NOT EXISTS stage_profile_fids (fid bigint) ON COMMIT DELETE ROWS"
 
@@ -31,8 +31,7 @@ _NAMES = ", ".join(USER_PROFILES.names)
 _PLAIN = ", ".join(f"d.{name}" for name in _FIELDS if not name.startswith("set_"))
 _UPDATED = [name for name in USER_PROFILES.names if name != "fid"]
 
-UPSERT_PROFILES = f"""
-WITH derived AS (
+DERIVED_PROFILES = f"""
   SELECT f.fid, {_PLAIN},
     coalesce(d.set_eth_address, v.eth_address) AS primary_eth_address,
     coalesce(d.set_sol_address, v.sol_address) AS primary_sol_address,
@@ -59,7 +58,15 @@ WITH derived AS (
       max(block_timestamp) AS updated_at, max(version) AS version
     FROM public.on_chain_events WHERE fid = f.fid AND type = 'id_register') AS c
   WHERE f.fid > 0 AND (d.version IS NOT NULL OR v.version IS NOT NULL OR c.version IS NOT NULL)
-),
+""".format(
+    # Snapchain's spelling and Hubble's (hub-api T20).
+    transfers="('Register', 'Transfer', 'ID_REGISTER_EVENT_TYPE_REGISTER', 'ID_REGISTER_EVENT_TYPE_TRANSFER')",
+    registers="('Register', 'ID_REGISTER_EVENT_TYPE_REGISTER')",
+)
+"""The profiles of `stage_profile_fids` as their sources say, columns by name; none for an FID without any source."""
+
+UPSERT_PROFILES = f"""
+WITH derived AS ({DERIVED_PROFILES}),
 merged AS (
   INSERT INTO public.user_profiles AS t ({_NAMES}) SELECT {_NAMES} FROM derived ORDER BY fid
   ON CONFLICT (fid) DO UPDATE SET {", ".join(f"{n} = excluded.{n}" for n in _UPDATED)}
@@ -67,9 +74,5 @@ merged AS (
   RETURNING t.xmax = 0 AS inserted, t.deleted_at IS NOT NULL AS dead)
 SELECT count(*) FILTER (WHERE inserted) AS inserted, count(*) FILTER (WHERE NOT inserted AND NOT dead) AS updated,
   count(*) FILTER (WHERE NOT inserted AND dead) AS deleted FROM merged
-""".format(
-    # Snapchain's spelling and Hubble's (hub-api T20).
-    transfers="('Register', 'Transfer', 'ID_REGISTER_EVENT_TYPE_REGISTER', 'ID_REGISTER_EVENT_TYPE_TRANSFER')",
-    registers="('Register', 'ID_REGISTER_EVENT_TYPE_REGISTER')",
-)
+"""
 """Derive the profiles of `stage_profile_fids`; one that comes out as it was is not written. Returns the counts."""
