@@ -50,7 +50,7 @@ def result_of(found: Standstill) -> AssetCheckResult:
         asset_key=RAW_LOG,
         check_name=STANDSTILL,
         passed=not found.problems,
-        description=". ".join(found.problems) or found.reason,
+        description=" ".join([*found.problems, found.advice]),
         metadata={name: value for shard in found.shards for name, value in _numbers(shard, time.time()).items()},
     )
 

@@ -24,6 +24,13 @@ STILL_AFTER_SECONDS = 60.0
 """Blocks come every second and are folded every second: what did neither for so long stands still."""
 
 
+_FOLLOW_ADVICE = (
+    "Is a run of micro_batches under way? If not: does the daemon run, is hub_event_sensor on, what does its newest "
+    "tick say? If one is, but commits nothing: terminate it, another takes over."
+)
+_HUB_ADVICE = "The hub does not get a shard's blocks: see its log, or name another hub first in FC_HUB_URLS."
+
+
 @dataclass(frozen=True, slots=True)
 class ShardMotion:
     """One shard at one moment; None where the hub has no block of it, or nothing of it was ever folded.
@@ -42,11 +49,11 @@ class ShardMotion:
 
 @dataclass(frozen=True)
 class Standstill:
-    """What stands still, in a sentence each with the remedy; none, and `reason` says why all is well."""
+    """What stands still, a sentence per shard; `advice` is what to do, or why all is well."""
 
     shards: tuple[ShardMotion, ...]
     problems: tuple[str, ...]
-    reason: str
+    advice: str
 
 
 def is_being_followed(replica: Replica) -> bool:
@@ -76,9 +83,15 @@ def judge_motion(shards: Sequence[ShardMotion], now: float, watched_seconds: flo
     if now - newest_unix >= LIVE_WITHIN_SECONDS:
         return Standstill(tuple(shards), (), "the hub's log has ended: nothing new is to be expected")
     moving = [s.shard for s in shards if s.head_unix is not None and now - s.head_unix <= STILL_AFTER_SECONDS]
-    problems = [_unfolded(s, watched_seconds) for s in shards if _is_unfolded(s, watched_seconds)]
-    problems += [_silent(s, moving, now) for s in shards if moving and s.shard not in moving]
-    return Standstill(tuple(shards), tuple(problems), "every shard is folded as it moves")
+    unfolded = [_unfolded(s, watched_seconds) for s in shards if _is_unfolded(s, watched_seconds)]
+    silent = [_silent(s, moving, now) for s in shards if moving and s.shard not in moving]
+    if unfolded or silent:
+        advice = " ".join([_FOLLOW_ADVICE] * bool(unfolded) + [_HUB_ADVICE] * bool(silent))
+    elif any(_is_unfolded(s, float("inf")) for s in shards):
+        advice = f"blocks wait, but were watched for {watched_seconds:.0f} s only"
+    else:
+        advice = "every shard is level"
+    return Standstill(tuple(shards), (*unfolded, *silent), advice)
 
 
 def _is_unfolded(shard: ShardMotion, watched_seconds: float) -> bool:
@@ -93,20 +106,13 @@ def _unfolded(shard: ShardMotion, watched_seconds: float) -> str:
     cursor = "nothing of it was ever folded" if shard.cursor_height is None else f"it ends at {shard.cursor_height}"
     still = min(_idle(shard), watched_seconds)
     since = "" if still == float("inf") else f" has stood still for {still:.0f} s"
-    return (
-        f"shard {shard.shard}: the ledger{since} ({cursor}), while the hub went on to height {shard.head_height}. "
-        "Is a run of micro_batches under way? If not: does the daemon run, is hub_event_sensor on, what does its "
-        "newest tick say? If one is, but commits nothing: terminate it, another takes over"
-    )
+    return f"shard {shard.shard}: the ledger{since} ({cursor}), while the hub went on to height {shard.head_height}."
 
 
 def _silent(shard: ShardMotion, moving: Sequence[int], now: float) -> str:
     newest = "has no block" if shard.head_unix is None else f"has made no block for {now - shard.head_unix:.0f} s"
     others = ", ".join(map(str, moving))
-    return (
-        f"shard {shard.shard}: the hub {newest}, while shard {others} goes on. The hub does not get this shard's "
-        "blocks: see its log, or name another hub first in FC_HUB_URLS"
-    )
+    return f"shard {shard.shard}: the hub {newest}, while shard {others} goes on."
 
 
 async def _motion(replica: Replica) -> list[ShardMotion]:
