@@ -162,6 +162,11 @@ class Settings(BaseModel):
             return self.hub_rps
         return None if is_loopback(hub_url) else REMOTE_HUB_RPS
 
+    @property
+    def limits_requests(self) -> bool:
+        """Whether some hub may be asked only so often, which all processes must keep to together."""
+        return any(self.hub_rps_for(url) is not None for url in self.hub_urls)
+
     def libpq_url(self, database: str | None = None) -> str:
         """The URL for libpq and ADBC, with the password; another database of the same server where one is named."""
         return self._url(database).render_as_string(hide_password=False)

@@ -3,8 +3,12 @@
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
+from typing import Final
 
-__all__ = ["RequestBudget"]
+__all__ = ["LONGEST_OBEYED_WAIT_SECONDS", "RequestBudget"]
+
+LONGEST_OBEYED_WAIT_SECONDS: Final = 60.0
+"""A hub that asks to be left alone for longer is refused instead of waited for."""
 
 
 class RequestBudget:
@@ -42,6 +46,9 @@ class RequestBudget:
         self._paused_until = max(self._paused_until, self._clock() + seconds)
         if self._interval:
             self._booked_until = max(self._booked_until, self._paused_until)
+
+    async def close(self) -> None:
+        """Nothing is held here."""
 
     @property
     def paused_seconds(self) -> float:

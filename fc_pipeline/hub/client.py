@@ -21,8 +21,9 @@ from urllib.parse import urlencode
 import httpx
 
 from fc_pipeline.errors import HubRefused, HubUnavailable
-from fc_pipeline.hub.budget import RequestBudget
+from fc_pipeline.hub.budget import LONGEST_OBEYED_WAIT_SECONDS, RequestBudget
 from fc_pipeline.hub.endpoint import HubEndpoint
+from fc_pipeline.hub.shared_budget import SharedBudget
 
 __all__ = [
     "HubBodyTooLarge",
@@ -45,7 +46,6 @@ EXCERPT_CHARACTERS: Final = 200
 ERROR_BODY_BYTES: Final = 64 * 1024
 FIRST_BACKOFF_SECONDS: Final = 0.25
 LONGEST_BACKOFF_SECONDS: Final = 10.0
-LONGEST_OBEYED_WAIT_SECONDS: Final = 60.0
 STORE_TROUBLE_RETRIES: Final = 2
 API_KEY_HINT: Final = "check the API key in FC_HUB_HEADERS and what its plan allows"
 
@@ -111,7 +111,7 @@ class HubClient:
     ) -> None:
         self.endpoint = endpoint
         self.requests = 0
-        self.budget = RequestBudget(endpoint.requests_per_second, clock=clock, sleep=sleep)
+        self.budget = _budget(endpoint, clock, sleep)
         self._retries = retries
         self._timeouts = timeouts or Timeouts()
         self._max_body_bytes = max_body_bytes
@@ -154,6 +154,7 @@ class HubClient:
     async def close(self) -> None:
         """Close the connections."""
         await self._http.aclose()
+        await self.budget.close()
 
     async def get(self, path: str, params: Params = ()) -> bytes:
         """The body of a 200 that is JSON by its brackets; `path` like "/v1/info". Errors as in `read`."""
@@ -181,6 +182,7 @@ class HubClient:
         while True:
             self._refuse_long_pause(request)
             await self.budget.acquire()
+            self._refuse_long_pause(request)
             try:
                 return await self._attempt(request, parse, internal_is_trouble)
             except _Trouble as trouble:
@@ -281,6 +283,15 @@ class HubClient:
             return None
         date = date if date.tzinfo else date.replace(tzinfo=UTC)
         return max(0.0, date.timestamp() - self._now())
+
+
+def _budget(
+    endpoint: HubEndpoint, clock: Callable[[], float], sleep: Callable[[float], Awaitable[None]]
+) -> RequestBudget:
+    rate = endpoint.requests_per_second
+    if rate is None or endpoint.budget_redis_url is None:
+        return RequestBudget(rate, clock=clock, sleep=sleep)
+    return SharedBudget(rate, endpoint.budget_redis_url, endpoint.base_url, clock=clock, sleep=sleep)
 
 
 def _json_like(body: bytes) -> bytes:

@@ -17,7 +17,7 @@ REMOTE_REQUESTS_PER_SECOND: Final = 10.0
 
 @dataclass(frozen=True)
 class HubEndpoint:
-    """One hub. `requests_per_second` None means no limit.
+    """One hub. `requests_per_second` None means no limit; all processes with one `budget_redis_url` share it.
 
     Raises ConfigError where the address or a header cannot be used. Headers, user and password, path and query of the
     address may be secrets: they are in no repr and no error.
@@ -26,6 +26,7 @@ class HubEndpoint:
     url: str = field(repr=False)
     headers: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}), repr=False)
     requests_per_second: float | None = None
+    budget_redis_url: str | None = field(default=None, repr=False)
     name: str = field(init=False, compare=False)
 
     def __post_init__(self) -> None:

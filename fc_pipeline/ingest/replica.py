@@ -25,9 +25,12 @@ class Replica:
 
     @property
     def hub_endpoints(self) -> list[HubEndpoint]:
-        """The hubs in order of preference, each with its headers and request budget."""
+        """The hubs in order of preference, each with its headers and request budget, shared where there is a Redis."""
         settings = self.settings
-        return [HubEndpoint(url, settings.hub_headers_for(url), settings.hub_rps_for(url)) for url in settings.hub_urls]
+        return [
+            HubEndpoint(url, settings.hub_headers_for(url), settings.hub_rps_for(url), settings.redis_url)
+            for url in settings.hub_urls
+        ]
 
 
 @contextmanager

@@ -34,6 +34,15 @@ class EmbeddedRedis(EmbeddedServer):
         self.dump_dir = self.data_dir / "redis"
         self.pid_file = self.run_dir / "redis.pid"
 
+    @staticmethod
+    def can_run() -> bool:
+        """Whether there is a server to run."""
+        try:
+            _server_program()
+        except ServiceError:
+            return False
+        return True
+
     def running_pid(self) -> int | None:
         """The server's process id: the one it wrote down, if that process works in our folder."""
         try:

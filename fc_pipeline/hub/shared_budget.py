@@ -1,0 +1,129 @@
+"""A hub's budget of requests shared by all processes that ask it, through Redis."""
+
+import asyncio
+import hashlib
+import logging
+import time
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any, Final
+
+from fc_pipeline.hub.budget import LONGEST_OBEYED_WAIT_SECONDS, RequestBudget
+
+if TYPE_CHECKING:
+    from redis.asyncio import Redis
+
+__all__ = ["SharedBudget"]
+
+log = logging.getLogger(__name__)
+
+WITHOUT_REDIS_SECONDS: Final = 30.0
+"""So long does a process keep its own budget after Redis failed, before it tries again."""
+REDIS_TIMEOUT_SECONDS: Final = 2.0
+KEPT_SECONDS: Final = 3600
+
+# As RequestBudget books: one slot per request, bursts of a second's worth. Times are unix seconds of the Redis server.
+# ARGV: seconds per request, seconds of burst, slots to book, seconds to pause, seconds to keep an idle hub's state.
+# Gives seconds to wait, and seconds that a pause still lasts.
+_BOOK: Final = """
+local clock = redis.call('TIME')
+local now = tonumber(clock[1]) + tonumber(clock[2]) / 1000000
+local interval, burst = tonumber(ARGV[1]), tonumber(ARGV[2])
+local known = redis.call('HMGET', KEYS[1], 'booked_until', 'paused_until')
+local slots, pause = tonumber(ARGV[3]), tonumber(ARGV[4])
+local booked = math.max(tonumber(known[1] or '0'), now)
+local paused = tonumber(known[2] or '0')
+if pause > 0 then
+  paused = math.max(paused, now + pause)
+  booked = math.max(booked, paused)
+end
+local due = 0
+if slots > 0 then
+  booked = booked + slots * interval
+  due = booked - interval - burst
+end
+redis.call('HSET', KEYS[1], 'booked_until', string.format('%.6f', booked),
+           'paused_until', string.format('%.6f', paused))
+redis.call('EXPIRE', KEYS[1], math.ceil(math.max(booked, paused) - now) + tonumber(ARGV[5]))
+return {string.format('%.6f', math.max(due, paused) - now), string.format('%.6f', math.max(0, paused - now))}
+"""
+
+
+class SharedBudget(RequestBudget):
+    """As RequestBudget, over all processes that name the same Redis and hub. For one event loop.
+
+    A pause that another process was asked for holds here too. Where Redis cannot be reached, the process keeps to a
+    budget of its own, and says so.
+    """
+
+    def __init__(
+        self,
+        requests_per_second: float,
+        redis_url: str,
+        hub: str,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
+        super().__init__(requests_per_second, clock=clock, sleep=sleep)
+        self._redis_url = redis_url
+        self._hub = hub
+        self._key = f"fc_pipeline:budget:{hashlib.sha256(hub.encode()).hexdigest()[:16]}"
+        self._redis: Redis | None = None
+        self._without_redis_until = float("-inf")
+        self._untold_pause_until = float("-inf")
+
+    async def acquire(self) -> None:
+        """Wait until a request may be sent, and count it; not for a pause that is longer than may be obeyed."""
+        wait_seconds = await self._book(slots=1)
+        while wait_seconds is not None and wait_seconds > 0 and self.paused_seconds <= LONGEST_OBEYED_WAIT_SECONDS:
+            await self._sleep(wait_seconds)
+            wait_seconds = await self._book(slots=0)
+        if wait_seconds is None:
+            await super().acquire()
+
+    def pause(self, seconds: float) -> None:
+        """Let nothing through for `seconds` from now; the other processes hear of it with the next request."""
+        super().pause(seconds)
+        self._untold_pause_until = max(self._untold_pause_until, self._clock() + seconds)
+
+    async def close(self) -> None:
+        """Close the connection to Redis."""
+        if self._redis is not None:
+            await self._redis.aclose()
+
+    async def _book(self, slots: int) -> float | None:
+        """Book slots, and tell of a pause; seconds to wait, or None where Redis does not answer."""
+        now = self._clock()
+        if now < self._without_redis_until:
+            return None
+        from redis.exceptions import RedisError  # takes a tenth of a second, which unlimited hubs need not wait for
+
+        untold = max(0.0, self._untold_pause_until - now)
+        try:
+            wait_text, paused_text = await self._client().eval(
+                _BOOK, 1, self._key, self._interval, self._burst_seconds, slots, untold, KEPT_SECONDS
+            )
+        except (RedisError, OSError) as error:
+            self._without_redis_until = now + WITHOUT_REDIS_SECONDS
+            log.warning(
+                "budget_not_shared hub=%s reason=%r: other processes may ask it at the same time",
+                self._hub,
+                type(error).__name__,
+            )
+            return None
+        self._untold_pause_until = float("-inf")
+        self._paused_until = max(self._paused_until, now + float(paused_text))
+        return float(wait_text)
+
+    def _client(self) -> Any:
+        """The client, whose answers its stubs do not know."""
+        if self._redis is None:
+            from redis.asyncio import Redis
+
+            self._redis = Redis.from_url(
+                self._redis_url,
+                decode_responses=True,
+                socket_timeout=REDIS_TIMEOUT_SECONDS,
+                socket_connect_timeout=REDIS_TIMEOUT_SECONDS,
+            )
+        return self._redis
