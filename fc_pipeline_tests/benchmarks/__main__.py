@@ -13,6 +13,7 @@ from fc_pipeline.sample_hub.generator import generate
 from fc_pipeline.sample_hub.log import load_log
 from fc_pipeline.settings import Settings
 from fc_pipeline_tests.benchmarks.decode import decode_pages
+from fc_pipeline_tests.benchmarks.idle_sync import sync_with_nothing_to_do
 from fc_pipeline_tests.benchmarks.live import follow_live
 from fc_pipeline_tests.benchmarks.stage import Stage, hub_process, open_stage
 
@@ -24,18 +25,21 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--events", type=int, default=300_000, help="size of the generated log")
     parser.add_argument("--fids", type=int, default=20_000, help="users in it")
-    parser.add_argument("--only", choices=("catch_up", "live"), help="leave the others out")
+    parser.add_argument("--only", choices=("catch_up", "live", "idle_sync"), help="leave the others out")
     parser.add_argument("--live-seconds", type=float, default=120.0, help="how long to follow a live hub")
     parser.add_argument("--live-rate", type=float, default=200.0, help="its events per second")
     parser.add_argument("--json", type=Path, default=Path("data/bench.json"), help="where the figures go")
     options = parser.parse_args()
     figures: dict[str, dict[str, Any]] = {}
-    if options.only != "live":
+    if options.only in (None, "catch_up"):
         with tempfile.TemporaryDirectory(prefix="fc_bench_") as folder:
             figures |= _throughput(Path(folder), events=options.events, fids=options.fids)
-    if options.only != "catch_up":
+    if options.only in (None, "live"):
         with tempfile.TemporaryDirectory(prefix="fc_bench_") as folder:
             figures["live"] = follow_live(Path(folder), options.live_seconds, options.live_rate)
+    if options.only in (None, "idle_sync"):
+        with tempfile.TemporaryDirectory(prefix="fc_bench_") as folder:
+            figures["idle_sync"] = sync_with_nothing_to_do(Path(folder))
     _print(figures)
     options.json.parent.mkdir(parents=True, exist_ok=True)
     options.json.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")

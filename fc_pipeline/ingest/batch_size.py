@@ -1,0 +1,30 @@
+"""How many events a micro-batch gathers: more where a run is far behind, never more than memory bears."""
+
+from typing import Final
+
+__all__ = ["MOST_BATCH_BYTES", "events_per_batch"]
+
+MOST_BATCH_BYTES: Final = 16_000_000
+"""JSON of one micro-batch; decoded, as Arrow and on its way to Postgres it takes several times that."""
+BATCHES_PER_BACKLOG: Final = 10
+"""A backlog is committed in at least so many steps, so that progress shows and a crash costs little of it."""
+
+
+def events_per_batch(
+    backlog_events: int, *, usual_events: int, event_bytes: float, most_bytes: int = MOST_BATCH_BYTES
+) -> int:
+    """The number of events after which to commit.
+
+    Args:
+        backlog_events: about how many events of the shard are still to be read.
+        usual_events: FC_BATCH_EVENTS, the size for a small backlog.
+        event_bytes: mean size of an event's JSON, as read so far; 0 while nothing was read.
+        most_bytes: bound on the JSON of one micro-batch; it holds for `usual_events` too.
+
+    Returns:
+        At least 1; a larger backlog never gives fewer.
+    """
+    wanted = max(usual_events, backlog_events // BATCHES_PER_BACKLOG)
+    if event_bytes <= 0:
+        return max(1, usual_events)
+    return max(1, min(wanted, int(most_bytes / event_bytes)))
