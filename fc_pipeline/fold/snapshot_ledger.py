@@ -1,6 +1,7 @@
 """The ledger of snapshots: which FIDs were asked when, where their records lie, and the rounds over the buckets."""
 
-from collections.abc import Collection, Iterable, Sequence
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
@@ -14,13 +15,13 @@ from fc_pipeline.tables.user_profiles import USER_PROFILES
 __all__ = [
     "ALL_FIDS",
     "SnapshotLine",
-    "add_to_round",
-    "finish_round",
+    "add_to_rounds",
+    "finish_rounds",
     "forget_folds",
     "known_fids",
     "lines",
     "named_files",
-    "open_round",
+    "open_rounds",
     "record",
 ]
 
@@ -29,6 +30,12 @@ ALL_FIDS: Final = "all"
 
 RESUMED_FOR: Final = timedelta(days=1)
 """An unfinished round that is older begins anew: its first snapshots say little of the present."""
+
+
+_ADD_TO_ROUND: Final = sa.text(
+    "UPDATE pipeline.snapshot_rounds SET fids = fids + :fids, requests = requests + :requests, "
+    "records = records + :records WHERE bucket = :bucket AND scope = :scope AND started_at = :started_at"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,46 +54,57 @@ class SnapshotLine:
     is_folded: bool = False
 
 
-def open_round(connection: sa.Connection, bucket: int, scope: str, run_id: str, now: datetime) -> datetime:
-    """Begin a round, or take up the unfinished one of the same bucket and scope; gives when it was begun."""
+def open_rounds(
+    connection: sa.Connection, buckets: Collection[int], scope: str, run_id: str, now: datetime
+) -> dict[int, datetime]:
+    """Begin a round of each bucket, or take up its unfinished one of the same scope; gives when each was begun."""
     rounds = SNAPSHOT_ROUNDS.c
     unfinished = sa.and_(
-        rounds.bucket == bucket,
+        rounds.bucket.in_(list(buckets)),
         rounds.scope == scope,
         rounds.finished_at.is_(None),
         rounds.started_at > now - RESUMED_FOR,
     )
-    started_at = connection.execute(sa.select(sa.func.max(rounds.started_at)).where(unfinished)).scalar()
-    if started_at is None:
-        connection.execute(sa.insert(SNAPSHOT_ROUNDS).values(bucket=bucket, scope=scope, started_at=now, run_id=run_id))
-        return now
-    this = sa.and_(rounds.bucket == bucket, rounds.scope == scope, rounds.started_at == started_at)
-    connection.execute(sa.update(SNAPSHOT_ROUNDS).where(this).values(run_id=run_id))
-    return started_at
+    query = sa.select(rounds.bucket, sa.func.max(rounds.started_at)).where(unfinished).group_by(rounds.bucket)
+    begun: dict[int, datetime] = {row[0]: row[1] for row in connection.execute(query)}
+    connection.execute(sa.update(SNAPSHOT_ROUNDS).where(unfinished).values(run_id=run_id))
+    new = [bucket for bucket in buckets if bucket not in begun]
+    if new:
+        values = [{"bucket": bucket, "scope": scope, "started_at": now, "run_id": run_id} for bucket in new]
+        connection.execute(sa.insert(SNAPSHOT_ROUNDS).values(values))
+    return {**begun, **dict.fromkeys(new, now)}
 
 
-def add_to_round(
-    connection: sa.Connection, bucket: int, scope: str, started_at: datetime, snapshots: Sequence[SnapshotLine]
+def add_to_rounds(
+    connection: sa.Connection, scope: str, begun: Mapping[int, datetime], snapshots: Iterable[SnapshotLine]
 ) -> None:
-    """Count what was fetched."""
-    rounds = SNAPSHOT_ROUNDS.c
-    connection.execute(
-        sa.update(SNAPSHOT_ROUNDS)
-        .where(rounds.bucket == bucket, rounds.scope == scope, rounds.started_at == started_at)
-        .values(
-            fids=rounds.fids + len(snapshots),
-            requests=rounds.requests + sum(one.requests for one in snapshots),
-            records=rounds.records + sum(one.records for one in snapshots),
+    """Count what was fetched in the rounds of its buckets."""
+    by_bucket: defaultdict[int, list[SnapshotLine]] = defaultdict(list)
+    for one in snapshots:
+        by_bucket[one.bucket].append(one)
+    for bucket, several in sorted(by_bucket.items()):
+        connection.execute(
+            _ADD_TO_ROUND,
+            {
+                "bucket": bucket,
+                "scope": scope,
+                "started_at": begun[bucket],
+                "fids": len(several),
+                "requests": sum(one.requests for one in several),
+                "records": sum(one.records for one in several),
+            },
         )
-    )
 
 
-def finish_round(connection: sa.Connection, bucket: int, scope: str, started_at: datetime) -> None:
-    """Note that every FID of a round was asked."""
+def finish_rounds(connection: sa.Connection, scope: str, begun: Mapping[int, datetime]) -> None:
+    """Note that every FID of these rounds was asked."""
     rounds = SNAPSHOT_ROUNDS.c
     connection.execute(
         sa.update(SNAPSHOT_ROUNDS)
-        .where(rounds.bucket == bucket, rounds.scope == scope, rounds.started_at == started_at)
+        .where(
+            rounds.scope == scope,
+            sa.tuple_(rounds.bucket, rounds.started_at).in_(list(begun.items())),
+        )
         .values(finished_at=sa.func.clock_timestamp())
     )
 
@@ -122,9 +140,13 @@ def record(connection: sa.Connection, snapshots: Iterable[SnapshotLine], run_id:
 
 
 def lines(
-    connection: sa.Connection, bucket: int, *, since: datetime | None = None, fids: Collection[int] | None = None
+    connection: sa.Connection,
+    buckets: Collection[int],
+    *,
+    since: datetime | None = None,
+    fids: Collection[int] | None = None,
 ) -> list[SnapshotLine]:
-    """The newest snapshots of a bucket by FID, those fetched since a moment, or of some FIDs only."""
+    """The newest snapshots of buckets by FID, those fetched since a moment, or of some FIDs only."""
     columns = SNAPSHOTS.c
     query = sa.select(
         columns.fid,
@@ -137,16 +159,16 @@ def lines(
         columns.requests,
         columns.fetched_at,
         sa.func.coalesce(columns.folded_file == columns.file, False),
-    ).where(columns.bucket == bucket)
+    ).where(columns.bucket.in_(list(buckets)))
     if since is not None:
         query = query.where(columns.fetched_at >= since)
     found = [SnapshotLine(*row) for row in connection.execute(query.order_by(columns.fid))]
     return found if fids is None else [one for one in found if one.fid in fids]
 
 
-def named_files(connection: sa.Connection, bucket: int) -> set[str]:
-    """The files of a bucket that hold the newest snapshot of some FID."""
-    query = sa.select(SNAPSHOTS.c.file).distinct().where(SNAPSHOTS.c.bucket == bucket)
+def named_files(connection: sa.Connection, buckets: Collection[int]) -> set[str]:
+    """The files of buckets that hold the newest snapshot of some FID."""
+    query = sa.select(SNAPSHOTS.c.file).distinct().where(SNAPSHOTS.c.bucket.in_(list(buckets)))
     return set(connection.scalars(query))
 
 

@@ -26,6 +26,7 @@ OnChainEventType = Literal[
     "EVENT_TYPE_ID_REGISTER",
     "EVENT_TYPE_STORAGE_RENT",
     "EVENT_TYPE_TIER_PURCHASE",
+    "EVENT_TYPE_CHANNEL_REGISTER",
 ]
 ReactionType = Literal["None", "Like", "Recast"]
 """`None` means all types; leaving the parameter out is a 400 on Snapchain (hub-api T24)."""

@@ -18,7 +18,7 @@ NO_RECORDS: Final = "none"
 """Stands in the place of a kind for an FID of which the hub has nothing."""
 
 CONTRACTS_FID: Final = 0
-"""The FID of contract events that are of the contract, not of a user: SIGNER_MIGRATED (hub-api 4.3)."""
+"""The FID of contract events that are of no user: SIGNER_MIGRATED, and channels without an owner (hub-api 4.3)."""
 
 BALANCED_HEIGHTS: Final = 10
 """So far apart may the nodes behind one address be: the one that answers need not be the one that told its head."""
@@ -31,6 +31,16 @@ _MESSAGE_SETS: Final[dict[Kind, tuple[str, Callable[[HubReads, int], AsyncIterat
     "verifications": ("VERIFICATIONS", lambda hub, fid: hub.verifications_by_fid(fid)),
 }
 """Each message set: its name in the storage limits, and how it is asked for."""
+
+
+_OF_CONTRACTS: Final[tuple[OnChainEventType, ...]] = ("EVENT_TYPE_SIGNER_MIGRATED", "EVENT_TYPE_CHANNEL_REGISTER")
+_OF_USERS: Final[tuple[OnChainEventType, ...]] = (
+    "EVENT_TYPE_SIGNER",
+    "EVENT_TYPE_ID_REGISTER",
+    "EVENT_TYPE_STORAGE_RENT",
+    "EVENT_TYPE_CHANNEL_REGISTER",
+)
+_YOUNG_TYPES: Final = ("EVENT_TYPE_TIER_PURCHASE", "EVENT_TYPE_CHANNEL_REGISTER")
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,8 +88,9 @@ async def snapshot(hub: HubReads, fid: int) -> AsyncIterator[SnapshotPage]:
     its list is walked may come twice, the newer one later. Raises HubError.
     """
     if fid == CONTRACTS_FID:
-        async for page in _on_chain_events(hub, fid, "EVENT_TYPE_SIGNER_MIGRATED"):
-            yield page
+        for event_type in _OF_CONTRACTS:
+            async for page in _on_chain_events(hub, fid, event_type):
+                yield page
         return
     limits = await _limits(hub, fid)
     for kind, (name, ask) in _MESSAGE_SETS.items():
@@ -95,8 +106,15 @@ async def snapshot(hub: HubReads, fid: int) -> AsyncIterator[SnapshotPage]:
 
 
 async def _on_chain_events(hub: HubReads, fid: int, event_type: OnChainEventType) -> AsyncIterator[SnapshotPage]:
-    async for records in hub.on_chain_events_by_fid(fid, event_type):
-        yield SnapshotPage("on_chain_events", records)
+    try:
+        async for records in hub.on_chain_events_by_fid(fid, event_type):
+            yield SnapshotPage("on_chain_events", records)
+    except HubKeyRefused:
+        raise
+    except HubRefused:
+        # Of a type that is younger than the hub it has no event.
+        if event_type not in _YOUNG_TYPES:
+            raise
 
 
 async def _limits(hub: HubReads, fid: int) -> StorageLimits | None:
@@ -115,9 +133,8 @@ def _may_have(limits: StorageLimits | None, name: str) -> bool:
     return not used or any(used)
 
 
-def _event_types(limits: StorageLimits | None) -> list[OnChainEventType]:
-    types: list[OnChainEventType] = ["EVENT_TYPE_SIGNER", "EVENT_TYPE_ID_REGISTER", "EVENT_TYPE_STORAGE_RENT"]
+def _event_types(limits: StorageLimits | None) -> tuple[OnChainEventType, ...]:
     told = limits.tier_subscriptions if limits else None
     if told is None or any(subscription.expires_at for subscription in told):
-        types.append("EVENT_TYPE_TIER_PURCHASE")
-    return types
+        return (*_OF_USERS, "EVENT_TYPE_TIER_PURCHASE")
+    return _OF_USERS

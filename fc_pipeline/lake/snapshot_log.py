@@ -2,7 +2,7 @@
 
 A file holds whole FIDs, the records of one after those of another, in row groups of a few megabytes, so that an FID
 with very many is neither written nor read at once. `pipeline.snapshots` names the file of each FID's newest snapshot;
-the file's own metadata says up to which event id of each shard it can hold anything.
+the file's own metadata says between which event ids of each shard its FIDs were asked.
 """
 
 import json
@@ -22,7 +22,7 @@ from fc_pipeline.errors import LakeError
 from fc_pipeline.hub.snapshot import NO_RECORDS, SnapshotPage
 from fc_pipeline.lake.storage import LakeStorage
 
-__all__ = ["BUCKETS", "SNAPSHOT_SCHEMA", "SnapshotFile", "SnapshotLog", "bucket_key", "bucket_of"]
+__all__ = ["BUCKETS", "SNAPSHOT_SCHEMA", "Heads", "SnapshotFile", "SnapshotLog", "bucket_key", "bucket_of"]
 
 BUCKETS: Final = 256
 """FIDs are spread over so many buckets by their remainder."""
@@ -44,7 +44,7 @@ _NAME: Final = re.compile(r"(\d{8}T\d{6})\.\d{6}-[0-9a-f]{8}\.parquet")
 _TIME_FORMAT: Final = "%Y%m%dT%H%M%S"
 _ROW_GROUP_BYTES: Final = 4 * 1024 * 1024
 _COMPRESSION_LEVEL: Final = 1
-_UNTIL_KEY: Final = "fc_pipeline.until_ids"
+_HEADS_KEY: Final = "fc_pipeline.heads"
 
 
 def bucket_of(fid: int) -> int:
@@ -92,9 +92,24 @@ class SnapshotFile:
             values.clear()
         self._bytes = 0
 
-    def note_until(self, until_ids: Mapping[int, int]) -> None:
-        """Write down, per shard, the event id beyond which nothing can be in the file."""
-        self._writer.add_key_value_metadata({_UNTIL_KEY: json.dumps(dict(until_ids))})
+    def note_heads(self, heads: "Heads") -> None:
+        """Write down between which events the file's FIDs were asked."""
+        ids = {"before": dict(heads.before), "after": dict(heads.after)}
+        self._writer.add_key_value_metadata({_HEADS_KEY: json.dumps(ids)})
+
+
+@dataclass(frozen=True, slots=True)
+class Heads:
+    """Per shard an event id up to which every event is in the answers, and one beyond which none is."""
+
+    before: Mapping[int, int]
+    after: Mapping[int, int]
+
+    def __or__(self, other: "Heads") -> "Heads":
+        """What holds of both answers together."""
+        before = {shard: min(self.before[shard], other.before[shard]) for shard in self.before}
+        after = {shard: max(self.after[shard], other.after[shard]) for shard in self.after}
+        return Heads(before, after)
 
 
 class SnapshotLog:
@@ -145,10 +160,21 @@ class SnapshotLog:
                     if len(rows):
                         yield from rows.combine_chunks().to_batches()
         except (OSError, pa.ArrowInvalid) as error:
-            raise LakeError(
-                f"cannot read the snapshots {path}: {error}",
-                hint=f"delete the file if it is there, and materialise fid_snapshots for bucket {path[7:10]} anew",
-            ) from error
+            raise _unreadable(path, error) from error
+
+    def heads(self, path: str) -> Heads:
+        """Between which events a file's FIDs were asked. Raises LakeError."""
+        try:
+            metadata = pq.read_metadata(
+                self._storage.full_path(f"{_FOLDER}/{path}"), filesystem=self._storage.filesystem
+            ).metadata
+        except (OSError, pa.ArrowInvalid) as error:
+            raise _unreadable(path, error) from error
+        ids = json.loads((metadata or {})[_HEADS_KEY.encode()])
+        return Heads(
+            {int(shard): event_id for shard, event_id in ids["before"].items()},
+            {int(shard): event_id for shard, event_id in ids["after"].items()},
+        )
 
     def files(self, bucket: int) -> dict[str, datetime]:
         """The files of a bucket, and when each was begun."""
@@ -162,3 +188,11 @@ class SnapshotLog:
     def delete(self, path: str) -> None:
         """Delete one file."""
         self._storage.delete(f"{_FOLDER}/{path}")
+
+
+def _unreadable(path: str, error: Exception) -> LakeError:
+    bucket = path.partition("/")[0].removeprefix("bucket=")
+    return LakeError(
+        f"cannot read the snapshots {path}: {error}",
+        hint=f"materialise fid_snapshots for bucket {bucket} anew, alone: it takes the place of what is lost",
+    )

@@ -1,0 +1,86 @@
+"""Which FIDs a backfill is over: those of buckets, or a chosen few, each with its shard."""
+
+import hashlib
+import logging
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Final
+
+from fc_pipeline.fold import ledger
+from fc_pipeline.fold.snapshot_ledger import ALL_FIDS, known_fids
+from fc_pipeline.hub.failover import HubPool
+from fc_pipeline.hub.snapshot import CONTRACTS_FID, shard_of
+from fc_pipeline.ingest.replica import Replica
+from fc_pipeline.ingest.survey import survey
+from fc_pipeline.lake.snapshot_log import BUCKETS, bucket_of
+
+__all__ = ["BackfillScope", "ScopedFids", "find_fids", "vet_hub"]
+
+log = logging.getLogger(__name__)
+
+FIDS_PAGE: Final = 10_000
+LARGEST_FID: Final = 2**63 - 1
+
+
+@dataclass(frozen=True)
+class BackfillScope:
+    """Buckets, and of their FIDs all (None) or some."""
+
+    buckets: tuple[int, ...] = tuple(range(BUCKETS))
+    fids: frozenset[int] | None = None
+
+    @classmethod
+    def of_fids(cls, fids: Collection[int]) -> "BackfillScope":
+        """Some FIDs, wherever they are."""
+        return cls(tuple(sorted({bucket_of(fid) for fid in fids})), frozenset(fids))
+
+    @property
+    def name(self) -> str:
+        """What rounds of the same scope have in common: `all`, or a digest of the FIDs."""
+        if self.fids is None:
+            return ALL_FIDS
+        return hashlib.sha256(",".join(map(str, sorted(self.fids))).encode()).hexdigest()[:16]
+
+
+@dataclass(frozen=True)
+class ScopedFids:
+    """The FIDs with their shards, and how many requests it took to list them."""
+
+    shards: dict[int, int]
+    requests: int
+
+
+async def vet_hub(replica: Replica, hubs: HubPool) -> None:
+    """Raise HubError where no hub can be asked, HubUntrusted where none goes on from what was already read."""
+    with replica.engine.connect() as connection:
+        begun = bool(ledger.origins(connection))
+    if begun:
+        await survey(replica, hubs)
+    else:
+        await hubs.shards()
+
+
+async def find_fids(replica: Replica, hubs: HubPool, scope: BackfillScope) -> ScopedFids:
+    """The FIDs of a scope: for all of its buckets those that the hub lists and those that the replica knows.
+
+    Bucket 0 has the contracts' own FID besides. An FID beyond 2^63 fits no table: it is left out, and that is logged.
+    """
+    shards = await hubs.shards()
+    if scope.fids is not None:
+        chosen = [fid for fid in scope.fids if bucket_of(fid) in scope.buckets]
+        return ScopedFids({fid: shard_of(fid, len(shards)) for fid in sorted(chosen)}, 0)
+    with replica.engine.connect() as connection:
+        known = known_fids(connection, scope.buckets, BUCKETS)
+    if 0 in scope.buckets:
+        known.add(CONTRACTS_FID)
+    found = {fid: shard_of(fid, len(shards)) for fid in known}
+    buckets = set(scope.buckets)
+    requests = too_large = 0
+    for shard in shards:
+        async for page in hubs.fids(shard, FIDS_PAGE):
+            requests += 1
+            too_large += sum(fid > LARGEST_FID for fid in page)
+            found.update((fid, shard) for fid in page if fid <= LARGEST_FID and bucket_of(fid) in buckets)
+    if too_large:
+        log.warning("fids_left_out count=%s reason='beyond 2^63, which no table can hold'", too_large)
+    return ScopedFids(found, requests)
