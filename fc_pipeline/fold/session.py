@@ -22,6 +22,10 @@ __all__ = ["FoldSession", "Written"]
 
 T = TypeVar("T")
 
+_STANDSTILL_SECONDS = 30
+"""A run that stands still inside a transaction, such as a paused one, loses its session and so the locks that others
+wait for: sooner than its lease runs out."""
+
 
 @dataclass(frozen=True, slots=True)
 class Written:
@@ -58,6 +62,7 @@ class FoldSession:
         self._cursor = self._connection.cursor()
         self._execute("SELECT set_config('application_name', $1, false)", (f"fc_pipeline {self.run_id}"[:63],))
         self._execute("SET timezone TO 'UTC'")
+        self._execute(f"SET idle_in_transaction_session_timeout TO '{_STANDSTILL_SECONDS}s'")
         for table in (*MESSAGE_TABLES.values(), LINK_COMPACTIONS, FID_ACTIVITY):
             self._execute(statements.create_staging(table))
         self._execute(STAGE_PROFILE_FIDS)
@@ -96,10 +101,20 @@ class FoldSession:
         try:
             written = write()
             self._connection.commit()
-        except BaseException:
-            self._connection.rollback()
+        except BaseException as error:
+            self._roll_back(error)
             raise
         return written
+
+    def _roll_back(self, cause: BaseException) -> None:
+        try:
+            self._connection.rollback()
+        except adbc_driver_manager.Error:
+            raise LeaseLost(
+                f"the Postgres session of run {self.run_id} is gone, and its leases with it: the server was restarted, "
+                f"or ended it because the run stood still in a transaction for {_STANDSTILL_SECONDS} s",
+                hint="another run may have taken over; whichever comes next reads on from the ledger",
+            ) from cause
 
     def _stage(self, batch: MicroBatch) -> None:
         """COPY everything into temporary tables: nothing of it is visible to others, and no lock is taken yet."""
@@ -135,6 +150,7 @@ class FoldSession:
     def _replace_activity(self, shards: Iterable[int], count: Callable[[], pa.Table]) -> Written:
         for shard in sorted(shards):
             self._execute(ledger.LOCK_SHARD, (shard,))
+        self._execute("SET LOCAL idle_in_transaction_session_timeout TO 0")  # counting an hour takes its time
         self._copy(statements.stage_name(FID_ACTIVITY), count())
         return self._counted(statements.replace_activity())
 

@@ -33,6 +33,7 @@ _QUEUED_BATCHES = 1
 _PAGE_EVENTS = 5_000
 _LOOK_SECONDS = 0.25
 _READERS_GRACE_SECONDS = 1.0
+_POLL_SECONDS = 0.2
 _POLLS_PER_BATCH = 5
 _POLLING_SHARE = 0.5
 """Of a hub's request budget: the rest is for the runs that catch up beside."""
@@ -53,28 +54,27 @@ class HourWindow:
 class Drain:
     """One run's reading of a window of hours.
 
-    `follow_seconds` is how long the feed is followed, if the window holds the present hour; 0 ends at its tip. It ends
-    earlier as soon as another run waits to go on, and up to `overtime_seconds` later while none does. `should_stop` is
-    asked again and again: once it says yes, what was read is still written, and nothing more is read.
+    `follow_until` (monotonic seconds) is when to stop following the feed, if the window holds the present hour; None
+    ends at its tip. That ends earlier as soon as another run waits to go on, and up to `overtime_seconds` later while
+    none does. `should_stop` is asked again and again: once it says yes, what was read is still written, and nothing
+    more is read.
     """
 
     replica: Replica
     hubs: HubPool
     writer: BatchWriter
     window: HourWindow
-    follow_seconds: float = 0.0
+    follow_until: float | None = None
     overtime_seconds: float = 0.0
     should_stop: Callable[[], bool] = lambda: False
     ending: asyncio.Event = field(default_factory=asyncio.Event, init=False)
-    _until: float | None = field(default=None, init=False)
 
     async def run(self, state: Survey) -> None:
         """Read and write; ends when the window is covered as far as the hub goes, and following is over.
 
         Raises LeaseLost if another run has taken over, HubUnavailable or HubUntrusted if no hub can be read.
         """
-        follows = self.follow_seconds > 0 and state.present_hour in self.window
-        self._until = time.monotonic() + self.follow_seconds + self.overtime_seconds if follows else None
+        follows = self.follow_until is not None and state.present_hour in self.window
         queue: asyncio.Queue[tuple[Hour, EventBatch] | None] = asyncio.Queue(_QUEUED_BATCHES)
         stored: asyncio.Queue[StoredBatch | None] = asyncio.Queue(_QUEUED_BATCHES)
         async with asyncio.TaskGroup() as tasks:
@@ -127,9 +127,11 @@ class Drain:
     async def _is_over(self, readers: Sequence["_ShardReader"]) -> bool:
         if self.should_stop():
             return True
-        if self._until is None:
+        if self.follow_until is None or not any(reader.follows for reader in readers):
             return False
-        if time.monotonic() >= self._until and all(reader.is_at_tip for reader in readers):
+        if time.monotonic() >= self.follow_until + self.overtime_seconds and all(
+            reader.is_at_tip for reader in readers
+        ):
             return True
         return await asyncio.to_thread(lease.successor_waits, self.replica.engine)
 
@@ -162,7 +164,7 @@ class _ShardReader:
         self._shard = shard
         self._clock = clock
         self._queue = queue
-        self._follows = follows
+        self.follows = follows
         self.is_at_tip = False
         self._shards = shards
         self._in_window = HeightRange(0, -1)
@@ -192,7 +194,7 @@ class _ShardReader:
                 return
             await self._read(hole.first, hole.last)
             await self._flush()
-        if self._follows:
+        if self.follows:
             self.is_at_tip = True
             await self._follow()
 
@@ -244,7 +246,7 @@ class _ShardReader:
         """
         next_height = self._first_unread()
         batch_seconds = self._drain.replica.settings.batch_seconds
-        poll_seconds = max(batch_seconds / _POLLS_PER_BATCH, self._least_poll_seconds())
+        poll_seconds = max(min(batch_seconds / _POLLS_PER_BATCH, _POLL_SECONDS), self._least_poll_seconds())
         flushed = float("-inf")
         try:
             while not self._is_ending():

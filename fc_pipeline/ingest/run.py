@@ -54,7 +54,7 @@ class MicroBatchRun:
 
     def execute(self) -> Progress:
         """Do it; what was done, per hour. Raises FcPipelineError."""
-        follows_until = time.time() + self.follow_seconds if self.follow_seconds else None
+        follow_until = time.monotonic() + self.follow_seconds if self.follow_seconds else None
         _collect_rarely()
         try:
             with BatchWriter(
@@ -62,12 +62,12 @@ class MicroBatchRun:
                 self.run_id,
                 self.outputs,
                 self.progress,
-                planned_end_unix=follows_until,
+                planned_end_unix=time.time() + self.follow_seconds if self.follow_seconds else None,
                 lease_wait_seconds=self.lease_wait_seconds,
             ) as writer:
                 self._folded_before = self._folded_hours()
                 if RAW_LOG in self.outputs:
-                    self._read_hub(writer, follows_until)
+                    self._read_hub(writer, follow_until)
                     writer.release()
                 self._read_log(writer)
             if self.window.first == self.window.last:
@@ -83,10 +83,9 @@ class MicroBatchRun:
         """Join the small files of the window's hours in the raw log; gives how many files that saved."""
         return _compact(self.replica, self._logged_hours())
 
-    def _read_hub(self, writer: BatchWriter, follows_until: float | None) -> None:
+    def _read_hub(self, writer: BatchWriter, follow_until: float | None) -> None:
         for attempt in range(_ATTEMPTS):
-            follow_seconds = max(0.0, follows_until - time.time()) if follows_until is not None else 0.0
-            work = self._drain(writer, follow_seconds)
+            work = self._drain(writer, follow_until)
             try:
                 asyncio.run(until_stopped(work, self.should_stop, writer.give_up))
             except BaseExceptionGroup as group:
@@ -97,12 +96,12 @@ class MicroBatchRun:
             else:
                 return
 
-    async def _drain(self, writer: BatchWriter, follow_seconds: float) -> None:
+    async def _drain(self, writer: BatchWriter, follow_until: float | None) -> None:
         async with HubPool(self.replica.hub_endpoints) as hubs:
             state = await survey(self.replica, hubs)
             await self._refuse_hours_out_of_reach(state)
             drain = Drain(
-                self.replica, hubs, writer, self.window, follow_seconds, self.overtime_seconds, self.should_stop
+                self.replica, hubs, writer, self.window, follow_until, self.overtime_seconds, self.should_stop
             )
             async with asyncio.TaskGroup() as tasks:
                 reporting = tasks.create_task(self._report_regularly())

@@ -304,3 +304,13 @@ def test_replaced_activity_counts_once(replica: Replica) -> None:
         assert half is not None
         assert session.replace_activity([1, 2], lambda: half).updated == 1
     assert replica.rows("SELECT fid, casts FROM fid_activity") == [(1, 5)]
+
+
+def test_a_session_that_postgres_has_ended_writes_nothing_and_says_so(replica: Replica) -> None:
+    """As that of a run which stood still inside a transaction: others need not wait for its locks."""
+    with FoldSession(replica.url, "run") as session:
+        with replica.engine.begin() as connection:
+            connection.execute(sa.select(sa.func.pg_terminate_backend(session.backend_pid)))
+        with pytest.raises(LeaseLost, match=r"the Postgres session of run run is gone"):
+            session.fold(micro_batch(BLOCKS))
+    assert ranges(replica) == []
