@@ -39,6 +39,7 @@ def _common(progress: HourProgress) -> dict[str, Any]:
         "micro_batches": progress.micro_batches,
         "quarantined": progress.quarantined,
         "naive_rows": progress.naive_rows,
+        "message_rows_written": progress.message_rows_written,
         "rows_written": progress.rows_written,
         "postgres_seconds": round(progress.seconds, 3),
     }

@@ -10,6 +10,7 @@ from fc_pipeline.fold.micro_batch import MicroBatch
 from fc_pipeline.fold.session import Written
 from fc_pipeline.hours import Hour
 from fc_pipeline.tables.fid_activity import FID_ACTIVITY
+from fc_pipeline.tables.registry import MESSAGE_TABLES
 from fc_pipeline.tables.user_profiles import USER_PROFILES
 
 __all__ = ["HourProgress", "Progress", "TableProgress"]
@@ -54,6 +55,14 @@ class HourProgress:
     def rows_written(self) -> int:
         """Rows written over all tables."""
         return sum(table.written.rows for table in self.tables.values())
+
+    @property
+    def message_rows_written(self) -> int:
+        """Rows written to the tables of messages: what `naive_rows` is to be held against.
+
+        One write per message would have to update a profile and counts of activity with each of them, besides.
+        """
+        return sum(self.tables[name].written.rows for name in MESSAGE_TABLES.keys() & self.tables.keys())
 
     def add(self, batch: MicroBatch, written: dict[str, Written], *, log_bytes: int, seconds: float) -> None:
         """Count one committed micro-batch."""

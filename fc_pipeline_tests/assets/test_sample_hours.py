@@ -2,7 +2,7 @@
 
 from fc_pipeline.hours import Hour
 from fc_pipeline.ingest.run import RAW_LOG
-from fc_pipeline.tables.registry import DATA_TABLES
+from fc_pipeline.tables.registry import DATA_TABLES, MESSAGE_TABLES
 from fc_pipeline.tables.user_profiles import PROFILE_SOURCES
 from fc_pipeline_tests.pipeline import SAMPLE_HOURS, Pipeline, failure
 
@@ -32,6 +32,12 @@ def test_an_hour_of_all_assets_is_written_reported_and_judged(pipeline: Pipeline
             "heights_shard_2",
         }
     assert pipeline.metadata(RAW_LOG, FIRST)["dagster/partition_row_count"] == events
+    metadata = pipeline.metadata("casts", FIRST)
+    written = {table: sum(pipeline.numbers(table, FIRST, *ROW_CHANGES).values()) for table in DATA_TABLES}
+    assert metadata["rows_written"] == sum(written.values())
+    # Fewer than one write per message: what was changed and removed again within a micro-batch is written once.
+    assert 0 < metadata["message_rows_written"] < metadata["naive_rows"] < events
+    assert metadata["message_rows_written"] == sum(written[table] for table in MESSAGE_TABLES)
     for table in DATA_TABLES:
         rows = len(pipeline.bench.rows(f"SELECT FROM {table}"))
         metadata = pipeline.metadata(table, FIRST)
@@ -64,6 +70,7 @@ def test_once_more_changes_nothing(pipeline: Pipeline):
         assert pipeline.numbers(table, FIRST, *ROW_CHANGES) == dict.fromkeys(ROW_CHANGES, 0)
     metadata = pipeline.metadata(RAW_LOG, FIRST)
     assert metadata["dagster/partition_row_count"] == metadata["events"]
+    assert metadata["naive_rows"] > metadata["rows_written"] == 0
 
 
 def test_a_table_for_an_hour_that_the_log_lacks_says_so(pipeline: Pipeline):
