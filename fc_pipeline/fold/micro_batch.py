@@ -3,10 +3,11 @@
 from collections.abc import Collection
 from dataclasses import dataclass
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from fc_pipeline.fold.changes import Changes, Quarantined, changes_of
+from fc_pipeline.fold.changes import Quarantined, changes_of
 from fc_pipeline.hub.decode import EventBatch
 from fc_pipeline.hub.wire import height_of
 from fc_pipeline.tables.columns import DataTable
@@ -55,21 +56,21 @@ def prepare(batch: EventBatch, *, partition: str, hour_unix: int, tables: Collec
     """
     changes = changes_of(batch)
     wanted = frozenset(tables)
-    merged = {name: table.arrow(changes.rows[name]) for name, table in MESSAGE_TABLES.items() if changes.rows.get(name)}
+    merged = {name: changes.rows[name] for name in MESSAGE_TABLES if name in changes.rows}
     return MicroBatch(
         shard=batch.shard,
         from_height=batch.from_height,
         to_height=batch.to_height,
         partition=partition,
         rows={n: last_per_key(rows, MESSAGE_TABLES[n]) for n, rows in merged.items() if n in wanted},
-        compactions=LINK_COMPACTIONS.arrow(changes.compactions if "links" in wanted else []),
+        compactions=changes.compactions if "links" in wanted else LINK_COMPACTIONS.arrow([]),
         activity=count_activity(merged, hour_unix * 1_000_000) if FID_ACTIVITY.name in wanted else None,
         profile_fids=_profile_fids(merged) if USER_PROFILES.name in wanted else None,
         quarantined=tuple(changes.quarantined),
         tables=wanted,
         events=len(batch.raws),
         confirmed_events=_confirmed_events(batch),
-        messages=_messages(changes),
+        messages=changes.messages,
         size_bytes=batch.size_bytes,
         # Where no height has a block (feeds without BLOCK_CONFIRMED), all that is known is the hour.
         last_block_unix=max(batch.block_times.values(), default=hour_unix),
@@ -79,12 +80,15 @@ def prepare(batch: EventBatch, *, partition: str, hour_unix: int, tables: Collec
 
 def last_per_key(rows: pa.Table, table: DataTable) -> pa.Table:
     """The row of each key that wins by the table's order; among equals the last one."""
-    if table.order != ("version",):
-        rows = rows.take(pc.sort_indices(rows, sort_keys=[(name, "ascending") for name in table.order]))
-    # Rows by version already stand in the order of their events.
-    numbered = rows.select(list(table.key)).append_column("place", pa.array(range(rows.num_rows), pa.int64()))
-    last = numbered.group_by(list(table.key)).aggregate([("place", "max")])["place_max"]
-    return rows if len(last) == rows.num_rows else rows.take(last)
+    keyed = rows.select(list(table.key))
+    if len(keyed.group_by(list(table.key)).aggregate([])) == len(rows):
+        return rows
+    order = pc.sort_indices(rows, sort_keys=[(name, "ascending") for name in table.order])
+    rank = np.empty(len(rows), np.int64)
+    rank[order] = np.arange(len(rows))
+    ranked = keyed.append_column("rank", pa.array(rank))
+    last = ranked.group_by(list(table.key)).aggregate([("rank", "max")])["rank_max"]
+    return rows.take(order.take(last))
 
 
 def _profile_fids(merged: dict[str, pa.Table]) -> pa.Table:
@@ -103,10 +107,6 @@ def _confirmed_events(batch: EventBatch) -> int:
     }
     unconfirmed = sum(1 for event_id in batch.event_ids if height_of(event_id) not in announced)
     return sum(announced.values()) + unconfirmed
-
-
-def _messages(changes: Changes) -> int:
-    return changes.messages + len(changes.compactions)
 
 
 def _last_block_hash(batch: EventBatch) -> bytes | None:

@@ -1,21 +1,26 @@
 """`casts`: posts, by their hash (hub-api 5.2, 7.1)."""
 
-from fc_pipeline.hub.wire import Message
-from fc_pipeline.tables.columns import Column, ColumnType, DataTable, Index, Row
-from fc_pipeline.tables.encoding import base64_bytes, farcaster_micros, hex_bytes, json_text, key_text, named
+from operator import attrgetter
+
+import pyarrow as pa
+
+from fc_pipeline.hub.wire import CastAddBody, Message
+from fc_pipeline.tables.columnar import Rejects, hash_column, json_column, key_text_column, named_column, spread
+from fc_pipeline.tables.columns import ArrowArray, Column, ColumnType, DataTable, Index, Row
 from fc_pipeline.tables.message import (
     DELETED_REASON,
     ENVELOPE,
     HASH,
     TIMESTAMP,
+    Adds,
     Deletion,
-    cast_hash,
+    live_rows,
     message_hash,
     target_hash,
     tombstone,
 )
 
-__all__ = ["CASTS", "added", "gone", "removed"]
+__all__ = ["CASTS", "added", "body_of", "gone", "removed"]
 
 CASTS = DataTable(
     name="casts",
@@ -49,31 +54,26 @@ CASTS = DataTable(
 _TYPES = {"CAST": "cast", "LONG_CAST": "long_cast", "TEN_K_CAST": "ten_k_cast"}
 
 
-def added(message: Message, version: int) -> Row:
-    """CAST_ADD → its live row."""
-    body = message.data.castAddBody
-    if body is None:
-        raise ValueError("CAST_ADD without castAddBody")
-    parent = body.parentCastId
-    return (
-        message_hash(message),
-        message.data.fid,
-        farcaster_micros(message.data.timestamp),
-        body.text,
-        named(_TYPES, body.type, "cast type"),
-        parent.fid if parent else None,
-        cast_hash(parent) if parent else None,
-        None if body.parentUrl is None else key_text(body.parentUrl, "parent URL"),
-        json_text(body.embeds),
-        body.embedsDeprecated or None,
-        body.mentions,
-        body.mentionsPositions,
-        hex_bytes(message.signer),
-        base64_bytes(message.signature),
-        None,
-        version,
-        None,
-    )
+body_of = attrgetter("castAddBody")
+"""MessageData → its CastAddBody or None."""
+
+
+def added(adds: Adds[CastAddBody], rejects: Rejects) -> pa.Table:
+    """CAST_ADDs → their live rows."""
+    bodies = adds.bodies
+    parents = [body.parentCastId for body in bodies]
+    columns: dict[str, ArrowArray] = {
+        "text": pa.array([body.text for body in bodies], type=pa.string()),
+        "type": named_column(_TYPES, [body.type for body in bodies], "cast type", rejects),
+        "parent_fid": pa.array([parent.fid if parent else None for parent in parents], type=pa.int64()),
+        "parent_hash": spread([parent.hash if parent else None for parent in parents], hash_column, rejects),
+        "parent_url": key_text_column([body.parentUrl for body in bodies], "parent URL", rejects),
+        "embeds": json_column([body.embeds for body in bodies], rejects),
+        "embeds_deprecated": pa.array([body.embedsDeprecated or None for body in bodies], type=pa.list_(pa.string())),
+        "mentions": pa.array([body.mentions for body in bodies], type=pa.list_(pa.int64())),
+        "mentions_positions": pa.array([body.mentionsPositions for body in bodies], type=pa.list_(pa.int32())),
+    }
+    return live_rows(CASTS, adds, columns, rejects)
 
 
 def removed(message: Message, version: int, deletion: Deletion) -> Row:

@@ -1,19 +1,21 @@
 """How a table is declared: once, for its DDL, Arrow schema, merge statement, UI column schema and documentation."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeAlias
 
 import pyarrow as pa
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql as pg
 
-__all__ = ["METADATA", "Column", "ColumnType", "DataTable", "Index", "Row"]
+__all__ = ["METADATA", "ArrowArray", "Column", "ColumnType", "DataTable", "Index", "Row"]
 
 METADATA = sa.MetaData()
 """Every table of the pipeline, data and bookkeeping, for DDL and migrations."""
+
+ArrowArray: TypeAlias = "pa.Array[Any]"
 
 Row = tuple[Any, ...]
 """One row in the order of its table's columns; times are unix microseconds, as Arrow takes them."""
@@ -145,5 +147,13 @@ class DataTable:
         columns = list(zip(*rows, strict=True)) or [()] * len(self.columns)
         arrays = [
             pa.array(values, type=column.type.arrow) for values, column in zip(columns, self.columns, strict=True)
+        ]
+        return pa.Table.from_arrays(arrays, schema=self.arrow_schema)
+
+    def columns_to_arrow(self, columns: Mapping[str, ArrowArray], rows: int) -> pa.Table:
+        """Columns by name, each of `rows` values → an Arrow table of `arrow_schema`; one that is not given is null."""
+        arrays = [
+            columns[column.name] if column.name in columns else pa.nulls(rows).cast(column.type.arrow)
+            for column in self.columns
         ]
         return pa.Table.from_arrays(arrays, schema=self.arrow_schema)

@@ -9,21 +9,27 @@ import msgspec
 from fc_pipeline.hub.wire import FARCASTER_EPOCH_UNIX, BlockConfirmedBody
 
 __all__ = [
+    "HASH_BYTES",
+    "MOST_KEY_BYTES",
     "UnknownValue",
     "base64_bytes",
     "block_hash",
     "farcaster_micros",
+    "hash_bytes",
     "hex_bytes",
     "json_text",
     "key_bytes",
     "key_text",
     "named",
     "unix_micros",
+    "unknown",
+    "whole_hash",
 ]
 
+HASH_BYTES = 20
 _MICROS = 1_000_000
 _LAST_UNIX_SECOND = 253_402_300_799  # 9999-12-31: beyond it neither Python nor the UI can show a date
-_KEY_BYTES = 1024  # far above every protocol limit (hub-api 5.3), far below the 2,704 bytes of a Postgres index row
+MOST_KEY_BYTES = 1024  # far above every protocol limit (hub-api 5.3), far below the 2,704 bytes of a Postgres index row
 _NUMERIC_EXPONENT = 1000  # far above anything on the wire, far below where Postgres' numeric overflows
 
 
@@ -41,6 +47,18 @@ def hex_bytes(text: str) -> bytes:
         return binascii.unhexlify(text[2:])
     except ValueError as error:
         raise ValueError(f"{text[:80]!r} is not 0x-hex: {error}") from error
+
+
+def hash_bytes(text: str) -> bytes:
+    """The 20 bytes of a message's `0x…` hash. Raises ValueError for another length or no hex."""
+    return whole_hash(hex_bytes(text), text)
+
+
+def whole_hash(value: bytes, text: str) -> bytes:
+    """A hash, if it has its 20 bytes; `text` is what stood on the wire. Raises ValueError for another length."""
+    if len(value) != HASH_BYTES:
+        raise ValueError(f"hash {text[:80]!r} is not {HASH_BYTES} bytes")
+    return value
 
 
 def block_hash(body: BlockConfirmedBody) -> bytes | None:
@@ -63,15 +81,15 @@ def base64_bytes(text: str) -> bytes:
 
 def key_text(text: str, what: str) -> str:
     """A text that goes into an index, as it is. Raises ValueError if it is longer than an index can hold."""
-    if len(text) > _KEY_BYTES or len(text.encode()) > _KEY_BYTES:
-        raise ValueError(f"{what} {text[:80]!r}… is longer than {_KEY_BYTES} bytes")
+    if len(text) > MOST_KEY_BYTES or len(text.encode()) > MOST_KEY_BYTES:
+        raise ValueError(f"{what} {text[:80]!r}… is longer than {MOST_KEY_BYTES} bytes")
     return text
 
 
 def key_bytes(value: bytes, what: str) -> bytes:
     """Bytes that go into an index, as they are. Raises ValueError if they are more than an index can hold."""
-    if len(value) > _KEY_BYTES:
-        raise ValueError(f"{what} 0x{value[:40].hex()}… is longer than {_KEY_BYTES} bytes")
+    if len(value) > MOST_KEY_BYTES:
+        raise ValueError(f"{what} 0x{value[:40].hex()}… is longer than {MOST_KEY_BYTES} bytes")
     return value
 
 
@@ -114,5 +132,10 @@ def named(names: Mapping[str, str], value: str, what: str) -> str:
     """The column's word for a wire enum value. Raises UnknownValue with `what` it is for one not listed."""
     name = names.get(value)
     if name is None:
-        raise UnknownValue(f"unknown {what} {value[:80]!r}")
+        raise unknown(what, value)
     return name
+
+
+def unknown(what: str, value: str) -> UnknownValue:
+    """The error for a wire value that this release does not know; `what` it is."""
+    return UnknownValue(f"unknown {what} {value[:80]!r}")

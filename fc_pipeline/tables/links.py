@@ -1,11 +1,16 @@
 """`links`: follows and the like, by author, type and target, and the compact states that mask them (hub-api 7.4)."""
 
-from fc_pipeline.hub.wire import LinkBody, Message
-from fc_pipeline.tables.columns import Column, ColumnType, DataTable, Index, Row
-from fc_pipeline.tables.encoding import base64_bytes, farcaster_micros, hex_bytes, key_text
-from fc_pipeline.tables.message import DELETED_REASON, ENVELOPE, HASH, TIMESTAMP, Deletion, message_hash, tombstone
+from operator import attrgetter
 
-__all__ = ["LINKS", "added", "gone"]
+import pyarrow as pa
+
+from fc_pipeline.hub.wire import LinkBody, Message
+from fc_pipeline.tables.columnar import Rejects, key_text_column, spread, time_column
+from fc_pipeline.tables.columns import ArrowArray, Column, ColumnType, DataTable, Index, Row
+from fc_pipeline.tables.encoding import key_text
+from fc_pipeline.tables.message import DELETED_REASON, ENVELOPE, HASH, TIMESTAMP, Adds, Deletion, live_rows, tombstone
+
+__all__ = ["LINKS", "added", "body_of", "gone"]
 
 LINKS = DataTable(
     name="links",
@@ -25,23 +30,20 @@ LINKS = DataTable(
 )
 
 
-def added(message: Message, version: int) -> Row:
-    """LINK_ADD → its live row, before compact states are applied."""
-    body = _body(message)
-    display = body.displayTimestamp
-    return (
-        message.data.fid,
-        body.type,
-        body.targetFid,
-        farcaster_micros(message.data.timestamp),
-        farcaster_micros(display) if display is not None else None,
-        message_hash(message),
-        hex_bytes(message.signer),
-        base64_bytes(message.signature),
-        None,
-        version,
-        None,
-    )
+body_of = attrgetter("linkBody")
+"""MessageData → its LinkBody or None."""
+
+
+def added(adds: Adds[LinkBody], rejects: Rejects) -> pa.Table:
+    """LINK_ADDs → their live rows, before compact states are applied."""
+    bodies = adds.bodies
+    shown = [body.displayTimestamp for body in bodies]
+    columns: dict[str, ArrowArray] = {
+        "type": key_text_column([body.type for body in bodies], "link type", rejects),
+        "target_fid": pa.array([body.targetFid for body in bodies], type=pa.int64()),
+        "display_timestamp": spread(shown, lambda seconds, _: time_column(seconds), rejects),
+    }
+    return live_rows(LINKS, adds, columns, rejects)
 
 
 def gone(message: Message, version: int, deletion: Deletion) -> Row:

@@ -1,24 +1,29 @@
-"""What the tables of signed messages share: the columns of the envelope, and deletion."""
+"""What the tables of signed messages share: the messages that become rows, the envelope's columns, and deletion."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Generic, TypeVar
+
+import pyarrow as pa
 
 from fc_pipeline.hub.wire import CastId, CastRemoveBody, Message
-from fc_pipeline.tables.columns import Column, ColumnType, DataTable, Row
-from fc_pipeline.tables.encoding import base64_bytes, hex_bytes
+from fc_pipeline.tables.columnar import Rejects, base64_column, hash_column, hex_column, time_column
+from fc_pipeline.tables.columns import ArrowArray, Column, ColumnType, DataTable, Row
+from fc_pipeline.tables.encoding import base64_bytes, hash_bytes, whole_hash
 
 __all__ = [
     "DELETED_REASON",
     "ENVELOPE",
     "HASH",
     "TIMESTAMP",
+    "Adds",
     "Deletion",
     "cast_hash",
+    "live_rows",
     "message_hash",
     "target_hash",
     "tombstone",
 ]
-
-_HASH_BYTES = 20
 
 TIMESTAMP = Column(
     "timestamp", ColumnType.TIMESTAMP, "When the user says the message was made: a claim, which may be wrong"
@@ -35,12 +40,42 @@ DELETED_REASON = Column(
 )
 
 
+Body = TypeVar("Body")
+
+
+@dataclass(slots=True)
+class Adds(Generic[Body]):
+    """Messages that become live rows of one table, in the order of their events; three lists side by side."""
+
+    messages: list[Message] = field(default_factory=list[Message])
+    bodies: list[Body] = field(default_factory=list[Body])
+    versions: list[int] = field(default_factory=list[int])
+
+
 @dataclass(frozen=True, slots=True)
 class Deletion:
     """That, when (block time in unix microseconds) and why a message went away."""
 
     deleted_at: int
     reason: str
+
+
+def live_rows(table: DataTable, adds: Adds[Any], own_columns: Mapping[str, ArrowArray], rejects: Rejects) -> pa.Table:
+    """The rows of `table` with its own columns and those that every message has."""
+    messages = adds.messages
+    data = [message.data for message in messages]
+    return table.columns_to_arrow(
+        {
+            "fid": pa.array([each.fid for each in data], type=pa.int64()),
+            "timestamp": time_column([each.timestamp for each in data]),
+            "hash": hash_column([message.hash for message in messages], rejects),
+            "signer": hex_column([message.signer for message in messages], rejects),
+            "signature": base64_column([message.signature for message in messages], rejects),
+            "version": pa.array(adds.versions, type=pa.int64()),
+            **own_columns,
+        },
+        len(messages),
+    )
 
 
 def tombstone(table: DataTable, key: Row, version: int, deletion: Deletion) -> Row:
@@ -50,20 +85,14 @@ def tombstone(table: DataTable, key: Row, version: int, deletion: Deletion) -> R
 
 def message_hash(message: Message) -> bytes:
     """The 20 bytes of the message's hash. Raises ValueError for another length or no hex."""
-    return _whole(hex_bytes(message.hash), message.hash)
+    return hash_bytes(message.hash)
 
 
 def cast_hash(cast_id: CastId) -> bytes:
     """The 20 bytes of a cast id's hash, 0x-hex on the wire. Raises ValueError for another length or no hex."""
-    return _whole(hex_bytes(cast_id.hash), cast_id.hash)
+    return hash_bytes(cast_id.hash)
 
 
 def target_hash(body: CastRemoveBody) -> bytes:
     """The 20 bytes of the hash that a CAST_REMOVE names in base64 (hub-api T17). Raises ValueError as above."""
-    return _whole(base64_bytes(body.targetHash), body.targetHash)
-
-
-def _whole(value: bytes, text: str) -> bytes:
-    if len(value) != _HASH_BYTES:
-        raise ValueError(f"hash {text[:80]!r} is not {_HASH_BYTES} bytes")
-    return value
+    return whole_hash(base64_bytes(body.targetHash), body.targetHash)

@@ -1,11 +1,16 @@
 """`user_data`: profile fields, by FID and type (hub-api 5.2)."""
 
-from fc_pipeline.hub.wire import Message, UserDataBody
-from fc_pipeline.tables.columns import Column, ColumnType, DataTable, Row
-from fc_pipeline.tables.encoding import base64_bytes, farcaster_micros, hex_bytes, key_text, named
-from fc_pipeline.tables.message import DELETED_REASON, ENVELOPE, HASH, TIMESTAMP, Deletion, message_hash, tombstone
+from operator import attrgetter
 
-__all__ = ["USER_DATA", "added", "gone"]
+import pyarrow as pa
+
+from fc_pipeline.hub.wire import Message, UserDataBody
+from fc_pipeline.tables.columnar import Rejects, by_value, named_column
+from fc_pipeline.tables.columns import ArrowArray, Column, ColumnType, DataTable, Row
+from fc_pipeline.tables.encoding import key_text, named
+from fc_pipeline.tables.message import DELETED_REASON, ENVELOPE, HASH, TIMESTAMP, Adds, Deletion, live_rows, tombstone
+
+__all__ = ["USER_DATA", "added", "body_of", "gone"]
 
 USER_DATA = DataTable(
     name="user_data",
@@ -45,21 +50,18 @@ _TYPES = {
 }
 
 
-def added(message: Message, version: int) -> Row:
-    """USER_DATA_ADD → its live row."""
-    body = _body(message)
-    return (
-        message.data.fid,
-        named(_TYPES, body.type, "user data type"),
-        body.value,
-        farcaster_micros(message.data.timestamp),
-        message_hash(message),
-        hex_bytes(message.signer),
-        base64_bytes(message.signature),
-        None,
-        version,
-        None,
-    )
+body_of = attrgetter("userDataBody")
+"""MessageData → its UserDataBody or None."""
+
+
+def added(adds: Adds[UserDataBody], rejects: Rejects) -> pa.Table:
+    """USER_DATA_ADDs → their live rows."""
+    bodies = adds.bodies
+    columns: dict[str, ArrowArray] = {
+        "type": named_column(_TYPES, [body.type for body in bodies], "user data type", rejects),
+        "value": by_value(bodies, _value, pa.string(), rejects),
+    }
+    return live_rows(USER_DATA, adds, columns, rejects)
 
 
 def gone(message: Message, version: int, deletion: Deletion) -> Row:
@@ -73,6 +75,9 @@ def _body(message: Message) -> UserDataBody:
     body = message.data.userDataBody
     if body is None:
         raise ValueError(f"{message.data.type} without userDataBody")
-    if body.type == "USER_DATA_TYPE_USERNAME":  # it is indexed in user_profiles
-        key_text(body.value, "username")
     return body
+
+
+def _value(body: UserDataBody) -> str:
+    # A username is indexed in user_profiles.
+    return key_text(body.value, "username") if body.type == "USER_DATA_TYPE_USERNAME" else body.value

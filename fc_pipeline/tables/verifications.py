@@ -1,11 +1,14 @@
 """`verifications`: addresses that an FID proved to own, by FID and address (hub-api 5.2, 7.1)."""
 
-from fc_pipeline.hub.wire import Message, VerificationAddBody
-from fc_pipeline.tables.columns import Column, ColumnType, DataTable, Index, Row
-from fc_pipeline.tables.encoding import UnknownValue, base64_bytes, farcaster_micros, hex_bytes, key_text, named
-from fc_pipeline.tables.message import DELETED_REASON, ENVELOPE, HASH, TIMESTAMP, Deletion, message_hash, tombstone
+import pyarrow as pa
 
-__all__ = ["VERIFICATIONS", "added", "gone"]
+from fc_pipeline.hub.wire import Message, MessageData, VerificationAddBody, VerificationRemoveBody
+from fc_pipeline.tables.columnar import Rejects, base64_column, by_value, named_column
+from fc_pipeline.tables.columns import ArrowArray, Column, ColumnType, DataTable, Index, Row
+from fc_pipeline.tables.encoding import UnknownValue, hex_bytes, key_text
+from fc_pipeline.tables.message import DELETED_REASON, ENVELOPE, HASH, TIMESTAMP, Adds, Deletion, live_rows, tombstone
+
+__all__ = ["VERIFICATIONS", "added", "body_of", "gone"]
 
 VERIFICATIONS = DataTable(
     name="verifications",
@@ -31,41 +34,37 @@ _VERIFICATION_TYPES = (0, 1)  # plain account, contract (hub-api 5.2)
 _PROTOCOLS = {"PROTOCOL_ETHEREUM": "ethereum", "PROTOCOL_SOLANA": "solana"}
 
 
-def added(message: Message, version: int) -> Row:
-    """VERIFICATION_ADD_ETH_ADDRESS (also Solana's, despite the name) → its live row."""
-    body = message.data.verificationAddAddressBody or message.data.verificationAddEthAddressBody
-    if body is None:
-        raise ValueError("VERIFICATION_ADD without verificationAddAddressBody")
-    return (
-        message.data.fid,
-        _address(body.address, body.protocol),
-        named(_PROTOCOLS, body.protocol, "protocol"),
-        farcaster_micros(message.data.timestamp),
-        message_hash(message),
-        base64_bytes(body.claimSignature or body.ethSignature),
-        body.blockHash,
-        _verification_type(body),
-        body.chainId,
-        hex_bytes(message.signer),
-        base64_bytes(message.signature),
-        None,
-        version,
-        None,
-    )
+def body_of(data: MessageData) -> VerificationAddBody | None:
+    """The body under its new name or Hubble's."""
+    return data.verificationAddAddressBody or data.verificationAddEthAddressBody
+
+
+def added(adds: Adds[VerificationAddBody], rejects: Rejects) -> pa.Table:
+    """VERIFICATION_ADD_ETH_ADDRESSes (also Solana's, despite the name) → their live rows."""
+    bodies = adds.bodies
+    columns: dict[str, ArrowArray] = {
+        "address": by_value(bodies, _address, pa.string(), rejects),
+        "protocol": named_column(_PROTOCOLS, [body.protocol for body in bodies], "protocol", rejects),
+        "claim_signature": base64_column([body.claimSignature or body.ethSignature for body in bodies], rejects),
+        "block_hash": pa.array([body.blockHash for body in bodies], type=pa.string()),
+        "verification_type": by_value(bodies, _verification_type, pa.int32(), rejects),
+        "chain_id": pa.array([body.chainId for body in bodies], type=pa.int64()),
+    }
+    return live_rows(VERIFICATIONS, adds, columns, rejects)
 
 
 def gone(message: Message, version: int, deletion: Deletion) -> Row:
     """VERIFICATION_REMOVE, or an add that was pruned, revoked or displaced → the tombstone of its key."""
     data = message.data
-    body = data.verificationRemoveBody or data.verificationAddAddressBody or data.verificationAddEthAddressBody
+    body = data.verificationRemoveBody or body_of(data)
     if body is None:
         raise ValueError(f"{data.type} without an address")
-    return tombstone(VERIFICATIONS, (data.fid, _address(body.address, body.protocol)), version, deletion)
+    return tombstone(VERIFICATIONS, (data.fid, _address(body)), version, deletion)
 
 
-def _address(address: str, protocol: str) -> str:
-    key_text(address, "address")
-    return address if protocol == "PROTOCOL_SOLANA" else "0x" + hex_bytes(address).hex()
+def _address(body: VerificationAddBody | VerificationRemoveBody) -> str:
+    address = key_text(body.address, "address")
+    return address if body.protocol == "PROTOCOL_SOLANA" else "0x" + hex_bytes(address).hex()
 
 
 def _verification_type(body: VerificationAddBody) -> int:

@@ -7,7 +7,6 @@ from hypothesis import strategies as st
 
 from fc_pipeline.fold.changes import changes_of
 from fc_pipeline.tables.fid_activity import ACTIVITY_COUNTS, count_activity
-from fc_pipeline.tables.registry import MESSAGE_TABLES
 from fc_pipeline_tests.events import (
     FIRST_HEIGHT,
     HOUR_UNIX,
@@ -83,8 +82,7 @@ def plainly(log: list[Event]) -> Counter[tuple[int, str]]:
 @given(st.lists(events, max_size=25))
 def test_counts_are_those_of_a_plain_count(log: list[Event]) -> None:
     changes = changes_of(event_batch(blocks_of(log)))
-    merged = {name: table.arrow(changes.rows[name]) for name, table in MESSAGE_TABLES.items() if name in changes.rows}
-    rows = count_activity(merged, HOUR_UNIX * 1_000_000).to_pylist()
+    rows = count_activity(changes.rows, HOUR_UNIX * 1_000_000).to_pylist()
     found = Counter({(row["fid"], name): row[name] for row in rows for name in ACTIVITY_COUNTS if row[name]})
     assert found == plainly(log)
     assert len({row["fid"] for row in rows}) == len(rows)

@@ -1,16 +1,19 @@
 """Every row builder gives a row of its table: as many columns, of the right types, and what the message says."""
 
 from collections.abc import Callable
+from types import ModuleType
 from typing import Any
 
+import pyarrow as pa
 import pytest
 
 from fc_pipeline.hub.decode import decode_events
 from fc_pipeline.hub.wire import FARCASTER_EPOCH_UNIX, Message
 from fc_pipeline.tables import casts, link_compactions, links, on_chain_events, reactions, user_data, verifications
+from fc_pipeline.tables.columnar import Rejects
 from fc_pipeline.tables.columns import DataTable, Row
 from fc_pipeline.tables.link_compactions import LINK_COMPACTIONS, SCOPED_SINCE
-from fc_pipeline.tables.message import Deletion
+from fc_pipeline.tables.message import Adds, Deletion
 from fc_pipeline.tables.registry import DATA_TABLES, MESSAGE_TABLES
 from fc_pipeline.tables.username_proofs import USERNAME_PROOFS, proved
 from fc_pipeline_tests.events import (
@@ -56,10 +59,21 @@ def as_dict(table: DataTable, row: Row) -> dict[str, Any]:
     return named
 
 
-ADDED: dict[str, tuple[DataTable, Callable[[Message, int], Row], Json, dict[str, Any]]] = {
+def added_row(table: DataTable, module: ModuleType, message_json: Json, version: int) -> Row:
+    """The row of one message, through the columns of a list of one; times as microseconds."""
+    added = decoded(message_json)
+    rejects = Rejects()
+    rows = module.added(Adds([added], [module.body_of(added.data)], [version]), rejects)
+    assert not rejects.reasons
+    assert rows.schema == table.arrow_schema
+    plain = [pa.int64() if pa.types.is_timestamp(column.type) else column.type for column in rows.columns]
+    return tuple(column.cast(kind)[0].as_py() for column, kind in zip(rows.columns, plain, strict=True))
+
+
+ADDED: dict[str, tuple[DataTable, ModuleType, Json, dict[str, Any]]] = {
     "cast": (
         casts.CASTS,
-        casts.added,
+        casts,
         cast_add(
             1,
             "héllo",
@@ -85,13 +99,13 @@ ADDED: dict[str, tuple[DataTable, Callable[[Message, int], Row], Json, dict[str,
     ),
     "cast to a URL": (
         casts.CASTS,
-        casts.added,
+        casts,
         cast_add(1, "", parentUrl="chain://x"),
         {"text": "", "parent_url": "chain://x", "parent_hash": None, "embeds": "[]", "embeds_deprecated": None},
     ),
     "like": (
         reactions.REACTIONS,
-        reactions.added,
+        reactions,
         reaction(1, (2, "0x" + "02" * 20)),
         {
             "type": "like",
@@ -103,19 +117,19 @@ ADDED: dict[str, tuple[DataTable, Callable[[Message, int], Row], Json, dict[str,
     ),
     "recast of a URL": (
         reactions.REACTIONS,
-        reactions.added,
+        reactions,
         reaction(1, "https://é", "RECAST"),
         {"type": "recast", "target": b"\x02" + "https://é".encode(), "target_url": "https://é", "target_fid": None},
     ),
     "link": (
         links.LINKS,
-        links.added,
+        links,
         message("LINK_ADD", 1, NOW, {"linkBody": {"type": "follow", "displayTimestamp": 0, "targetFid": 2}}),
         {"type": "follow", "target_fid": 2, "display_timestamp": FARCASTER_EPOCH_UNIX * 1_000_000},
     ),
     "verification": (
         verifications.VERIFICATIONS,
-        verifications.added,
+        verifications,
         verification(1, "0x" + "AB" * 20, type=1, chainId=10),
         {
             "address": "0x" + "ab" * 20,
@@ -127,13 +141,13 @@ ADDED: dict[str, tuple[DataTable, Callable[[Message, int], Row], Json, dict[str,
     ),
     "solana": (
         verifications.VERIFICATIONS,
-        verifications.added,
+        verifications,
         verification(1, "9WzDXwBb", protocol="SOLANA"),
         {"address": "9WzDXwBb", "protocol": "solana", "verification_type": 0},
     ),
     "Hubble's verification": (
         verifications.VERIFICATIONS,
-        verifications.added,
+        verifications,
         message(
             "VERIFICATION_ADD_ETH_ADDRESS",
             1,
@@ -144,7 +158,7 @@ ADDED: dict[str, tuple[DataTable, Callable[[Message, int], Row], Json, dict[str,
     ),
     "field": (
         user_data.USER_DATA,
-        user_data.added,
+        user_data,
         user_data_add(1, "USER_DATA_PRIMARY_ADDRESS_SOLANA", ""),
         {"type": "primary_address_solana", "value": ""},
     ),
@@ -153,8 +167,8 @@ ADDED: dict[str, tuple[DataTable, Callable[[Message, int], Row], Json, dict[str,
 
 @pytest.mark.parametrize("case", ADDED)
 def test_an_added_message_becomes_its_live_row(case: str) -> None:
-    table, added, message_json, expected = ADDED[case]
-    row = as_dict(table, added(decoded(message_json), VERSION))
+    table, module, message_json, expected = ADDED[case]
+    row = as_dict(table, added_row(table, module, message_json, VERSION))
     assert {name: row[name] for name in expected} == expected
     assert (row["fid"], row["timestamp"], row["version"]) == (1, MICROS, VERSION)
     assert (row["deleted_at"], row["deleted_reason"]) == (None, None)
@@ -181,12 +195,12 @@ TOMBSTONES: dict[str, tuple[DataTable, Callable[[Message, int, Deletion], Row], 
     ),
     "field": (user_data.USER_DATA, user_data.gone, user_data_add(1, "BIO", "x"), user_data_add(1, "BIO", "y")),
 }
-ADDERS: dict[str, Callable[[Message, int], Row]] = {
-    "casts": casts.added,
-    "reactions": reactions.added,
-    "links": links.added,
-    "verifications": verifications.added,
-    "user_data": user_data.added,
+MODULES = {
+    "casts": casts,
+    "reactions": reactions,
+    "links": links,
+    "verifications": verifications,
+    "user_data": user_data,
 }
 
 
@@ -194,7 +208,7 @@ ADDERS: dict[str, Callable[[Message, int], Row]] = {
 def test_a_tombstone_has_the_key_of_its_add_and_no_content(case: str) -> None:
     table, gone, going, add = TOMBSTONES[case]
     row = as_dict(table, gone(decoded(going), VERSION, GONE))
-    live = as_dict(table, ADDERS[table.name](decoded(add), 1))
+    live = as_dict(table, added_row(table, MODULES[table.name], add, 1))
     assert [row[name] for name in table.key] == [live[name] for name in table.key]
     kept = {*table.key, "fid", "version", "deleted_at", "deleted_reason"}
     assert {name for name, value in row.items() if value is not None} == kept
