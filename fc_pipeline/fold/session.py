@@ -118,6 +118,7 @@ class FoldSession:
 
     def _stage(self, batch: MicroBatch) -> None:
         """COPY everything into temporary tables: nothing of it is visible to others, and no lock is taken yet."""
+        self._execute(statements.KEYED_PLANS)
         for name, rows in batch.rows.items():
             self._copy(statements.stage_name(MESSAGE_TABLES[name]), rows)
         self._copy(statements.stage_name(LINK_COMPACTIONS), batch.compactions)

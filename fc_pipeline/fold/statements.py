@@ -6,6 +6,7 @@ from fc_pipeline.tables.columns import ColumnType, DataTable
 from fc_pipeline.tables.fid_activity import ACTIVITY_COUNTS, FID_ACTIVITY
 
 __all__ = [
+    "KEYED_PLANS",
     "add_activity",
     "create_staging",
     "mask_by_new_compactions",
@@ -82,10 +83,17 @@ def _activity(assigned: str, where: str) -> str:
     )
 
 
+KEYED_PLANS = "SELECT set_config('enable_hashjoin', 'off', true), set_config('enable_mergejoin', 'off', true)"
+"""For the transaction: look staged rows up by index. Staging tables have no statistics, and a plan that reads a whole
+table looks cheap until it has grown."""
+
 # A link is masked by a compact state that is newer than the event which decided it, was made no earlier than the link,
 # is of its type (or type-blind), and does not name its target. The earliest such state tells when it was deleted, so
 # that the order in which they arrive does not matter.
-_MASKS = "c.fid = l.fid AND c.version > l.version AND c.timestamp >= l.timestamp AND (c.type = l.type OR NOT c.scoped)"
+_MASKABLE = (
+    "c.version > l.version AND c.timestamp >= l.timestamp AND (c.type = l.type OR NOT c.scoped) "
+    "AND (l.deleted_at IS NULL OR l.deleted_reason = 'compacted')"
+)
 _MASK = (
     "WITH masked AS (SELECT l.fid, l.type, l.target_fid, min(c.compacted_at) AS compacted_at FROM {source} "
     "GROUP BY l.fid, l.type, l.target_fid), "
@@ -94,23 +102,25 @@ _MASK = (
     "AND (l.deleted_at IS NULL OR (l.deleted_reason = 'compacted' AND l.deleted_at > m.compacted_at)) RETURNING 1) "
     "SELECT count(*) AS deleted FROM updated"
 )
-_LIVE_OR_COMPACTED = "(l.deleted_at IS NULL OR l.deleted_reason = 'compacted')"
 
+# OFFSET 0 keeps the order of the joins: few FIDs have compact states, so they are looked up first, by index.
 mask_staged_links = _MASK.format(
     source=(
-        "stage_links AS s JOIN public.links AS l USING (fid, type, target_fid) "
-        f"JOIN pipeline.link_compactions AS c ON {_MASKS} "
-        f"WHERE {_LIVE_OR_COMPACTED} AND l.target_fid <> ALL (c.target_fids)"
+        "stage_links AS s "
+        "CROSS JOIN LATERAL (SELECT * FROM pipeline.link_compactions AS c WHERE c.fid = s.fid OFFSET 0) AS c "
+        "CROSS JOIN LATERAL (SELECT * FROM public.links AS l WHERE l.fid = s.fid AND l.type = s.type "
+        f"AND l.target_fid = s.target_fid AND {_MASKABLE} OFFSET 0) AS l "
+        "WHERE l.target_fid <> ALL (c.target_fids)"
     )
 )
 """Apply every known compact state to the links of this micro-batch."""
 
 mask_by_new_compactions = _MASK.format(
     source=(
-        f"stage_link_compactions AS c JOIN public.links AS l ON {_MASKS} "
-        f"WHERE {_LIVE_OR_COMPACTED} AND NOT EXISTS (SELECT FROM "
-        "(SELECT k.fid, k.version, unnest(k.target_fids) AS target_fid FROM stage_link_compactions AS k) AS kept "
-        "WHERE kept.fid = c.fid AND kept.version = c.version AND kept.target_fid = l.target_fid)"
+        "stage_link_compactions AS c "
+        f"CROSS JOIN LATERAL (SELECT * FROM public.links AS l WHERE l.fid = c.fid AND {_MASKABLE} OFFSET 0) AS l "
+        "WHERE (c.fid, c.version, l.target_fid) NOT IN "
+        "(SELECT k.fid, k.version, unnest(k.target_fids) FROM stage_link_compactions AS k)"
     )
 )
 """Apply this micro-batch's compact states to all links of their FIDs."""
