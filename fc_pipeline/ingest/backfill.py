@@ -9,7 +9,7 @@ import asyncio
 import logging
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -17,6 +17,8 @@ from functools import reduce
 from itertools import chain
 from operator import or_
 from typing import Final
+
+import pyarrow as pa
 
 from fc_pipeline.errors import HubError, HubUnavailable, LakeError
 from fc_pipeline.fold import snapshot_ledger
@@ -39,6 +41,7 @@ PATIENCE_SECONDS: Final = 300.0
 LONGEST_PAUSE_SECONDS: Final = 30.0
 RECORDS_PER_FOLD: Final = 20_000
 """A transaction folds no more than this, unless a single FID has more."""
+JOINED_BYTES: Final = 4 * 1024 * 1024
 UNNAMED_FOR: Final = timedelta(minutes=15)
 """A file may be on disk for a moment before its lines are written: no other run deletes it meanwhile."""
 _NAMED_FIDS: Final = 10
@@ -183,7 +186,7 @@ class Backfill:
             by_file: defaultdict[str, list[int]] = defaultdict(list)
             for line in group:
                 by_file[line.file].append(line.fid)
-            records = chain.from_iterable(self._log.read(path, fids) for path, fids in by_file.items())
+            records = _joined(chain.from_iterable(self._log.read(path, fids) for path, fids in by_file.items()))
             heads = reduce(or_, map(self._log.heads, by_file))
             snapshots = [FidSnapshot(one.fid, one.shard, one.version, one.until_id, one.fetched_at) for one in group]
             started = time.monotonic()
@@ -243,6 +246,18 @@ def _groups(lines: Sequence[SnapshotLine]) -> Iterator[list[SnapshotLine]]:
         records += line.records
     if group:
         yield group
+
+
+def _joined(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    """The same rows in fewer batches, each of some megabytes: every batch costs a COPY per table."""
+    held: list[pa.RecordBatch] = []
+    for batch in batches:
+        if held and sum(one.nbytes for one in held) + batch.nbytes > JOINED_BYTES:
+            yield from pa.Table.from_batches(held).combine_chunks().to_batches()
+            held = []
+        held.append(batch)
+    if held:
+        yield from pa.Table.from_batches(held).combine_chunks().to_batches()
 
 
 def _unread(unread: dict[int, str]) -> HubError:

@@ -5,7 +5,9 @@ from base64 import b64decode, b64encode
 from binascii import Error as Base64Error
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Protocol, TypeVar
+from heapq import nlargest, nsmallest
+from operator import attrgetter
+from typing import Final, Protocol, TypeVar
 
 from fc_pipeline.sample_hub.answers import Refusal
 from fc_pipeline.sample_hub.feed import page_size_of
@@ -29,6 +31,7 @@ class Keyed(Protocol):
 
 
 R = TypeVar("R", bound=Keyed)
+_SORT_KEY: Final = attrgetter("sort_key")
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,10 +59,11 @@ class Paging:
 
 def page_of(rows: Iterable[R], paging: Paging, after: bytes | None) -> tuple[list[R], bytes | None]:
     """Rows strictly after the key, and the last one's key if the page is full."""
-    ordered = sorted(rows, key=lambda row: row.sort_key, reverse=paging.reverse)
     if after is not None:
-        ordered = [r for r in ordered if (r.sort_key < after if paging.reverse else r.sort_key > after)]
-    page = ordered[: paging.size]
+        rows = [r for r in rows if (r.sort_key < after if paging.reverse else r.sort_key > after)]
+    # Of an FID's very many rows a page is few: they need not all be sorted for each page.
+    first = nlargest if paging.reverse else nsmallest
+    page = first(paging.size, rows, key=_SORT_KEY)
     return page, page[-1].sort_key if len(page) == paging.size else None
 
 

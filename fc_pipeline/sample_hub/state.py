@@ -58,7 +58,10 @@ _UNREADABLE: Final = (msgspec.MsgspecError, UnicodeDecodeError, KeyError, TypeEr
 
 @dataclass(slots=True)
 class Row:
-    """A stored message: `is_add` is false for removes; `detail` holds what a query looks for besides the key."""
+    """A stored message: `is_add` is false for removes; `detail` holds what a query looks for besides the key.
+
+    `sort_key` is timestamp, then hash: the order of every list (hub-api 6.1).
+    """
 
     timestamp: int
     hash: str
@@ -67,11 +70,10 @@ class Row:
     shard: int
     is_add: bool
     detail: Any = None
+    sort_key: bytes = field(init=False, repr=False)
 
-    @property
-    def sort_key(self) -> bytes:
-        """Timestamp, then hash: the order of every list (hub-api 6.1)."""
-        return self.timestamp.to_bytes(4, "big") + bytes.fromhex(self.hash.removeprefix("0x"))
+    def __post_init__(self) -> None:
+        self.sort_key = self.timestamp.to_bytes(4, "big") + bytes.fromhex(self.hash.removeprefix("0x"))
 
 
 @dataclass(slots=True)
