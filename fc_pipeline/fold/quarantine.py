@@ -7,7 +7,7 @@ import pyarrow as pa
 
 from fc_pipeline.fold.changes import Quarantined
 
-__all__ = ["CREATE_STAGING", "MERGE", "staged"]
+__all__ = ["CREATE_STAGING", "MERGE", "MERGE_OF_SNAPSHOTS", "staged"]
 
 _DETAIL_CHARACTERS = 500
 
@@ -35,6 +35,18 @@ MERGE = (
     "detail = excluded.detail"
 )
 """A record that is met again keeps its first sighting."""
+
+MERGE_OF_SNAPSHOTS = (
+    "WITH seen AS (UPDATE pipeline.quarantine AS q SET last_seen = now(), reason = s.reason, detail = s.detail "
+    "FROM stage_quarantine AS s WHERE s.shard = q.shard AND s.raw_sha256 = q.raw_sha256 "
+    "RETURNING s.shard, s.raw_sha256) "
+    "INSERT INTO pipeline.quarantine (shard, event_id, raw_sha256, reason, detail, raw) "
+    "SELECT DISTINCT ON (shard, raw_sha256) shard, event_id, raw_sha256, reason, detail, raw "
+    "FROM stage_quarantine AS s "
+    "WHERE NOT EXISTS (SELECT FROM seen WHERE seen.shard = s.shard AND seen.raw_sha256 = s.raw_sha256) "
+    "ORDER BY shard, raw_sha256, event_id"
+)
+"""The same for records of snapshots: they have no event, so a record is known by its bytes alone, audit after audit."""
 
 
 def staged(shard: int, records: Sequence[Quarantined]) -> pa.Table:

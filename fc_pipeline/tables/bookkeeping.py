@@ -106,6 +106,7 @@ SNAPSHOTS = sa.Table(
     sa.Column("folded_file", sa.Text, comment="Its file; another one than file means that the newest waits"),
     sa.Column("folded_at", sa.DateTime(timezone=True)),
     sa.Column("folded_run_id", sa.Text, comment="Dagster run that folded it"),
+    sa.Column("folded_until_id", sa.BigInteger, comment="The until_id of that snapshot"),
     sa.Index("snapshots_bucket_idx", "bucket"),
     schema=SCHEMA,
     comment="The newest by-FID snapshot of each FID, and which one was folded last.",

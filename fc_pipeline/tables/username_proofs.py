@@ -5,7 +5,7 @@ from fc_pipeline.tables.columns import Column, ColumnType, DataTable, Index, Row
 from fc_pipeline.tables.encoding import base64_bytes, hex_bytes, key_text, named, unix_micros
 from fc_pipeline.tables.message import DELETED_REASON, Deletion, message_hash
 
-__all__ = ["USERNAME_PROOFS", "proved"]
+__all__ = ["USERNAME_PROOFS", "listed", "proved"]
 
 USERNAME_PROOFS = DataTable(
     name="username_proofs",
@@ -50,6 +50,23 @@ def proved(body: MergeUsernameProofBody, version: int, deleted_at: int) -> Row:
     if gone is None:
         raise ValueError("MERGE_USERNAME_PROOF without a proof")
     return _row(gone, body.deletedUsernameProofMessage, version, Deletion(deleted_at, "revoked"))
+
+
+def listed(proof: UsernameProof, version: int) -> Row:
+    """A proof as by-FID answers list it → its row.
+
+    They list no message, so the hash of an ENS or Basename proof stays unknown: with the lowest precedence, any event
+    of the same proof decides over it, whether it brings the hash or takes the proof away.
+    """
+    if not proof.fid:
+        raise ValueError("a proof of no FID among by-FID answers")
+    row = _row(proof, None, version, None)
+    if proof.type == "USERNAME_TYPE_FNAME":
+        return row
+    return tuple(
+        b"" if column.name == "precedence" else value
+        for column, value in zip(USERNAME_PROOFS.columns, row, strict=True)
+    )
 
 
 def _released(proof: UsernameProof) -> Deletion:

@@ -1,0 +1,91 @@
+"""Whose history is covered: an FID's differences are drift if the ledger has every height that explains its rows."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from fc_pipeline.fold.ledger import HeightRange
+
+__all__ = ["FIRST_HEIGHT", "FOLLOWED", "GAPS", "LINES", "ShardHistory"]
+
+FIRST_HEIGHT: Final = 1
+"""Where a shard's chain begins."""
+
+LINES: Final = (
+    "SELECT from_height, to_height, array_to_string(tables, ',') FROM pipeline.coverage WHERE shard = $1::integer "
+    "ORDER BY from_height"
+)
+"""The ledger of a shard, in order."""
+
+GAPS: Final = (
+    "SELECT from_height, to_height FROM pipeline.gaps WHERE shard = $1::integer AND healed_how IS DISTINCT FROM 'feed'"
+)
+"""Heights of which events are missing for all that the ledger says, unless the feed gave them later."""
+
+FOLLOWED: Final = (
+    "SELECT count(*) FROM pipeline.leases WHERE shard = $1::integer AND heartbeat_at > now() - interval '15 seconds' "
+    "AND EXISTS (SELECT FROM pg_stat_activity WHERE pid = backend_pid)"
+)
+"""Whether somebody is reading the shard's feed right now."""
+
+
+@dataclass(frozen=True, slots=True)
+class ShardHistory:
+    """What the ledger has of a shard, per table, as ranges in ascending order that do not touch; and its known gaps."""
+
+    covered: Mapping[str, Sequence[HeightRange]]
+    gaps: Sequence[HeightRange]
+
+    @classmethod
+    def of(cls, lines: Sequence[tuple[int, int, str]], gaps: Sequence[tuple[int, int]]) -> "ShardHistory":
+        """From the answers to LINES and GAPS."""
+        covered: dict[str, list[HeightRange]] = {}
+        for tables, ranges in _by_tables(lines).items():
+            for name in tables.split(","):
+                covered.setdefault(name, []).extend(ranges)
+        return cls({name: _joined(ranges) for name, ranges in covered.items()}, [HeightRange(*gap) for gap in gaps])
+
+    def top(self) -> int | None:
+        """The highest folded height."""
+        return max((ranges[-1].last for ranges in self.covered.values()), default=None)
+
+    def reaches(self, table: str, height: int) -> bool:
+        """Whether a height was folded into a table."""
+        return any(one.first <= height <= one.last for one in self.covered.get(table, ()))
+
+    def covered_since(self, table: str, height: int) -> int | None:
+        """From which height on everything up to `height` was folded into a table, and has no known gap; else None."""
+        for one in self.covered.get(table, ()):
+            if one.first <= height <= one.last:
+                open_until = [gap.last for gap in self.gaps if gap.first <= height and gap.last >= one.first]
+                return max([one.first, *(last + 1 for last in open_until)])
+        return None
+
+    def is_covered(self, table: str, *, since: int | None, until: int) -> bool:
+        """Whether a table has everything from the beginning, or from height `since`, up to height `until`."""
+        start = self.covered_since(table, until)
+        if start is None:
+            return False
+        return start <= FIRST_HEIGHT or (since is not None and start <= since)
+
+
+def _by_tables(lines: Sequence[tuple[int, int, str]]) -> dict[str, list[HeightRange]]:
+    """Lines of the same tables, adjacent ones as one."""
+    found: dict[str, list[HeightRange]] = {}
+    for first, last, tables in lines:
+        ranges = found.setdefault(tables, [])
+        if ranges and ranges[-1].last + 1 == first:
+            ranges[-1] = HeightRange(ranges[-1].first, last)
+        else:
+            ranges.append(HeightRange(first, last))
+    return found
+
+
+def _joined(ranges: list[HeightRange]) -> list[HeightRange]:
+    joined: list[HeightRange] = []
+    for one in sorted(ranges):
+        if joined and joined[-1].last + 1 >= one.first:
+            joined[-1] = HeightRange(joined[-1].first, max(joined[-1].last, one.last))
+        else:
+            joined.append(one)
+    return joined

@@ -1,0 +1,296 @@
+"""The SQL that compares snapshots with the tables: what differs ends up in `change_…`, nothing is written here.
+
+A row is compared only if no event that came after the snapshot's version has decided it: its own version is not above
+the snapshot's. (A version above all that the ledger has folded is no event's, and so is compared, too.) Rows are found
+by FID or by key through indexes, never by reading a table through.
+"""
+
+from functools import cache
+from typing import Final
+
+from fc_pipeline.fold.profiles import DERIVED_PROFILES
+from fc_pipeline.fold.statements import stage_name
+from fc_pipeline.tables.casts import CASTS
+from fc_pipeline.tables.columns import ColumnType, DataTable
+from fc_pipeline.tables.links import LINKS
+from fc_pipeline.tables.on_chain_events import ON_CHAIN_EVENTS
+from fc_pipeline.tables.reactions import REACTIONS
+from fc_pipeline.tables.user_data import USER_DATA
+from fc_pipeline.tables.user_profiles import PROFILE_SOURCES, USER_PROFILES
+from fc_pipeline.tables.username_proofs import USERNAME_PROOFS
+from fc_pipeline.tables.verifications import VERIFICATIONS
+
+__all__ = ["COMPARED", "CREATE_STAGING", "DROP_OUTDATED", "change_name", "compare", "create_changes", "keep_newest"]
+
+COMPARED: Final = (CASTS, REACTIONS, LINKS, VERIFICATIONS, USER_DATA, USERNAME_PROOFS, ON_CHAIN_EVENTS, USER_PROFILES)
+"""The tables that snapshots speak of, in the order in which they are compared: profiles behind their sources."""
+
+CREATE_STAGING: Final = (
+    # The FIDs of a fold.
+    "CREATE TEMPORARY TABLE IF NOT EXISTS stage_snapshots (fid bigint, shard integer, version bigint, "
+    "until_id bigint, fetched_at timestamptz) ON COMMIT DELETE ROWS",
+    # Per shard: what the snapshots have for certain, and what the ledger has.
+    "CREATE TEMPORARY TABLE IF NOT EXISTS stage_heads (shard integer, before_id bigint, top_id bigint) "
+    "ON COMMIT DELETE ROWS",
+    # Tables and FIDs of which every difference is drift.
+    "CREATE TEMPORARY TABLE IF NOT EXISTS stage_judged (fid bigint, table_name text) ON COMMIT DELETE ROWS",
+    "CREATE TEMPORARY TABLE IF NOT EXISTS stage_set_aside (fid bigint, table_name text, hash bytea) "
+    "ON COMMIT DELETE ROWS",
+)
+"""Temporary tables beside those of the rows."""
+
+DROP_OUTDATED: Final = (
+    "WITH outdated AS (DELETE FROM stage_snapshots AS p USING pipeline.snapshots AS s "
+    "WHERE s.fid = p.fid AND s.folded_version > p.version RETURNING 1) SELECT count(*) FROM outdated"
+)
+"""Leave out the snapshots of FIDs of which a newer one was folded; how many these are."""
+
+
+def change_name(table: DataTable) -> str:
+    """The temporary table of what is to be changed in `table`."""
+    return f"change_{table.name}"
+
+
+def create_changes(table: DataTable) -> str:
+    """Created once per connection: the rows as they are to be, how each differs, and the version that it replaces."""
+    columns = ", ".join(f"{c.name} {c.type.postgres}" for c in table.columns)
+    return (
+        f"CREATE TEMPORARY TABLE IF NOT EXISTS {change_name(table)} ({columns}, about_fid bigint, change text, "
+        "table_version bigint, judged boolean) ON COMMIT DELETE ROWS"
+    )
+
+
+@cache
+def keep_newest(table: DataTable) -> str:
+    """Of a key that a snapshot lists twice, as its list moved while it was walked, keep the newest (hub-api 6.1, 7.1).
+
+    A cast's remove wins over the cast. Contract events and names are settled where they are compared.
+    """
+    key = ", ".join(table.key)
+    return (
+        f"DELETE FROM {stage_name(table)} AS s USING (SELECT ctid, row_number() OVER (PARTITION BY {key} "
+        f"ORDER BY (deleted_at IS NOT NULL) DESC, timestamp DESC, hash DESC) AS place FROM {stage_name(table)}) AS d "
+        "WHERE s.ctid = d.ctid AND d.place > 1"
+    )
+
+
+@cache
+def compare(table: DataTable) -> tuple[str, ...]:
+    """The statements that fill the table's changes, in order."""
+    if table is USERNAME_PROOFS:
+        return (_LISTED_PROOFS, _UNLISTED_PROOFS)
+    if table is ON_CHAIN_EVENTS:
+        return (_listed_contract_events(), _unlisted_contract_events())
+    if table is USER_PROFILES:
+        return (_UNTOUCHED_PROFILES, _profiles())
+    statements = (keep_newest(table), _message_rows(table))
+    return (_MASK_LINKS, *statements) if table is LINKS else statements
+
+
+_TOUCHED = (
+    "EXISTS (SELECT FROM stage_heads AS h WHERE h.shard = p.shard AND t.version > p.version AND t.version <= h.top_id)"
+)
+"""Whether an event after the snapshot decided row `t` of the FID `p`."""
+
+
+def _judged(table: DataTable, fid: str) -> str:
+    return f"EXISTS (SELECT FROM stage_judged AS j WHERE j.fid = {fid} AND j.table_name = '{table.name}')"
+
+
+def _is_set_aside(table: DataTable, by_hash: bool) -> str:
+    hash_matches = "(x.hash IS NULL OR x.hash = t.hash)" if by_hash else "true"
+    return (
+        f"EXISTS (SELECT FROM stage_set_aside AS x WHERE x.fid = t.fid AND x.table_name = '{table.name}' "
+        f"AND {hash_matches})"
+    )
+
+
+def _typed(table: DataTable, name: str, source: str) -> str:
+    column = next(c for c in table.columns if c.name == name)
+    return f"{source}.{name}::jsonb" if column.type is ColumnType.JSONB else f"{source}.{name}"
+
+
+def _differs(table: DataTable, names: tuple[str, ...]) -> str:
+    ours = ", ".join(f"t.{name}" for name in names)
+    theirs = ", ".join(_typed(table, name, "s") for name in names)
+    return f"({ours}) IS DISTINCT FROM ({theirs})"
+
+
+def _content(table: DataTable) -> tuple[str, ...]:
+    """The columns that say what a live row is: all but key and version, and how it was deleted."""
+    left_out = {*table.key, "version", "deleted_at", "deleted_reason"}
+    return tuple(name for name in table.names if name not in left_out)
+
+
+# A link that a compact state after the snapshot masks is none any more, whatever the snapshot says.
+_MASK_LINKS = (
+    "UPDATE stage_links AS s SET deleted_reason = 'compacted', deleted_at = m.compacted_at FROM ("
+    "SELECT l.fid, l.type, l.target_fid, min(c.compacted_at) AS compacted_at FROM stage_links AS l "
+    "JOIN stage_snapshots AS p ON p.fid = l.fid JOIN pipeline.link_compactions AS c "
+    "ON c.fid = l.fid AND c.version > p.version AND c.timestamp >= l.timestamp AND (c.type = l.type OR NOT c.scoped) "
+    "AND l.target_fid <> ALL (c.target_fids) GROUP BY l.fid, l.type, l.target_fid) AS m "
+    "WHERE m.fid = s.fid AND m.type = s.type AND m.target_fid = s.target_fid"
+)
+
+
+def _message_rows(table: DataTable) -> str:
+    """Snapshot and table side by side, for tables whose rows never leave their FID.
+
+    OFFSET 0 keeps the planner from doing anything but looking each FID up.
+    """
+    same_key = " AND ".join(f"s.{name} = t.{name}" for name in table.key)
+    columns: list[str] = []
+    for name in table.names:
+        if name in table.key:
+            columns.append(f"coalesce(s.{name}, t.{name})")
+        elif name == "version":
+            columns.append("p.version")
+        elif name == "deleted_reason":
+            columns.append("CASE WHEN s.fid IS NULL THEN 'reconciled' ELSE s.deleted_reason END")
+        elif name == "deleted_at":
+            columns.append("CASE WHEN s.fid IS NULL THEN p.fetched_at ELSE s.deleted_at END")
+        else:
+            columns.append(_typed(table, name, "s"))
+    return (
+        f"INSERT INTO {change_name(table)} SELECT {', '.join(columns)}, p.fid, "
+        "CASE WHEN t.fid IS NULL OR t.deleted_at IS NOT NULL THEN 'missing' "
+        "WHEN s.fid IS NULL OR s.deleted_at IS NOT NULL THEN 'phantom' ELSE 'different' END, t.version, "
+        f"s.deleted_reason IS DISTINCT FROM 'compacted' AND {_judged(table, 'p.fid')} "
+        f"FROM {stage_name(table)} AS s FULL JOIN (SELECT r.* FROM stage_snapshots AS p CROSS JOIN LATERAL "
+        f"(SELECT * FROM {table.qualified} WHERE fid = p.fid OFFSET 0) AS r) AS t ON {same_key} "
+        "JOIN stage_snapshots AS p ON p.fid = coalesce(s.fid, t.fid) "
+        "WHERE CASE WHEN t.fid IS NULL THEN s.deleted_reason IS DISTINCT FROM 'compacted' "
+        f"WHEN {_TOUCHED} THEN false "
+        f"WHEN s.fid IS NULL THEN t.deleted_at IS NULL AND NOT {_is_set_aside(table, by_hash=True)} "
+        "WHEN s.deleted_at IS NOT NULL THEN t.deleted_at IS NULL "
+        f"ELSE t.deleted_at IS NOT NULL OR {_differs(table, _content(table))} END"
+    )
+
+
+# A name's row may pass from one FID to another, of any shard, and an fname's proof has an event on every shard, with
+# ids that are not comparable: so time decides between FIDs, and an event is later if it can be so on any shard.
+_PROOF_TOUCHED = "EXISTS (SELECT FROM stage_heads AS h WHERE t.version > h.before_id AND t.version <= h.top_id)"
+_PROOF_NEWER = (
+    "(t.timestamp > s.timestamp OR (t.timestamp = s.timestamp AND s.type = 'fname' AND t.precedence > s.precedence))"
+)
+# By-FID answers list no message, so the hash stays where the proof is the same (tables.username_proofs.listed).
+_PROOF_SAME = "s.type <> 'fname' AND (t.timestamp = s.timestamp OR coalesce(t.signature = s.signature, false))"
+_PROOF_VERSION = (
+    "CASE WHEN t.version <= (SELECT max(h.top_id) FROM stage_heads AS h) THEN greatest(t.version, p.version) "
+    "ELSE p.version END"
+)
+_PROOF_DIFFERS = (
+    "(t.owner, t.timestamp, t.signature) IS DISTINCT FROM (s.owner, s.timestamp, s.signature) "
+    "OR (s.type = 'fname' AND (t.hash, t.precedence) IS DISTINCT FROM (s.hash, s.precedence))"
+)
+_PROOFS_IN_ORDER = (
+    "(name, type, fid, owner, timestamp, hash, signature, precedence, deleted_reason, version, deleted_at, "
+    "about_fid, change, table_version, judged)"
+)
+
+_LISTED_PROOFS = (
+    f"INSERT INTO change_username_proofs {_PROOFS_IN_ORDER} "
+    "SELECT s.name, s.type, s.fid, s.owner, s.timestamp, "
+    f"CASE WHEN {_PROOF_SAME} THEN t.hash ELSE s.hash END, s.signature, "
+    f"CASE WHEN {_PROOF_SAME} THEN t.precedence ELSE s.precedence END, NULL, {_PROOF_VERSION}, NULL, p.fid, "
+    "CASE WHEN t.name IS NULL OR t.deleted_at IS NOT NULL OR t.fid IS DISTINCT FROM s.fid THEN 'missing' "
+    f"ELSE 'different' END, t.version, {_judged(USERNAME_PROOFS, 'p.fid')} "
+    "FROM (SELECT DISTINCT ON (name, type) * FROM stage_username_proofs "
+    "ORDER BY name, type, timestamp DESC, precedence DESC) AS s "
+    "JOIN stage_snapshots AS p ON p.fid = s.fid "
+    "LEFT JOIN public.username_proofs AS t ON t.name = s.name AND t.type = s.type "
+    f"WHERE t.name IS NULL OR (NOT {_PROOF_TOUCHED} AND CASE WHEN t.deleted_at IS NULL AND t.fid = s.fid "
+    f"THEN {_PROOF_DIFFERS} ELSE NOT {_PROOF_NEWER} END)"
+)
+
+# A live row without an FID is nobody's; it is looked for once a round, with the contract events of no FID.
+_UNLISTED_PROOFS = (
+    f"INSERT INTO change_username_proofs {_PROOFS_IN_ORDER} "
+    "SELECT t.name, t.type, NULL, NULL, t.timestamp, t.hash, NULL, t.precedence, 'reconciled', "
+    f"{_PROOF_VERSION}, p.fetched_at, p.fid, 'phantom', t.version, {_judged(USERNAME_PROOFS, 'p.fid')} "
+    "FROM stage_snapshots AS p CROSS JOIN LATERAL (SELECT * FROM public.username_proofs WHERE fid = p.fid "
+    "UNION ALL SELECT * FROM public.username_proofs WHERE p.fid = 0 AND fid IS NULL) AS t "
+    f"WHERE t.deleted_at IS NULL AND NOT {_PROOF_TOUCHED} "
+    "AND NOT EXISTS (SELECT FROM stage_username_proofs AS s WHERE s.fid = t.fid AND s.name = t.name "
+    "AND s.type = t.type) "
+    "AND NOT EXISTS (SELECT FROM change_username_proofs AS c WHERE c.name = t.name AND c.type = t.type) "
+    f"AND NOT {_is_set_aside(USERNAME_PROOFS, by_hash=False)}"
+)
+
+# What the by-FID endpoints can be asked for: no channel_register, and signer_migrated of the contract only.
+_ASKED_TYPES = (
+    "t.type = ANY (CASE WHEN p.fid = 0 THEN ARRAY['signer_migrated'] "
+    "ELSE ARRAY['signer', 'id_register', 'storage_rent', 'tier_purchase'] END)"
+)
+_CONTRACT_KEY = " AND ".join(f"s.{name} = t.{name}" for name in ON_CHAIN_EVENTS.key)
+
+
+def _listed_contract_events() -> str:
+    """A contract event is what it is for ever: where the hub lists it, nothing but its own words can stand.
+
+    A row that somebody gave to another FID, maybe of another shard, is found by its key.
+    """
+    key = ", ".join(ON_CHAIN_EVENTS.key)
+    columns = ", ".join(
+        "p.version" if name == "version" else _typed(ON_CHAIN_EVENTS, name, "s") for name in ON_CHAIN_EVENTS.names
+    )
+    return (
+        f"INSERT INTO change_on_chain_events SELECT {columns}, p.fid, "
+        "CASE WHEN t.chain_id IS NULL OR t.deleted_at IS NOT NULL OR t.fid IS DISTINCT FROM s.fid THEN 'missing' "
+        f"ELSE 'different' END, t.version, {_judged(ON_CHAIN_EVENTS, 'p.fid')} "
+        f"FROM (SELECT DISTINCT ON ({key}) * FROM stage_on_chain_events ORDER BY {key}) AS s "
+        "JOIN stage_snapshots AS p ON p.fid = s.fid "
+        f"LEFT JOIN public.on_chain_events AS t ON {_CONTRACT_KEY} "
+        "WHERE t.chain_id IS NULL OR t.deleted_at IS NOT NULL OR t.fid IS DISTINCT FROM s.fid "
+        f"OR (NOT {_TOUCHED} AND {_differs(ON_CHAIN_EVENTS, _content(ON_CHAIN_EVENTS))})"
+    )
+
+
+def _unlisted_contract_events() -> str:
+    """Live rows that the hub does not list become tombstones; they keep what finds them."""
+    kept = {*ON_CHAIN_EVENTS.key, "type", "fid"}
+    columns = ", ".join(
+        f"t.{name}" if name in kept else {"version": "p.version", "deleted_at": "p.fetched_at"}.get(name, "NULL")
+        for name in ON_CHAIN_EVENTS.names
+    )
+    return (
+        f"INSERT INTO change_on_chain_events SELECT {columns}, p.fid, 'phantom', t.version, "
+        f"{_judged(ON_CHAIN_EVENTS, 'p.fid')} FROM stage_snapshots AS p "
+        "CROSS JOIN LATERAL (SELECT * FROM public.on_chain_events WHERE fid = p.fid OFFSET 0) AS t "
+        f"WHERE t.deleted_at IS NULL AND {_ASKED_TYPES} AND NOT {_TOUCHED} "
+        f"AND NOT EXISTS (SELECT FROM stage_on_chain_events AS s WHERE {_CONTRACT_KEY}) "
+        f"AND NOT {_is_set_aside(ON_CHAIN_EVENTS, by_hash=False)}"
+    )
+
+
+# A profile whose sources are changed is derived again; that is no difference of its own.
+_UNTOUCHED_PROFILES = "INSERT INTO stage_profile_fids SELECT p.fid FROM stage_snapshots AS p WHERE " + " AND ".join(
+    f"NOT EXISTS (SELECT FROM change_{source} AS c WHERE c.fid = p.fid OR c.about_fid = p.fid)"
+    for source in PROFILE_SOURCES
+)
+
+
+def _profiles() -> str:
+    """Profiles whose sources are as the hub says, against what is derived from these sources."""
+    names = USER_PROFILES.names
+    columns: list[str] = []
+    for name in names:
+        if name == "version":
+            columns.append("coalesce(s.version, p.version)")
+        elif name == "deleted_at":
+            columns.append("CASE WHEN s.fid IS NULL THEN p.fetched_at ELSE s.deleted_at END")
+        else:
+            columns.append("p.fid" if name == "fid" else f"s.{name}")
+    content = _content(USER_PROFILES)
+    return (
+        f"INSERT INTO change_user_profiles SELECT {', '.join(columns)}, p.fid, "
+        "CASE WHEN t.fid IS NULL OR t.deleted_at IS NOT NULL THEN 'missing' "
+        "WHEN s.fid IS NULL OR s.deleted_at IS NOT NULL THEN 'phantom' ELSE 'different' END, t.version, "
+        f"{_judged(USER_PROFILES, 'p.fid')} "
+        "FROM stage_profile_fids AS f JOIN stage_snapshots AS p ON p.fid = f.fid "
+        f"LEFT JOIN ({DERIVED_PROFILES}) AS s ON s.fid = p.fid "
+        "LEFT JOIN public.user_profiles AS t ON t.fid = p.fid "
+        "WHERE CASE WHEN s.fid IS NULL OR s.deleted_at IS NOT NULL THEN t.fid IS NOT NULL AND t.deleted_at IS NULL "
+        "WHEN t.fid IS NULL OR t.deleted_at IS NOT NULL THEN true "
+        f"ELSE {_differs(USER_PROFILES, content)} END"
+    )

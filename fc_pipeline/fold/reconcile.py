@@ -1,0 +1,376 @@
+"""Snapshots → tables: a snapshot's word stands wherever no later event has decided, and what it corrects is told.
+
+Its version is an event id: everything up to it is in the answers. So a row that a later event decided is left alone, a
+row as the hub has it is not written at all, and any other becomes what the hub says, or a tombstone. Events that arrive
+late, from before the snapshot or after it, then find their place by their own ids.
+"""
+
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from types import TracebackType
+from typing import Any, Final, NamedTuple, Self
+
+import adbc_driver_postgresql.dbapi as adbc
+import pyarrow as pa
+
+from fc_pipeline.fold import corrections, covered_history, differences, ledger, quarantine, statements
+from fc_pipeline.fold.changes import Quarantined
+from fc_pipeline.fold.covered_history import ShardHistory
+from fc_pipeline.fold.profiles import STAGE_PROFILE_FIDS, UPSERT_PROFILES
+from fc_pipeline.fold.session import Written
+from fc_pipeline.fold.snapshot_rows import SetAside, snapshot_rows
+from fc_pipeline.hub.wire import first_event_id, height_of
+from fc_pipeline.tables.registry import MESSAGE_TABLES
+from fc_pipeline.tables.user_profiles import USER_PROFILES
+from fc_pipeline.tables.username_proofs import USERNAME_PROOFS
+
+__all__ = ["Difference", "FidSnapshot", "Reconciled", "Reconciler"]
+
+LEDGER_WAIT_SECONDS: Final = 30.0
+LEDGER_POLL_SECONDS: Final = 0.1
+MOST_EXAMPLES: Final = 100
+
+TABLES: Final = tuple(table.name for table in differences.COMPARED)
+
+
+@dataclass(frozen=True, slots=True)
+class FidSnapshot:
+    """A snapshot whose records are to be folded.
+
+    Every event of the shard up to the id `version` is in it, none above `until_id`.
+    """
+
+    fid: int
+    shard: int
+    version: int
+    until_id: int
+    fetched_at: datetime
+
+
+class Difference(NamedTuple):
+    """A row that is not as the hub has it, both versions as JSON (None: there is none).
+
+    `change` is `missing` (the table lacks it), `different` or `phantom` (only the table has it). Where `is_drift` is
+    false, the FID's history is not covered, which explains it.
+    """
+
+    table: str
+    fid: int
+    change: str
+    is_drift: bool
+    key: str
+    table_row: str | None
+    hub_row: str | None
+
+
+@dataclass(frozen=True)
+class Reconciled:
+    """What a fold of snapshots did or, where it was not to write, would have done; counts per table.
+
+    `drift` counts differences in covered histories, `history` all others; tables without any are left out.
+    `unjudged_fids` are FIDs whose history is not covered, `outdated_fids` those of which a newer snapshot was folded.
+    `examples` holds some of the differences, drift first.
+    """
+
+    written: Mapping[str, Written] = field(default_factory=dict[str, Written])
+    drift: Mapping[str, int] = field(default_factory=dict[str, int])
+    history: Mapping[str, int] = field(default_factory=dict[str, int])
+    quarantined: int = 0
+    messages: int = 0
+    fids: int = 0
+    unjudged_fids: int = 0
+    outdated_fids: int = 0
+    examples: Sequence[Difference] = ()
+
+    def __add__(self, other: "Reconciled") -> "Reconciled":
+        written = dict(self.written)
+        for name, one in other.written.items():
+            written[name] = written.get(name, Written()) + one
+        return Reconciled(
+            written,
+            _sum(self.drift, other.drift),
+            _sum(self.history, other.history),
+            self.quarantined + other.quarantined,
+            self.messages + other.messages,
+            self.fids + other.fids,
+            self.unjudged_fids + other.unjudged_fids,
+            self.outdated_fids + other.outdated_fids,
+            _first([*self.examples, *other.examples], MOST_EXAMPLES),
+        )
+
+
+def _sum(some: Mapping[str, int], more: Mapping[str, int]) -> dict[str, int]:
+    return {name: some.get(name, 0) + more.get(name, 0) for name in (*some, *(more.keys() - some.keys()))}
+
+
+def _first(found: Sequence[Difference], most: int) -> tuple[Difference, ...]:
+    return tuple(sorted(found, key=lambda one: not one.is_drift)[:most])
+
+
+@dataclass
+class Reconciler:
+    """Folds snapshots through one ADBC connection of its own. Not for several threads at once.
+
+    `sleep` and `clock` (seconds) are for waiting until the ledger is where a snapshot is.
+    """
+
+    libpq_url: str
+    run_id: str
+    sleep: Callable[[float], None] = time.sleep
+    clock: Callable[[], float] = time.monotonic
+
+    def __enter__(self) -> Self:
+        self._connection = adbc.connect(self.libpq_url)
+        self._cursor = self._connection.cursor()
+        self._execute("SELECT set_config('application_name', $1, false)", (f"fc_pipeline {self.run_id}"[:63],))
+        self._execute("SET timezone TO 'UTC'")
+        for table in MESSAGE_TABLES.values():
+            self._execute(statements.create_staging(table))
+        for table in differences.COMPARED:
+            self._execute(differences.create_changes(table))
+        for statement in (*differences.CREATE_STAGING, STAGE_PROFILE_FIDS, quarantine.CREATE_STAGING):
+            self._execute(statement)
+        self._connection.commit()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._cursor.close()
+        self._connection.close()
+
+    def fold(
+        self,
+        snapshots: Sequence[FidSnapshot],
+        records: Iterable[pa.RecordBatch],
+        *,
+        ids_before: Mapping[int, int] | None = None,
+        ids_after: Mapping[int, int] | None = None,
+        write: bool = True,
+    ) -> Reconciled:
+        """Fold whole snapshots in one transaction, or with `write` false only compare.
+
+        `records` are the lines of exactly these FIDs, as the lake has them, in any number of batches; one is in memory
+        at a time. `ids_before` and `ids_after` say of every shard what `version` and `until_id` say of an FID's own:
+        an FID's names may come from any shard. Where they are not given, the snapshots' own have to do.
+
+        While somebody follows the feed, this waits for the ledger to reach the snapshots, so that what happened while
+        they were read is not taken for drift.
+        """
+        if not snapshots:
+            return Reconciled()
+        heads = _Heads.of(snapshots, ids_before or {}, ids_after or {})
+        try:
+            found = self._fold(snapshots, records, heads, write=write)
+            if write:
+                self._connection.commit()
+            else:
+                self._connection.rollback()
+        except BaseException:
+            self._connection.rollback()
+            raise
+        return found
+
+    def _fold(
+        self, snapshots: Sequence[FidSnapshot], records: Iterable[pa.RecordBatch], heads: "_Heads", *, write: bool
+    ) -> Reconciled:
+        self._copy("stage_snapshots", _snapshot_lines(snapshots))
+        judged = self._judged(snapshots, heads)
+        self._copy("stage_judged", _judged_lines(judged))
+        messages, quarantined = self._stage(records)
+        # Everything up to here is the reading of this connection alone; from here on nobody else folds these shards.
+        for shard in sorted({one.shard for one in snapshots}):
+            self._execute(ledger.LOCK_SHARD, (shard,))
+        outdated = self._execute(differences.DROP_OUTDATED)[0][0]
+        self._copy("stage_heads", self._head_lines(heads))
+        for table in differences.COMPARED:
+            for statement in differences.compare(table):
+                self._execute(statement)
+        drift, history, examples = self._tell()
+        written = self._write(drift, quarantined) if write else {}
+        return Reconciled(
+            written=written,
+            drift=drift,
+            history=history,
+            quarantined=sum(len(several) for several in quarantined.values()),
+            messages=messages,
+            fids=len(snapshots),
+            unjudged_fids=sum(len(judged.get(one.fid, ())) < len(TABLES) for one in snapshots),
+            outdated_fids=outdated,
+            examples=examples,
+        )
+
+    def _stage(self, records: Iterable[pa.RecordBatch]) -> tuple[int, dict[int, list[Quarantined]]]:
+        """COPY the rows into temporary tables, batch by batch; how many records, and what became no row, per shard."""
+        messages = 0
+        quarantined: dict[int, list[Quarantined]] = {}
+        for batch in records:
+            found = snapshot_rows(batch)
+            messages += found.records
+            for name, rows in found.rows.items():
+                self._copy(statements.stage_name(MESSAGE_TABLES[name]), rows)
+            self._copy("stage_set_aside", _set_aside_lines(found.set_aside))
+            for shard, several in found.quarantined.items():
+                quarantined.setdefault(shard, []).extend(several)
+        return messages, quarantined
+
+    def _judged(self, snapshots: Sequence[FidSnapshot], heads: "_Heads") -> dict[int, set[str]]:
+        """Per FID the tables in which every difference is drift.
+
+        Waits while that may still change: the ledger has everything but what came last, and somebody is reading it.
+        """
+        since, until = self._folded_before()
+        deadline = self.clock() + LEDGER_WAIT_SECONDS
+        while True:
+            histories = {shard: self._history(shard) for shard in heads.after}
+            behind = [shard for shard, event_id in heads.after.items() if not _is_reached(histories[shard], event_id)]
+            may_be_covered = any(_may_be_covered(histories[one.shard], since.get(one.fid)) for one in snapshots)
+            if not behind or not may_be_covered or self.clock() >= deadline or not any(map(self._is_followed, behind)):
+                break
+            self.sleep(LEDGER_POLL_SECONDS)
+        names_are_known = not behind
+        judged: dict[int, set[str]] = {}
+        for one in snapshots:
+            history, last = histories[one.shard], max(height_of(one.until_id), until.get(one.fid, 0))
+            tables = {t for t in TABLES if history.is_covered(t, since=since.get(one.fid), until=last)}
+            judged[one.fid] = tables if names_are_known else tables - {USERNAME_PROOFS.name}
+        return judged
+
+    def _folded_before(self) -> tuple[dict[int, int], dict[int, int]]:
+        """Per FID of which a snapshot was folded, the first height that it need not have and the last it may have.
+
+        Rows of that snapshot may be of any moment while it was read. Until the events of these moments are folded,
+        too, one that was read earlier but is folded later would contradict them.
+        """
+        rows = self._execute(
+            "SELECT s.fid, s.folded_version, s.folded_until_id FROM stage_snapshots AS p "
+            "JOIN pipeline.snapshots AS s ON s.fid = p.fid WHERE s.folded_version IS NOT NULL"
+        )
+        since = {fid: height_of(version) + 1 for fid, version, _ in rows}
+        until = {fid: height_of(until_id) for fid, _, until_id in rows if until_id is not None}
+        return since, until
+
+    def _history(self, shard: int) -> ShardHistory:
+        lines = [(row[0], row[1], row[2]) for row in self._execute(covered_history.LINES, (shard,))]
+        gaps = [(row[0], row[1]) for row in self._execute(covered_history.GAPS, (shard,))]
+        return ShardHistory.of(lines, gaps)
+
+    def _is_followed(self, shard: int) -> bool:
+        return self._execute(covered_history.FOLLOWED, (shard,))[0][0] > 0
+
+    def _head_lines(self, heads: "_Heads") -> pa.Table:
+        tops = dict(self._execute("SELECT shard, max(to_height) FROM pipeline.coverage GROUP BY shard"))
+        shards = sorted(heads.before)
+        top_ids = [first_event_id(tops[shard] + 1) - 1 if shard in tops else 0 for shard in shards]
+        return pa.table(
+            {
+                "shard": pa.array(shards, pa.int32()),
+                "before_id": pa.array([heads.before[shard] for shard in shards], pa.int64()),
+                "top_id": pa.array(top_ids, pa.int64()),
+            }
+        )
+
+    def _tell(self) -> tuple[dict[str, int], dict[str, int], tuple[Difference, ...]]:
+        """Counts of drift and of history per table, and some examples."""
+        drift: dict[str, int] = {}
+        history: dict[str, int] = {}
+        examples: list[Difference] = []
+        for table in differences.COMPARED:
+            for _, is_drift, rows in self._execute(corrections.count(table)):
+                counts = drift if is_drift else history
+                counts[table.name] = counts.get(table.name, 0) + rows
+            if table.name in drift or table.name in history:
+                found = self._execute(corrections.examples(table), (MOST_EXAMPLES,))
+                examples += [Difference(table.name, *row) for row in found]
+        return drift, history, _first(examples, MOST_EXAMPLES)
+
+    def _write(self, drift: Mapping[str, int], quarantined: Mapping[int, list[Quarantined]]) -> dict[str, Written]:
+        written: dict[str, Written] = {}
+        for table in differences.COMPARED:
+            if drift.get(table.name):
+                self._execute(corrections.record_drift(table), (self.run_id,))
+            *before, write = corrections.correct(table)
+            for statement in before:
+                self._execute(statement)
+            written[table.name] = Written(*self._execute(write)[0])
+        self._execute("DELETE FROM stage_profile_fids")
+        self._execute(corrections.CHANGED_PROFILES)
+        written[USER_PROFILES.name] += Written(*self._execute(UPSERT_PROFILES)[0])
+        for shard, several in quarantined.items():
+            self._copy("stage_quarantine", quarantine.staged(shard, several))
+        if quarantined:
+            self._execute(quarantine.MERGE_OF_SNAPSHOTS)
+        self._execute(corrections.NOTE_FOLDED, (self.run_id,))
+        return written
+
+    def _copy(self, staging: str, rows: pa.Table) -> None:
+        if len(rows):
+            self._cursor.adbc_ingest(staging, rows, mode="append", temporary=True)
+
+    def _execute(self, statement: str, parameters: tuple[Any, ...] | None = None) -> list[tuple[Any, ...]]:
+        self._cursor.execute(statement, parameters)
+        return list(self._cursor.fetchall()) if self._cursor.description else []
+
+
+@dataclass(frozen=True, slots=True)
+class _Heads:
+    """Per shard the event ids between which the snapshots were read."""
+
+    before: Mapping[int, int]
+    after: Mapping[int, int]
+
+    @classmethod
+    def of(
+        cls, snapshots: Sequence[FidSnapshot], ids_before: Mapping[int, int], ids_after: Mapping[int, int]
+    ) -> "_Heads":
+        before, after = dict(ids_before), dict(ids_after)
+        for one in snapshots:
+            before[one.shard] = min(before.get(one.shard, one.version), one.version)
+            after[one.shard] = max(after.get(one.shard, one.until_id), one.until_id)
+        return cls(before, after)
+
+
+def _is_reached(history: ShardHistory, event_id: int) -> bool:
+    """Whether the ledger is where a snapshot ended."""
+    top = history.top()
+    return top is not None and top >= height_of(event_id)
+
+
+def _may_be_covered(history: ShardHistory, since: int | None) -> bool:
+    """Whether an FID's history is covered as far as the ledger goes."""
+    top = history.top()
+    return top is not None and any(history.is_covered(table, since=since, until=top) for table in TABLES)
+
+
+def _snapshot_lines(snapshots: Sequence[FidSnapshot]) -> pa.Table:
+    return pa.table(
+        {
+            "fid": pa.array([one.fid for one in snapshots], pa.int64()),
+            "shard": pa.array([one.shard for one in snapshots], pa.int32()),
+            "version": pa.array([one.version for one in snapshots], pa.int64()),
+            "until_id": pa.array([one.until_id for one in snapshots], pa.int64()),
+            "fetched_at": pa.array([one.fetched_at for one in snapshots], pa.timestamp("us", tz="UTC")),
+        }
+    )
+
+
+def _judged_lines(judged: Mapping[int, set[str]]) -> pa.Table:
+    lines = [(fid, name) for fid, names in judged.items() for name in sorted(names)]
+    return pa.table(
+        {
+            "fid": pa.array([fid for fid, _ in lines], pa.int64()),
+            "table_name": pa.array([name for _, name in lines], pa.string()),
+        }
+    )
+
+
+def _set_aside_lines(set_aside: Sequence[SetAside]) -> pa.Table:
+    return pa.table(
+        {
+            "fid": pa.array([one.fid for one in set_aside], pa.int64()),
+            "table_name": pa.array([one.table for one in set_aside], pa.string()),
+            "hash": pa.array([one.hash for one in set_aside], pa.binary()),
+        }
+    )

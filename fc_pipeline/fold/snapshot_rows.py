@@ -1,0 +1,194 @@
+"""Records of by-FID snapshots → rows of the tables: what the feed's events become, without an event of their own.
+
+A record that no table can hold is set aside alone, as in the feed: with its snapshot's version in the place of an event
+id, and its raw bytes.
+"""
+
+from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Final, NamedTuple, cast
+
+import msgspec
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from fc_pipeline.fold.changes import Quarantined
+from fc_pipeline.fold.nul import NUL_ESCAPE, NUL_REMOVED, strip_nul
+from fc_pipeline.hub.decode import DECODE_ERRORS
+from fc_pipeline.hub.wire import Message, MessageData, OnChainEvent, UsernameProof
+from fc_pipeline.tables import casts, links, on_chain_events, reactions, user_data, username_proofs, verifications
+from fc_pipeline.tables.columnar import Rejects
+from fc_pipeline.tables.columns import Row
+from fc_pipeline.tables.encoding import UnknownValue, hex_bytes
+from fc_pipeline.tables.message import Adds, Deletion
+from fc_pipeline.tables.registry import MESSAGE_TABLES
+
+__all__ = ["SetAside", "SnapshotRows", "snapshot_rows"]
+
+NO_RECORDS: Final = "none"
+"""The kind of the line that stands for an FID of which the hub has nothing."""
+
+_MESSAGE: Final = msgspec.json.Decoder(Message)
+_PROOF: Final = msgspec.json.Decoder(UsernameProof)
+_ON_CHAIN: Final = msgspec.json.Decoder(OnChainEvent)
+
+
+class SetAside(NamedTuple):
+    """A record that is not among the rows: a live row of its FID and table may be of it, the one with its hash.
+
+    `hash` is None where the record does not tell.
+    """
+
+    fid: int
+    table: str
+    hash: bytes | None
+
+
+@dataclass(slots=True)
+class SnapshotRows:
+    """Rows per table (Arrow, the schema of each), and what did not become one; `records` counts all."""
+
+    rows: dict[str, pa.Table] = field(default_factory=dict[str, pa.Table])
+    quarantined: dict[int, list[Quarantined]] = field(default_factory=lambda: defaultdict(list))
+    """Per shard."""
+    set_aside: list[SetAside] = field(default_factory=list[SetAside])
+    records: int = 0
+
+
+class _Set(NamedTuple):
+    """A message set: the type of its adds, where their body is, and what makes rows of them."""
+
+    add_type: str
+    body_of: Callable[[MessageData], Any]
+    added: Callable[[Adds[Any], Rejects], pa.Table]
+
+
+_SETS: Final[dict[str, _Set]] = {
+    "casts": _Set("MESSAGE_TYPE_CAST_ADD", casts.body_of, casts.added),
+    "reactions": _Set("MESSAGE_TYPE_REACTION_ADD", reactions.body_of, reactions.added),
+    "links": _Set("MESSAGE_TYPE_LINK_ADD", links.body_of, links.added),
+    "verifications": _Set("MESSAGE_TYPE_VERIFICATION_ADD_ETH_ADDRESS", verifications.body_of, verifications.added),
+    "user_data": _Set("MESSAGE_TYPE_USER_DATA_ADD", user_data.body_of, user_data.added),
+}
+_CAST_REMOVE: Final = "MESSAGE_TYPE_CAST_REMOVE"
+
+
+@dataclass(frozen=True, slots=True)
+class _Line:
+    """A record with what its file says of it."""
+
+    fid: int
+    shard: int
+    version: int
+    kind: str
+    raw: bytes
+
+
+@dataclass(slots=True)
+class _Sorted:
+    """Records on their way to becoming rows."""
+
+    adds: dict[str, Adds[Any]] = field(default_factory=lambda: defaultdict(Adds[Any]))
+    add_lines: dict[str, list[_Line]] = field(default_factory=lambda: defaultdict(list))
+    rows: dict[str, list[Row]] = field(default_factory=lambda: defaultdict(list))
+
+
+def snapshot_rows(batch: pa.RecordBatch) -> SnapshotRows:
+    """Records as the lake has them (fid, shard, version, kind, record, fetched_at) → rows.
+
+    A row's version is its snapshot's. A CAST_REMOVE becomes the tombstone of its target, deleted when it was fetched.
+    """
+    found = SnapshotRows()
+    made = _Sorted()
+    columns = [cast("list[Any]", batch.column(n).to_pylist()) for n in ("fid", "shard", "version", "kind", "record")]
+    times = cast("list[datetime]", batch.column("fetched_at").to_pylist())
+    for (fid, shard, version, kind, raw), fetched_at in zip(zip(*columns, strict=True), times, strict=True):
+        if kind == NO_RECORDS:
+            continue
+        found.records += 1
+        line = _Line(fid, shard, version, kind, raw)
+        try:
+            stored = strip_nul(raw) if NUL_ESCAPE in raw else raw
+            _sort(line, stored, fetched_at, made)
+        except (ValueError, *DECODE_ERRORS) as error:
+            _set_aside(line, error, found)
+        else:
+            if stored is not raw and stored != raw:
+                found.quarantined[shard].append(Quarantined(version, "nul_removed", NUL_REMOVED, raw))
+    _in_columns(made, found)
+    return found
+
+
+def _sort(line: _Line, stored: bytes, fetched_at: datetime, made: _Sorted) -> None:
+    """Put one record where it belongs. Raises ValueError or a decoder's error for what is no row."""
+    if line.kind == "username_proofs":
+        proof = _PROOF.decode(stored)
+        _require_fid(line, proof.fid)
+        made.rows[line.kind].append(username_proofs.listed(proof, line.version))
+        return
+    if line.kind == "on_chain_events":
+        event = _ON_CHAIN.decode(stored)
+        _require_fid(line, event.fid)
+        made.rows[line.kind].append(on_chain_events.merged(event, line.version))
+        return
+    if line.kind not in _SETS:
+        raise UnknownValue(f"unknown kind of record {line.kind[:80]!r}")
+    message = _MESSAGE.decode(stored)
+    _require_fid(line, message.data.fid)
+    if line.kind == "casts" and message.data.type == _CAST_REMOVE:
+        deletion = Deletion(int(fetched_at.timestamp() * 1_000_000), "removed")
+        made.rows[line.kind].append(casts.removed(message, line.version, deletion))
+        return
+    kept = _SETS[line.kind]
+    if message.data.type != kept.add_type:
+        raise UnknownValue(f"message type {message.data.type[:80]!r} among {line.kind}")
+    body = kept.body_of(message.data)
+    if body is None:
+        raise ValueError(f"{message.data.type} without its body")
+    adds = made.adds[line.kind]
+    adds.messages.append(message)
+    adds.bodies.append(body)
+    adds.versions.append(line.version)
+    made.add_lines[line.kind].append(line)
+
+
+def _require_fid(line: _Line, fid: int) -> None:
+    if fid != line.fid:
+        raise ValueError(f"a record of FID {fid} among the answers for FID {line.fid}")
+
+
+def _in_columns(made: _Sorted, found: SnapshotRows) -> None:
+    parts = {name: [MESSAGE_TABLES[name].arrow(rows)] for name, rows in made.rows.items()}
+    for name, adds in made.adds.items():
+        rejects = Rejects()
+        rows = _SETS[name].added(adds, rejects)
+        if rejects.reasons:
+            for place, reason in rejects.reasons.items():
+                _set_aside(made.add_lines[name][place], reason, found)
+            refused = pa.array(sorted(rejects.reasons), type=pa.int64())
+            places = pa.array(range(len(rows)), type=pa.int64())
+            rows = rows.filter(pc.invert(pc.is_in(places, value_set=refused)))
+        parts.setdefault(name, []).append(rows)
+    found.rows = {name: pa.concat_tables(several) for name, several in parts.items()}
+
+
+def _set_aside(line: _Line, error: Exception, found: SnapshotRows) -> None:
+    # A decoder's error is a ValueError as well.
+    known = "undecodable" if isinstance(error, DECODE_ERRORS) else "invalid"
+    reason = "unknown_type" if isinstance(error, UnknownValue) else known
+    found.quarantined[line.shard].append(Quarantined(line.version, reason, str(error), line.raw))
+    found.set_aside.append(SetAside(line.fid, line.kind, _hash_of(line.raw)))
+
+
+class _Hashed(msgspec.Struct):
+    hash: str
+
+
+def _hash_of(raw: bytes) -> bytes | None:
+    """The record's hash if it can be had; proofs and contract events have none."""
+    try:
+        return hex_bytes(msgspec.json.decode(raw, type=_Hashed).hash) or None
+    except (ValueError, *DECODE_ERRORS):
+        return None
