@@ -76,7 +76,8 @@ class DataTable:
     """A table that the fold writes.
 
     `columns` leaves out `version` and `deleted_at`, which every table has. `order` names the columns that decide which
-    of two rows of one key wins, higher first; all but `username_proofs` go by `version`.
+    of two rows of one key wins, higher first; all but `username_proofs` go by `version`. `fillfactor` leaves room in
+    each page, in percent, so that an update stays there and touches no index.
     """
 
     name: str
@@ -86,6 +87,7 @@ class DataTable:
     indexes: tuple[Index, ...] = ()
     order: tuple[str, ...] = ("version",)
     schema: str = "public"
+    fillfactor: int = 100
     sql: sa.Table = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -107,6 +109,10 @@ class DataTable:
                 *(table.c[name] for name in index.columns),
                 postgresql_where=sa.text(index.where) if index.where else None,
             )
+        if self.fillfactor != 100:
+            # SQLAlchemy has no such option of a table.
+            room = sa.DDL(f"ALTER TABLE {self.qualified} SET (fillfactor = {self.fillfactor})")
+            sa.event.listen(table, "after_create", room)
         return table
 
     def _declare_column(self, column: Column) -> sa.Column[Any]:

@@ -34,6 +34,7 @@ FID_ACTIVITY = DataTable(
         *(Column(name, ColumnType.BIGINT, text, nullable=False) for name, text in ACTIVITY_COUNTS.items()),
     ),
     indexes=(Index(("fid", "hour")),),
+    fillfactor=70,
 )
 
 

@@ -11,6 +11,7 @@ from fc_pipeline.errors import ConfigError
 from fc_pipeline.fold.schema import ensure_schema, owned_by_us
 from fc_pipeline.tables.bookkeeping import SCHEMA
 from fc_pipeline.tables.columns import METADATA
+from fc_pipeline.tables.registry import DATA_TABLES
 from fc_pipeline_tests.conftest import Database
 
 
@@ -46,6 +47,20 @@ def test_a_dropped_table_comes_back_with_its_indexes_and_the_others_keep_their_r
     assert {index["name"] for index in sa.inspect(database.engine).get_indexes("casts")} == indexes != set()
     with database.engine.connect() as connection:
         assert connection.execute(sa.text("SELECT count(*) FROM fid_activity")).scalar_one() == 1
+
+
+def test_tables_keep_the_room_that_they_declare_migrated_or_made_anew(database: Database) -> None:
+    declared = {
+        table.name: [f"fillfactor={table.fillfactor}"] for table in DATA_TABLES.values() if table.fillfactor < 100
+    }
+    assert declared
+    options = sa.text("SELECT relname, reloptions FROM pg_class WHERE relkind = 'r' AND reloptions IS NOT NULL")
+    for drop in ("", *(f"DROP TABLE {name}" for name in declared)):
+        with database.engine.begin() as connection:
+            connection.execute(sa.text(drop or "SELECT 1"))
+        ensure_schema(database.engine)
+        with database.engine.connect() as connection:
+            assert dict(connection.execute(options).tuples().all()) == declared
 
 
 def test_models_and_migrations_agree(database: Database) -> None:
