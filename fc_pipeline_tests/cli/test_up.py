@@ -26,14 +26,14 @@ UP_SECONDS = 240.0
 class Up:
     """One `fc-pipeline up` in a process of its own."""
 
-    def __init__(self, data_dir: Path, port: int) -> None:
+    def __init__(self, data_dir: Path, port: int, **variables: str) -> None:
         self.data_dir = data_dir
         self.ui_url = f"http://127.0.0.1:{port}"
         self.output = data_dir.parent / "up.out"
         with self.output.open("wb") as output:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "fc_pipeline.cli", "up", "--port", str(port)],
-                env=environment(data_dir),
+                env={**environment(data_dir), **variables},
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
