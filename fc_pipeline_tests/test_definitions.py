@@ -10,6 +10,7 @@ import pytest
 import yaml
 from dagster import AssetKey, Definitions, FreshnessPolicy, TableSchema
 
+from fc_pipeline.concurrency import CATCH_UP_TAG
 from fc_pipeline.definitions import defs
 from fc_pipeline.ingest.run import RAW_LOG
 from fc_pipeline.settings import project_root
@@ -62,6 +63,15 @@ def test_nothing_is_sent_to_anybody():
     assert instance["nux"] == {"enabled": False}
     project = tomllib.loads((project_root() / "pyproject.toml").read_text())["tool"]["dg"]
     assert project["cli"]["telemetry"] == {"enabled": False}
+
+
+def test_who_follows_waits_for_no_run_that_catches_up():
+    """All that the limits allow at a time leaves places for the run that follows and its successor."""
+    runs = yaml.safe_load((project_root() / "dagster.yaml").read_text())["concurrency"]["runs"]
+    limits = {limit["key"]: limit["limit"] for limit in runs["tag_concurrency_limits"]}
+    assert limits[CATCH_UP_TAG] >= 1
+    assert sum(limits.values()) + 2 <= runs["max_concurrent_runs"]
+    assert all(node.assets_def.op.pool is None for node in GRAPH.asset_nodes)  # a pool would hold it, too
 
 
 def test_definitions_are_loadable():
