@@ -8,6 +8,7 @@ from typing import Any, TypeAlias
 
 import pyarrow as pa
 import sqlalchemy as sa
+from sqlalchemy import event
 from sqlalchemy.dialects import postgresql as pg
 
 __all__ = ["METADATA", "ArrowArray", "Column", "ColumnType", "DataTable", "Index", "Row"]
@@ -112,7 +113,7 @@ class DataTable:
         if self.fillfactor != 100:
             # SQLAlchemy has no such option of a table.
             room = sa.DDL(f"ALTER TABLE {self.qualified} SET (fillfactor = {self.fillfactor})")
-            sa.event.listen(table, "after_create", room)
+            event.listen(table, "after_create", room)
         return table
 
     def _declare_column(self, column: Column) -> sa.Column[Any]:
