@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from dagster import AssetExecutionContext, BackfillPolicy, Config, Failure, MaterializeResult, multi_asset
 from pydantic import Field
 
-from fc_pipeline.assets.interruption import interruptible
+from fc_pipeline.assets.interruption import Interruption, interruptible
 from fc_pipeline.assets.materialization import materializations
 from fc_pipeline.assets.specs import HOURLY_SPECS
 from fc_pipeline.checks.evaluation import evaluations
@@ -61,7 +61,7 @@ def hourly_tables(
     # Sources first: Dagster calls "unsynced" what was reported before that which it is made from.
     outputs = [spec.key.to_user_string() for spec in HOURLY_SPECS if spec.key in context.selected_asset_keys]
     with interruptible() as interruption, replica.open(need_hub=RAW_LOG in outputs) as opened:
-        teller = _Teller(context, opened, outputs, follows=bool(config.follow_seconds))
+        teller = _Teller(context, opened, outputs, interruption, follows=bool(config.follow_seconds))
         run = MicroBatchRun(
             opened,
             context.run.run_id,
@@ -97,6 +97,7 @@ class _Teller:
     context: AssetExecutionContext
     replica: Replica
     outputs: Sequence[str]
+    interruption: Interruption
     follows: bool
     _judged_at: float = float("-inf")
 
@@ -105,7 +106,8 @@ class _Teller:
         for hour in hours:
             for event in materializations(self.replica, hour, self.outputs):
                 self.context.log_event(event)
-        if self.follows and time.monotonic() - self._judged_at >= JUDGE_SECONDS:
+        is_due = time.monotonic() - self._judged_at >= JUDGE_SECONDS
+        if self.follows and is_due and not self.interruption.is_asked_for():  # judging asks hubs, which may take long
             self.judge([hour.hour for hour in hours if hour.hour.end_unix > time.time()])
 
     def judge(self, hours: Sequence[Hour]) -> list[str]:
