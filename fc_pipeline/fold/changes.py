@@ -4,7 +4,6 @@ Messages that add rows, which are most, are only sorted by table here and become
 tombstones and contract events, become rows one by one.
 """
 
-import re
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -15,6 +14,7 @@ import msgspec
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from fc_pipeline.fold.nul import NUL_ESCAPE, NUL_REMOVED, strip_nul
 from fc_pipeline.hub.decode import EventBatch, Undecodable, decode_events
 from fc_pipeline.hub.wire import BLOCK_SEQUENCE_BITS, HubEvent, MergeMessageBody, Message, MessageData
 from fc_pipeline.tables import (
@@ -153,7 +153,7 @@ def changes_of(batch: EventBatch) -> Changes:
             found.quarantined.append(_refused(batch, event.id, error))
         else:
             if stored is not event and _stored(stored) != _stored(event):
-                found.quarantined.append(Quarantined(event.id, "nul_removed", _NUL_REMOVED, with_nul[event.id]))
+                found.quarantined.append(Quarantined(event.id, "nul_removed", NUL_REMOVED, with_nul[event.id]))
     return _in_columns(batch, found)
 
 
@@ -269,7 +269,7 @@ def _raw(batch: EventBatch, event_id: int) -> bytes:
 def _events_with_nul(batch: EventBatch) -> dict[int, bytes]:
     """The raw bytes, by id, of the few events that hold an escaped U+0000."""
     # Looking for the one backslash first is many times faster, and most events have none.
-    found = [place for place, raw in enumerate(batch.raws) if b"\\" in raw and _NUL_ESCAPE in raw]
+    found = [place for place, raw in enumerate(batch.raws) if b"\\" in raw and NUL_ESCAPE in raw]
     ids = batch.event_ids
     # A record without an id of its own stands behind its predecessor under the same one.
     return {ids[place]: batch.raws[place] for place in found if place == 0 or ids[place] != ids[place - 1]}
@@ -280,19 +280,12 @@ def _set_aside(bad: Undecodable) -> Quarantined:
     return Quarantined(bad.near_id, "undecodable" if bad.raw else "poison_page", bad.detail, bad.raw)
 
 
-_NUL_ESCAPE = b"\\u0000"
-_NUL = re.compile(rb"((?<!\\)(?:\\\\)*)\\u0000")
-
-
-_NUL_REMOVED = "U+0000 was taken out of a text; the row is stored without it"
-
-
 def _without_nul(raw: bytes) -> HubEvent:
     """The event with U+0000 taken out of its texts, which Postgres cannot hold (hub-api T13).
 
     Raises ValueError if what is left is no event any more.
     """
-    _, events, undecodable = decode_events([_NUL.sub(rb"\1", raw)])
+    _, events, undecodable = decode_events([strip_nul(raw)])
     if undecodable:
         raise ValueError(f"without its U+0000: {undecodable[0].detail}")
     return events[0]
