@@ -14,6 +14,7 @@ from fc_pipeline.sample_hub.log import load_log
 from fc_pipeline.settings import Settings
 from fc_pipeline_tests.benchmarks.decode import decode_pages
 from fc_pipeline_tests.benchmarks.idle_sync import sync_with_nothing_to_do
+from fc_pipeline_tests.benchmarks.large_tables import fold_into_large_tables
 from fc_pipeline_tests.benchmarks.live import follow_live
 from fc_pipeline_tests.benchmarks.stage import Stage, hub_process, open_stage
 
@@ -25,15 +26,22 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--events", type=int, default=300_000, help="size of the generated log")
     parser.add_argument("--fids", type=int, default=20_000, help="users in it")
-    parser.add_argument("--only", choices=("catch_up", "live", "idle_sync"), help="leave the others out")
+    parser.add_argument(
+        "--only", choices=("catch_up", "large_tables", "live", "idle_sync"), help="leave the others out"
+    )
     parser.add_argument("--live-seconds", type=float, default=120.0, help="how long to follow a live hub")
     parser.add_argument("--live-rate", type=float, default=200.0, help="its events per second")
+    parser.add_argument("--large-rows", type=int, default=5_000_000, help="rows of each table that counts as large")
     parser.add_argument("--json", type=Path, default=Path("data/bench.json"), help="where the figures go")
     options = parser.parse_args()
     figures: dict[str, dict[str, Any]] = {}
     if options.only in (None, "catch_up"):
         with tempfile.TemporaryDirectory(prefix="fc_bench_") as folder:
             figures |= _throughput(Path(folder), events=options.events, fids=options.fids)
+    if options.only in (None, "large_tables"):
+        with tempfile.TemporaryDirectory(prefix="fc_bench_") as folder:
+            log = load_log(_generated(Path(folder), events=options.events, fids=options.fids))
+            figures["large_tables"] = fold_into_large_tables(Path(folder), log, rows=options.large_rows)
     if options.only in (None, "live"):
         with tempfile.TemporaryDirectory(prefix="fc_bench_") as folder:
             figures["live"] = follow_live(Path(folder), options.live_seconds, options.live_rate)
@@ -47,9 +55,7 @@ def main() -> None:
 
 def _throughput(folder: Path, *, events: int, fids: int) -> dict[str, dict[str, Any]]:
     """Decoding, the ceiling and catching up, over one generated log."""
-    log_path = folder / "events.ndjson.gz"
-    with gzip.open(log_path, "wb", compresslevel=1) as file:
-        file.writelines(line + b"\n" for line in generate(SEED, fids=fids, events=events, events_per_second=50.0))
+    log_path = _generated(folder, events=events, fids=fids)
     figures: dict[str, dict[str, Any]] = {"decode": decode_pages(load_log(log_path))}
     with open_stage(folder) as stage, hub_process("--log", str(log_path)) as hub_url:
         figures["ceiling"] = _child("ceiling", stage, hub_url)
@@ -57,6 +63,13 @@ def _throughput(folder: Path, *, events: int, fids: int) -> dict[str, dict[str, 
     of_ceiling = figures["catch_up"]["events_per_second"] / figures["ceiling"]["events_per_second"]
     figures["catch_up"]["of_ceiling"] = of_ceiling
     return figures
+
+
+def _generated(folder: Path, *, events: int, fids: int) -> Path:
+    log_path = folder / "events.ndjson.gz"
+    with gzip.open(log_path, "wb", compresslevel=1) as file:
+        file.writelines(line + b"\n" for line in generate(SEED, fids=fids, events=events, events_per_second=50.0))
+    return log_path
 
 
 def _child(name: str, stage: Stage, hub_url: str) -> dict[str, float]:
