@@ -7,7 +7,7 @@ from pathlib import Path
 from threading import Event, Thread
 from typing import Final
 
-from dagster import DagsterInstance, ExecuteInProcessResult, RunConfig
+from dagster import DagsterInstance, DagsterRunStatus, ExecuteInProcessResult, RunConfig, RunsFilter
 from dagster._core.storage.tags import ASSET_PARTITION_RANGE_END_TAG, ASSET_PARTITION_RANGE_START_TAG
 
 from fc_pipeline.assets.hourly import MicroBatchConfig, hourly_tables
@@ -67,6 +67,9 @@ def _run(instance: DagsterInstance, first: Hour, last: Hour) -> FcPipelineError 
             loggers={"console": {"config": {"log_level": "CRITICAL"}}},  # what it says is in the UI
         ),
     )
+    canceled = RunsFilter(run_ids=[result.run_id], statuses=[DagsterRunStatus.CANCELED])
+    if instance.get_runs_count(canceled):
+        raise KeyboardInterrupt  # the run has taken note of Ctrl-C or SIGTERM, and ended early
     return None if result.success else _failure(result)
 
 
