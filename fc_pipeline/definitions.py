@@ -3,11 +3,12 @@
 from dagster import Definitions, in_process_executor
 
 from fc_pipeline.assets.hourly import hourly_tables
+from fc_pipeline.assets.snapshots import fid_tables
 from fc_pipeline.checks.fresh import fresh
 from fc_pipeline.checks.keys import key_checks
 from fc_pipeline.checks.raw_log import raw_log_checks
 from fc_pipeline.checks.standstill import no_standstill
-from fc_pipeline.jobs import MICRO_BATCHES
+from fc_pipeline.jobs import MICRO_BATCHES, SNAPSHOTS
 from fc_pipeline.maintenance import MAINTENANCE
 from fc_pipeline.resources import ReplicaResource
 from fc_pipeline.schedules import close_hour, daily_maintenance
@@ -17,9 +18,9 @@ from fc_pipeline.watch import standstill_sensor
 __all__ = ["defs"]
 
 defs = Definitions(
-    assets=[hourly_tables],
+    assets=[hourly_tables, fid_tables],
     asset_checks=[raw_log_checks, fresh, no_standstill, key_checks],
-    jobs=[MICRO_BATCHES, MAINTENANCE],
+    jobs=[MICRO_BATCHES, SNAPSHOTS, MAINTENANCE],
     sensors=[hub_event_sensor, standstill_sensor],
     schedules=[close_hour, daily_maintenance],
     resources={"replica": ReplicaResource()},

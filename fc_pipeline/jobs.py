@@ -1,14 +1,23 @@
-"""The jobs: micro-batches over hours."""
+"""The jobs: micro-batches over hours, snapshots over buckets of users."""
 
 from dagster import AssetSelection, define_asset_job
 
 from fc_pipeline.assets.hourly import hourly_tables
+from fc_pipeline.assets.snapshots import fid_tables
 
-__all__ = ["MICRO_BATCHES"]
+__all__ = ["MICRO_BATCHES", "SNAPSHOTS"]
 
 MICRO_BATCHES = define_asset_job(
     "micro_batches",
     # A run judges the hours that it touched by itself (checks.evaluation).
     selection=AssetSelection.assets(hourly_tables).without_checks(),
     description="Read the hub's feed into the raw log, fold it into the tables, check the result; by hour.",
+)
+
+SNAPSHOTS = define_asset_job(
+    "snapshots",
+    selection=AssetSelection.assets(fid_tables).without_checks(),
+    # A round over the whole network takes days at a hosted hub's budget.
+    tags={"dagster/max_runtime": 30 * 24 * 3600},
+    description="Ask the hub for all records of the users of a bucket, and make the tables equal to them.",
 )

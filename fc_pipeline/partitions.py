@@ -1,16 +1,20 @@
-"""The partitions of the pipeline: hours of block time."""
+"""The partitions of the pipeline: hours of block time, and buckets of FIDs."""
 
 import time
 
-from dagster import AssetCheckExecutionContext, HourlyPartitionsDefinition, TimeWindow
+from dagster import AssetCheckExecutionContext, HourlyPartitionsDefinition, StaticPartitionsDefinition, TimeWindow
 
 from fc_pipeline.hours import FIRST_HOUR, PARTITION_FORMAT, Hour
 from fc_pipeline.ingest.drain import HourWindow
+from fc_pipeline.lake.snapshot_log import BUCKETS, bucket_key
 
-__all__ = ["HOURS", "hour_window", "hours_of_run"]
+__all__ = ["FID_BUCKETS", "HOURS", "hour_window", "hours_of_run"]
 
 HOURS = HourlyPartitionsDefinition(start_date=FIRST_HOUR.start, fmt=PARTITION_FORMAT, timezone="UTC", end_offset=1)
 """Every hour since the Farcaster epoch, the one that is being written now included."""
+
+FID_BUCKETS = StaticPartitionsDefinition([bucket_key(bucket) for bucket in range(BUCKETS)])
+"""Users by `fid % 256`."""
 
 
 def hour_window(window: TimeWindow) -> HourWindow:

@@ -1,18 +1,16 @@
 """The work of `fc-pipeline sync`: runs of the job `micro_batches` in this process, until nothing is missing."""
 
-import logging
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
 from threading import Event, Thread
 from typing import Final
 
-from dagster import DagsterInstance, DagsterRunStatus, ExecuteInProcessResult, RunConfig, RunsFilter
-from dagster._core.storage.tags import ASSET_PARTITION_RANGE_END_TAG, ASSET_PARTITION_RANGE_START_TAG
+from dagster import DagsterInstance
 
 from fc_pipeline.assets.hourly import MicroBatchConfig, hourly_tables
-from fc_pipeline.definitions import defs
-from fc_pipeline.errors import FcPipelineError, ServiceError
+from fc_pipeline.cli.in_process import run_over_partitions
+from fc_pipeline.errors import FcPipelineError
 from fc_pipeline.hours import Hour
 from fc_pipeline.ingest.goal import Goal
 from fc_pipeline.jobs import MICRO_BATCHES
@@ -57,31 +55,8 @@ def _raise_first(failures: list[FcPipelineError | None]) -> None:
 
 def _run(instance: DagsterInstance, first: Hour, last: Hour) -> FcPipelineError | None:
     """One run of the job over the hours from `first` to `last`; what it failed with, or None."""
-    logging.getLogger("dagster").setLevel(logging.CRITICAL)
-    result = defs.resolve_job_def(MICRO_BATCHES.name).execute_in_process(
-        instance=instance,
-        raise_on_error=False,
-        tags={ASSET_PARTITION_RANGE_START_TAG: first.key, ASSET_PARTITION_RANGE_END_TAG: last.key},
-        run_config=RunConfig(
-            ops={hourly_tables.op.name: MicroBatchConfig(rebuild=False)},
-            loggers={"console": {"config": {"log_level": "CRITICAL"}}},  # what it says is in the UI
-        ),
-    )
-    canceled = RunsFilter(run_ids=[result.run_id], statuses=[DagsterRunStatus.CANCELED])
-    if instance.get_runs_count(canceled):
-        raise KeyboardInterrupt  # the run has taken note of Ctrl-C or SIGTERM, and ended early
-    return None if result.success else _failure(result)
-
-
-def _failure(result: ExecuteInProcessResult) -> FcPipelineError:
-    errors = [event.step_failure_data.error for event in result.all_events if event.is_step_failure]
-    error = errors[-1] if errors else None
-    while error is not None and error.cause is not None:
-        error = error.cause
-    return ServiceError(
-        f"run {result.run_id} failed: {error.message.strip() if error else 'it did not say why'}",
-        hint="its whole log is in the Dagster UI (fc-pipeline up)",
-    )
+    config = MicroBatchConfig(rebuild=False)
+    return run_over_partitions(instance, MICRO_BATCHES.name, hourly_tables.op.name, config, first.key, last.key)
 
 
 @contextmanager

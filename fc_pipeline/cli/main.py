@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from fc_pipeline.cli.backfill import backfill
 from fc_pipeline.cli.sample_hub import sample_hub
 from fc_pipeline.cli.status import status
 from fc_pipeline.cli.sync import sync
@@ -26,6 +27,7 @@ app = typer.Typer(
 )
 app.command("up")(up)
 app.command("sync")(sync)
+app.command("backfill")(backfill)
 app.command("status")(status)
 app.command("url")(url)
 app.command("sample-hub")(sample_hub)

@@ -3,19 +3,20 @@
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Final
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql as pg
 
-from fc_pipeline.tables.bookkeeping import SNAPSHOT_ROUNDS, SNAPSHOTS
+from fc_pipeline.tables.bookkeeping import DRIFT, SNAPSHOT_ROUNDS, SNAPSHOTS
 from fc_pipeline.tables.user_profiles import USER_PROFILES
 
 __all__ = [
     "ALL_FIDS",
     "SnapshotLine",
     "add_to_rounds",
+    "drift_of_run",
     "finish_rounds",
     "forget_folds",
     "known_fids",
@@ -23,6 +24,7 @@ __all__ = [
     "named_files",
     "open_rounds",
     "record",
+    "unfinished_rounds",
 ]
 
 ALL_FIDS: Final = "all"
@@ -54,20 +56,28 @@ class SnapshotLine:
     is_folded: bool = False
 
 
-def open_rounds(
-    connection: sa.Connection, buckets: Collection[int], scope: str, run_id: str, now: datetime
+def unfinished_rounds(
+    connection: sa.Connection, buckets: Collection[int], scope: str, now: datetime | None = None
 ) -> dict[int, datetime]:
-    """Begin a round of each bucket, or take up its unfinished one of the same scope; gives when each was begun."""
+    """The rounds of a scope that a run would take up, by bucket, and when each was begun."""
     rounds = SNAPSHOT_ROUNDS.c
     unfinished = sa.and_(
         rounds.bucket.in_(list(buckets)),
         rounds.scope == scope,
         rounds.finished_at.is_(None),
-        rounds.started_at > now - RESUMED_FOR,
+        rounds.started_at > (now or datetime.now(UTC)) - RESUMED_FOR,
     )
     query = sa.select(rounds.bucket, sa.func.max(rounds.started_at)).where(unfinished).group_by(rounds.bucket)
-    begun: dict[int, datetime] = {row[0]: row[1] for row in connection.execute(query)}
-    connection.execute(sa.update(SNAPSHOT_ROUNDS).where(unfinished).values(run_id=run_id))
+    return {row[0]: row[1] for row in connection.execute(query)}
+
+
+def open_rounds(
+    connection: sa.Connection, buckets: Collection[int], scope: str, run_id: str, now: datetime
+) -> dict[int, datetime]:
+    """Begin a round of each bucket, or take up its unfinished one of the same scope; gives when each was begun."""
+    rounds = SNAPSHOT_ROUNDS.c
+    begun = unfinished_rounds(connection, buckets, scope, now)
+    connection.execute(sa.update(SNAPSHOT_ROUNDS).where(rounds.scope == scope, _is_one_of(begun)).values(run_id=run_id))
     new = [bucket for bucket in buckets if bucket not in begun]
     if new:
         values = [{"bucket": bucket, "scope": scope, "started_at": now, "run_id": run_id} for bucket in new]
@@ -98,15 +108,15 @@ def add_to_rounds(
 
 def finish_rounds(connection: sa.Connection, scope: str, begun: Mapping[int, datetime]) -> None:
     """Note that every FID of these rounds was asked."""
-    rounds = SNAPSHOT_ROUNDS.c
     connection.execute(
         sa.update(SNAPSHOT_ROUNDS)
-        .where(
-            rounds.scope == scope,
-            sa.tuple_(rounds.bucket, rounds.started_at).in_(list(begun.items())),
-        )
+        .where(SNAPSHOT_ROUNDS.c.scope == scope, _is_one_of(begun))
         .values(finished_at=sa.func.clock_timestamp())
     )
+
+
+def _is_one_of(begun: Mapping[int, datetime]) -> sa.ColumnElement[bool]:
+    return sa.tuple_(SNAPSHOT_ROUNDS.c.bucket, SNAPSHOT_ROUNDS.c.started_at).in_(list(begun.items()))
 
 
 def record(connection: sa.Connection, snapshots: Iterable[SnapshotLine], run_id: str) -> None:
@@ -178,6 +188,13 @@ def known_fids(connection: sa.Connection, buckets: Collection[int], bucket_count
     of_profiles = sa.select(profiles.fid).where((profiles.fid % bucket_count).in_(list(buckets)))
     of_snapshots = sa.select(SNAPSHOTS.c.fid).where(SNAPSHOTS.c.bucket.in_(list(buckets)))
     return set(connection.scalars(sa.union(of_profiles, of_snapshots)))
+
+
+def drift_of_run(connection: sa.Connection, run_id: str, bucket: int) -> dict[str, int]:
+    """Per table the rows of a bucket that a run corrected although their history was covered."""
+    columns = DRIFT.c
+    query = sa.select(columns.table_name, sa.func.count()).where(columns.run_id == run_id, columns.bucket == bucket)
+    return {row[0]: row[1] for row in connection.execute(query.group_by(columns.table_name))}
 
 
 def forget_folds(connection: sa.Connection) -> None:

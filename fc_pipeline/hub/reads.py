@@ -17,7 +17,7 @@ from fc_pipeline.hub.decode import DECODE_ERRORS, split_page
 from fc_pipeline.hub.paging import ListPage, fids_page, raw_page, walk, walk_all_shards
 from fc_pipeline.hub.wire import HubInfo, StorageLimits, UsernameProof
 
-__all__ = ["HubReads", "OnChainEventType", "ReactionType", "ReadEndpoints"]
+__all__ = ["PAGE_SIZE", "HubReads", "OnChainEventType", "ReactionType", "ReadEndpoints"]
 
 T = TypeVar("T")
 OnChainEventType = Literal[

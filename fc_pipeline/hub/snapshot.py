@@ -7,10 +7,21 @@ from typing import Final, Literal
 
 from fc_pipeline.errors import HubRefused
 from fc_pipeline.hub.client import HubKeyRefused
-from fc_pipeline.hub.reads import HubReads, OnChainEventType
+from fc_pipeline.hub.reads import PAGE_SIZE, HubReads, OnChainEventType
 from fc_pipeline.hub.wire import HubInfo, StorageLimits, first_event_id
 
-__all__ = ["CONTRACTS_FID", "NO_RECORDS", "Kind", "SnapshotPage", "ids_after", "ids_before", "shard_of", "snapshot"]
+__all__ = [
+    "CONTRACTS_FID",
+    "NO_RECORDS",
+    "Kind",
+    "SnapshotPage",
+    "expected_messages",
+    "expected_requests",
+    "ids_after",
+    "ids_before",
+    "shard_of",
+    "snapshot",
+]
 
 Kind = Literal["casts", "reactions", "links", "user_data", "verifications", "username_proofs", "on_chain_events"]
 """What a record is: which of the tables it belongs to."""
@@ -103,6 +114,23 @@ async def snapshot(hub: HubReads, fid: int) -> AsyncIterator[SnapshotPage]:
     for event_type in _event_types(limits):
         async for page in _on_chain_events(hub, fid, event_type):
             yield page
+
+
+def expected_requests(limits: StorageLimits) -> int:
+    """How many requests the snapshot of a user's FID with these limits takes, and what they say takes pages."""
+    pages = sum(
+        used // PAGE_SIZE + 1
+        for name, _ in _MESSAGE_SETS.values()
+        if _may_have(limits, name)
+        for used in [sum(limit.used for limit in limits.limits if limit.name == name)]
+    )
+    return 1 + pages + 1 + len(_event_types(limits))
+
+
+def expected_messages(limits: StorageLimits) -> int:
+    """About how many messages there are: removes count as used, but not all of them are told (hub-api 6.2)."""
+    names = {name for name, _ in _MESSAGE_SETS.values()}
+    return sum(limit.used for limit in limits.limits if limit.name in names)
 
 
 async def _on_chain_events(hub: HubReads, fid: int, event_type: OnChainEventType) -> AsyncIterator[SnapshotPage]:

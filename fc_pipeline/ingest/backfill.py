@@ -52,7 +52,7 @@ class Backfill:
     """Fetches the snapshots of a scope into the lake, folds them, or both.
 
     Folding alone takes what the lake has. `on_bucket` is called when a bucket is done, `on_progress` every
-    `progress_seconds`, both from threads of their own.
+    `progress_seconds`, both from threads of their own. Once `should_stop` says yes, it ends after the chunk in hand.
     """
 
     replica: Replica
@@ -60,12 +60,14 @@ class Backfill:
     scope: BackfillScope
     fetch: bool = True
     fold: bool = True
+    should_stop: Callable[[], bool] = lambda: False
     on_bucket: Callable[[BucketProgress], None] = lambda bucket: None
     on_progress: Callable[[BackfillProgress], None] = lambda progress: None
     progress_seconds: float = 10.0
     progress: BackfillProgress = field(default_factory=BackfillProgress)
 
     def __post_init__(self) -> None:
+        """Open the lake. Raises LakeError."""
         self._log = SnapshotLog.open(self.replica.settings.lake_uri)
         self._rounds: dict[int, datetime] = {}
         self._said_at = time.monotonic()
@@ -90,11 +92,14 @@ class Backfill:
             found = await find_fids(self.replica, hubs, self.scope)
             self.progress.requests += found.requests
             missing, stored = await asyncio.to_thread(self._open_rounds, found)
+            self._tell()
             folding: asyncio.Task[None] | None = None
             try:
                 if reconciler is not None and stored:
                     folding = asyncio.create_task(asyncio.to_thread(self._fold, reconciler, stored))
                 for chunk in _chunks(missing):
+                    if self.should_stop():
+                        break
                     fetched = await self._fetch(hubs, chunk)
                     await asyncio.to_thread(self._record, fetched)
                     if folding is not None:
@@ -183,6 +188,8 @@ class Backfill:
 
     def _fold(self, reconciler: Reconciler, lines: Sequence[SnapshotLine]) -> None:
         for group in _groups(lines):
+            if self.should_stop():
+                return
             by_file: defaultdict[str, list[int]] = defaultdict(list)
             for line in group:
                 by_file[line.file].append(line.fid)
@@ -204,9 +211,14 @@ class Backfill:
     def _finish(self, fids: Sequence[int]) -> None:
         """Nothing is left to do for these FIDs."""
         self._end(self.progress.finish(fids))
+        self._tell()
         if time.monotonic() - self._said_at >= self.progress_seconds:
             self._said_at = time.monotonic()
             self.on_progress(self.progress)
+
+    def _tell(self) -> None:
+        """For who watches the log: the numbers as they are."""
+        log.debug("backfill_progress", extra={"progress": self.progress})
 
     def _end(self, buckets: Sequence[int]) -> None:
         """Buckets are done: their rounds are over, unless an FID could not be read, and old files are of no use."""

@@ -1,0 +1,196 @@
+"""The assets by FID: what the hub says of users, kept in the lake, and the tables made equal to it."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from dagster import (
+    AssetDep,
+    AssetExecutionContext,
+    AssetMaterialization,
+    AssetSpec,
+    BackfillPolicy,
+    Config,
+    MaterializeResult,
+    TableColumn,
+    TableSchema,
+    multi_asset,
+)
+from pydantic import Field
+
+from fc_pipeline.assets.interruption import interruptible
+from fc_pipeline.assets.specs import OWNERS
+from fc_pipeline.fold import snapshot_ledger
+from fc_pipeline.ingest.backfill import Backfill
+from fc_pipeline.ingest.backfill_progress import BackfillProgress, BucketProgress
+from fc_pipeline.ingest.backfill_scope import BackfillScope
+from fc_pipeline.ingest.replica import Replica
+from fc_pipeline.lake.snapshot_log import SNAPSHOT_SCHEMA, bucket_key, bucket_of
+from fc_pipeline.partitions import FID_BUCKETS
+from fc_pipeline.resources import ReplicaResource
+from fc_pipeline.tables.bookkeeping import SNAPSHOTS
+
+__all__ = ["RECONCILED", "SNAPSHOTS_ASSET", "SNAPSHOT_SPECS", "BackfillConfig", "fid_tables"]
+
+SNAPSHOTS_ASSET = "fid_snapshots"
+RECONCILED = "reconciled_fids"
+
+_PLAIN = {
+    "shard": "The FID's shard",
+    "fetched_at": "When the snapshot was fetched",
+    "folded_at": "When it was folded",
+    "fid": "The user",
+}
+"""Columns whose name says in the table what it cannot say in a list."""
+
+
+def _snapshot_columns() -> list[TableColumn]:
+    return [
+        TableColumn(field.name, str(field.type), description=(field.metadata or {})[b"description"].decode())
+        for field in SNAPSHOT_SCHEMA
+    ]
+
+
+def _ledger_columns() -> list[TableColumn]:
+    return [
+        TableColumn(column.name, str(column.type).lower(), description=column.comment or _PLAIN[column.name])
+        for column in SNAPSHOTS.columns
+    ]
+
+
+SNAPSHOT_SPECS = (
+    AssetSpec(
+        SNAPSHOTS_ASSET,
+        description=(
+            "All that the hub's by-FID endpoints say of a bucket's users, byte for byte, as Parquet: the years before "
+            "the feed begins, and what the feed is held against."
+        ),
+        group_name="snapshots",
+        kinds={"farcaster", "parquet", "bronze"},
+        owners=OWNERS,
+        skippable=True,
+        metadata={
+            "dagster/column_schema": TableSchema(columns=_snapshot_columns()),
+            "dagster/storage_kind": "parquet",
+        },
+    ),
+    AssetSpec(
+        RECONCILED,
+        deps=[AssetDep(SNAPSHOTS_ASSET)],
+        description=(
+            "The snapshots folded into the tables: missing rows are added, wrong ones put right, phantom ones deleted. "
+            "What a covered history should have had right is drift, kept with both versions of the row in "
+            "pipeline.drift."
+        ),
+        group_name="snapshots",
+        kinds={"postgres", "silver"},
+        owners=OWNERS,
+        skippable=True,
+        metadata={
+            "dagster/column_schema": TableSchema(columns=_ledger_columns()),
+            "dagster/table_name": f"{SNAPSHOTS.schema}.{SNAPSHOTS.name}",
+        },
+    ),
+)
+"""Fetching and folding, one spec each."""
+
+
+class BackfillConfig(Config):
+    """Whose snapshots a run takes."""
+
+    fids: list[int] | None = Field(
+        default=None, description="Only these users of the partitions chosen. Default: all that the hub lists."
+    )
+
+
+@multi_asset(
+    name="snapshot",
+    specs=SNAPSHOT_SPECS,
+    partitions_def=FID_BUCKETS,
+    can_subset=True,
+    backfill_policy=BackfillPolicy.single_run(),
+    pool="snapshots",
+)
+def fid_tables(
+    context: AssetExecutionContext, config: BackfillConfig, replica: ReplicaResource
+) -> Iterator[MaterializeResult[None]]:
+    """Ask the hub for all records of each user of the buckets, and fold them.
+
+    `fid_snapshots` alone only fetches, `reconciled_fids` alone folds what the lake has. A run that was cut short is
+    gone on with by the next one over the same users within a day.
+    """
+    selected = {key.to_user_string() for key in context.selected_asset_keys}
+    fetch = SNAPSHOTS_ASSET in selected
+    buckets = [int(key) for key in context.partition_keys]
+    with interruptible() as interruption, replica.open(need_hub=fetch) as opened:
+        teller = _Teller(context, opened, [name for name in (SNAPSHOTS_ASSET, RECONCILED) if name in selected])
+        backfill = Backfill(
+            opened,
+            context.run.run_id,
+            _scope(buckets, config.fids),
+            fetch=fetch,
+            fold=RECONCILED in selected,
+            should_stop=interruption.is_asked_for,
+            on_progress=lambda progress: context.log.info(progress.line()),
+        )
+        backfill.on_bucket = lambda bucket: teller.report(backfill.progress, bucket)
+        backfill.execute()
+        interruption.end_run(context)
+    # Each bucket has its own event in the log by now; the outputs themselves are skipped.
+    yield from ()
+
+
+def _scope(buckets: list[int], fids: list[int] | None) -> BackfillScope:
+    if fids is None:
+        return BackfillScope(tuple(buckets))
+    chosen = frozenset(fid for fid in fids if bucket_of(fid) in buckets)
+    return BackfillScope.of_fids(chosen)
+
+
+@dataclass(frozen=True)
+class _Teller:
+    """Tells Dagster of each bucket as it is done."""
+
+    context: AssetExecutionContext
+    replica: Replica
+    assets: list[str]
+
+    def report(self, progress: BackfillProgress, bucket: BucketProgress) -> None:
+        """Log a materialisation per asset."""
+        metadata = {SNAPSHOTS_ASSET: _fetched(bucket), RECONCILED: self._folded(progress, bucket)}
+        for asset in self.assets:
+            self.context.log_event(
+                AssetMaterialization(
+                    asset, partition=bucket_key(bucket.bucket), metadata={**metadata[asset], **_of_run(progress)}
+                )
+            )
+
+    def _folded(self, progress: BackfillProgress, bucket: BucketProgress) -> dict[str, Any]:
+        with self.replica.engine.connect() as connection:
+            drift = snapshot_ledger.drift_of_run(connection, self.context.run.run_id, bucket.bucket)
+        return {
+            "fids_folded": bucket.fids_folded,
+            "drift_rows": sum(drift.values()),
+            **{f"drift_{table}": rows for table, rows in sorted(drift.items())},
+            "run_messages_folded": progress.reconciled.messages,
+            "run_unjudged_fids": progress.reconciled.unjudged_fids,
+        }
+
+
+def _fetched(bucket: BucketProgress) -> dict[str, Any]:
+    return {
+        "fids_fetched": bucket.fids_fetched,
+        "requests": bucket.requests,
+        "records": bucket.records,
+        "unread_fids": len(bucket.unread),
+    }
+
+
+def _of_run(progress: BackfillProgress) -> dict[str, Any]:
+    return {
+        "run_fids_done": progress.fids - progress.fids_left,
+        "run_fids_left": progress.fids_left,
+        "run_requests": progress.requests,
+        "run_seconds": round(progress.seconds, 1),
+        "run_seconds_left": round(progress.seconds_left or 0.0, 1),
+    }

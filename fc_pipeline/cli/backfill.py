@@ -1,0 +1,200 @@
+"""`fc-pipeline backfill`: snapshots of users' whole history, folded. The same run that Dagster would launch."""
+
+import json
+import logging
+import signal
+import sys
+import warnings
+from collections.abc import Collection, Generator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from fc_pipeline.errors import ConfigError
+from fc_pipeline.services import close_services_for_process, open_services
+from fc_pipeline.settings import Settings, project_root
+
+if TYPE_CHECKING:
+    from fc_pipeline.ingest.backfill_estimate import BackfillEstimate
+    from fc_pipeline.ingest.backfill_progress import BackfillProgress
+    from fc_pipeline.ingest.backfill_scope import BackfillScope
+
+__all__ = ["backfill", "numbers_of"]
+
+_LARGEST_FID = 2**63 - 1
+_LAST_BUCKET = 255
+
+
+def backfill(
+    fids: Annotated[str | None, typer.Option(help="These users, such as 3,1689.")] = None,
+    buckets: Annotated[str | None, typer.Option(help="The users of these buckets (fid % 256), such as 0-15.")] = None,
+    everyone: Annotated[bool, typer.Option("--all", help="Every user that the hub lists.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what it would take.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the outcome as JSON, for programs.")] = False,
+) -> None:
+    """Fetch all that the hub has of users into the lake, and make the tables equal to it."""
+    if sum((fids is not None, buckets is not None, everyone)) != 1:
+        raise ConfigError("backfill takes one of --fids, --buckets and --all", hint="fc-pipeline backfill --help")
+    chosen = numbers_of(fids, "--fids", 1, _LARGEST_FID) if fids is not None else None
+    ranges = numbers_of(buckets, "--buckets", 0, _LAST_BUCKET) if buckets is not None else range(_LAST_BUCKET + 1)
+    warnings.filterwarnings("ignore", module="fc_pipeline")  # Dagster says "preview" of what the assets use
+    settings = Settings.load()
+    # As Ctrl-C: the run is recorded as ended, and the servers are stopped.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    with open_services(settings, need_redis=False) as opened:
+        from fc_pipeline.ingest.backfill_scope import BackfillScope
+
+        scope = BackfillScope.of_fids(chosen) if chosen is not None else BackfillScope(tuple(sorted(ranges)))
+        if dry_run:
+            _tell_estimate(opened, scope, as_json=as_json)
+        else:
+            _tell_outcome(_run(scope, quiet=as_json), as_json=as_json)
+
+
+def numbers_of(text: str, option: str, least: int, most: int) -> Collection[int]:
+    """The numbers of a list such as `3,16-18`. Raises ConfigError naming the option."""
+    found: set[int] = set()
+    for item in filter(None, (part.strip() for part in text.split(","))):
+        first, dash, last = item.partition("-")
+        ends = [first, last] if dash else [first, first]
+        if not all(end.isascii() and end.isdecimal() and least <= int(end) <= most for end in ends):
+            raise ConfigError(
+                f"{option} has {item!r}", hint=f"expected: numbers from {least} to {most}, such as 3,16-18"
+            )
+        if int(ends[1]) - int(ends[0]) > 1_000_000:
+            raise ConfigError(f"{option} has {item!r}, which is too many", hint="use --buckets or --all")
+        found.update(range(int(ends[0]), int(ends[1]) + 1))
+    if not found:
+        raise ConfigError(f"{option} names nothing", hint="expected: numbers, such as 3,16-18")
+    return found
+
+
+def _tell_estimate(settings: Settings, scope: "BackfillScope", *, as_json: bool) -> None:
+    from fc_pipeline.ingest.backfill_estimate import estimate
+    from fc_pipeline.ingest.replica import open_replica
+
+    with open_replica(settings) as replica:
+        found = estimate(replica, scope)
+    if as_json:
+        sys.stdout.write(json.dumps(_estimate_figures(found)) + "\n")
+        return
+    console = Console(highlight=False)
+    if found.fids_left < found.fids:
+        console.print(
+            f"{found.fids - found.fids_left:,} of {found.fids:,} FIDs were fetched by a run that was cut short"
+        )
+    console.print(
+        f"{found.fids_left:,} FIDs: about {found.requests:,} requests, {found.rows:,} rows, {found.hours:,.1f} hours "
+        f"at {found.requests_per_second:,.0f} requests per second (from a sample of {found.sampled_fids} FIDs)"
+    )
+
+
+def _estimate_figures(found: "BackfillEstimate") -> dict[str, float]:
+    return {
+        "fids": found.fids,
+        "fids_left": found.fids_left,
+        "sampled_fids": found.sampled_fids,
+        "requests": found.requests,
+        "rows": found.rows,
+        "hours": round(found.hours, 3),
+        "requests_per_second": round(found.requests_per_second, 3),
+    }
+
+
+def _run(scope: "BackfillScope", *, quiet: bool) -> "list[BackfillProgress]":
+    """One run per range of adjacent buckets; what each has done."""
+    from dagster import DagsterInstance  # importing Dagster takes seconds
+
+    from fc_pipeline.assets.snapshots import BackfillConfig, fid_tables
+    from fc_pipeline.cli.in_process import run_over_partitions
+    from fc_pipeline.jobs import SNAPSHOTS
+    from fc_pipeline.lake.snapshot_log import bucket_key
+
+    fids = sorted(scope.fids) if scope.fids is not None else None
+    # Chosen FIDs are one run, whatever their buckets: it leaves the other buckets of its range alone.
+    spans = _spans(scope.buckets) if fids is None else [(scope.buckets[0], scope.buckets[-1])]
+    done: list[BackfillProgress] = []
+    try:
+        with DagsterInstance.from_config(str(project_root())) as instance, _bar(done, quiet=quiet):
+            for first, last in spans:
+                config = BackfillConfig(fids=fids)
+                failure = run_over_partitions(
+                    instance, SNAPSHOTS.name, fid_tables.op.name, config, bucket_key(first), bucket_key(last)
+                )
+                if failure is not None:
+                    raise failure
+    finally:
+        close_services_for_process()
+    return done
+
+
+def _spans(buckets: Collection[int]) -> list[tuple[int, int]]:
+    spans: list[tuple[int, int]] = []
+    for bucket in sorted(buckets):
+        if spans and spans[-1][1] + 1 == bucket:
+            spans[-1] = (spans[-1][0], bucket)
+        else:
+            spans.append((bucket, bucket))
+    return spans
+
+
+@contextmanager
+def _bar(done: "list[BackfillProgress]", *, quiet: bool) -> Generator[None]:
+    """A progress bar over FIDs, fed by what the work logs; `done` gets the progress of each run."""
+    columns = (
+        TextColumn("reconciling"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("FIDs, {task.fields[requests]:,} requests"),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
+    logger = logging.getLogger("fc_pipeline.ingest.backfill")
+    with Progress(*columns, console=Console(stderr=True, quiet=quiet)) as progress:
+        bar = progress.add_task("fids", total=None, requests=0)
+
+        class Feed(logging.Handler):
+            def emit(self, record: logging.LogRecord) -> None:
+                now: BackfillProgress | None = getattr(record, "progress", None)
+                if now is not None:
+                    if not done or done[-1] is not now:
+                        done.append(now)
+                    progress.update(bar, total=now.fids, completed=now.fids - now.fids_left, requests=now.requests)
+
+        feed = Feed(logging.DEBUG)
+        before = logger.level
+        logger.addHandler(feed)
+        logger.setLevel(logging.DEBUG)
+        try:
+            yield
+        finally:
+            logger.removeHandler(feed)
+            logger.setLevel(before)
+
+
+def _tell_outcome(done: "list[BackfillProgress]", *, as_json: bool) -> None:
+    from fc_pipeline.fold.reconcile import Reconciled
+
+    total = sum((one.reconciled for one in done), Reconciled())
+    fids, requests = sum(one.fids for one in done), sum(one.requests for one in done)
+    rows = sum(written.rows for written in total.written.values())
+    if as_json:
+        outcome = {
+            "fids": fids,
+            "requests": requests,
+            "records": sum(one.records for one in done),
+            "rows_written": rows,
+            "drift": dict(total.drift),
+            "quarantined": total.quarantined,
+            "unjudged_fids": total.unjudged_fids,
+        }
+        sys.stdout.write(json.dumps(outcome) + "\n")
+        return
+    drift = sum(total.drift.values())
+    Console(highlight=False).print(
+        f"{fids:,} FIDs reconciled with {requests:,} requests: {rows:,} rows written, "
+        + (f"{drift:,} of them drift (pipeline.drift)" if drift else "no drift")
+    )

@@ -1,0 +1,48 @@
+"""Runs of our jobs in this process, recorded in the Dagster instance as any other."""
+
+import logging
+from typing import Any
+
+from dagster import Config, DagsterInstance, DagsterRunStatus, ExecuteInProcessResult, RunConfig, RunsFilter
+from dagster._core.storage.tags import ASSET_PARTITION_RANGE_END_TAG, ASSET_PARTITION_RANGE_START_TAG
+
+from fc_pipeline.definitions import defs
+from fc_pipeline.errors import FcPipelineError, ServiceError
+
+__all__ = ["run_over_partitions"]
+
+
+def run_over_partitions(
+    instance: DagsterInstance, job: str, op: str, config: Config, first: str, last: str
+) -> FcPipelineError | None:
+    """One run of a job over the partitions from `first` to `last`; what it failed with, or None.
+
+    Raises KeyboardInterrupt where the run was asked to end.
+    """
+    logging.getLogger("dagster").setLevel(logging.CRITICAL)
+    definition = defs.resolve_job_def(job)
+    tags: dict[str, Any] = {ASSET_PARTITION_RANGE_START_TAG: first, ASSET_PARTITION_RANGE_END_TAG: last}
+    result = definition.execute_in_process(
+        instance=instance,
+        raise_on_error=False,
+        tags=tags,
+        run_config=RunConfig(
+            ops={op: config},
+            loggers={"console": {"config": {"log_level": "CRITICAL"}}},  # what it says is in the UI
+        ),
+    )
+    canceled = RunsFilter(run_ids=[result.run_id], statuses=[DagsterRunStatus.CANCELED])
+    if instance.get_runs_count(canceled):
+        raise KeyboardInterrupt  # the run has taken note of Ctrl-C or SIGTERM, and ended early
+    return None if result.success else _failure(result)
+
+
+def _failure(result: ExecuteInProcessResult) -> FcPipelineError:
+    errors = [event.step_failure_data.error for event in result.all_events if event.is_step_failure]
+    error = errors[-1] if errors else None
+    while error is not None and error.cause is not None:
+        error = error.cause
+    return ServiceError(
+        f"run {result.run_id} failed: {error.message.strip() if error else 'it did not say why'}",
+        hint="its whole log is in the Dagster UI (fc-pipeline up)",
+    )
