@@ -4,7 +4,7 @@ What it holds is the sample hub's own model of the message sets, which shares no
 """
 
 from base64 import b64decode
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -13,9 +13,10 @@ import msgspec
 import pyarrow as pa
 
 from fc_pipeline.fold.reconcile import FidSnapshot
-from fc_pipeline.hub.wire import first_event_id
+from fc_pipeline.hub.snapshot import CONTRACTS_FID, shard_of
+from fc_pipeline.hub.wire import first_event_id, height_of
 from fc_pipeline.lake.snapshot_log import SNAPSHOT_SCHEMA
-from fc_pipeline.sample_hub.log import EventLog, block_of
+from fc_pipeline.sample_hub.log import EventLog, block_of, log_from_lines
 from fc_pipeline.sample_hub.state import HubState, Row
 from fc_pipeline_tests.events import (
     HOUR_UNIX,
@@ -57,12 +58,26 @@ class SmallHub:
         self.raws = {shard: {} for shard in self.home}
         self.names_due = {shard: [] for shard in self.home}
 
+    @classmethod
+    def of_log(cls, raws: Iterable[bytes]) -> "SmallHub":
+        """A hub with everything of a log. FID 0, of which contracts speak, is asked of shard 1."""
+        log = log_from_lines(raws)
+        hub = cls(dict.fromkeys(log.shards, ()), log=log)
+        for shard, events in log.shards.items():
+            for event_id, line in zip(events.event_ids, events.raws, strict=True):
+                hub.raws[shard].setdefault(height_of(event_id), []).append(line)
+        hub.state.follow(log)
+        fids = {event.fid for shard in log.shards for event in hub.state.chain.id_registers(shard)}
+        hub.home = {s: tuple(sorted(f for f in fids if shard_of(f, len(log.shards)) == s)) for s in log.shards}
+        hub.home[1] = (0, *hub.home[1])
+        return hub
+
     def shard_of(self, fid: int) -> int:
         return next(shard for shard, fids in self.home.items() if fid in fids)
 
     def head(self, shard: int) -> int:
         """The height of the newest block."""
-        return self.first_height + len(self.raws[shard]) - 1
+        return max(self.raws[shard], default=self.first_height - 1)
 
     def head_ids(self) -> dict[int, int]:
         """As /v1/info tells them: per shard the highest event id that its head can have."""
@@ -164,6 +179,10 @@ class SmallHub:
 
     def read(self, fid: int, page_size: int) -> Iterator[Line]:
         """Records in the order of a client's requests; ("", b"") stands between two of them, when time may pass."""
+        if fid == CONTRACTS_FID:
+            events = self.state.chain.of_fid(fid, "EVENT_TYPE_SIGNER_MIGRATED")
+            yield from (("on_chain_events", bytes(event.raw)) for event in events)
+            return
         for kind in SETS:
             yield from self._pages(fid, kind, page_size)
             yield "", b""

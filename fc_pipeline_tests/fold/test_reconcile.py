@@ -1,0 +1,185 @@
+"""What a snapshot corrects, what it leaves alone, and what of it is drift."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import pytest
+import sqlalchemy as sa
+
+from fc_pipeline.fold.reconcile import Reconciled, Reconciler
+from fc_pipeline.fold.schema import ensure_schema
+from fc_pipeline.fold.session import FoldSession
+from fc_pipeline.fold.snapshot_ledger import SnapshotLine, record
+from fc_pipeline.sample_hub.generator import generate
+from fc_pipeline.services.postgres import EmbeddedPostgres
+from fc_pipeline_tests.conftest import fresh_database
+from fc_pipeline_tests.events import HOUR_UNIX, micro_batch
+from fc_pipeline_tests.fold.conftest import Replica
+from fc_pipeline_tests.fold.small_hub import Reading, SmallHub
+
+SNAPSHOT_TABLES = (
+    "casts",
+    "reactions",
+    "links",
+    "verifications",
+    "user_data",
+    "username_proofs",
+    "on_chain_events",
+    "user_profiles",
+)
+
+
+@dataclass(frozen=True)
+class Audit:
+    """A replica of a hub with a generated log, all of it folded, and its audits."""
+
+    hub: SmallHub
+    replica: Replica
+    reconciler: Reconciler
+
+    @property
+    def fids(self) -> list[int]:
+        return sorted(fid for fids in self.hub.home.values() for fid in fids)
+
+    def run(self, fids: list[int] | None = None, *, chunk: int = 1000, write: bool = True) -> Reconciled:
+        """Snapshots of these FIDs, or of all, folded so many at a time."""
+        asked = self.fids if fids is None else fids
+        found = Reconciled()
+        for at in range(0, len(asked), chunk):
+            found += self._fold([Reading(self.hub, fid, 1000).finish() for fid in asked[at : at + chunk]], write=write)
+        return found
+
+    def _fold(self, readings: list[Reading], *, write: bool) -> Reconciled:
+        taken = [one.snapshot for one in readings]
+        lines = [
+            SnapshotLine(t.fid, t.shard, t.fid % 256, t.version, t.until_id, "file", 1, 1, t.fetched_at) for t in taken
+        ]
+        with self.replica.engine.begin() as connection:
+            record(connection, lines, "audit")
+        head_ids = self.hub.head_ids()
+        records = [one.records for one in readings]
+        return self.reconciler.fold(taken, records, ids_before=head_ids, ids_after=head_ids, write=write)
+
+    def execute(self, *statements: str) -> int:
+        """Do something to the tables behind the pipeline's back; how many rows that was."""
+        with self.replica.engine.begin() as connection:
+            return sum(connection.execute(sa.text(statement)).rowcount for statement in statements)
+
+    def live(self) -> dict[str, list[str]]:
+        """All live rows without their versions."""
+        query = "SELECT (to_jsonb(t) - 'version' - 'updated_at')::text FROM {} AS t WHERE deleted_at IS NULL ORDER BY 1"
+        return {table: [row[0] for row in self.replica.rows(query.format(table))] for table in SNAPSHOT_TABLES}
+
+
+@pytest.fixture(scope="module")
+def filled(postgres: EmbeddedPostgres) -> Iterator[Audit]:
+    """Everything folded from the feed, and every FID snapshotted once."""
+    lines = generate(
+        5, fids=60, events=6_000, start_unix=HOUR_UNIX, events_per_second=40, huge_fids=True, unknown_types=True
+    )
+    hub = SmallHub.of_log(lines)
+    with fresh_database(postgres) as database:
+        ensure_schema(database.engine)
+        replica = Replica(database.url, database.engine)
+        with FoldSession(replica.url, "feed") as session, Reconciler(replica.url, "audit") as reconciler:
+            for shard in hub.home:
+                session.fold(micro_batch(hub.blocks(shard), shard=shard))
+            yield Audit(hub, replica, reconciler)
+
+
+def some(table: str, share: str, where: str = "deleted_at IS NULL") -> str:
+    """The places of some rows, always the same; `share` of those that match, at least one."""
+    return (
+        f"ctid = ANY (ARRAY(SELECT ctid FROM {table} WHERE {where} ORDER BY md5(ctid::text) "
+        f"LIMIT (SELECT greatest(1, (count(*) * {share})::bigint) FROM {table} WHERE {where})))"
+    )
+
+
+def test_a_first_snapshot_of_what_the_feed_gave_changes_nothing(filled: Audit) -> None:
+    live = filled.live()
+    assert all(live.values())
+    found = filled.run(chunk=7)
+    assert (found.drift, found.history) == ({}, {})
+    assert {name: w.rows for name, w in found.written.items() if w.rows} == {}
+    assert found.unjudged_fids == found.fids == len(filled.fids)
+    assert filled.live() == live
+    assert found.messages > 3_000
+
+
+def test_one_audit_finds_all_that_was_corrupted_and_heals_it(filled: Audit) -> None:
+    filled.run()
+    live = filled.live()
+    spared = "deleted_at IS NULL AND fid % 5 = 0"
+    damage = "deleted_at IS NULL AND fid % 5 <> 0"
+    untouched = "deleted_at IS NULL AND text NOT LIKE '%!' AND length(hash) = 20"
+    corrupted = {
+        "casts": filled.execute(
+            f"DELETE FROM casts WHERE {some('casts', '0.01')}",
+            f"UPDATE casts SET text = text || '!' WHERE {some('casts', '0.01')}",
+            'INSERT INTO casts SELECT (jsonb_populate_record(c, \'{"hash": "\\\\x0102"}\')).* FROM casts AS c '
+            f"WHERE {some('casts', '0.001')}",
+            f"UPDATE casts SET deleted_at = NULL WHERE {some('casts', '0.001', 'deleted_at IS NOT NULL')}",
+            f"UPDATE casts SET deleted_at = now() WHERE {some('casts', '0.001', untouched)}",
+        ),
+        "reactions": filled.execute(
+            f"DELETE FROM reactions WHERE {some('reactions', '0.01')}",
+            f"UPDATE reactions SET timestamp = timestamp - interval '1 s' WHERE {some('reactions', '0.01')}",
+            'INSERT INTO reactions SELECT (jsonb_populate_record(r, \'{"target": "\\\\x0102"}\')).* '
+            f"FROM reactions AS r WHERE {some('reactions', '0.001')}",
+            f"UPDATE reactions SET deleted_at = NULL WHERE {some('reactions', '0.001', 'deleted_at IS NOT NULL')}",
+        ),
+        "links": filled.execute(
+            f"DELETE FROM links WHERE {some('links', '0.01')}",
+            f"UPDATE links SET hash = '\\x00' WHERE {some('links', '0.01')}",
+            # A version that no event can have had so far.
+            'INSERT INTO links SELECT (jsonb_populate_record(l, \'{"target_fid": 999999, '
+            f'"version": 4611686018427387904}}\')).* FROM links AS l WHERE {some("links", "0.001")}',
+            f"UPDATE links SET deleted_at = NULL WHERE {some('links', '0.001', 'deleted_at IS NOT NULL')}",
+        ),
+        "verifications": filled.execute(
+            f"DELETE FROM verifications WHERE {some('verifications', '0.01', damage)}",
+            f"UPDATE verifications SET chain_id = 7 WHERE {some('verifications', '0.01', damage)}",
+        ),
+        "user_data": filled.execute(
+            f"DELETE FROM user_data WHERE {some('user_data', '0.01', damage)}",
+            f"UPDATE user_data SET value = 'changed' WHERE {some('user_data', '0.01', damage)}",
+        ),
+        "username_proofs": filled.execute(
+            f"DELETE FROM username_proofs WHERE {some('username_proofs', '0.01')}",
+            "UPDATE username_proofs SET timestamp = timestamp + interval '1 day' "
+            f"WHERE {some('username_proofs', '0.01')}",
+            'INSERT INTO username_proofs SELECT (jsonb_populate_record(u, \'{"name": "nobodys"}\')).* '
+            f"FROM username_proofs AS u WHERE {some('username_proofs', '0.001')}",
+            "UPDATE username_proofs SET deleted_at = NULL "
+            f"WHERE {some('username_proofs', '0.001', 'deleted_at IS NOT NULL')}",
+        ),
+        "on_chain_events": filled.execute(
+            f"DELETE FROM on_chain_events WHERE {some('on_chain_events', '0.01', damage)}",
+            f"UPDATE on_chain_events SET block_number = 1 WHERE {some('on_chain_events', '0.01', damage)}",
+            "INSERT INTO on_chain_events SELECT (jsonb_populate_record(o, '{\"log_index\": 999999}')).* "
+            f"FROM on_chain_events AS o WHERE {some('on_chain_events', '0.001', damage)}",
+        ),
+        "user_profiles": filled.execute(
+            f"DELETE FROM user_profiles WHERE {some('user_profiles', '0.1', spared)}",
+            f"UPDATE user_profiles SET bio = 'changed' WHERE {some('user_profiles', '0.1', spared)}",
+        ),
+    }
+    assert all(corrupted.values())
+
+    looked = filled.run(write=False)
+    assert (dict(looked.drift), dict(looked.history)) == (corrupted, {})
+    assert looked.written == {}
+    assert filled.live() != live
+
+    before = filled.replica.rows("SELECT count(*) FROM pipeline.drift")[0][0]
+    found = filled.run()
+    assert (dict(found.drift), dict(found.history)) == (corrupted, {})
+    assert filled.live() == live
+    kept = filled.replica.rows("SELECT * FROM pipeline.drift ORDER BY id OFFSET :before", before=before)
+    assert len(kept) == sum(corrupted.values())
+    assert {row.kind for row in kept} == {"missing", "different", "phantom"}
+    assert all(row.hub_row for row in kept if row.kind != "phantom")
+    assert all(row.table_row for row in kept if row.kind != "missing")
+    again = filled.run()
+    assert (again.drift, again.history) == ({}, {})
+    assert sum(written.rows for written in again.written.values()) == 0
