@@ -33,6 +33,8 @@ _QUEUED_BATCHES = 1
 _PAGE_EVENTS = 5_000
 _LOOK_SECONDS = 0.25
 _READERS_GRACE_SECONDS = 1.0
+_QUEUE_GRACE_SECONDS = 1.0
+"""So long after it was asked to stop, a run begins with what waits to be stored or folded; the rest is read again."""
 _POLL_SECONDS = 0.2
 _POLLS_PER_BATCH = 5
 _POLLING_SHARE = 0.5
@@ -68,6 +70,7 @@ class Drain:
     overtime_seconds: float = 0.0
     should_stop: Callable[[], bool] = lambda: False
     ending: asyncio.Event = field(default_factory=asyncio.Event, init=False)
+    _leaving: asyncio.Event = field(default_factory=asyncio.Event, init=False)
 
     async def run(self, state: Survey) -> None:
         """Read and write; ends when the window is covered as far as the hub goes, and following is over.
@@ -119,6 +122,8 @@ class Drain:
         while pending and not await self._is_over(readers):
             _, pending = await asyncio.wait(pending, timeout=_LOOK_SECONDS)
         self.ending.set()
+        if self.should_stop():
+            asyncio.get_running_loop().call_later(_QUEUE_GRACE_SECONDS, self._leaving.set)
         if pending:
             _, late = await asyncio.wait(pending, timeout=_READERS_GRACE_SECONDS)
             for task in late:  # it waits for a hub, or for what is folded before
@@ -139,12 +144,14 @@ class Drain:
         self, queue: asyncio.Queue[tuple[Hour, EventBatch] | None], stored: asyncio.Queue[StoredBatch | None]
     ) -> None:
         while (item := await queue.get()) is not None:
-            await stored.put(await asyncio.to_thread(self.writer.store_new, *item))
+            if not self._leaving.is_set():
+                await stored.put(await asyncio.to_thread(self.writer.store_new, *item))
         await stored.put(None)
 
     async def _fold(self, stored: asyncio.Queue[StoredBatch | None]) -> None:
         while (batch := await stored.get()) is not None:
-            await asyncio.to_thread(self.writer.fold_new, batch)
+            if not self._leaving.is_set():
+                await asyncio.to_thread(self.writer.fold_new, batch)
 
 
 class _ShardReader:
