@@ -56,10 +56,14 @@ class FoldSession:
     run_id: str
     holder: str | None = None
     backend_pid: int = field(default=0, init=False)
+    _planned: dict[str, str] = field(default_factory=dict[str, str], init=False, repr=False)
 
     def __enter__(self) -> Self:
         self._connection = adbc.connect(self.libpq_url)
         self._cursor = self._connection.cursor()
+        # The driver would wrap what it reads in COPY, which takes no EXECUTE.
+        self._cursor.adbc_statement.set_options(**{"adbc.postgresql.use_copy": "false"})
+        self._planned.clear()
         self._execute("SELECT set_config('application_name', $1, false)", (f"fc_pipeline {self.run_id}"[:63],))
         self._execute("SET timezone TO 'UTC'")
         self._execute(f"SET idle_in_transaction_session_timeout TO '{_STANDSTILL_SECONDS}s'")
@@ -189,7 +193,12 @@ class FoldSession:
         return Written(deleted=deleted)
 
     def _counted(self, statement: str) -> Written:
-        inserted, updated, deleted = self._execute(statement)[0]
+        """Execute a merge. Its plan, which costs as much as a small micro-batch's rows, is made once per connection."""
+        if statement not in self._planned:
+            name = f"fold_{len(self._planned)}"
+            self._execute(f"PREPARE {name} AS {statement}")
+            self._planned[statement] = name
+        inserted, updated, deleted = self._execute(f"EXECUTE {self._planned[statement]}")[0]
         return Written(inserted, updated, deleted)
 
     def _copy(self, staging: str, rows: pa.Table) -> None:

@@ -83,9 +83,11 @@ def _activity(assigned: str, where: str) -> str:
     )
 
 
-KEYED_PLANS = "SELECT set_config('enable_hashjoin', 'off', true), set_config('enable_mergejoin', 'off', true)"
+KEYED_PLANS = "SELECT " + ", ".join(
+    f"set_config('enable_{scan}', 'off', true)" for scan in ("hashjoin", "mergejoin", "seqscan")
+)
 """For the transaction: look staged rows up by index. Staging tables have no statistics, and a plan that reads a whole
-table looks cheap until it has grown."""
+table looks cheap until it has grown; the merges keep the plan of a connection's first micro-batch."""
 
 # A link is masked by a compact state that is newer than the event which decided it, was made no earlier than the link,
 # is of its type (or type-blind), and does not name its target. The earliest such state tells when it was deleted, so
