@@ -46,10 +46,10 @@ def _key(table: DataTable, source: str) -> str:
     return "jsonb_build_object(" + ", ".join(f"'{name}', {source}.{name}" for name in table.key) + ")"
 
 
-def _joined(table: DataTable) -> str:
+def _joined(table: DataTable, changes: str) -> str:
     same_key = " AND ".join(f"t.{name} = c.{name}" for name in table.key)
     return (
-        f"{change_name(table)} AS c JOIN stage_snapshots AS p ON p.fid = c.about_fid "
+        f"{changes} AS c JOIN stage_snapshots AS p ON p.fid = c.about_fid "
         f"LEFT JOIN {table.qualified} AS t ON {same_key}"
     )
 
@@ -66,16 +66,17 @@ def record_drift(table: DataTable) -> str:
         "INSERT INTO pipeline.drift (table_name, fid, bucket, shard, kind, key, table_row, hub_row, table_version, "
         f"snapshot_version, run_id) SELECT '{table.name}', c.about_fid, c.about_fid % 256, p.shard, c.change, "
         f"{_key(table, 'c')}, to_jsonb(t), {_HUB_ROW}, c.table_version, p.version, $1 "
-        f"FROM {_joined(table)} WHERE c.judged"
+        f"FROM {_joined(table, change_name(table))} WHERE c.judged"
     )
 
 
 @cache
 def examples(table: DataTable) -> str:
     """Some changes with both versions of the row, as text, drift first; `$1` is how many."""
+    some = f"(SELECT * FROM {change_name(table)} ORDER BY judged DESC, about_fid LIMIT $1::bigint)"
     return (
         f"SELECT c.about_fid, c.change, c.judged, {_key(table, 'c')}::text, to_jsonb(t)::text, ({_HUB_ROW})::text "
-        f"FROM {_joined(table)} ORDER BY c.judged DESC, c.about_fid LIMIT $1::bigint"
+        f"FROM {_joined(table, some)}"
     )
 
 

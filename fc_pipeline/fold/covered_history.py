@@ -6,7 +6,7 @@ from typing import Final
 
 from fc_pipeline.fold.ledger import HeightRange
 
-__all__ = ["FIRST_HEIGHT", "FOLLOWED", "GAPS", "LINES", "ShardHistory"]
+__all__ = ["FIRST_HEIGHT", "FOLLOWED", "GAPS", "LINES", "ORIGIN", "REGISTERED", "ShardHistory"]
 
 FIRST_HEIGHT: Final = 1
 """Where a shard's chain begins."""
@@ -22,36 +22,49 @@ GAPS: Final = (
 )
 """Heights of which events are missing for all that the ledger says, unless the feed gave them later."""
 
+ORIGIN: Final = (
+    f"SELECT coalesce((SELECT origin_height FROM pipeline.shards WHERE shard = $1::integer), {FIRST_HEIGHT})"
+)
+"""Where the replica of a shard begins."""
+
 FOLLOWED: Final = (
     "SELECT count(*) FROM pipeline.leases WHERE shard = $1::integer AND heartbeat_at > now() - interval '15 seconds' "
     "AND EXISTS (SELECT FROM pg_stat_activity WHERE pid = backend_pid)"
 )
 """Whether somebody is reading the shard's feed right now."""
 
+REGISTERED: Final = (
+    "SELECT p.fid, min(o.version) FROM stage_snapshots AS p JOIN public.on_chain_events AS o "
+    "ON o.fid = p.fid AND o.type = 'id_register' AND o.deleted_at IS NULL "
+    "AND o.body->>'eventType' IN ('Register', 'ID_REGISTER_EVENT_TYPE_REGISTER') WHERE p.fid > 0 GROUP BY p.fid"
+)
+"""The event by which each FID of a fold came into being, where the tables know it."""
+
 
 @dataclass(frozen=True, slots=True)
 class ShardHistory:
-    """What the ledger has of a shard, per table, as ranges in ascending order that do not touch; and its known gaps."""
+    """What the ledger has of a shard, per table, as ranges in ascending order that do not touch; and its known gaps.
+
+    `origin` is the first height that the ledger is to cover.
+    """
 
     covered: Mapping[str, Sequence[HeightRange]]
     gaps: Sequence[HeightRange]
+    origin: int
 
     @classmethod
-    def of(cls, lines: Sequence[tuple[int, int, str]], gaps: Sequence[tuple[int, int]]) -> "ShardHistory":
-        """From the answers to LINES and GAPS."""
+    def of(cls, lines: Sequence[tuple[int, int, str]], gaps: Sequence[tuple[int, int]], origin: int) -> "ShardHistory":
+        """From the answers to LINES, GAPS and ORIGIN."""
         covered: dict[str, list[HeightRange]] = {}
         for tables, ranges in _by_tables(lines).items():
             for name in tables.split(","):
                 covered.setdefault(name, []).extend(ranges)
-        return cls({name: _joined(ranges) for name, ranges in covered.items()}, [HeightRange(*gap) for gap in gaps])
+        joined = {name: _joined(ranges) for name, ranges in covered.items()}
+        return cls(joined, [HeightRange(*gap) for gap in gaps], origin)
 
     def top(self) -> int | None:
         """The highest folded height."""
         return max((ranges[-1].last for ranges in self.covered.values()), default=None)
-
-    def reaches(self, table: str, height: int) -> bool:
-        """Whether a height was folded into a table."""
-        return any(one.first <= height <= one.last for one in self.covered.get(table, ()))
 
     def covered_since(self, table: str, height: int) -> int | None:
         """From which height on everything up to `height` was folded into a table, and has no known gap; else None."""
@@ -67,6 +80,11 @@ class ShardHistory:
         if start is None:
             return False
         return start <= FIRST_HEIGHT or (since is not None and start <= since)
+
+    def is_covered_for(self, table: str, heights: int, *, until: int) -> bool:
+        """Whether a table has the last so many heights up to `until`, or all that there are to be."""
+        start = self.covered_since(table, until)
+        return start is not None and start <= max(until - heights, self.origin)
 
 
 def _by_tables(lines: Sequence[tuple[int, int, str]]) -> dict[str, list[HeightRange]]:

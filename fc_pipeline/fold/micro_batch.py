@@ -1,7 +1,7 @@
 """One micro-batch: complete blocks of one shard and one hour, as Arrow tables ready for their transaction."""
 
-from collections.abc import Collection
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pyarrow as pa
@@ -12,12 +12,12 @@ from fc_pipeline.hub.decode import EventBatch
 from fc_pipeline.hub.wire import height_of
 from fc_pipeline.tables.columns import DataTable
 from fc_pipeline.tables.encoding import block_hash
-from fc_pipeline.tables.fid_activity import FID_ACTIVITY, count_activity
+from fc_pipeline.tables.fid_activity import FID_ACTIVITY, count_activity, sum_activity
 from fc_pipeline.tables.link_compactions import LINK_COMPACTIONS
 from fc_pipeline.tables.registry import MESSAGE_TABLES
 from fc_pipeline.tables.user_profiles import PROFILE_SOURCES, USER_PROFILES
 
-__all__ = ["MicroBatch", "last_per_key", "prepare"]
+__all__ = ["MicroBatch", "joined", "last_per_key", "prepare"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +78,30 @@ def prepare(batch: EventBatch, *, partition: str, hour_unix: int, tables: Collec
     )
 
 
+def joined(parts: Sequence[MicroBatch]) -> MicroBatch:
+    """Micro-batches of one shard, hour and set of tables, each beginning where the one before ends, as one."""
+    if len(parts) == 1:
+        return parts[0]
+    first, last = parts[0], parts[-1]
+    names = [name for name in MESSAGE_TABLES if any(name in part.rows for part in parts)]
+    rows = {name: pa.concat_tables([part.rows[name] for part in parts if name in part.rows]) for name in names}
+    activity = [part.activity for part in parts if part.activity is not None]
+    profile_fids = [part.profile_fids for part in parts if part.profile_fids is not None]
+    return replace(
+        last,
+        from_height=first.from_height,
+        rows={name: last_per_key(several, MESSAGE_TABLES[name]) for name, several in rows.items()},
+        compactions=pa.concat_tables([part.compactions for part in parts]),
+        activity=sum_activity(pa.concat_tables(activity)) if activity else None,
+        profile_fids=_distinct(pa.concat_tables(profile_fids)) if profile_fids else None,
+        quarantined=tuple(record for part in parts for record in part.quarantined),
+        events=sum(part.events for part in parts),
+        confirmed_events=sum(part.confirmed_events for part in parts),
+        messages=sum(part.messages for part in parts),
+        size_bytes=sum(part.size_bytes for part in parts),
+    )
+
+
 def last_per_key(rows: pa.Table, table: DataTable) -> pa.Table:
     """The row of each key that wins by the table's order; among equals the last one."""
     keyed = rows.select(list(table.key))
@@ -95,6 +119,10 @@ def _profile_fids(merged: dict[str, pa.Table]) -> pa.Table:
     """The distinct FIDs among rows that profiles are derived from, as a column `fid`."""
     none = pa.schema([("fid", pa.int64())]).empty_table()
     fids = pa.concat_tables([none, *(merged[name].select(["fid"]) for name in PROFILE_SOURCES if name in merged)])
+    return _distinct(fids)
+
+
+def _distinct(fids: pa.Table) -> pa.Table:
     return fids.group_by("fid").aggregate([])
 
 

@@ -31,6 +31,8 @@ __all__ = ["Difference", "FidSnapshot", "Reconciled", "Reconciler"]
 LEDGER_WAIT_SECONDS: Final = 30.0
 LEDGER_POLL_SECONDS: Final = 0.1
 MOST_EXAMPLES: Final = 100
+NAME_SPREAD_HEIGHTS: Final = 3600
+"""So far apart may the copies of an fname's proof be that each shard gets (hub-api 7.5)."""
 
 TABLES: Final = tuple(table.name for table in differences.COMPARED)
 
@@ -71,7 +73,7 @@ class Reconciled:
 
     `drift` counts differences in covered histories, `history` all others; tables without any are left out.
     `unjudged_fids` are FIDs whose history is not covered, `outdated_fids` those of which a newer snapshot was folded.
-    `examples` holds some of the differences, drift first.
+    `examples` holds some of the differences, drift first; history only where nothing was written.
     """
 
     written: Mapping[str, Written] = field(default_factory=dict[str, Written])
@@ -188,7 +190,7 @@ class Reconciler:
         for table in differences.COMPARED:
             for statement in differences.compare(table):
                 self._execute(statement)
-        drift, history, examples = self._tell()
+        drift, history, examples = self._tell(write=write)
         written = self._write(drift, quarantined) if write else {}
         return Reconciled(
             written=written,
@@ -221,7 +223,7 @@ class Reconciler:
 
         Waits while that may still change: the ledger has everything but what came last, and somebody is reading it.
         """
-        since, until = self._folded_before()
+        since, until = self._bounds()
         deadline = self.clock() + LEDGER_WAIT_SECONDS
         while True:
             histories = {shard: self._history(shard) for shard in heads.after}
@@ -230,7 +232,7 @@ class Reconciler:
             if not behind or not may_be_covered or self.clock() >= deadline or not any(map(self._is_followed, behind)):
                 break
             self.sleep(LEDGER_POLL_SECONDS)
-        names_are_known = not behind
+        names_are_known = all(_names_are_known(histories[shard], event_id) for shard, event_id in heads.after.items())
         judged: dict[int, set[str]] = {}
         for one in snapshots:
             history, last = histories[one.shard], max(height_of(one.until_id), until.get(one.fid, 0))
@@ -238,11 +240,12 @@ class Reconciler:
             judged[one.fid] = tables if names_are_known else tables - {USERNAME_PROOFS.name}
         return judged
 
-    def _folded_before(self) -> tuple[dict[int, int], dict[int, int]]:
-        """Per FID of which a snapshot was folded, the first height that it need not have and the last it may have.
+    def _bounds(self) -> tuple[dict[int, int], dict[int, int]]:
+        """Per FID the height from which on the ledger has to have all; and the last that the tables may be of.
 
-        Rows of that snapshot may be of any moment while it was read. Until the events of these moments are folded,
-        too, one that was read earlier but is folded later would contradict them.
+        The former is where its history begins, or continues after the snapshot that was folded last. The rows of that
+        snapshot may be of any moment while it was read: until the events of these moments are folded, too, one that
+        was read earlier but is folded later would contradict them.
         """
         rows = self._execute(
             "SELECT s.fid, s.folded_version, s.folded_until_id FROM stage_snapshots AS p "
@@ -250,12 +253,15 @@ class Reconciler:
         )
         since = {fid: height_of(version) + 1 for fid, version, _ in rows}
         until = {fid: height_of(until_id) for fid, _, until_id in rows if until_id is not None}
+        # Nobody has done anything before being registered.
+        for fid, version in self._execute(covered_history.REGISTERED):
+            since[fid] = max(since.get(fid, 0), height_of(version))
         return since, until
 
     def _history(self, shard: int) -> ShardHistory:
         lines = [(row[0], row[1], row[2]) for row in self._execute(covered_history.LINES, (shard,))]
         gaps = [(row[0], row[1]) for row in self._execute(covered_history.GAPS, (shard,))]
-        return ShardHistory.of(lines, gaps)
+        return ShardHistory.of(lines, gaps, self._execute(covered_history.ORIGIN, (shard,))[0][0])
 
     def _is_followed(self, shard: int) -> bool:
         return self._execute(covered_history.FOLLOWED, (shard,))[0][0] > 0
@@ -272,7 +278,7 @@ class Reconciler:
             }
         )
 
-    def _tell(self) -> tuple[dict[str, int], dict[str, int], tuple[Difference, ...]]:
+    def _tell(self, *, write: bool) -> tuple[dict[str, int], dict[str, int], tuple[Difference, ...]]:
         """Counts of drift and of history per table, and some examples."""
         drift: dict[str, int] = {}
         history: dict[str, int] = {}
@@ -281,7 +287,8 @@ class Reconciler:
             for _, is_drift, rows in self._execute(corrections.count(table)):
                 counts = drift if is_drift else history
                 counts[table.name] = counts.get(table.name, 0) + rows
-            if table.name in drift or table.name in history:
+            # History is written by the million, and looked at only where nothing is written.
+            if table.name in drift or (table.name in history and not write):
                 found = self._execute(corrections.examples(table), (MOST_EXAMPLES,))
                 examples += [Difference(table.name, *row) for row in found]
         return drift, history, _first(examples, MOST_EXAMPLES)
@@ -336,6 +343,12 @@ def _is_reached(history: ShardHistory, event_id: int) -> bool:
     """Whether the ledger is where a snapshot ended."""
     top = history.top()
     return top is not None and top >= height_of(event_id)
+
+
+def _names_are_known(history: ShardHistory, event_id: int) -> bool:
+    """Whether every proof that the FID's own shard may not have had yet is folded, as far as this shard has it."""
+    last = height_of(event_id)
+    return history.is_covered_for(USERNAME_PROOFS.name, NAME_SPREAD_HEIGHTS, until=last)
 
 
 def _may_be_covered(history: ShardHistory, since: int | None) -> bool:

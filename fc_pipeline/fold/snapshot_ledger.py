@@ -31,7 +31,7 @@ ALL_FIDS: Final = "all"
 """The scope of a round over every FID of its bucket."""
 
 RESUMED_FOR: Final = timedelta(days=1)
-"""An unfinished round that is older begins anew: its first snapshots say little of the present."""
+"""So long after its last snapshot can an interrupted run be gone on with; after that, its rounds begin anew."""
 
 
 _ADD_TO_ROUND: Final = sa.text(
@@ -61,11 +61,13 @@ def unfinished_rounds(
 ) -> dict[int, datetime]:
     """The rounds of a scope that a run would take up, by bucket, and when each was begun."""
     rounds = SNAPSHOT_ROUNDS.c
+    cutoff = (now or datetime.now(UTC)) - RESUMED_FOR
+    active_runs = sa.select(SNAPSHOTS.c.run_id).where(SNAPSHOTS.c.fetched_at > cutoff)
     unfinished = sa.and_(
         rounds.bucket.in_(list(buckets)),
         rounds.scope == scope,
         rounds.finished_at.is_(None),
-        rounds.started_at > (now or datetime.now(UTC)) - RESUMED_FOR,
+        sa.or_(rounds.started_at > cutoff, rounds.run_id.in_(active_runs)),
     )
     query = sa.select(rounds.bucket, sa.func.max(rounds.started_at)).where(unfinished).group_by(rounds.bucket)
     return {row[0]: row[1] for row in connection.execute(query)}

@@ -11,7 +11,9 @@ from typing import Any
 
 import msgspec
 import pyarrow as pa
+import sqlalchemy as sa
 
+from fc_pipeline.fold import ledger
 from fc_pipeline.fold.reconcile import FidSnapshot
 from fc_pipeline.hub.snapshot import CONTRACTS_FID, shard_of
 from fc_pipeline.hub.wire import first_event_id, height_of
@@ -83,6 +85,13 @@ class SmallHub:
         """As /v1/info tells them: per shard the highest event id that its head can have."""
         return {shard: first_event_id(self.head(shard) + 1) - 1 for shard in self.home}
 
+    def record_origins(self, engine: sa.Engine) -> None:
+        """Have the ledger know where the hub's shards begin, as a run does."""
+        with engine.begin() as connection:
+            for shard, blocks in self.raws.items():
+                first = min(blocks, default=self.first_height)
+                ledger.record_origin(connection, ledger.ShardOrigin(shard, first, FETCHED_AT, len(self.raws)))
+
     def blocks(self, shard: int) -> Blocks:
         return self.raws[shard]
 
@@ -122,7 +131,13 @@ class SmallHub:
                 events.append(revoke(_ANY.decode(shown.raw)))
         return events
 
+    def is_registered(self, fid: int) -> bool:
+        return bool(self.state.chain.of_fid(fid, "EVENT_TYPE_ID_REGISTER"))
+
     def _granted(self, shard: int, wish: Json) -> list[Event]:
+        fid = wish.get("prune") or wish.get("fid") or wish["data"]["fid"]
+        if not self.is_registered(fid):
+            return [merge_chain(registered(fid, self.head(shard)))]
         if "prune" in wish:
             return self._pruned(wish["prune"], wish["kind"])
         if "type" in wish and wish["type"].startswith("EVENT_TYPE_"):

@@ -30,7 +30,7 @@ from fc_pipeline_tests.events import (
     verification_remove,
 )
 from fc_pipeline_tests.fold.conftest import Replica
-from fc_pipeline_tests.fold.small_hub import Reading, SmallHub, registered
+from fc_pipeline_tests.fold.small_hub import Reading, SmallHub
 
 HOME = {1: (1, 2), 2: (3, 4)}
 FIDS = (1, 2, 3, 4)
@@ -58,7 +58,7 @@ def wish(rng: Random, fid: int, clock: int) -> Json:
         lambda: verification(fid, address, at, protocol),
         lambda: verification_remove(fid, address, at, protocol),
         lambda: proof(rng.choice(("a.eth", "b.eth")), fid, HOUR_UNIX + clock, "ENS_L1"),
-        lambda: registered(fid, clock),
+        lambda: chain_event("id_register", fid, {"to": "0x01", "eventType": "Transfer"}, block=clock),
         lambda: chain_event("signer", fid, {"key": "0x01", "eventType": "SIGNER_EVENT_TYPE_ADD"}, block=clock),
         lambda: {"prune": fid, "kind": rng.choice(("casts", "reactions", "links", "user_data"))},
     ]
@@ -86,7 +86,8 @@ class Course:
         # Heights of the shards drift apart.
         shard = self.rng.choice((1, 2, 2, 2))
         if self.rng.random() < 0.15:
-            name, fid = self.rng.choice(("a", "b")), self.rng.choice((0, *FIDS))
+            known = [fid for fid in FIDS if self.hub.is_registered(fid)]
+            name, fid = self.rng.choice(("a", "b")), self.rng.choice((0, *known))
             self.hub.transfer(name, fid, self.clock, bytes([self.clock % 256]) * 65)
         wishes = [wish(self.rng, self.rng.choice(HOME[shard]), self.clock) for _ in range(self.rng.randint(0, 3))]
         self.unfolded.append((shard, self.hub.add_block(shard, wishes)))
@@ -208,6 +209,7 @@ def reconciler(folded_database: Replica) -> Any:
 
 def run_course(course: Course, steps: int) -> None:
     course.replica.empty()
+    course.hub.record_origins(course.replica.engine)
     actions = [
         *[course.add_block] * 5,
         *[course.fold_one] * 5,
