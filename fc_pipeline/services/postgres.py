@@ -36,9 +36,13 @@ DATABASES: Final = ("fc_pipeline", "dagster")
 _SYSTEM_USER: Final = "pgserver"
 _SUPERUSER: Final = "postgres"
 
+# A quarter of the machine, as Postgres advises, up to what holds the indexes of some millions of rows: most keys are
+# hashes, so that every row goes to another page of them. Only what is used is taken from the machine.
+_SHARED_BUFFERS_MB: Final = min(1024, psutil.virtual_memory().total // 4 // 2**20)
+
 # fsync and synchronous_commit stay on: a committed micro-batch is in the ledger for good.
 TUNING: Final[Mapping[str, str]] = {
-    "shared_buffers": "256MB",
+    "shared_buffers": f"{_SHARED_BUFFERS_MB}MB",
     "work_mem": "32MB",
     "maintenance_work_mem": "256MB",
     "effective_cache_size": "2GB",
