@@ -108,6 +108,8 @@ class Backfill:
             finally:
                 if folding is not None:
                     await folding
+            if not self.progress.fids_left and not self.progress.unread:
+                await asyncio.to_thread(self._finish_rounds)
 
     def _open_rounds(self, found: ScopedFids) -> tuple[list[tuple[int, int]], list[SnapshotLine]]:
         """The FIDs to fetch, with their shards, and the snapshots of an interrupted round that wait for their fold."""
@@ -221,15 +223,16 @@ class Backfill:
         log.debug("backfill_progress", extra={"progress": self.progress})
 
     def _end(self, buckets: Sequence[int]) -> None:
-        """Buckets are done: their rounds are over, unless an FID could not be read, and old files are of no use."""
-        whole = [bucket for bucket in buckets if self.fetch and not self.progress.buckets[bucket].unread]
-        if whole:
-            with self.replica.engine.begin() as connection:
-                begun = {bucket: self._rounds[bucket] for bucket in whole}
-                snapshot_ledger.finish_rounds(connection, self.scope.name, begun)
-            self._delete_unnamed(whole)
+        """Buckets are done: files that no line names any more are of no use."""
+        if self.fetch:
+            self._delete_unnamed(buckets)
         for bucket in buckets:
             self.on_bucket(self.progress.buckets[bucket])
+
+    def _finish_rounds(self) -> None:
+        """The rounds are over together, so that what goes on with a run that died leaves its first buckets alone."""
+        with self.replica.engine.begin() as connection:
+            snapshot_ledger.finish_rounds(connection, self.scope.name, self._rounds)
 
     def _delete_unnamed(self, buckets: Sequence[int]) -> None:
         files = [file for bucket in buckets for file in self._log.files(bucket).items()]
