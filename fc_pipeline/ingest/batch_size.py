@@ -1,8 +1,11 @@
 """How many events a micro-batch gathers: more where a run is far behind, never more than memory bears."""
 
+from dataclasses import dataclass
 from typing import Final
 
-__all__ = ["MOST_BATCH_BYTES", "events_per_batch"]
+from fc_pipeline.hub.decode import EventBatch
+
+__all__ = ["MOST_BATCH_BYTES", "Pace", "events_per_batch"]
 
 MOST_BATCH_BYTES: Final = 16_000_000
 """JSON of one micro-batch; decoded, as Arrow and on its way to Postgres it takes several times that."""
@@ -28,3 +31,27 @@ def events_per_batch(
     if event_bytes <= 0:
         return max(1, usual_events)
     return max(1, min(wanted, int(most_bytes / event_bytes)))
+
+
+@dataclass(slots=True)
+class Pace:
+    """How dense a shard's feed is and how large its events are, as read so far."""
+
+    _heights: int = 0
+    _events: int = 0
+    _bytes: int = 0
+
+    def count(self, batch: EventBatch) -> None:
+        """Take blocks into account."""
+        self._heights += batch.to_height - batch.from_height + 1
+        self._events += len(batch.raws)
+        self._bytes += batch.size_bytes
+
+    def expected_events(self, heights: int) -> int:
+        """About how many events so many heights hold."""
+        return heights * self._events // self._heights if self._heights else 0
+
+    @property
+    def event_bytes(self) -> float:
+        """Mean size of an event's JSON; 0 while nothing was read."""
+        return self._bytes / self._events if self._events else 0.0

@@ -1,4 +1,4 @@
-"""Cutting and joining batches of blocks: a micro-batch lies in one hour and is of a size worth a transaction."""
+"""Cutting batches of blocks: a micro-batch lies in one hour."""
 
 from bisect import bisect_left
 from collections.abc import Iterator
@@ -9,7 +9,7 @@ from fc_pipeline.hours import Hour
 from fc_pipeline.hub.decode import EventBatch
 from fc_pipeline.hub.wire import first_event_id
 
-__all__ = ["join", "split_by_hour", "within"]
+__all__ = ["split_by_hour", "within"]
 
 
 def split_by_hour(batch: EventBatch) -> Iterator[tuple[Hour, EventBatch]]:
@@ -60,14 +60,3 @@ def within(batch: EventBatch, first: int, last: int) -> EventBatch:
     if first > batch.from_height:
         batch = _cut(batch, first)[1]
     return _cut(batch, last + 1)[0] if last < batch.to_height else batch
-
-
-def join(earlier: EventBatch, later: EventBatch) -> EventBatch:
-    """Two batches of one shard and hour, of which the second begins where the first ends, as one; reuses the first."""
-    earlier.raws += later.raws
-    earlier.event_ids += later.event_ids
-    earlier.events += later.events
-    earlier.undecodable += later.undecodable
-    earlier.block_times.update(later.block_times)
-    earlier.to_height = later.to_height
-    return earlier

@@ -20,10 +20,11 @@ from fc_pipeline.hub.clock import HubClock
 from fc_pipeline.hub.decode import EventBatch
 from fc_pipeline.hub.failover import HubPool
 from fc_pipeline.hub.feed import Feed
-from fc_pipeline.ingest.batches import join, split_by_hour
+from fc_pipeline.ingest.batch_size import Pace, events_per_batch
+from fc_pipeline.ingest.batches import split_by_hour
 from fc_pipeline.ingest.replica import Replica
 from fc_pipeline.ingest.survey import ShardSurvey, Survey
-from fc_pipeline.ingest.writer import BatchWriter, StoredBatch
+from fc_pipeline.ingest.writer import BatchWriter, PreparedBatch, StoredBatch
 
 __all__ = ["Drain", "HourWindow"]
 
@@ -78,7 +79,7 @@ class Drain:
         Raises LeaseLost if another run has taken over, HubUnavailable or HubUntrusted if no hub can be read.
         """
         follows = self.follow_until is not None and state.present_hour in self.window
-        queue: asyncio.Queue[tuple[Hour, EventBatch] | None] = asyncio.Queue(_QUEUED_BATCHES)
+        queue: asyncio.Queue[list[PreparedBatch] | None] = asyncio.Queue(_QUEUED_BATCHES)
         stored: asyncio.Queue[StoredBatch | None] = asyncio.Queue(_QUEUED_BATCHES)
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._store(queue, stored))
@@ -90,7 +91,7 @@ class Drain:
             await queue.put(None)
 
     async def _readers(
-        self, state: Survey, queue: asyncio.Queue[tuple[Hour, EventBatch] | None], *, follows: bool
+        self, state: Survey, queue: asyncio.Queue[list[PreparedBatch] | None], *, follows: bool
     ) -> list["_ShardReader"]:
         """A reader per shard that has heights in the window, each with its first hour held, in the hours' order."""
         shards = [shard.shard for shard in state.shards]
@@ -141,11 +142,11 @@ class Drain:
         return await asyncio.to_thread(lease.successor_waits, self.replica.engine)
 
     async def _store(
-        self, queue: asyncio.Queue[tuple[Hour, EventBatch] | None], stored: asyncio.Queue[StoredBatch | None]
+        self, queue: asyncio.Queue[list[PreparedBatch] | None], stored: asyncio.Queue[StoredBatch | None]
     ) -> None:
-        while (item := await queue.get()) is not None:
+        while (parts := await queue.get()) is not None:
             if not self._leaving.is_set():
-                await stored.put(await asyncio.to_thread(self.writer.store_new, *item))
+                await stored.put(await asyncio.to_thread(self.writer.store_new, parts))
         await stored.put(None)
 
     async def _fold(self, stored: asyncio.Queue[StoredBatch | None]) -> None:
@@ -162,7 +163,7 @@ class _ShardReader:
         drain: Drain,
         shard: ShardSurvey,
         clock: HubClock,
-        queue: asyncio.Queue[tuple[Hour, EventBatch] | None],
+        queue: asyncio.Queue[list[PreparedBatch] | None],
         shards: Sequence[int],
         *,
         follows: bool,
@@ -176,8 +177,9 @@ class _ShardReader:
         self._shards = shards
         self._in_window = HeightRange(0, -1)
         self._feed = Feed(drain.hubs, shard.shard, clock=clock)
-        self._batch_events = drain.replica.settings.batch_events
-        self._pending: tuple[Hour, EventBatch] | None = None
+        self._usual_events = drain.replica.settings.batch_events
+        self._pace = Pace()
+        self._pending: list[PreparedBatch] = []
 
     async def first_hour(self) -> Hour | None:
         """The first hour with heights of the window; None if there are none.
@@ -259,7 +261,7 @@ class _ShardReader:
             while not self._is_ending():
                 next_height = await self._read(next_height, None)
                 now = time.monotonic()
-                if self._pending is not None and now - flushed > batch_seconds - poll_seconds:
+                if self._pending and now - flushed > batch_seconds - poll_seconds:
                     flushed = now
                     await self._flush()
                 with suppress(TimeoutError):
@@ -281,35 +283,33 @@ class _ShardReader:
 
     async def _read(self, first: int, last: int | None) -> int:
         """Read a range, or to the tip, handing over large enough micro-batches; gives the height after the last one."""
-        page_size = min(self._batch_events, _PAGE_EVENTS)
+        page_size = min(self._usual_events, _PAGE_EVENTS)
         async for batch in self._feed.blocks(first, last, page_size=page_size):
             await self._fill_time(batch)
+            self._pace.count(batch)
+            backlog_events = self._pace.expected_events(0 if last is None else last - batch.to_height)
             for hour, part in split_by_hour(batch):
-                await self._gather(hour, part)
+                await self._gather(hour, part, backlog_events)
             first = batch.to_height + 1
             if self._is_ending():
                 break
         return first
 
-    async def _gather(self, hour: Hour, batch: EventBatch) -> None:
-        """Join what belongs together; hand over what is large enough or ends an hour."""
-        if self._pending is not None:
-            pending_hour, pending = self._pending
-            if pending_hour == hour and pending.to_height + 1 == batch.from_height:
-                self._pending = (hour, join(pending, batch))
-            else:
-                await self._flush()
-        if self._pending is None:
-            self._pending = (hour, batch)
-        if len(self._pending[1].raws) >= self._batch_events:
+    async def _gather(self, hour: Hour, batch: EventBatch, backlog_events: int) -> None:
+        """Keep what belongs together, as Arrow; hand over what is large enough or ends an hour."""
+        prepared = await asyncio.to_thread(self._drain.writer.prepare, hour, batch)
+        if self._pending and not self._pending[-1].is_followed_by(prepared):
+            await self._flush()
+        self._pending.append(prepared)
+        enough = events_per_batch(backlog_events, usual_events=self._usual_events, event_bytes=self._pace.event_bytes)
+        if sum(part.micro_batch.events for part in self._pending) >= enough:
             await self._flush()
 
     async def _flush(self) -> None:
-        if self._pending is not None:
-            hour, batch = self._pending
-            self._pending = None
-            if await self._hold(hour):
-                await self._queue.put((hour, batch))
+        if self._pending:
+            parts, self._pending = self._pending, []
+            if await self._hold(parts[0].hour):
+                await self._queue.put(parts)
 
     async def _hold(self, hour: Hour) -> bool:
         """Hold the lease on an hour; False if the run was asked to stop while it waited for it."""

@@ -4,7 +4,7 @@ import logging
 import threading
 import time
 import uuid
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
@@ -14,20 +14,34 @@ import sqlalchemy as sa
 
 from fc_pipeline.errors import LeaseLost
 from fc_pipeline.fold import lease
-from fc_pipeline.fold.micro_batch import MicroBatch, prepare
+from fc_pipeline.fold.micro_batch import MicroBatch, joined, prepare
 from fc_pipeline.fold.session import FoldSession, Written
 from fc_pipeline.hours import Hour
 from fc_pipeline.hub.decode import EventBatch
 from fc_pipeline.ingest.progress import Progress
 from fc_pipeline.ingest.replica import Replica
+from fc_pipeline.lake.event_log import events_table
 from fc_pipeline.tables.fid_activity import FID_ACTIVITY
 
-__all__ = ["LEASE_WAIT_SECONDS", "BatchWriter"]
+__all__ = ["LEASE_WAIT_SECONDS", "BatchWriter", "PreparedBatch", "StoredBatch"]
 
 _log = logging.getLogger(__name__)
 
 LEASE_WAIT_SECONDS = 45.0
 LEASE_POLL_SECONDS = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class PreparedBatch:
+    """Blocks of one hour as Arrow: what the raw log stores (EVENT_LOG_SCHEMA), and what is folded."""
+
+    hour: Hour
+    events: pa.Table
+    micro_batch: MicroBatch
+
+    def is_followed_by(self, later: "PreparedBatch") -> bool:
+        """Whether `later` may be in one micro-batch with this: of the same hour, and without a hole between."""
+        return self.hour == later.hour and self.micro_batch.to_height + 1 == later.micro_batch.from_height
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,8 +57,8 @@ class BatchWriter:
     """A run's writer: takes leases as it comes to new hours and gives them all back at the end.
 
     `tables` names what is written; `progress` counts it. `planned_end_unix` tells others until when the run means to
-    hold its leases, `lease_wait_seconds` is how long it waits for them. `hold` may be called from several threads, the
-    rest from one at a time.
+    hold its leases, `lease_wait_seconds` is how long it waits for them. `hold` and `prepare` may be called from several
+    threads, the rest from one at a time.
     """
 
     def __init__(
@@ -138,13 +152,20 @@ class BatchWriter:
         """Store complete blocks of one hour in the raw log once more, without folding them."""
         self._replica.log.write(batch, hour)
 
-    def store_new(self, hour: Hour, batch: EventBatch) -> StoredBatch:
-        """Store complete blocks of one hour in the raw log, and make them ready to be folded.
+    def prepare(self, hour: Hour, batch: EventBatch) -> PreparedBatch:
+        """Complete blocks of one hour as Arrow; nothing is written. May be called from several threads."""
+        return PreparedBatch(hour, events_table(batch), self._prepared(hour, batch))
+
+    def store_new(self, parts: Sequence[PreparedBatch]) -> StoredBatch:
+        """Store blocks of one hour that follow on each other in the raw log, and join them to one micro-batch.
 
         Needs no lease and touches no table, so it may go on in one thread while another folds the batch before.
         """
-        file = self._replica.log.write(batch, hour)
-        return StoredBatch(hour, self._prepared(hour, batch), file.size_bytes)
+        micro = joined([part.micro_batch for part in parts])
+        events = pa.concat_tables([part.events for part in parts])
+        hour = parts[0].hour
+        file = self._replica.log.write_events(events, micro.shard, micro.from_height, micro.to_height, hour)
+        return StoredBatch(hour, micro, file.size_bytes)
 
     def fold_new(self, stored: StoredBatch) -> None:
         """Fold blocks whose raw file is on disk; the lease must be held. Raises LeaseLost, AlreadyFolded."""

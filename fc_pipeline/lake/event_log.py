@@ -21,7 +21,7 @@ from fc_pipeline.hub.decode import EventBatch, Undecodable, batch_from_raws
 from fc_pipeline.hub.wire import BLOCK_SEQUENCE_BITS
 from fc_pipeline.lake.storage import LakeStorage
 
-__all__ = ["EVENT_LOG_SCHEMA", "EventLog", "LogFile"]
+__all__ = ["EVENT_LOG_SCHEMA", "EventLog", "LogFile", "events_table"]
 
 _EVENT_DESCRIPTION = "The event's JSON, byte for byte as the hub sent it; empty for one that the hub could not send"
 
@@ -65,14 +65,11 @@ class EventLog:
 
     def write(self, batch: EventBatch, hour: Hour) -> LogFile:
         """Store a batch of complete blocks of one hour; it is on disk when this returns. Raises LakeError."""
-        event_ids, raws = _with_unsendable(batch)
-        heights = [event_id >> BLOCK_SEQUENCE_BITS for event_id in event_ids]
-        # A block of unsendable events only has no time of its own.
-        times = [batch.block_times.get(height) for height in heights]
-        columns = (event_ids, heights, times, raws)
-        arrays = [pa.array(values, type=field.type) for values, field in zip(columns, EVENT_LOG_SCHEMA, strict=True)]
-        table = pa.Table.from_arrays(arrays, schema=EVENT_LOG_SCHEMA)
-        return self._write(table, batch.shard, batch.from_height, batch.to_height, hour)
+        return self.write_events(events_table(batch), batch.shard, batch.from_height, batch.to_height, hour)
+
+    def write_events(self, events: pa.Table, shard: int, from_height: int, to_height: int, hour: Hour) -> LogFile:
+        """The same for the events (EVENT_LOG_SCHEMA) of complete blocks `from_height`…`to_height`."""
+        return self._write(events, shard, from_height, to_height, hour)
 
     def files(self, hour: Hour, shard: int | None = None) -> list[LogFile]:
         """The files of an hour in ascending order of shard and height."""
@@ -191,6 +188,17 @@ class EventLog:
 
     def _folder(self, hour: Hour, shard: int) -> str:
         return f"{_FOLDER}/hour={hour.folder}/shard={shard}"
+
+
+def events_table(batch: EventBatch) -> pa.Table:
+    """All events of a batch, also those that could not be decoded or sent, as EVENT_LOG_SCHEMA."""
+    event_ids, raws = _with_unsendable(batch)
+    heights = [event_id >> BLOCK_SEQUENCE_BITS for event_id in event_ids]
+    # A block of unsendable events only has no time of its own.
+    times = [batch.block_times.get(height) for height in heights]
+    columns = (event_ids, heights, times, raws)
+    arrays = [pa.array(values, type=field.type) for values, field in zip(columns, EVENT_LOG_SCHEMA, strict=True)]
+    return pa.Table.from_arrays(arrays, schema=EVENT_LOG_SCHEMA)
 
 
 def _with_unsendable(batch: EventBatch) -> tuple[list[int], list[bytes]]:

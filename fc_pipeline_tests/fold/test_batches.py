@@ -1,15 +1,16 @@
 """What a micro-batch is made of: the winning row per key, counts of events, and SQL that holds no data."""
 
 import re
+from dataclasses import fields
 
 import pyarrow as pa
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fc_pipeline.fold import ledger, profiles, quarantine, statements
 from fc_pipeline.fold.changes import Quarantined
-from fc_pipeline.fold.micro_batch import last_per_key, prepare
+from fc_pipeline.fold.micro_batch import MicroBatch, joined, last_per_key, prepare
 from fc_pipeline.tables.casts import CASTS
 from fc_pipeline.tables.columns import DataTable, Row
 from fc_pipeline.tables.registry import DATA_TABLES, MESSAGE_TABLES
@@ -20,6 +21,7 @@ from fc_pipeline_tests.events import (
     HOUR,
     HOUR_UNIX,
     NOW,
+    Event,
     blocks_of,
     cast_add,
     chain_event,
@@ -158,3 +160,39 @@ def test_quarantine_keeps_raw_bytes_and_a_readable_detail() -> None:
     assert staged[0]["detail"].startswith("a\\0b\\ud800x")
     assert len(staged[0]["detail"]) <= 510
     assert quarantine.staged(1, []).num_rows == 0
+
+
+fid = st.integers(1, 3)
+merged = st.one_of(
+    st.builds(
+        lambda f, kind, value: merge(user_data(f, kind, value)), fid, st.sampled_from(("BIO", "URL")), st.text("ab")
+    ),
+    st.builds(lambda f, target, add: merge(link(f, target, add=add)), fid, fid, st.booleans()),
+    st.builds(lambda f, targets: merge(compact_state(f, targets)), fid, st.lists(fid, max_size=2)),
+    st.builds(lambda f: merge(cast_add(f, parentCastId={"fid": f, "hash": "0x" + "ab" * 20})), fid),
+    st.builds(lambda f: merge({**cast_add(f), "hash": "0xab"}), fid),
+    st.builds(lambda f, time: merge_proof(proof("a", f, HOUR_UNIX + time)), fid, st.integers(0, 2)),
+)
+
+
+def plainly(batch: MicroBatch) -> dict[str, object]:
+    """Everything in a micro-batch, without the order of rows."""
+
+    def rows(table: pa.Table | None) -> list[str]:
+        return sorted(map(repr, table.to_pylist())) if table is not None else []
+
+    tables = {name: rows(table) for name, table in batch.rows.items()}
+    arrow = {name: rows(getattr(batch, name)) for name in ("compactions", "activity", "profile_fids")}
+    plain = {f.name: getattr(batch, f.name) for f in fields(batch) if f.name != "rows" and f.name not in arrow}
+    return {**tables, **arrow, **plain}
+
+
+@settings(deadline=None)
+@given(st.lists(st.lists(merged, max_size=4), min_size=2, max_size=5), st.data())
+def test_parts_joined_are_the_micro_batch_of_the_whole(content: list[list[Event]], data: st.DataObject) -> None:
+    blocks = blocks_of(*content)
+    heights = sorted(blocks)
+    cuts = sorted(data.draw(st.sets(st.sampled_from(heights[1:]))))
+    starts, ends = [heights[0], *cuts], [*(cut - 1 for cut in cuts), heights[-1]]
+    parts = [micro_batch(blocks, first, last) for first, last in zip(starts, ends, strict=True)]
+    assert plainly(joined(parts)) == plainly(micro_batch(blocks))

@@ -3,7 +3,8 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fc_pipeline.ingest.batch_size import BATCHES_PER_BACKLOG, MOST_BATCH_BYTES, events_per_batch
+from fc_pipeline.hub.decode import EventBatch
+from fc_pipeline.ingest.batch_size import BATCHES_PER_BACKLOG, MOST_BATCH_BYTES, Pace, events_per_batch
 
 backlogs = st.integers(0, 10**10)
 usual_sizes = st.integers(1, 1_000_000)
@@ -44,3 +45,11 @@ def test_a_backlog_takes_several_batches_unless_it_is_small(backlog: int, usual:
 def test_far_behind_it_grows():
     sizes = [events_per_batch(n, usual_events=10_000, event_bytes=700.0) for n in (0, 100_000, 150_000, 1_000_000)]
     assert sizes == [10_000, 10_000, 15_000, 22_857]
+
+
+def test_the_pace_of_a_feed_foretells_its_events():
+    pace = Pace()
+    assert (pace.expected_events(10), pace.event_bytes) == (0, 0.0)
+    pace.count(EventBatch(1, 5, 6, raws=[b"x" * 30]))
+    pace.count(EventBatch(1, 7, 8, raws=[b"x" * 10, b"x" * 20, b"x" * 20]))
+    assert (pace.expected_events(100), pace.event_bytes) == (100, 20.0)

@@ -87,7 +87,7 @@ def follow_until(bench: Workbench, run: MicroBatchRun, enough: Callable[[], bool
 
 
 def test_a_micro_batch_whose_time_is_over_does_not_wait_for_its_size(database: Database, tmp_path: Path) -> None:
-    log, growth = appearing(blocks=200, seconds=2.0)
+    log, growth = appearing(blocks=200, seconds=6.0)
     with (
         serving(log, growth=growth) as url,
         workbench(database, tmp_path / "lake", url, batch_seconds=0.3, batch_events=1_000_000) as bench,
