@@ -97,7 +97,7 @@ def test_up_twice_killed_and_stopped(data_dir: Path):
     first.process.kill()
     first.process.wait()
     left_running = marked(data_dir)
-    assert any("code-server" in command for command in left_running.values())
+    assert any("fc_pipeline.services.code_server" in command for command in left_running.values())
 
     third = Up(data_dir, free_port())
     third.wait_until_up()
