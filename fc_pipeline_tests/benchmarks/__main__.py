@@ -12,6 +12,7 @@ from typing import Any
 from fc_pipeline.sample_hub.generator import generate
 from fc_pipeline.sample_hub.log import load_log
 from fc_pipeline.settings import Settings
+from fc_pipeline_tests.benchmarks.backfill import backfill_big_user, backfill_users
 from fc_pipeline_tests.benchmarks.decode import decode_pages
 from fc_pipeline_tests.benchmarks.idle_sync import sync_with_nothing_to_do
 from fc_pipeline_tests.benchmarks.large_tables import fold_into_large_tables
@@ -27,7 +28,7 @@ def main() -> None:
     parser.add_argument("--events", type=int, default=300_000, help="size of the generated log")
     parser.add_argument("--fids", type=int, default=20_000, help="users in it")
     parser.add_argument(
-        "--only", choices=("catch_up", "large_tables", "live", "idle_sync"), help="leave the others out"
+        "--only", choices=("catch_up", "large_tables", "live", "idle_sync", "backfill"), help="leave the others out"
     )
     parser.add_argument("--live-seconds", type=float, default=120.0, help="how long to follow a live hub")
     parser.add_argument("--live-rate", type=float, default=200.0, help="its events per second")
@@ -49,6 +50,11 @@ def main() -> None:
     if options.only in (None, "idle_sync"):
         with tempfile.TemporaryDirectory(prefix="fc_bench_") as folder:
             figures["idle_sync"] = sync_with_nothing_to_do(Path(folder))
+    if options.only in (None, "backfill"):
+        with tempfile.TemporaryDirectory(prefix="fc_bench_") as folder:
+            log_path = _generated(Path(folder), events=options.events // 2, fids=max(1, options.fids // 40))
+            figures["backfill"] = backfill_users(Path(folder), log_path)
+            figures["backfill_big_user"] = backfill_big_user(Path(folder))
     _print(figures)
     options.json.parent.mkdir(parents=True, exist_ok=True)
     options.json.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
