@@ -13,6 +13,7 @@ from fc_pipeline.cli.status import status
 from fc_pipeline.cli.sync import sync
 from fc_pipeline.cli.up import up
 from fc_pipeline.cli.url import url
+from fc_pipeline.cli.verify import verify
 from fc_pipeline.errors import ConfigError, FcPipelineError
 
 __all__ = ["app", "main"]
@@ -28,6 +29,7 @@ app = typer.Typer(
 app.command("up")(up)
 app.command("sync")(sync)
 app.command("backfill")(backfill)
+app.command("verify")(verify)
 app.command("status")(status)
 app.command("url")(url)
 app.command("sample-hub")(sample_hub)

@@ -334,8 +334,10 @@ class _Heads:
     ) -> "_Heads":
         before, after = dict(ids_before), dict(ids_after)
         for one in snapshots:
-            before[one.shard] = min(before.get(one.shard, one.version), one.version)
-            after[one.shard] = max(after.get(one.shard, one.until_id), one.until_id)
+            if one.shard not in ids_before:
+                before[one.shard] = min(before.get(one.shard, one.version), one.version)
+            if one.shard not in ids_after:
+                after[one.shard] = max(after.get(one.shard, one.until_id), one.until_id)
         return cls(before, after)
 
 

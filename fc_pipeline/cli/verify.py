@@ -1,0 +1,143 @@
+"""`fc-pipeline verify`: the tables against the hub. Nothing is written, and nothing is recorded as a run."""
+
+import json
+import sys
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from fc_pipeline.cli.backfill import numbers_of
+from fc_pipeline.errors import ConfigError
+from fc_pipeline.services import open_services
+from fc_pipeline.settings import Settings
+
+if TYPE_CHECKING:
+    from fc_pipeline.fold.reconcile import Difference
+    from fc_pipeline.ingest.verify import Verification
+
+__all__ = ["differing_columns", "verify"]
+
+DEFAULT_SAMPLE = 100
+MOST_SHOWN = 20
+_LARGEST_FID = 2**63 - 1
+_LONGEST_VALUE = 60
+
+
+def verify(
+    fids: Annotated[str | None, typer.Option(help="These users, such as 3,1689.")] = None,
+    sample: Annotated[
+        int | None, typer.Option(min=1, help=f"So many users drawn at random (default: {DEFAULT_SAMPLE}).")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the outcome as JSON, for programs.")] = False,
+) -> None:
+    """Compare the tables with what the hub says of users; exit code 1 if a row is wrong without a known reason."""
+    if fids is not None and sample is not None:
+        raise ConfigError("verify takes one of --fids and --sample", hint="fc-pipeline verify --help")
+    chosen = numbers_of(fids, "--fids", 1, _LARGEST_FID) if fids is not None else None
+    settings = Settings.load()
+    with open_services(settings, need_redis=False) as opened:
+        from fc_pipeline.ingest.replica import open_replica
+        from fc_pipeline.ingest.verify import verify as compare
+
+        with open_replica(opened) as replica, _bar(quiet=as_json) as progress:
+            bar = progress.add_task("fids", total=None)
+            found = compare(
+                replica,
+                fids=chosen,
+                sample=None if chosen is not None else sample or DEFAULT_SAMPLE,
+                on_progress=lambda now: progress.update(bar, total=now.fids, completed=now.fids_done),
+            )
+    if as_json:
+        sys.stdout.write(json.dumps(_figures(found)) + "\n")
+    else:
+        _tell(Console(highlight=False, soft_wrap=True), found)
+    if found.drift or found.unread:
+        raise typer.Exit(1)
+
+
+def _bar(*, quiet: bool) -> Progress:
+    columns = (TextColumn("comparing"), BarColumn(), MofNCompleteColumn(), TextColumn("FIDs"), TimeElapsedColumn())
+    return Progress(*columns, console=Console(stderr=True, quiet=quiet))
+
+
+def _figures(found: "Verification") -> dict[str, Any]:
+    compared = found.compared
+    return {
+        "fids": found.fids,
+        "requests": found.requests,
+        "records": compared.messages,
+        "drift": dict(compared.drift),
+        "not_backfilled": dict(compared.history),
+        "unjudged_fids": compared.unjudged_fids,
+        "unread_fids": {str(fid): reason for fid, reason in found.unread.items()},
+        "differences": [_as_json(one) for one in compared.examples],
+    }
+
+
+def _as_json(one: "Difference") -> dict[str, Any]:
+    """A difference with its rows as JSON objects."""
+    return {
+        "table": one.table,
+        "fid": one.fid,
+        "change": one.change,
+        "is_drift": one.is_drift,
+        "key": json.loads(one.key),
+        "table_row": json.loads(one.table_row) if one.table_row else None,
+        "hub_row": json.loads(one.hub_row) if one.hub_row else None,
+    }
+
+
+def _tell(console: Console, found: "Verification") -> None:
+    compared = found.compared
+    console.print(f"{found.fids:,} FIDs, {compared.messages:,} records of the hub compared")
+    for counts, what in (
+        (compared.drift, "drift, rows that are wrong although their history is covered"),
+        (compared.history, "not backfilled yet, rows whose history the replica does not have"),
+    ):
+        if counts:
+            listed = ", ".join(f"{table} {rows:,}" for table, rows in sorted(counts.items()))
+            console.print(f"{what}: {listed}", markup=False)
+    for one in compared.examples[:MOST_SHOWN]:
+        console.print(f"  {_described(one)}", markup=False)
+    more = found.drift + found.history - min(len(compared.examples), MOST_SHOWN)
+    if more > 0:
+        console.print(f"  and {more:,} more")
+    if compared.unjudged_fids:
+        console.print(
+            f"{compared.unjudged_fids:,} FIDs could not be judged: their history is not covered, or the ledger ends "
+            "before the hub's head (fc-pipeline backfill, sync)"
+        )
+    for fid, reason in list(found.unread.items())[:MOST_SHOWN]:
+        console.print(f"FID {fid} could not be read: {reason}", markup=False)
+    if not found.drift and not found.history and not found.unread:
+        console.print("0 differences")
+    elif found.drift:
+        console.print("`fc-pipeline backfill --fids` of these FIDs puts them right")
+
+
+def _described(one: "Difference") -> str:
+    """One line: where, how, and which columns differ."""
+    where = f"{one.table} of FID {one.fid}, {one.key}"
+    why = "" if one.is_drift else " (not backfilled yet)"
+    if one.table_row is None or one.hub_row is None or one.change != "different":
+        return f"{one.change}{why}: {where}"
+    columns = differing_columns(json.loads(one.table_row), json.loads(one.hub_row))
+    return f"{one.change}{why}: {where}: " + "; ".join(
+        f"{name} is {_short(ours)}, on the hub {_short(theirs)}" for name, (ours, theirs) in columns.items()
+    )
+
+
+def differing_columns(table_row: dict[str, Any], hub_row: dict[str, Any]) -> dict[str, tuple[Any, Any]]:
+    """The columns that say different things, each with the table's value and the hub's; versions say nothing."""
+    return {
+        name: (value, hub_row.get(name))
+        for name, value in table_row.items()
+        if name != "version" and value != hub_row.get(name)
+    }
+
+
+def _short(value: Any) -> str:
+    text = json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= _LONGEST_VALUE else text[: _LONGEST_VALUE - 1] + "…"

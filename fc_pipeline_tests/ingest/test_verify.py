@@ -1,0 +1,119 @@
+"""Verifying: what differs is told and nothing is written, also when the hub has moved on."""
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from typer.testing import CliRunner
+
+from fc_pipeline.cli.main import app
+from fc_pipeline.cli.verify import differing_columns
+from fc_pipeline.hub.snapshot import shard_of
+from fc_pipeline.hub.wire import first_event_id
+from fc_pipeline.ingest.verify import verify
+from fc_pipeline.sample_hub.log import EventLog, block_of, log_from_lines
+from fc_pipeline.sample_hub.serving import serving
+from fc_pipeline_tests.conftest import Database
+from fc_pipeline_tests.events import block, cast_add, merge
+from fc_pipeline_tests.workbench import Workbench, workbench
+
+
+@pytest.fixture
+def log(lines: list[bytes]) -> EventLog:
+    return log_from_lines(lines)
+
+
+@pytest.fixture
+def bench(database: Database, lake: Path, log: EventLog) -> Iterator[Workbench]:
+    """A replica of all that a hub had a moment ago."""
+    with serving(log) as url, workbench(database, lake, url) as opened:
+        opened.run()
+        yield opened
+
+
+def execute(bench: Workbench, statement: str) -> list[Any]:
+    with bench.replica.engine.begin() as connection:
+        return list(connection.execute(sa.text(statement)))
+
+
+def move_on(log: EventLog, fid: int) -> None:
+    """The hub merges one more message, of this FID."""
+    shard = shard_of(fid, len(log.shards))
+    height = log.shards[shard].head_height + 1
+    newest = log.shards[shard].newest_unix
+    assert newest is not None
+    raws = block(height, [merge(cast_add(fid, "after the last fold"))], shard, newest + 1)
+    log.append(shard, block_of(height, [first_event_id(height) + n for n in range(len(raws))], raws))
+
+
+def test_a_replica_that_equals_the_hub_has_no_differences_and_stays_as_it_is(bench: Workbench) -> None:
+    before = bench.dump()
+    found = verify(bench.replica)
+    assert (found.drift, found.history, found.unread) == (0, 0, {})
+    assert found.fids_done == found.fids > 20
+    assert found.compared.messages > 1_000
+    assert bench.dump() == before
+    assert bench.rows("SELECT * FROM pipeline.snapshots") == []
+    drawn = verify(bench.replica, sample=5, seed=1)
+    assert (drawn.fids, drawn.drift) == (5, 0)
+
+
+def test_what_is_wrong_is_told_for_users_that_were_registered_since_the_beginning(bench: Workbench) -> None:
+    first = "(SELECT min(hash) FROM casts WHERE deleted_at IS NULL)"
+    update = f"UPDATE casts SET text = 'forged' WHERE hash = {first} AND deleted_at IS NULL RETURNING fid, hash"
+    fid, cast_hash = execute(bench, update)[0]
+    found = verify(bench.replica, fids=[fid])
+    assert dict(found.compared.drift) == {"casts": 1}
+    (one,) = found.compared.examples
+    assert (one.table, one.fid, one.change, one.is_drift) == ("casts", fid, "different", True)
+    assert json.loads(one.key)["hash"] == "\\x" + bytes(cast_hash).hex()
+    assert one.table_row is not None
+    assert one.hub_row is not None
+    assert list(differing_columns(json.loads(one.table_row), json.loads(one.hub_row))) == ["text"]
+    assert bench.rows("SELECT count(*) FROM casts WHERE text = 'forged'")[0][0] == 1
+    assert bench.rows("SELECT count(*) FROM pipeline.drift")[0][0] == 0
+
+
+def test_a_hub_that_has_moved_on_spoils_the_judgement_only_of_users_who_did_something(
+    bench: Workbench, log: EventLog
+) -> None:
+    wrong = execute(
+        bench,
+        "DELETE FROM casts WHERE hash IN (SELECT min(hash) FROM casts WHERE deleted_at IS NULL "
+        "GROUP BY fid ORDER BY fid LIMIT 2) RETURNING fid",
+    )
+    quiet, busy = (row.fid for row in wrong)
+    move_on(log, busy)
+    found = verify(bench.replica, fids=[quiet, busy])
+    assert dict(found.compared.drift) == {"casts": 1}
+    assert {(one.fid, one.is_drift) for one in found.compared.examples} == {(quiet, True), (busy, False)}
+    # The deleted one, and the one that the feed will bring.
+    assert dict(found.compared.history) == {"casts": 2}
+    assert found.compared.unjudged_fids == 1
+
+
+def test_the_command_exits_with_1_on_drift_and_says_what_differs(
+    bench: Workbench, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = bench.replica.settings
+    for name in [name for name in os.environ if name.startswith("FC_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("FC_DATA_DIR", str(settings.data_dir))
+    monkeypatch.setenv("FC_POSTGRES_URL", database.url)
+    monkeypatch.setenv("FC_HUB_URLS", ",".join(settings.hub_urls))
+    told = CliRunner().invoke(app, ["verify", "--sample", "1000"])
+    assert (told.exit_code, "0 differences" in told.stdout) == (0, True)
+    one = "(SELECT min(ctid) FROM user_data WHERE deleted_at IS NULL)"
+    fid = execute(bench, f"UPDATE user_data SET value = 'forged' WHERE ctid = {one} RETURNING fid")[0].fid
+    told = CliRunner().invoke(app, ["verify", "--fids", f"{fid}"])
+    assert told.exit_code == 1
+    assert "drift, rows that are wrong although their history is covered: user_data 1" in told.stdout
+    assert f"different: user_data of FID {fid}" in told.stdout
+    assert 'value is "forged", on the hub' in told.stdout
+    told = CliRunner().invoke(app, ["verify", "--fids", f"{fid}", "--json"])
+    assert told.exit_code == 1
+    assert json.loads(told.stdout)["drift"] == {"user_data": 1}
