@@ -13,7 +13,7 @@ from fc_pipeline.hub.failover import HubPool
 from fc_pipeline.hub.reads import HubReads
 from fc_pipeline.hub.snapshot import CONTRACTS_FID, expected_messages, expected_requests, snapshot
 from fc_pipeline.ingest.backfill_scope import BackfillScope, find_fids, vet_hub
-from fc_pipeline.ingest.fid_fetch import CHUNK_FIDS, CONCURRENT_FIDS, INFO_REQUESTS
+from fc_pipeline.ingest.fid_fetch import CHUNK_FIDS, INFO_REQUESTS, concurrent_fids
 from fc_pipeline.ingest.replica import Replica
 from fc_pipeline.lake.snapshot_log import bucket_of
 
@@ -103,7 +103,7 @@ async def _sample(hub: HubReads, fids: Sequence[int]) -> _Sample:
     users = [fid for fid in fids if fid != CONTRACTS_FID]
     chosen = random.SystemRandom().sample(users, min(SAMPLE_FIDS, len(users)))
     found = _Sample()
-    asking = asyncio.Semaphore(CONCURRENT_FIDS)
+    asking = asyncio.Semaphore(concurrent_fids(hub))
 
     async def one(fid: int) -> None:
         async with asking:

@@ -15,10 +15,12 @@ from fc_pipeline.hub.reads import HubReads
 from fc_pipeline.hub.snapshot import SnapshotPage, ids_after, ids_before, snapshot
 from fc_pipeline.lake.snapshot_log import Heads, SnapshotFile, SnapshotLog, bucket_of
 
-__all__ = ["CHUNK_FIDS", "INFO_REQUESTS", "FetchedChunk", "fetch_chunk"]
+__all__ = ["CHUNK_FIDS", "INFO_REQUESTS", "FetchedChunk", "concurrent_fids", "fetch_chunk"]
 
 CHUNK_FIDS: Final = 64
-CONCURRENT_FIDS: Final = 8
+CONCURRENT_FIDS: Final = 16
+CONCURRENT_FIDS_HERE: Final = 3
+"""With a hub on this machine there is no latency to hide, and every further connection costs time."""
 INFO_REQUESTS: Final = 2
 """Requests of a chunk beside those of its FIDs."""
 BIG_FID_BYTES: Final = 4 * 1024 * 1024
@@ -26,6 +28,11 @@ BIG_FID_BYTES: Final = 4 * 1024 * 1024
 
 _OF_THE_FID: Final = (HubRefused, HubDisconnected, HubBodyTooLarge)
 """Errors that may lie in what the hub stores of an FID, when it answers other questions (hub-api T3)."""
+
+
+def concurrent_fids(hub: HubReads) -> int:
+    """How many FIDs are asked for at the same time; the hub's budget may allow less."""
+    return CONCURRENT_FIDS_HERE if hub.client.endpoint.is_loopback else CONCURRENT_FIDS
 
 
 @dataclass(frozen=True)
@@ -52,7 +59,9 @@ class _Fetch:
     unread: dict[int, str] = field(default_factory=dict[int, str])
     requests: int = 0
     writing: asyncio.Lock = field(default_factory=asyncio.Lock)
-    asking: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(CONCURRENT_FIDS))
+
+    def __post_init__(self) -> None:
+        self.asking = asyncio.Semaphore(concurrent_fids(self.hub))
 
     async def fid(self, fid: int, shard: int) -> None:
         """Ask for one FID and write what comes; one that the hub cannot answer for is noted."""
