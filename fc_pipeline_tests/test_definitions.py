@@ -19,6 +19,7 @@ from fc_pipeline.tables.user_profiles import PROFILE_SOURCES
 from fc_pipeline_tests.pipeline import project_environment
 
 ASSETS = (RAW_LOG, *DATA_TABLES)
+BY_FID = ("fid_snapshots", "reconciled_fids")
 GRAPH = defs.resolve_asset_graph()
 
 
@@ -32,7 +33,7 @@ def test_a_fresh_interpreter_loads_the_definitions_and_starts_nothing(tmp_path: 
     script = "from fc_pipeline.definitions import defs; print(len(list(defs.resolve_all_asset_specs())))"
     done = run(tmp_path, sys.executable, "-W", "error::SyntaxWarning", "-c", script)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.strip() == str(len(ASSETS))
+    assert done.stdout.strip() == str(len(ASSETS) + len(BY_FID))
     assert list(tmp_path.iterdir()) == []
 
 
@@ -78,7 +79,7 @@ def test_definitions_are_loadable():
     Definitions.validate_loadable(defs)
 
 
-@pytest.mark.parametrize("name", ASSETS)
+@pytest.mark.parametrize("name", (*ASSETS, *BY_FID))
 def test_every_asset_says_what_it_is(name: str):
     spec = GRAPH.get(AssetKey(name)).to_asset_spec()
     assert spec.description
@@ -119,6 +120,8 @@ def test_lineage():
     assert parents[RAW_LOG] == set()
     assert all(parents[table] == {RAW_LOG} for table in (*MESSAGE_TABLES, "fid_activity"))
     assert parents["user_profiles"] == set(PROFILE_SOURCES)
+    by_fid = {name: {key.to_user_string() for key in GRAPH.get(AssetKey(name)).parent_keys} for name in BY_FID}
+    assert by_fid == {"fid_snapshots": set(), "reconciled_fids": {"fid_snapshots"}}
     groups = {name: GRAPH.get(AssetKey(name)).group_name for name in ASSETS}
     assert {groups[name] for name in MESSAGE_TABLES} == {"message_sets"}
     assert groups[RAW_LOG] == "raw_log"
@@ -147,4 +150,4 @@ def test_all_is_switched_on_from_the_start():
     assert {one.name for one in repository.schedule_defs} == {"close_hour", "daily_maintenance"}
     running = {one.default_status.value for one in (*repository.sensor_defs, *repository.schedule_defs)}
     assert running == {"RUNNING"}
-    assert {job.name for job in repository.get_all_jobs()} >= {"micro_batches", "maintenance"}
+    assert {job.name for job in repository.get_all_jobs()} >= {"micro_batches", "snapshots", "maintenance"}

@@ -109,7 +109,6 @@ class BackfillConfig(Config):
     partitions_def=FID_BUCKETS,
     can_subset=True,
     backfill_policy=BackfillPolicy.single_run(),
-    pool="snapshots",
 )
 def fid_tables(
     context: AssetExecutionContext, config: BackfillConfig, replica: ReplicaResource
