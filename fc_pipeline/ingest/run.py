@@ -1,7 +1,6 @@
 """One run over a window of hours: what Dagster's asset, `sync` and tests call."""
 
 import asyncio
-import gc
 import logging
 import time
 from collections.abc import Callable, Collection
@@ -12,6 +11,7 @@ from fc_pipeline.fold import ledger
 from fc_pipeline.hours import Hour
 from fc_pipeline.hub.failover import HubPool
 from fc_pipeline.ingest.drain import Drain, HourWindow
+from fc_pipeline.ingest.memory import allocate_frugally
 from fc_pipeline.ingest.outputs import RAW_LOG
 from fc_pipeline.ingest.progress import HourProgress, Progress
 from fc_pipeline.ingest.rebuild import rebuild_hour
@@ -55,7 +55,7 @@ class MicroBatchRun:
     def execute(self) -> Progress:
         """Do it; what was done, per hour. Raises FcPipelineError."""
         follow_until = time.monotonic() + self.follow_seconds if self.follow_seconds else None
-        _collect_rarely()
+        allocate_frugally()
         try:
             with BatchWriter(
                 self.replica,
@@ -160,12 +160,6 @@ class MicroBatchRun:
         if self.window.first == self.window.last:
             return [self.window.first]
         return [hour for hour in self.replica.log.hours() if hour in self.window]
-
-
-def _collect_rarely() -> None:
-    """Rows are tuples without cycles: looking through them for cycles took a quarter of the CPU."""
-    gc.freeze()
-    gc.set_threshold(100_000, 20, 100)
 
 
 def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
