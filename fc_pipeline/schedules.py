@@ -1,23 +1,36 @@
-"""What happens by the clock: each hour is closed when it is over, and once a day there is upkeep."""
+"""What happens by the clock: each hour is closed when it is over; once a day users are compared, and upkeep is done."""
 
 from dagster import (
+    DagsterRunStatus,
     DefaultScheduleStatus,
     RunConfig,
     RunRequest,
+    RunsFilter,
     ScheduleDefinition,
     ScheduleEvaluationContext,
     SkipReason,
     schedule,
 )
+from dagster._core.storage.tags import ASSET_PARTITION_RANGE_END_TAG, ASSET_PARTITION_RANGE_START_TAG
 
 from fc_pipeline.assets.hourly import MicroBatchConfig, hourly_tables
 from fc_pipeline.fold import ledger
 from fc_pipeline.hours import HOUR_SECONDS, Hour
-from fc_pipeline.jobs import MICRO_BATCHES
+from fc_pipeline.ingest.audit import next_buckets
+from fc_pipeline.jobs import MICRO_BATCHES, SNAPSHOTS
+from fc_pipeline.lake.snapshot_log import bucket_key
 from fc_pipeline.maintenance import MAINTENANCE
 from fc_pipeline.resources import ReplicaResource
 
-__all__ = ["close_hour", "daily_maintenance"]
+__all__ = ["close_hour", "daily_audit", "daily_maintenance"]
+
+_UNFINISHED = (
+    DagsterRunStatus.QUEUED,
+    DagsterRunStatus.NOT_STARTED,
+    DagsterRunStatus.STARTING,
+    DagsterRunStatus.STARTED,
+    DagsterRunStatus.CANCELING,
+)
 
 
 @schedule(
@@ -37,6 +50,30 @@ def close_hour(context: ScheduleEvaluationContext, replica: ReplicaResource) -> 
         return SkipReason(f"nothing of {hour.key} was read; if the hub has it, the sensor asks for it")
     config = MicroBatchConfig(rebuild=False, compact=True)
     return RunRequest(partition_key=hour.key, run_config=RunConfig(ops={hourly_tables.op.name: config}))
+
+
+@schedule(
+    job=SNAPSHOTS,
+    cron_schedule="20 4 * * *",
+    execution_timezone="UTC",
+    default_status=DefaultScheduleStatus.RUNNING,
+    description="Goes round the buckets: compares users with the hub, so that each has had a turn in FC_AUDIT_DAYS.",
+)
+def daily_audit(context: ScheduleEvaluationContext, replica: ReplicaResource) -> RunRequest | SkipReason:
+    """The buckets that have waited longest, in one run; none while another one snapshots."""
+    unfinished = RunsFilter(job_name=SNAPSHOTS.name, statuses=list(_UNFINISHED))
+    if context.instance.get_runs_count(unfinished):
+        return SkipReason("another run over buckets is under way")
+    with replica.open(need_hub=False) as opened:
+        with opened.engine.connect() as connection:
+            if not ledger.origins(connection):
+                return SkipReason("nothing was read from a hub yet")
+        buckets = next_buckets(opened, opened.settings.audit_days)
+    tags = {
+        ASSET_PARTITION_RANGE_START_TAG: bucket_key(buckets[0]),
+        ASSET_PARTITION_RANGE_END_TAG: bucket_key(buckets[-1]),
+    }
+    return RunRequest(tags=tags)
 
 
 daily_maintenance = ScheduleDefinition(

@@ -30,6 +30,7 @@ REMOTE_HUB_RPS: Final = 10.0
 """Requests per second to a hub that is not on this machine, where FC_HUB_RPS says nothing."""
 
 _KNOWN: Final = (
+    "FC_AUDIT_DAYS",
     "FC_BATCH_EVENTS",
     "FC_BATCH_SECONDS",
     "FC_CLIENT_FIDS",
@@ -107,6 +108,8 @@ class Settings(BaseModel):
     follow_seconds: float = 300.0
     batch_seconds: float = 1.0
     batch_events: int = 10_000
+    audit_days: int = 30
+    """In so many days every user is compared with the hub once; 7 unless set where only targets are replicated."""
 
     @classmethod
     def load(cls, environ: Mapping[str, str] | None = None, dotenv: Path | str | None = ".env") -> Self:
@@ -125,6 +128,7 @@ class Settings(BaseModel):
         data_dir = _data_dir(variables.get("FC_DATA_DIR"))
         read = _Reader(variables).read
         hub_urls = read("FC_HUB_URLS", _hub_urls, ())
+        targets: Literal["all", "set"] = read("FC_TARGETS", _targets, "all")
         return cls(
             data_dir=data_dir,
             lake_uri=read("FC_LAKE_URI", _lake_uri, str(data_dir / "lake")),
@@ -133,13 +137,14 @@ class Settings(BaseModel):
             hub_rps=read("FC_HUB_RPS", lambda text: _positive(text, "requests per second per hub, above 0"), None),
             postgres_url=read("FC_POSTGRES_URL", _postgres_url, None),
             redis_url=read("FC_REDIS_URL", _redis_url, None),
-            targets=read("FC_TARGETS", _targets, "all"),
+            targets=targets,
             root_fids=read("FC_ROOT_FIDS", _fids, ()),
             client_fids=read("FC_CLIENT_FIDS", _fids, ()),
             start=read("FC_START", _hour, None),
             follow_seconds=read("FC_FOLLOW_SECONDS", _follow_seconds, 300.0),
             batch_seconds=read("FC_BATCH_SECONDS", lambda text: _positive(text, "seconds, above 0"), 1.0),
             batch_events=read("FC_BATCH_EVENTS", _batch_events, 10_000),
+            audit_days=read("FC_AUDIT_DAYS", _audit_days, 30 if targets == "all" else 7),
         )
 
     def make_data_dir(self) -> None:
@@ -335,6 +340,17 @@ def _batch_events(text: str) -> int:
     except ValueError:
         raise _Unexpected(f"is {text!r}", expected) from None
     if not 1 <= number <= 1_000_000:
+        raise _Unexpected(f"is {text!r}", expected)
+    return number
+
+
+def _audit_days(text: str) -> int:
+    expected = "a whole number of days from 1 to 256"
+    try:
+        number = int(text)
+    except ValueError:
+        raise _Unexpected(f"is {text!r}", expected) from None
+    if not 1 <= number <= 256:
         raise _Unexpected(f"is {text!r}", expected)
     return number
 

@@ -19,7 +19,11 @@ from dagster import (
     TableMetadataValue,
 )
 from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus
-from dagster._core.storage.tags import ASSET_PARTITION_RANGE_END_TAG, ASSET_PARTITION_RANGE_START_TAG
+from dagster._core.storage.tags import (
+    ASSET_PARTITION_RANGE_END_TAG,
+    ASSET_PARTITION_RANGE_START_TAG,
+    PARTITION_NAME_TAG,
+)
 from sqlalchemy import create_engine, text
 from sqlalchemy.pool import NullPool
 
@@ -80,13 +84,15 @@ class Pipeline:
         """The partitions of an asset that are materialised."""
         return self.instance.get_materialized_partitions(AssetKey(asset))
 
-    def judge(self, asset: str, *checks: str, hour: Hour | None = None) -> ExecuteInProcessResult:
-        """Execute checks of an asset on their own, as the UI does."""
+    def judge(
+        self, asset: str, *checks: str, hour: Hour | None = None, bucket: str | None = None
+    ) -> ExecuteInProcessResult:
+        """Execute checks of an asset on their own for a partition, as the UI does."""
         keys = {AssetCheckKey(AssetKey(asset), name) for name in checks}
         job = defs.resolve_implicit_global_asset_job_def().get_subset(asset_selection=set(), asset_check_selection=keys)
-        return job.execute_in_process(
-            instance=self.instance, partition_key=hour.key if hour else None, raise_on_error=False
-        )
+        partition = hour.key if hour else bucket
+        tags = {PARTITION_NAME_TAG: partition} if partition else {}
+        return job.execute_in_process(instance=self.instance, tags=tags, raise_on_error=False)
 
     def checks(self, asset: str, name: str) -> dict[str | None, AssetCheckEvaluation]:
         """The newest result of a check, per partition."""

@@ -130,7 +130,7 @@ def test_lineage():
 
 def test_every_asset_has_a_check_and_coverage_blocks():
     checks = {(key.asset_key.to_user_string(), key.name): GRAPH.get(key) for key in GRAPH.asset_check_keys}
-    assert {asset for asset, _ in checks} == set(ASSETS)
+    assert {asset for asset, _ in checks} == {*ASSETS, "reconciled_fids"}
     assert {name for asset, name in checks if asset == RAW_LOG} == {
         "coverage_without_holes",
         "blocks_have_their_events",
@@ -147,7 +147,7 @@ def test_every_asset_has_a_check_and_coverage_blocks():
 def test_all_is_switched_on_from_the_start():
     repository = defs.get_repository_def()
     assert [one.name for one in repository.sensor_defs] == ["hub_event_sensor", "standstill_sensor"]
-    assert {one.name for one in repository.schedule_defs} == {"close_hour", "daily_maintenance"}
+    assert {one.name for one in repository.schedule_defs} == {"close_hour", "daily_audit", "daily_maintenance"}
     running = {one.default_status.value for one in (*repository.sensor_defs, *repository.schedule_defs)}
     assert running == {"RUNNING"}
     assert {job.name for job in repository.get_all_jobs()} >= {"micro_batches", "snapshots", "maintenance"}

@@ -102,6 +102,12 @@ def test_headers_for_every_hub_and_for_one():
     assert settings.hub_headers_for("https://b.example") == {"x-api-key": "b"}
 
 
+def test_targets_are_audited_more_often_unless_told_otherwise():
+    assert load().audit_days == 30
+    assert load(FC_TARGETS="set").audit_days == 7
+    assert load(FC_TARGETS="set", FC_AUDIT_DAYS="14").audit_days == 14
+
+
 @pytest.mark.parametrize(
     "text", ["2026-01-31T08:00Z", "2026-01-31T08:00", "2026-01-31-08:00", "2026-01-31T10:00+02:00", "2026-01-31 08:00"]
 )
@@ -145,6 +151,9 @@ def test_the_first_hour_in_its_forms(text: str):
         ("FC_BATCH_SECONDS", "inf"),
         ("FC_BATCH_EVENTS", "0"),
         ("FC_BATCH_EVENTS", "1.5"),
+        ("FC_AUDIT_DAYS", "0"),
+        ("FC_AUDIT_DAYS", "257"),
+        ("FC_AUDIT_DAYS", "a week"),
     ],
 )
 def test_a_wrong_value_is_refused_with_its_variable_and_what_is_expected(name: str, value: str):

@@ -20,6 +20,8 @@ from pydantic import Field
 
 from fc_pipeline.assets.interruption import interruptible
 from fc_pipeline.assets.specs import OWNERS
+from fc_pipeline.checks.drift import judge_drift
+from fc_pipeline.checks.evaluation import evaluation_of
 from fc_pipeline.fold import snapshot_ledger
 from fc_pipeline.ingest.backfill import Backfill
 from fc_pipeline.ingest.backfill_progress import BackfillProgress, BucketProgress
@@ -163,6 +165,10 @@ class _Teller:
                     asset, partition=bucket_key(bucket.bucket), metadata={**metadata[asset], **_of_run(progress)}
                 )
             )
+
+        if RECONCILED in self.assets:
+            judged = evaluation_of(judge_drift(self.replica, bucket.bucket), bucket_key(bucket.bucket))
+            self.context.log_event(judged)  # pyright: ignore[reportArgumentType] - taken, but not in its annotation
 
     def _folded(self, progress: BackfillProgress, bucket: BucketProgress) -> dict[str, Any]:
         with self.replica.engine.connect() as connection:

@@ -1,0 +1,113 @@
+"""The daily audit: which buckets it takes, and what it says of a replica that was right, and of one that was not."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from dagster import (
+    AssetCheckEvaluation,
+    AssetCheckSeverity,
+    RunRequest,
+    SkipReason,
+    build_schedule_context,
+)
+
+from fc_pipeline.assets.snapshots import RECONCILED
+from fc_pipeline.checks.drift import NO_DRIFT
+from fc_pipeline.definitions import defs
+from fc_pipeline.fold.snapshot_ledger import ALL_FIDS
+from fc_pipeline.ingest.audit import next_buckets
+from fc_pipeline.jobs import SNAPSHOTS
+from fc_pipeline.resources import ReplicaResource
+from fc_pipeline.schedules import daily_audit
+from fc_pipeline.services.postgres import EmbeddedPostgres
+from fc_pipeline.tables.bookkeeping import SNAPSHOT_ROUNDS
+from fc_pipeline_tests.conftest import fresh_database
+from fc_pipeline_tests.pipeline import Pipeline, open_pipeline, sample_hub
+
+
+@pytest.fixture(scope="module")
+def pipeline(postgres: EmbeddedPostgres, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pipeline]:
+    data_dir = tmp_path_factory.mktemp("pipeline")
+    with sample_hub() as url, fresh_database(postgres) as database, open_pipeline(database, data_dir, url) as opened:
+        yield opened
+
+
+def asked_for(pipeline: Pipeline) -> Any:
+    context = build_schedule_context(
+        instance=pipeline.instance,
+        scheduled_execution_time=datetime(2026, 11, 2, 4, 20, tzinfo=UTC),
+        resources={"replica": ReplicaResource()},
+    )
+    return daily_audit(context)
+
+
+def audit(pipeline: Pipeline) -> dict[str | None, AssetCheckEvaluation]:
+    """Do what the schedule asks for; the newest result of the check per bucket."""
+    request = asked_for(pipeline)
+    assert isinstance(request, RunRequest)
+    job = defs.resolve_job_def(SNAPSHOTS.name)
+    assert job.execute_in_process(instance=pipeline.instance, tags=request.tags).success
+    return pipeline.checks(RECONCILED, NO_DRIFT)
+
+
+def execute(pipeline: Pipeline, statement: sa.Executable) -> Any:
+    with pipeline.bench.replica.engine.begin() as connection:
+        return connection.execute(statement)
+
+
+def test_nothing_is_asked_for_before_anything_was_read(pipeline: Pipeline) -> None:
+    assert isinstance(asked_for(pipeline), SkipReason)
+
+
+def test_buckets_have_their_turn_and_wrong_rows_are_told_and_corrected(
+    pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pipeline.bench.run()
+    monkeypatch.setenv("FC_AUDIT_DAYS", "64")
+    assert next_buckets(pipeline.bench.replica, 64) == range(4)
+    judged = audit(pipeline)
+    assert set(judged) == {"000", "001", "002", "003"}
+    assert all(one.passed for one in judged.values())
+    assert sum(int(one.metadata["fids_compared"].value or 0) for one in judged.values()) > 1
+    assert next_buckets(pipeline.bench.replica, 64) == range(4, 8)
+
+    # Three wrong rows are few, twenty are not.
+    rows = "SELECT ctid FROM reactions WHERE fid % 256 = {} AND deleted_at IS NULL LIMIT {}"
+    damage = f"UPDATE reactions SET timestamp = '2026-12-01' WHERE ctid = ANY (ARRAY({rows}))"
+    for bucket, count in ((4, 3), (5, 20)):
+        assert execute(pipeline, sa.text(damage.format(bucket, count))).rowcount == count
+    judged = audit(pipeline)
+    found = {
+        bucket: (one.passed, one.severity, one.metadata["drift_rows"].value)
+        for bucket, one in judged.items()
+        if not one.passed
+    }
+    assert found == {
+        "004": (False, AssetCheckSeverity.WARN, 3),
+        "005": (False, AssetCheckSeverity.ERROR, 20),
+    }
+    assert pipeline.bench.rows("SELECT count(*) FROM reactions WHERE timestamp = '2026-12-01'")[0][0] == 0
+    (again,) = pipeline.judge(RECONCILED, NO_DRIFT, bucket="005").get_asset_check_evaluations()
+    assert (again.passed, again.metadata["drift_rows"].value) == (False, 20)
+
+
+def test_who_has_waited_longest_is_next_and_every_bucket_has_its_turn_in_time(pipeline: Pipeline) -> None:
+    execute(pipeline, sa.delete(SNAPSHOT_ROUNDS))
+    turns: dict[int, int] = {}
+    for day in range(1, 31):
+        for bucket in next_buckets(pipeline.bench.replica, 30):
+            turns.setdefault(bucket, day)
+            begun = datetime(2026, 1, day, 4, tzinfo=UTC)
+            values = {"bucket": bucket, "scope": ALL_FIDS, "started_at": begun, "finished_at": begun, "run_id": "audit"}
+            execute(pipeline, sa.insert(SNAPSHOT_ROUNDS).values(values))
+    assert sorted(turns) == list(range(256))
+    # A round over a few users, or one that was cut short, is no turn.
+    later = datetime(2026, 2, 1, tzinfo=UTC)
+    first = next_buckets(pipeline.bench.replica, 256)[0]
+    for scope, finished in (("a digest", later), (ALL_FIDS, None)):
+        values = {"bucket": first, "scope": scope, "started_at": later, "finished_at": finished, "run_id": "audit"}
+        execute(pipeline, sa.insert(SNAPSHOT_ROUNDS).values(values))
+    assert next_buckets(pipeline.bench.replica, 256) == range(first, first + 1)
