@@ -14,8 +14,9 @@ from fc_pipeline.tables.columns import DataTable
 from fc_pipeline.tables.encoding import block_hash
 from fc_pipeline.tables.fid_activity import FID_ACTIVITY, count_activity, sum_activity
 from fc_pipeline.tables.link_compactions import LINK_COMPACTIONS
+from fc_pipeline.tables.on_chain_events import ON_CHAIN_EVENTS
 from fc_pipeline.tables.registry import MESSAGE_TABLES
-from fc_pipeline.tables.user_profiles import PROFILE_SOURCES, USER_PROFILES
+from fc_pipeline.tables.user_profiles import PROFILE_CHAIN_EVENT, PROFILE_SOURCES, USER_PROFILES
 
 __all__ = ["MicroBatch", "joined", "last_per_key", "prepare"]
 
@@ -118,8 +119,11 @@ def last_per_key(rows: pa.Table, table: DataTable) -> pa.Table:
 def _profile_fids(merged: dict[str, pa.Table]) -> pa.Table:
     """The distinct FIDs among rows that profiles are derived from, as a column `fid`."""
     none = pa.schema([("fid", pa.int64())]).empty_table()
-    fids = pa.concat_tables([none, *(merged[name].select(["fid"]) for name in PROFILE_SOURCES if name in merged)])
-    return _distinct(fids)
+    sources = {name: merged[name] for name in PROFILE_SOURCES if name in merged}
+    chain = sources.get(ON_CHAIN_EVENTS.name)
+    if chain is not None:
+        sources[ON_CHAIN_EVENTS.name] = chain.filter(pc.field("type") == PROFILE_CHAIN_EVENT)
+    return _distinct(pa.concat_tables([none, *(rows.select(["fid"]) for rows in sources.values())]))
 
 
 def _distinct(fids: pa.Table) -> pa.Table:

@@ -1,6 +1,6 @@
 """The SQL that derives profiles: one upsert per touched FID, from the rows of its sources as they stand."""
 
-from fc_pipeline.tables.user_profiles import USER_PROFILES
+from fc_pipeline.tables.user_profiles import PROFILE_CHAIN_EVENT, USER_PROFILES
 
 __all__ = ["DERIVED_PROFILES", "STAGE_PROFILE_FIDS", "UPSERT_PROFILES"]
 
@@ -56,7 +56,7 @@ DERIVED_PROFILES = f"""
         FILTER (WHERE body->>'eventType' IN {"{transfers}"}))[1] AS custody_address,
       min(block_timestamp) FILTER (WHERE body->>'eventType' IN {"{registers}"}) AS registered_at,
       max(block_timestamp) AS updated_at, max(version) AS version
-    FROM public.on_chain_events WHERE fid = f.fid AND type = 'id_register') AS c
+    FROM public.on_chain_events WHERE fid = f.fid AND type = '{PROFILE_CHAIN_EVENT}') AS c
   WHERE f.fid > 0 AND (d.version IS NOT NULL OR v.version IS NOT NULL OR c.version IS NOT NULL)
 """.format(
     # Snapchain's spelling and Hubble's (hub-api T20).

@@ -11,13 +11,13 @@ from fc_pipeline.fold import ledger
 from fc_pipeline.hours import Hour
 from fc_pipeline.hub.failover import HubPool
 from fc_pipeline.ingest.drain import Drain, HourWindow
-from fc_pipeline.ingest.memory import allocate_frugally
 from fc_pipeline.ingest.outputs import RAW_LOG
 from fc_pipeline.ingest.progress import HourProgress, Progress
 from fc_pipeline.ingest.rebuild import rebuild_hour
 from fc_pipeline.ingest.replica import Replica
 from fc_pipeline.ingest.stopping import Stopped, until_stopped
 from fc_pipeline.ingest.survey import Survey, survey
+from fc_pipeline.ingest.tuning import tune_process
 from fc_pipeline.ingest.writer import LEASE_WAIT_SECONDS, BatchWriter
 
 __all__ = ["RAW_LOG", "MicroBatchRun", "compact_finished_hours"]
@@ -55,7 +55,7 @@ class MicroBatchRun:
     def execute(self) -> Progress:
         """Do it; what was done, per hour. Raises FcPipelineError."""
         follow_until = time.monotonic() + self.follow_seconds if self.follow_seconds else None
-        allocate_frugally()
+        tune_process()
         try:
             with BatchWriter(
                 self.replica,

@@ -2,7 +2,7 @@
 
 from fc_pipeline.tables.columns import Column, ColumnType, DataTable, Index
 
-__all__ = ["PROFILE_SOURCES", "USER_PROFILES"]
+__all__ = ["PROFILE_CHAIN_EVENT", "PROFILE_SOURCES", "USER_PROFILES"]
 
 USER_PROFILES = DataTable(
     name="user_profiles",
@@ -30,3 +30,6 @@ USER_PROFILES = DataTable(
 
 PROFILE_SOURCES = ("user_data", "verifications", "on_chain_events")
 """Tables whose rows a profile is derived from."""
+
+PROFILE_CHAIN_EVENT = "id_register"
+"""The only type of on_chain_events that tells of a profile: registrations and transfers."""

@@ -77,7 +77,7 @@ def test_rows_by_version_take_the_last_of_each_key(rows: list[tuple[int, str, st
 def test_a_micro_batch_says_what_is_in_it() -> None:
     blocks = blocks_of(
         [merge(cast_add(1)), merge(user_data(2, "BIO", "a")), merge(user_data(2, "BIO", "b", NOW + 1))],
-        [merge(verification(3, "0xab")), merge_chain(chain_event("signer", 4)), merge(compact_state(1, [2]))],
+        [merge(verification(3, "0xab")), merge_chain(chain_event("id_register", 4)), merge(compact_state(1, [2]))],
         [merge_proof(proof("a", 9, HOUR_UNIX)), merge(link(1, 2)), merge(message("FRAME_ACTION", 1, NOW, {}))],
     )
     batch = micro_batch(blocks)
@@ -185,6 +185,12 @@ def plainly(batch: MicroBatch) -> dict[str, object]:
     arrow = {name: rows(getattr(batch, name)) for name in ("compactions", "activity", "profile_fids")}
     plain = {f.name: getattr(batch, f.name) for f in fields(batch) if f.name != "rows" and f.name not in arrow}
     return {**tables, **arrow, **plain}
+
+
+def test_a_contract_event_that_tells_nothing_of_a_profile_touches_none() -> None:
+    batch = micro_batch(blocks_of([merge_chain(chain_event("signer", 4)), merge_chain(chain_event("id_register", 5))]))
+    assert batch.profile_fids is not None
+    assert batch.profile_fids["fid"].to_pylist() == [5]
 
 
 @settings(deadline=None)
