@@ -36,8 +36,10 @@ __all__ = [
     "last_commit",
     "last_covered",
     "origins",
+    "overlap",
     "record_origin",
     "unfinished_partitions",
+    "without",
 ]
 
 OVERLAP_SQLSTATES = ("23P01", "23505")
@@ -207,6 +209,17 @@ def holes(ranges: Sequence[HeightRange], first: int, last: int) -> list[HeightRa
     if expected <= last:
         missing.append(HeightRange(expected, last))
     return missing
+
+
+def without(ranges: Sequence[HeightRange], taken: Sequence[HeightRange]) -> list[HeightRange]:
+    """The heights of `ranges` that none of `taken` has, which may overlap one another."""
+    ascending = sorted(taken)
+    return [left for one in ranges for left in holes(ascending, one.first, one.last)]
+
+
+def overlap(ranges: Sequence[HeightRange], others: Sequence[HeightRange]) -> list[HeightRange]:
+    """The heights of `ranges` that one of `others` has."""
+    return without(ranges, without(ranges, others))
 
 
 def height_count(ranges: Sequence[HeightRange]) -> int:

@@ -11,7 +11,7 @@ from alembic.util import CommandError
 
 import fc_pipeline.migrations
 from fc_pipeline.errors import ConfigError
-from fc_pipeline.fold import ledger, snapshot_ledger
+from fc_pipeline.fold import gaps, ledger, snapshot_ledger
 from fc_pipeline.tables import link_compactions, links, registry
 from fc_pipeline.tables.bookkeeping import SCHEMA
 from fc_pipeline.tables.columns import METADATA
@@ -51,6 +51,7 @@ def ensure_schema(engine: sa.Engine) -> None:
             ledger.forget_table(connection, _REBUILT_WITH[table])
         if lost & _REBUILT_WITH.keys():
             snapshot_ledger.forget_folds(connection)
+            gaps.reopen(connection)
 
 
 def _is_current(connection: sa.Connection) -> bool:

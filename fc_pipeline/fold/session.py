@@ -10,7 +10,7 @@ import adbc_driver_postgresql.dbapi as adbc
 import pyarrow as pa
 
 from fc_pipeline.errors import AlreadyFolded, LeaseLost
-from fc_pipeline.fold import ledger, quarantine, statements
+from fc_pipeline.fold import gaps, ledger, quarantine, statements
 from fc_pipeline.fold.micro_batch import MicroBatch
 from fc_pipeline.fold.profiles import STAGE_PROFILE_FIDS, UPSERT_PROFILES
 from fc_pipeline.tables.fid_activity import FID_ACTIVITY
@@ -181,6 +181,7 @@ class FoldSession:
             written[FID_ACTIVITY.name] = self._counted(statements.add_activity()) if len(batch.activity) else Written()
         if batch.quarantined:
             self._execute(quarantine.MERGE)
+            self._execute(gaps.RECORD_POISON)
         return written
 
     def _mask_links(self, batch: MicroBatch) -> Written:

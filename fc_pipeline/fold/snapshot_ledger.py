@@ -9,6 +9,7 @@ from typing import Final
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql as pg
 
+from fc_pipeline.hub.wire import height_of
 from fc_pipeline.tables.bookkeeping import DRIFT, SNAPSHOT_ROUNDS, SNAPSHOTS
 from fc_pipeline.tables.user_profiles import USER_PROFILES
 
@@ -22,6 +23,7 @@ __all__ = [
     "known_fids",
     "lines",
     "named_files",
+    "newest_heights",
     "open_rounds",
     "record",
     "unfinished_rounds",
@@ -182,6 +184,12 @@ def named_files(connection: sa.Connection, buckets: Collection[int]) -> set[str]
     """The files of buckets that hold the newest snapshot of some FID."""
     query = sa.select(SNAPSHOTS.c.file).distinct().where(SNAPSHOTS.c.bucket.in_(list(buckets)))
     return set(connection.scalars(query))
+
+
+def newest_heights(connection: sa.Connection) -> dict[int, int]:
+    """Per shard the height of the newest snapshot."""
+    query = sa.select(SNAPSHOTS.c.shard, sa.func.max(SNAPSHOTS.c.version)).group_by(SNAPSHOTS.c.shard)
+    return {row[0]: height_of(row[1]) for row in connection.execute(query)}
 
 
 def known_fids(connection: sa.Connection, buckets: Collection[int], bucket_count: int) -> set[int]:

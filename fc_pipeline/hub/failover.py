@@ -9,6 +9,7 @@ import logging
 import random as random_module
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
 from types import TracebackType
 from typing import Final, Self, TypeVar
 
@@ -20,7 +21,7 @@ from fc_pipeline.hub.endpoint import HubEndpoint
 from fc_pipeline.hub.reads import HubReads, ReadEndpoints
 from fc_pipeline.hub.wire import HubInfo, ShardInfo
 
-__all__ = ["HubPool"]
+__all__ = ["ANOTHER_HUB_MAY_DO", "LITTLE_LAG_HEIGHTS", "HistoryCheck", "HubPool"]
 
 log = logging.getLogger(__name__)
 
@@ -37,6 +38,10 @@ class _LagsALittle(HubUntrusted):
     """Behind by a few blocks: the nodes behind one address, or two hubs, are never quite at the same height."""
 
 
+HistoryCheck = Callable[[HubReads, HubInfo], Awaitable[None]]
+"""Raises HubUntrusted if what a hub has is not the continuation of what was read so far."""
+
+
 class _PooledHub(HubReads):
     """A hub with what the pool knows of it."""
 
@@ -46,6 +51,7 @@ class _PooledHub(HubReads):
         self.seen_heights: dict[int, int] = {}
         self.known_info: HubInfo | None = None
         self.known_at = 0.0
+        self.refusal: HubUntrusted | None = None
         self.asking = asyncio.Lock()
 
 
@@ -93,6 +99,8 @@ class HubPool(ReadEndpoints):
             for endpoint in endpoints
         ]
         self._expected_shards = expected_shards
+        self._begun_with: int | None = None
+        self._check_history: HistoryCheck | None = None
         self._cursors: dict[int, int] = {}
         self._stale_after_seconds = stale_after_seconds
         self._cool_down_seconds = cool_down_seconds
@@ -193,6 +201,35 @@ class HubPool(ReadEndpoints):
         """Remember up to which height each shard was read: a hub that is behind one of them is not fit."""
         self._cursors = dict(heights)
 
+    def note_history(self, check: HistoryCheck, shard_count: int | None = None) -> None:
+        """Have every hub checked against what was read so far, whenever it is vetted; and its number of data shards."""
+        self._check_history = check
+        self._begun_with = shard_count
+        for hub in self._hubs:
+            hub.known_info = None
+
+    async def confirm(self, hub: HubReads) -> None:
+        """Vet a hub once more, by what it says now: what it answered meanwhile is worth no more. Raises HubError."""
+        for own in self._hubs:
+            if own is hub:
+                own.known_info = None
+                await self._vet(own, None, 0)
+
+    async def others(self) -> list[HubReads]:
+        """The hubs that could be followed as well as the one that is, in order of preference."""
+        chosen = await self.follow(None)
+        found: list[HubReads] = []
+        for hub in self._hubs:
+            if hub is not chosen and hub.resting_until <= self._clock():
+                with suppress(HubError):
+                    await self._vet(hub, None, 0)
+                    found.append(hub)
+        return found
+
+    def prefer(self, hub: HubReads) -> None:
+        """Put a hub before all others, as long as the pool lives."""
+        self._hubs.sort(key=lambda own: own is not hub)
+
     def note_height(self, hub: HubReads, shard: int, height: int) -> None:
         """Remember that `hub` showed a block of this height, so that it need not be asked for its head."""
         for own in self._hubs:
@@ -245,6 +282,8 @@ class HubPool(ReadEndpoints):
         """The age of the hub's newest block in seconds. Raises HubError saying why it cannot be followed."""
         info = await self._info_of(hub)
         found = self._shards_needed(hub, info, shard)
+        if hub.refusal is not None:
+            raise hub.refusal
         cursors = self._cursors if shard is None else {**self._cursors, shard: cursor_height}
         if self._behind(hub, found, cursors) is not None:
             info = await self._info_of(hub, newer_than=info)
@@ -276,6 +315,11 @@ class HubPool(ReadEndpoints):
                 f"hub {hub.name} (version {info.version}) is a Hubble hub; fc_pipeline reads Snapchain",
                 hint="name a Snapchain hub in FC_HUB_URLS",
             )
+        if self._begun_with not in (None, info.numShards):
+            raise HubUntrusted(
+                f"hub {hub.name} has {info.numShards} data shards, but the replica was begun with {self._begun_with}",
+                hint="another network, or a resharding: point FC_HUB_URLS at a hub of the replica's network",
+            )
         if self._expected_shards is None:
             self._expected_shards = info.numShards
         if info.numShards != self._expected_shards:
@@ -298,6 +342,7 @@ class HubPool(ReadEndpoints):
             if known is None or known is newer_than or hub.known_at + VETTED_SECONDS < self._clock():
                 try:
                     known = await hub.info(retries=None if len(self._hubs) == 1 else 1)
+                    hub.refusal = await self._refusal(hub, known)
                 except ANOTHER_HUB_MAY_DO as error:
                     self.leave(hub, error)
                     raise
@@ -306,6 +351,15 @@ class HubPool(ReadEndpoints):
                 # What it showed before counts no more: a hub can be set back to an older state.
                 hub.seen_heights.clear()
             return known
+
+    async def _refusal(self, hub: _PooledHub, info: HubInfo) -> HubUntrusted | None:
+        """What the check of its history objects to."""
+        try:
+            if self._check_history is not None:
+                await self._check_history(hub, info)
+        except HubUntrusted as refusal:
+            return refusal
+        return None
 
 
 def _all_of(errors: Sequence[HubError]) -> HubError:

@@ -2,19 +2,18 @@
 
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from fc_pipeline.errors import HubUntrusted
-from fc_pipeline.fold import ledger
+from fc_pipeline.errors import HubError, HubUntrusted
+from fc_pipeline.fold import gaps, ledger
 from fc_pipeline.fold.ledger import HeightRange, ShardOrigin
 from fc_pipeline.hours import Hour
 from fc_pipeline.hub.clock import HubClock, NoEvents
-from fc_pipeline.hub.decode import decode_events
 from fc_pipeline.hub.failover import HubPool
-from fc_pipeline.hub.wire import first_event_id
 from fc_pipeline.ingest.replica import Replica
-from fc_pipeline.tables.encoding import block_hash
+from fc_pipeline.ingest.same_history import go_on_from_ledger
 
 __all__ = ["LIVE_WITHIN_SECONDS", "ShardSurvey", "Survey", "survey"]
 
@@ -27,7 +26,8 @@ class ShardSurvey:
     """One shard: what the hub has and what the replica lacks.
 
     The hub retains `oldest_height`…`head_height`; the replica must have all from `origin_height` on. `holes` are what
-    it lacks and the hub can still give, `lost` what the hub no longer has: the snapshots are left for that.
+    it lacks and the hub can still give, `lost` what the hub no longer has: the snapshots are left for that. What
+    snapshots have brought is not lost any more.
     """
 
     shard: int
@@ -92,49 +92,38 @@ async def survey(replica: Replica, hubs: HubPool, tables: Sequence[str] = ()) ->
 
     Hours with folded heights that were not written to all of `tables` are unfinished. At the first contact with a
     shard, records where its replica begins: at FC_START, or where the hub's feed does.
-    Raises HubUntrusted if no hub goes on from what was already read: all have another number of shards, lie behind it,
-    or have another history.
+    What the followed hub no longer has is read from another one that has it; what none has is recorded as a gap.
+    Raises HubUntrusted if no hub goes on from what was already read (`go_on_from_ledger`).
     """
     with replica.engine.connect() as connection:
-        cursors = {shard: ledger.last_covered(connection, shard) for shard in ledger.origins(connection)}
         unfinished = [Hour.from_key(key) for key in ledger.unfinished_partitions(connection, tables)]
-    hubs.note_cursors({shard: cursor[0] for shard, cursor in cursors.items() if cursor is not None})
-    shard_numbers = await hubs.shards()
-    _refuse_other_shard_count(replica, len(shard_numbers))
-    clocks = {shard: HubClock(hubs, shard) for shard in shard_numbers}
-    found = [await _survey_shard(replica, shard, clock, len(shard_numbers)) for shard, clock in clocks.items()]
-    shards = tuple(shard for shard in found if shard is not None)
+    go_on_from_ledger(replica, hubs)
+    shards, clocks = await _survey_shards(replica, hubs)
+    if any(shard.lost for shard in shards) and await _prefer_the_hub_with_more(hubs, shards):
+        shards, clocks = await _survey_shards(replica, hubs)
     for shard in shards:
-        await _refuse_other_history(replica, hubs, shard)
+        gaps.observe(replica.engine, shard.shard, shard.lost)
     return Survey(shards, clocks, tuple(unfinished))
 
 
-async def _refuse_other_history(replica: Replica, hubs: HubPool, shard: ShardSurvey) -> None:
-    """Raise HubUntrusted if the hub has another block where the ledger ends: nothing of it may be mixed in."""
-    with replica.engine.connect() as connection:
-        known = ledger.last_block_hash(connection, shard.shard, shard.head_height)
-    if known is None or known[0] < shard.oldest_height:
-        return
-    height, expected = known
-    _, events, _ = decode_events(await hubs.events(shard.shard, first_event_id(height), page_size=1))
-    confirmed = events[0].blockConfirmedBody if events and events[0].height == height else None
-    found = block_hash(confirmed) if confirmed else None
-    if found is not None and found != expected:
-        raise HubUntrusted(
-            f"the hub has another history: block {height} of shard {shard.shard} is 0x{found.hex()} there, "
-            f"and 0x{expected.hex()} was read",
-            hint="it is of another network, or was reset; another network wants a database and a lake of its own",
-        )
+async def _survey_shards(replica: Replica, hubs: HubPool) -> tuple[tuple[ShardSurvey, ...], dict[int, HubClock]]:
+    shard_numbers = await hubs.shards()
+    clocks = {shard: HubClock(hubs, shard) for shard in shard_numbers}
+    found = [await _survey_shard(replica, shard, clock, len(shard_numbers)) for shard, clock in clocks.items()]
+    return tuple(shard for shard in found if shard is not None), clocks
 
 
-def _refuse_other_shard_count(replica: Replica, found: int) -> None:
-    with replica.engine.connect() as connection:
-        expected = {origin.shard_count for origin in ledger.origins(connection).values()}
-    if expected and expected != {found}:
-        raise HubUntrusted(
-            f"the hub has {found} data shards, but the replica was begun with {expected.pop()}",
-            hint="another network, or a resharding: point FC_HUB_URLS at a hub of the replica's network",
-        )
+async def _prefer_the_hub_with_more(hubs: HubPool, shards: Sequence[ShardSurvey]) -> bool:
+    """Where another fit hub still has some of what is lost to the one that is followed, have that one followed."""
+    for hub in await hubs.others():
+        for shard in shards:
+            newest = shard.lost[-1] if shard.lost else None
+            with suppress(HubError):
+                there = await HubClock(hub, shard.shard).confirmed_from(newest.first) if newest else None
+                if newest is not None and there is not None and there <= newest.last:
+                    hubs.prefer(hub)
+                    return True
+    return False
 
 
 async def _survey_shard(replica: Replica, shard: int, clock: HubClock, shard_count: int) -> ShardSurvey | None:
@@ -143,16 +132,24 @@ async def _survey_shard(replica: Replica, shard: int, clock: HubClock, shard_cou
         oldest_height, _ = await clock.oldest()
         head_height, head_unix = await clock.head()
     except NoEvents:
-        return None
+        with replica.engine.connect() as connection:
+            if ledger.last_covered(connection, shard) is None:
+                return None
+        raise HubUntrusted(
+            f"the hub has lost its past: it has no event of shard {shard}, of which blocks were read",
+            hint="wait until it has synced again, or name another hub in FC_HUB_URLS",
+        ) from None
     origin = await _origin(replica, shard, clock, shard_count)
     with replica.engine.connect() as connection:
         missing = ledger.holes(ledger.covered(connection, shard), origin, head_height)
+        by_snapshots = gaps.by_snapshots(connection, shard)
     holes: list[HeightRange] = []
     lost = _below(missing, oldest_height)
     for hole in _above(missing, oldest_height):
         there = await clock.confirmed_from(hole.first) or hole.first
         holes += _above([hole], there)
         lost += _below([hole], there)
+    lost = ledger.without(lost, by_snapshots)
     return ShardSurvey(shard, origin, oldest_height, head_height, head_unix, tuple(holes), tuple(lost))
 
 
