@@ -266,13 +266,19 @@ def _groups(lines: Sequence[SnapshotLine]) -> Iterator[list[SnapshotLine]]:
 def _joined(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
     """The same rows in fewer batches, each of some megabytes: every batch costs a COPY per table."""
     held: list[pa.RecordBatch] = []
+    held_bytes = 0
     for batch in batches:
-        if held and sum(one.nbytes for one in held) + batch.nbytes > JOINED_BYTES:
-            yield from pa.Table.from_batches(held).combine_chunks().to_batches()
-            held = []
+        if held and held_bytes + batch.nbytes > JOINED_BYTES:
+            yield from _one_batch(held)
+            held, held_bytes = [], 0
         held.append(batch)
+        held_bytes += batch.nbytes
     if held:
-        yield from pa.Table.from_batches(held).combine_chunks().to_batches()
+        yield from _one_batch(held)
+
+
+def _one_batch(batches: list[pa.RecordBatch]) -> list[pa.RecordBatch]:
+    return pa.Table.from_batches(batches).combine_chunks().to_batches()
 
 
 def _unread(unread: dict[int, str]) -> HubError:
