@@ -30,7 +30,9 @@ def _spec(name: str, description: str, *, blocking: bool = False) -> AssetCheckS
 
 
 _SPECS = [
-    _spec(COVERAGE, "Every block of the hour is in the ledger, for every shard.", blocking=True),
+    _spec(
+        COVERAGE, "Every block of the hour is in the ledger or was healed by snapshots, for every shard.", blocking=True
+    ),
     _spec("blocks_have_their_events", "As many events were read as the hour's BLOCK_CONFIRMED announced."),
     _spec("quarantine_share", f"At most {MOST_QUARANTINED_SHARE:.0%} of the hour's events are in quarantine."),
     _spec("no_unknown_types", "No event or message of the hour is of a type that this release does not know."),
@@ -64,14 +66,26 @@ def _coverage(replica: Replica, hours: Sequence[Hour]) -> AssetCheckResult:
         asset_key=RAW_LOG,
         check_name=COVERAGE,
         passed=not finding.missing_blocks,
-        description=f"{finding.missing_blocks} blocks are missing" if finding.missing_blocks else None,
+        description=_said(finding),
         metadata={
             "blocks": finding.covered_blocks,
             "missing_blocks": finding.missing_blocks,
+            "blocks_by_snapshots": finding.blocks_by_snapshots,
             "holes_by_shard": holes,
             "bounds_known": finding.bounds_known,
         },
     )
+
+
+def _said(finding: health.CoverageFinding) -> str | None:
+    if finding.missing_blocks:
+        return f"{finding.missing_blocks} blocks are missing"
+    if finding.blocks_by_snapshots:
+        return (
+            f"{finding.blocks_by_snapshots} blocks are known by snapshots only: their events are not in the raw log, "
+            "nor counted in fid_activity"
+        )
+    return None
 
 
 def _block_counts(replica: Replica, hours: Sequence[Hour]) -> AssetCheckResult:

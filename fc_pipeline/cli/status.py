@@ -2,7 +2,7 @@
 
 import json
 from dataclasses import asdict
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -18,13 +18,14 @@ if TYPE_CHECKING:
 __all__ = ["status"]
 
 MOST_HOLES_SHOWN = 3
+MOST_GAPS_SHOWN = 20
 LONGEST_IN_SECONDS = 120.0
 
 
 def status(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of tables.")] = False,
 ) -> None:
-    """Show per shard the hub's head, the cursor, lag and holes; rows per table; quarantine; Redis."""
+    """Show per shard the hub's head, the cursor, lag and holes; gaps; rows per table; quarantine; Redis."""
     from fc_pipeline.ingest.replica import open_replica  # other commands need none of this
     from fc_pipeline.ingest.status import read_status
 
@@ -58,6 +59,8 @@ def _redis_state(url: str | None) -> str:
 
 def _show(console: Console, found: "ReplicaStatus", redis_state: str) -> None:
     console.print(_shards(found))
+    if found.gaps:
+        console.print(_gaps(found))
     console.print(_tables(found))
     quarantine = ", ".join(f"{count} {reason}" for reason, count in sorted(found.quarantine.items()))
     console.print(f"quarantine: {quarantine or 'empty'}")
@@ -72,7 +75,11 @@ def _show(console: Console, found: "ReplicaStatus", redis_state: str) -> None:
 
 def _verdict(found: "ReplicaStatus") -> str:
     if found.is_complete:
-        return "complete: no holes, and level with the hub"
+        known = sum(shard.blocks_by_snapshots for shard in found.shards)
+        by_snapshots = f" ({known:,} blocks are known by snapshots only)" if known else ""
+        return f"complete: no holes, and level with the hub{by_snapshots}"
+    if found.open_gaps:
+        return "not complete: see gaps; `up` heals them, and so does `fc-pipeline backfill --gaps`"
     if any(shard.holes for shard in found.shards):
         return "not complete: see missing blocks; `fc-pipeline sync` or `up` fetch what can still be had"
     return "no holes, but behind the hub: `fc-pipeline sync` or `up` catch up"
@@ -96,12 +103,29 @@ def _shards(found: "ReplicaStatus") -> Table:
     return table
 
 
+def _gaps(found: "ReplicaStatus") -> Table:
+    """The open ones first, then the newest."""
+    table = Table("shard", "heights", "reason", "found", "healed", title="Gaps")
+    shown = sorted(found.gaps, key=lambda gap: (gap.healed_at is not None, -gap.found_at.timestamp()))
+    for gap in shown[:MOST_GAPS_SHOWN]:
+        healed = "open" if gap.healed_at is None else f"{_minute(gap.healed_at)} from {gap.healed_how}"
+        heights = f"{gap.from_height}-{gap.to_height}"
+        table.add_row(str(gap.shard), heights, gap.reason, _minute(gap.found_at), healed)
+    if len(shown) > MOST_GAPS_SHOWN:
+        table.caption = f"and {len(shown) - MOST_GAPS_SHOWN} more in pipeline.gaps"
+    return table
+
+
 def _tables(found: "ReplicaStatus") -> Table:
     table = Table("table", "live rows", "deleted rows", title="Tables")
     for row in found.tables:
         about = "about " if row.estimated else ""
         table.add_row(row.table, f"{about}{row.live_rows:,}", "" if row.estimated else f"{row.deleted_rows:,}")
     return table
+
+
+def _minute(moment: datetime) -> str:
+    return moment.astimezone(UTC).strftime("%Y-%m-%d %H:%M")
 
 
 def _age(seconds: float) -> str:

@@ -36,16 +36,28 @@ def sync(
             goal = Goal.now(replica)
             missing_before = goal.missing_blocks()
             missing = _catch_up(goal, missing_before, quiet=as_json) if missing_before else 0
+            by_snapshots = goal.blocks_by_snapshots()
     read = missing_before - missing
     if as_json:
-        outcome = {"complete": missing == 0, "blocks_read": read, "blocks_missing": missing}
+        outcome = {
+            "complete": missing == 0,
+            "blocks_read": read,
+            "blocks_missing": missing,
+            "blocks_by_snapshots": by_snapshots,
+        }
         sys.stdout.write(json.dumps(outcome) + "\n")
     elif not missing:
-        Console().print(f"in step with the hub: {read:,} blocks read, coverage has no hole", highlight=False)
+        console = Console(highlight=False)
+        console.print(f"in step with the hub: {read:,} blocks read, coverage has no hole")
+        if by_snapshots:
+            console.print(
+                f"{by_snapshots:,} blocks are known by snapshots only: their events are not in the raw log, "
+                "nor counted in fid_activity"
+            )
     if missing:
         raise ServiceError(
             f"coverage has holes: {missing:,} blocks are missing",
-            hint="`fc-pipeline status` shows where; the hub's feed no longer has them",
+            hint="`fc-pipeline status` shows where; what the feed no longer has, `fc-pipeline backfill --gaps` heals",
         )
 
 

@@ -5,7 +5,10 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Final, Self, TypeVar
 
-from fc_pipeline.fold import ledger
+import sqlalchemy as sa
+
+from fc_pipeline.fold import gaps, ledger
+from fc_pipeline.fold.ledger import HeightRange
 from fc_pipeline.hours import HOUR_SECONDS, Hour
 from fc_pipeline.hub.failover import HubPool
 from fc_pipeline.ingest.outputs import OUTPUTS
@@ -38,12 +41,17 @@ class Goal:
         return cls(replica, _ask(replica, heights))
 
     def missing_blocks(self) -> int:
-        """How many of these heights are not in the ledger as written to every table."""
+        """How many of these heights neither the ledger has as written to every table, nor snapshots have brought."""
         with self.replica.engine.connect() as connection:
             return sum(
-                ledger.height_count(ledger.holes(ledger.covered(connection, shard, tables=OUTPUTS), first, head))
+                ledger.height_count(_missing(connection, shard, first, head))
                 for shard, (first, head) in self.heights.items()
             )
+
+    def blocks_by_snapshots(self) -> int:
+        """How many heights the replica knows from snapshots alone."""
+        with self.replica.engine.connect() as connection:
+            return gaps.blocks_by_snapshots(connection)
 
     def missing_spans(self) -> list[tuple[Hour, Hour]]:
         """Adjacent hours with heights that are missing and can be had, as (first, last), newest first.
@@ -62,6 +70,11 @@ class Goal:
             else:
                 spans.append((hour, hour))
         return spans
+
+
+def _missing(connection: sa.Connection, shard: int, first: int, last: int) -> list[HeightRange]:
+    missing = ledger.holes(ledger.covered(connection, shard, tables=OUTPUTS), first, last)
+    return ledger.without(missing, gaps.by_snapshots(connection, shard))
 
 
 def _ask(replica: Replica, question: Callable[[Survey], Awaitable[T]]) -> T:

@@ -10,7 +10,8 @@ import pyarrow as pa
 import sqlalchemy as sa
 
 from fc_pipeline.errors import HubError
-from fc_pipeline.fold import ledger
+from fc_pipeline.fold import gaps, ledger
+from fc_pipeline.fold.gaps import Gap
 from fc_pipeline.fold.ledger import HeightRange
 from fc_pipeline.hours import Hour
 from fc_pipeline.hub.clock import HubClock
@@ -32,6 +33,7 @@ __all__ = [
     "freshness_of_hours",
     "has_unique_key",
     "null_or_duplicate_keys",
+    "open_gaps",
     "profiles_of",
     "quarantine_of",
 ]
@@ -42,10 +44,14 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class CoverageFinding:
-    """Holes per shard in an hour, and whether it is known where the hour begins and ends."""
+    """Holes per shard in an hour, and whether it is known where the hour begins and ends.
+
+    `blocks_by_snapshots` are heights that the ledger lacks and snapshots have brought: these are no holes.
+    """
 
     holes: dict[int, list[HeightRange]]
     covered_blocks: int
+    blocks_by_snapshots: int
     bounds_known: bool
 
     @property
@@ -96,11 +102,21 @@ def coverage_of_hours(replica: Replica, hours: Sequence[Hour]) -> CoverageFindin
             bounds |= asyncio.run(_bounds_by_hub(replica, hours))
         except HubError as error:
             _log.warning("coverage_not_confirmed hours=%s-%s reason=%r", hours[0].key, hours[-1].key, str(error))
+    unfolded = {shard: _holes(ranges, bounds.get(shard)) for shard, ranges in folded.items()}
+    with replica.engine.connect() as connection:
+        holes = {s: ledger.without(ranges, gaps.by_snapshots(connection, s)) for s, ranges in unfolded.items()}
     return CoverageFinding(
-        {shard: _holes(ranges, bounds.get(shard)) for shard, ranges in folded.items()},
-        sum(r.last - r.first + 1 for ranges in folded.values() for r in ranges),
+        holes,
+        sum(ledger.height_count(ranges) for ranges in folded.values()),
+        sum(ledger.height_count(unfolded[shard]) - ledger.height_count(holes[shard]) for shard in unfolded),
         all(bounds.get(shard) is not None for shard in folded),
     )
+
+
+def open_gaps(replica: Replica) -> list[Gap]:
+    """What the feed cannot give any more, and nothing has healed yet."""
+    with replica.engine.connect() as connection:
+        return gaps.all_gaps(connection, only_open=True)
 
 
 _Bounds = tuple[int, int | None]

@@ -1,14 +1,16 @@
-"""How the replica stands: per shard head, cursor, lag and holes; rows per table; quarantine. Reads only."""
+"""How the replica stands: per shard head, cursor, lag and holes; gaps; rows per table; quarantine. Reads only."""
 
 import asyncio
 import time
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Final
 
 import sqlalchemy as sa
 
 from fc_pipeline.errors import HubError
-from fc_pipeline.fold import ledger
+from fc_pipeline.fold import gaps, ledger
+from fc_pipeline.fold.gaps import Gap
 from fc_pipeline.fold.ledger import ShardOrigin
 from fc_pipeline.hub.failover import HubPool
 from fc_pipeline.ingest.outputs import OUTPUTS
@@ -18,7 +20,7 @@ from fc_pipeline.tables.bookkeeping import QUARANTINE
 from fc_pipeline.tables.columns import DataTable
 from fc_pipeline.tables.registry import DATA_TABLES
 
-__all__ = ["ReplicaStatus", "ShardStatus", "TableStatus", "read_status"]
+__all__ = ["GapStatus", "ReplicaStatus", "ShardStatus", "TableStatus", "read_status"]
 
 LEVEL_WITHIN_BLOCKS: Final = 30
 """A replica that follows is a block or two behind at any moment; so far behind it still counts as level."""
@@ -31,8 +33,9 @@ class ShardStatus:
     """One shard; heights and holes are inclusive. What needs a hub is None where none could be asked.
 
     `holes` are what the ledger lacks between `origin_height` and the cursor, `missing_blocks` how many heights that is;
-    what lies between cursor and head is not missing but `blocks_behind`. `lag_seconds` is the age of the last folded
-    block; None while nothing is folded.
+    what lies between cursor and head is not missing but `blocks_behind`. What snapshots have brought is not missing:
+    `blocks_by_snapshots` says how many heights that is. `lag_seconds` is the age of the last folded block; None while
+    nothing is folded.
     """
 
     shard: int
@@ -43,6 +46,21 @@ class ShardStatus:
     lag_seconds: float | None
     missing_blocks: int
     holes: tuple[tuple[int, int], ...]
+    blocks_by_snapshots: int
+
+
+@dataclass(frozen=True)
+class GapStatus:
+    """Heights, inclusive, whose events the feed cannot give any more; open until `healed_at`."""
+
+    shard: int
+    from_height: int
+    to_height: int
+    reason: str
+    found_at: datetime
+    healed_at: datetime | None
+    healed_by: str | None
+    healed_how: str | None
 
 
 @dataclass(frozen=True)
@@ -63,16 +81,26 @@ class ReplicaStatus:
     shards: tuple[ShardStatus, ...]
     tables: tuple[TableStatus, ...]
     quarantine: dict[str, int]
+    gaps: tuple[GapStatus, ...] = ()
+
+    @property
+    def open_gaps(self) -> tuple[GapStatus, ...]:
+        """Those that nothing has healed yet."""
+        return tuple(gap for gap in self.gaps if gap.healed_at is None)
 
     @property
     def is_complete(self) -> bool:
-        """Whether the ledger has no hole up to the cursors, and these are near the hub's heads.
+        """Whether there is no hole in the ledger up to the cursors and no open gap, and these are near the hub's heads.
 
         Without a hub, nobody can say so.
         """
-        return bool(self.shards) and all(
-            not shard.holes and shard.blocks_behind is not None and shard.blocks_behind <= LEVEL_WITHIN_BLOCKS
-            for shard in self.shards
+        return (
+            bool(self.shards)
+            and not self.open_gaps
+            and all(
+                not shard.holes and shard.blocks_behind is not None and shard.blocks_behind <= LEVEL_WITHIN_BLOCKS
+                for shard in self.shards
+            )
         )
 
 
@@ -87,6 +115,7 @@ def read_status(replica: Replica) -> ReplicaStatus:
             ),
             tables=tuple(_table(connection, table) for table in DATA_TABLES.values()),
             quarantine=_quarantine(connection),
+            gaps=tuple(_gap(gap) for gap in gaps.all_gaps(connection)),
         )
 
 
@@ -108,7 +137,8 @@ async def _survey(replica: Replica) -> dict[int, ShardSurvey]:
 def _shard(connection: sa.Connection, origin: ShardOrigin, hub: ShardSurvey | None) -> ShardStatus:
     cursor = ledger.last_covered(connection, origin.shard)
     folded_height = cursor[0] if cursor else origin.height - 1
-    holes = ledger.holes(ledger.covered(connection, origin.shard, tables=OUTPUTS), origin.height, folded_height)
+    unfolded = ledger.holes(ledger.covered(connection, origin.shard, tables=OUTPUTS), origin.height, folded_height)
+    holes = ledger.without(unfolded, gaps.by_snapshots(connection, origin.shard))
     return ShardStatus(
         shard=origin.shard,
         origin_height=origin.height,
@@ -118,6 +148,20 @@ def _shard(connection: sa.Connection, origin: ShardOrigin, hub: ShardSurvey | No
         lag_seconds=max(0.0, time.time() - cursor[1].timestamp()) if cursor else None,
         missing_blocks=ledger.height_count(holes),
         holes=tuple((hole.first, hole.last) for hole in holes),
+        blocks_by_snapshots=ledger.height_count(unfolded) - ledger.height_count(holes),
+    )
+
+
+def _gap(gap: Gap) -> GapStatus:
+    return GapStatus(
+        gap.shard,
+        gap.heights.first,
+        gap.heights.last,
+        gap.reason,
+        gap.found_at,
+        gap.healed_at,
+        gap.healed_by,
+        gap.healed_how,
     )
 
 
