@@ -47,10 +47,10 @@ def _key(table: DataTable, source: str) -> str:
 
 
 def _joined(table: DataTable, changes: str) -> str:
-    same_key = " AND ".join(f"t.{name} = c.{name}" for name in table.key)
+    same_key = " AND ".join(f"r.{name} = c.{name}" for name in table.key)
     return (
         f"{changes} AS c JOIN stage_snapshots AS p ON p.fid = c.about_fid "
-        f"LEFT JOIN {table.qualified} AS t ON {same_key}"
+        f"LEFT JOIN LATERAL (SELECT * FROM {table.qualified} AS r WHERE {same_key} OFFSET 0) AS t ON true"
     )
 
 

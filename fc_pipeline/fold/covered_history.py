@@ -34,9 +34,10 @@ FOLLOWED: Final = (
 """Whether somebody is reading the shard's feed right now."""
 
 REGISTERED: Final = (
-    "SELECT p.fid, min(o.version) FROM stage_snapshots AS p JOIN public.on_chain_events AS o "
-    "ON o.fid = p.fid AND o.type = 'id_register' AND o.deleted_at IS NULL "
-    "AND o.body->>'eventType' IN ('Register', 'ID_REGISTER_EVENT_TYPE_REGISTER') WHERE p.fid > 0 GROUP BY p.fid"
+    "SELECT p.fid, min(o.version) FROM stage_snapshots AS p CROSS JOIN LATERAL (SELECT version "
+    "FROM public.on_chain_events WHERE fid = p.fid AND type = 'id_register' AND deleted_at IS NULL "
+    "AND body->>'eventType' IN ('Register', 'ID_REGISTER_EVENT_TYPE_REGISTER') OFFSET 0) AS o "
+    "WHERE p.fid > 0 GROUP BY p.fid"
 )
 """The event by which each FID of a fold came into being, where the tables know it."""
 

@@ -2,7 +2,7 @@
 
 A row is compared only if no event that came after the snapshot's version has decided it: its own version is not above
 the snapshot's. (A version above all that the ledger has folded is no event's, and so is compared, too.) Rows are found
-by FID or by key through indexes, never by reading a table through.
+by FID or by key through indexes, never by reading a table through: OFFSET 0 leaves the planner no other way.
 """
 
 from functools import cache
@@ -134,10 +134,7 @@ _MASK_LINKS = (
 
 
 def _message_rows(table: DataTable) -> str:
-    """Snapshot and table side by side, for tables whose rows never leave their FID.
-
-    OFFSET 0 keeps the planner from doing anything but looking each FID up.
-    """
+    """Snapshot and table side by side, for tables whose rows never leave their FID."""
     same_key = " AND ".join(f"s.{name} = t.{name}" for name in table.key)
     columns: list[str] = []
     for name in table.names:
@@ -198,7 +195,8 @@ _LISTED_PROOFS = (
     "FROM (SELECT DISTINCT ON (name, type) * FROM stage_username_proofs "
     "ORDER BY name, type, timestamp DESC, precedence DESC) AS s "
     "JOIN stage_snapshots AS p ON p.fid = s.fid "
-    "LEFT JOIN public.username_proofs AS t ON t.name = s.name AND t.type = s.type "
+    "LEFT JOIN LATERAL (SELECT * FROM public.username_proofs AS r WHERE r.name = s.name AND r.type = s.type OFFSET 0) "
+    "AS t ON true "
     f"WHERE t.name IS NULL OR (NOT {_PROOF_TOUCHED} AND CASE WHEN t.deleted_at IS NULL AND t.fid = s.fid "
     f"THEN {_PROOF_DIFFERS} ELSE NOT {_PROOF_NEWER} END)"
 )
@@ -222,7 +220,10 @@ _ASKED_TYPES = (
     "t.type = ANY (CASE WHEN p.fid = 0 THEN ARRAY['signer_migrated'] "
     "ELSE ARRAY['signer', 'id_register', 'storage_rent', 'tier_purchase'] END)"
 )
-_CONTRACT_KEY = " AND ".join(f"s.{name} = t.{name}" for name in ON_CHAIN_EVENTS.key)
+
+
+def _same_contract_key(ours: str) -> str:
+    return " AND ".join(f"{ours}.{name} = s.{name}" for name in ON_CHAIN_EVENTS.key)
 
 
 def _listed_contract_events() -> str:
@@ -240,7 +241,8 @@ def _listed_contract_events() -> str:
         f"ELSE 'different' END, t.version, {_judged(ON_CHAIN_EVENTS, 'p.fid')} "
         f"FROM (SELECT DISTINCT ON ({key}) * FROM stage_on_chain_events ORDER BY {key}) AS s "
         "JOIN stage_snapshots AS p ON p.fid = s.fid "
-        f"LEFT JOIN public.on_chain_events AS t ON {_CONTRACT_KEY} "
+        f"LEFT JOIN LATERAL (SELECT * FROM public.on_chain_events AS r WHERE {_same_contract_key('r')} OFFSET 0) AS t "
+        "ON true "
         "WHERE t.chain_id IS NULL OR t.deleted_at IS NOT NULL OR t.fid IS DISTINCT FROM s.fid "
         f"OR (NOT {_TOUCHED} AND {_differs(ON_CHAIN_EVENTS, _content(ON_CHAIN_EVENTS))})"
     )
@@ -258,7 +260,7 @@ def _unlisted_contract_events() -> str:
         f"{_judged(ON_CHAIN_EVENTS, 'p.fid')} FROM stage_snapshots AS p "
         "CROSS JOIN LATERAL (SELECT * FROM public.on_chain_events WHERE fid = p.fid OFFSET 0) AS t "
         f"WHERE t.deleted_at IS NULL AND {_ASKED_TYPES} AND NOT {_TOUCHED} "
-        f"AND NOT EXISTS (SELECT FROM stage_on_chain_events AS s WHERE {_CONTRACT_KEY}) "
+        f"AND NOT EXISTS (SELECT FROM stage_on_chain_events AS s WHERE {_same_contract_key('t')}) "
         f"AND NOT {_is_set_aside(ON_CHAIN_EVENTS, by_hash=False)}"
     )
 
@@ -289,7 +291,7 @@ def _profiles() -> str:
         f"{_judged(USER_PROFILES, 'p.fid')} "
         "FROM stage_profile_fids AS f JOIN stage_snapshots AS p ON p.fid = f.fid "
         f"LEFT JOIN ({DERIVED_PROFILES}) AS s ON s.fid = p.fid "
-        "LEFT JOIN public.user_profiles AS t ON t.fid = p.fid "
+        "LEFT JOIN LATERAL (SELECT * FROM public.user_profiles WHERE fid = p.fid OFFSET 0) AS t ON true "
         "WHERE CASE WHEN s.fid IS NULL OR s.deleted_at IS NOT NULL THEN t.fid IS NOT NULL AND t.deleted_at IS NULL "
         "WHEN t.fid IS NULL OR t.deleted_at IS NOT NULL THEN true "
         f"ELSE {_differs(USER_PROFILES, content)} END"

@@ -248,8 +248,8 @@ class Reconciler:
         was read earlier but is folded later would contradict them.
         """
         rows = self._execute(
-            "SELECT s.fid, s.folded_version, s.folded_until_id FROM stage_snapshots AS p "
-            "JOIN pipeline.snapshots AS s ON s.fid = p.fid WHERE s.folded_version IS NOT NULL"
+            "SELECT s.fid, s.folded_version, s.folded_until_id FROM stage_snapshots AS p CROSS JOIN LATERAL "
+            "(SELECT * FROM pipeline.snapshots WHERE fid = p.fid AND folded_version IS NOT NULL OFFSET 0) AS s"
         )
         since = {fid: height_of(version) + 1 for fid, version, _ in rows}
         until = {fid: height_of(until_id) for fid, _, until_id in rows if until_id is not None}
