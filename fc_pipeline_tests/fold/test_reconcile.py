@@ -1,21 +1,33 @@
 """What a snapshot corrects, what it leaves alone, and what of it is drift."""
 
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 import pytest
 import sqlalchemy as sa
 
-from fc_pipeline.fold.reconcile import Reconciled, Reconciler
+from fc_pipeline.fold.reconcile import LEDGER_WAIT_SECONDS, Reconciled, Reconciler
 from fc_pipeline.fold.schema import ensure_schema
 from fc_pipeline.fold.session import FoldSession
 from fc_pipeline.fold.snapshot_ledger import SnapshotLine, record
 from fc_pipeline.sample_hub.generator import generate
 from fc_pipeline.services.postgres import EmbeddedPostgres
 from fc_pipeline_tests.conftest import fresh_database
-from fc_pipeline_tests.events import HOUR_UNIX, micro_batch
+from fc_pipeline_tests.events import (
+    HOUR,
+    HOUR_UNIX,
+    NOW,
+    Json,
+    cast_add,
+    cast_remove,
+    compact_state,
+    link,
+    micro_batch,
+    reaction,
+)
 from fc_pipeline_tests.fold.conftest import Replica
-from fc_pipeline_tests.fold.small_hub import Reading, SmallHub
+from fc_pipeline_tests.fold.small_hub import Line, Reading, SmallHub, record_batch
 
 SNAPSHOT_TABLES = (
     "casts",
@@ -185,3 +197,148 @@ def test_one_audit_finds_all_that_was_corrupted_and_heals_it(filled: Audit) -> N
     again = filled.run()
     assert (again.drift, again.history) == ({}, {})
     assert sum(written.rows for written in again.written.values()) == 0
+
+
+@dataclass(frozen=True)
+class Small:
+    """A hub of one user, and a replica of it."""
+
+    replica: Replica
+    session: FoldSession
+    reconciler: Reconciler
+    hub: SmallHub
+
+    def happen(self, *wishes: Json, fold: bool = True) -> int:
+        """One block; the user is registered in the first."""
+        height = self.hub.add_block(1, list(wishes))
+        if fold:
+            self.fold(height)
+        return height
+
+    def fold(self, height: int) -> None:
+        self.session.fold(micro_batch(self.hub.blocks(1), height, height))
+
+    def audit(self, reading: Reading | None = None, *, extra: tuple[Line, ...] = ()) -> Reconciled:
+        """Fold what was read, or what can be read now; `extra` are records that the hub has besides."""
+        read = reading or Reading(self.hub, 1, 1000).finish()
+        return self.reconciler.fold([read.snapshot], [record_batch(read.snapshot, [*read.lines, *extra])])
+
+
+@pytest.fixture
+def small(replica: Replica, writer: FoldSession) -> Iterator[Small]:
+    with Reconciler(replica.url, "audit") as reconciler:
+        made = Small(replica, writer, reconciler, SmallHub({1: (1,)}))
+        made.happen(cast_add(1))
+        yield made
+
+
+def test_a_record_that_cannot_be_stored_is_set_aside_once_and_no_row_of_it_is_a_phantom(small: Small) -> None:
+    known = cast_add(1, "stored by a release that knew its type")
+    small.happen(known)
+    listed = small.hub.answers(1)["casts"]
+    unknown = {**known, "data": {**known["data"], "castAddBody": {**known["data"]["castAddBody"], "type": "NEW"}}}
+    reading = Reading(small.hub, 1, 1000).finish()
+    reading.lines = [(kind, record) for kind, record in reading.lines if kind != "casts"]
+    record = json.dumps(unknown).encode()
+    assert [m["hash"] for m in listed] == [known["hash"]]
+    for audited in (small.audit(reading, extra=(("casts", record),)), small.audit(reading, extra=(("casts", record),))):
+        assert (audited.drift, audited.history, audited.quarantined) == ({}, {}, 1)
+    assert len(small.replica.rows("SELECT * FROM casts WHERE deleted_at IS NULL")) == 1
+    (kept,) = small.replica.rows("SELECT * FROM pipeline.quarantine")
+    assert (kept.reason, kept.raw, kept.event_id) == ("unknown_type", record, reading.snapshot.version)
+
+
+def test_a_nul_is_taken_out_of_a_snapshots_text_as_of_an_events(small: Small) -> None:
+    small.happen(cast_add(1, "a\x00b"))
+    assert small.audit().drift == {}
+    with small.replica.engine.begin() as connection:
+        connection.execute(sa.text("DELETE FROM casts"))
+    assert dict(small.audit().drift) == {"casts": 1}
+    assert small.replica.live("casts", "text, fid") == [("ab", 1)]
+    assert {reason for _, reason in small.replica.quarantined()} == {"nul_removed"}
+
+
+def test_a_remove_that_the_feed_never_brought_becomes_a_tombstone_that_no_late_add_revives(small: Small) -> None:
+    gone = cast_add(1, "gone")
+    late = small.happen(gone, fold=False)
+    small.happen(cast_remove(1, gone["hash"]), fold=False)
+    found = small.audit()
+    assert (found.drift, dict(found.history)) == ({}, {"casts": 1})
+    small.fold(late)
+    assert small.replica.live("casts", "text, fid") == []
+
+
+def test_a_link_that_a_later_compact_state_masks_stays_masked_and_an_earlier_one_masks_it_no_more(small: Small) -> None:
+    small.happen(link(1, 2, NOW), link(1, 3, NOW), fold=False)
+    early = small.happen(compact_state(1, [3], NOW), fold=False)
+    back = small.happen(link(1, 2, NOW + 5), fold=False)
+    reading = Reading(small.hub, 1, 1000).finish()
+    small.happen(compact_state(1, [2], NOW + 9))
+    small.audit(reading)
+    assert small.replica.live("links", "target_fid, fid") == [(2, 1)]
+    small.fold(early)
+    small.fold(back)
+    assert small.replica.live("links", "target_fid, fid") == [(2, 1)]
+
+
+def test_what_happens_while_a_snapshot_is_read_is_waited_for_as_long_as_somebody_follows(small: Small) -> None:
+    liked = reaction(1, "https://a.example", timestamp=NOW)
+    reading = Reading(small.hub, 1, 1000)
+    height = small.happen(liked, fold=False)
+    reading.finish()
+    with small.replica.engine.begin() as connection:
+        connection.execute(
+            sa.text(
+                "INSERT INTO pipeline.leases (shard, partition, holder, backend_pid) VALUES (1, :hour, 'run/1', :pid)"
+            ),
+            {"hour": HOUR, "pid": small.session.backend_pid},
+        )
+    slept: list[float] = []
+
+    def sleep(seconds: float) -> None:
+        slept.append(seconds)
+        if len(slept) == 3:
+            small.fold(height)
+
+    small.reconciler.sleep = sleep
+    found = small.audit(reading)
+    assert (found.drift, found.history, found.unjudged_fids) == ({}, {}, 0)
+    assert len(slept) == 3
+    # Where the ledger does not move, it is not waited for without end, and nothing is judged.
+    small.happen(reaction(1, "https://b.example", timestamp=NOW), fold=False)
+    small.reconciler.clock = lambda: LEDGER_WAIT_SECONDS * len(slept)
+    found = small.audit()
+    assert (found.drift, dict(found.history), found.unjudged_fids) == ({}, {"reactions": 1}, 1)
+
+
+def test_what_a_poison_page_kept_back_is_history_until_the_next_snapshot(small: Small) -> None:
+    height = small.happen(cast_add(1, "lost"), fold=False)
+    confirmed = small.hub.blocks(1)[height][0]
+    small.session.fold(micro_batch({height: [confirmed]}))
+    with small.replica.engine.begin() as connection:
+        connection.execute(
+            sa.text(
+                "INSERT INTO pipeline.gaps (shard, from_height, to_height, reason) VALUES (1, :h, :h, 'poison_page')"
+            ),
+            {"h": height},
+        )
+    found = small.audit()
+    assert (found.drift, dict(found.history), found.unjudged_fids) == ({}, {"casts": 1}, 1)
+    assert len(small.replica.live("casts", "text, fid")) == 1
+
+
+def test_an_older_snapshot_than_the_one_that_was_folded_is_left_out(small: Small) -> None:
+    old = Reading(small.hub, 1, 1000).finish()
+    small.happen(cast_add(1, "later"), fold=False)
+    new = Reading(small.hub, 1, 1000).finish()
+    for reading in (old, new):
+        t = reading.snapshot
+        line = SnapshotLine(1, 1, 1, t.version, t.until_id, "file", 1, 1, t.fetched_at)
+        with small.replica.engine.begin() as connection:
+            record(connection, [line], "audit")
+    assert small.audit(new).outdated_fids == 0
+    found = small.audit(old)
+    assert (found.outdated_fids, found.drift, found.history) == (1, {}, {})
+    assert len(small.replica.live("casts", "text, fid")) == 1
+    (kept,) = small.replica.rows("SELECT * FROM pipeline.snapshots")
+    assert (kept.folded_version, kept.folded_until_id) == (new.snapshot.version, new.snapshot.until_id)
