@@ -36,7 +36,8 @@ ENVELOPE = (
 DELETED_REASON = Column(
     "deleted_reason",
     ColumnType.TEXT,
-    "Why the row was deleted: removed, pruned, revoked, replaced, compacted or released; null means live",
+    "Why the row was deleted: removed, pruned, revoked, replaced, compacted, released, or reconciled with a snapshot "
+    "that lacks it; null means live",
 )
 
 

@@ -10,7 +10,7 @@ __all__ = ["ON_CHAIN_EVENTS", "merged"]
 
 ON_CHAIN_EVENTS = DataTable(
     name="on_chain_events",
-    description="Events of Farcaster's contracts. Never deleted.",
+    description="Events of Farcaster's contracts. One that the hub does not list is deleted.",
     key=("chain_id", "transaction_hash", "log_index"),
     columns=(
         Column("chain_id", ColumnType.BIGINT, "10 is OP Mainnet, 8453 is Base", nullable=False),
