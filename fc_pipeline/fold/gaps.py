@@ -5,7 +5,8 @@ send (hub-api T3). A gap that snapshots healed stays on record: the tables are a
 read.
 """
 
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, Literal
@@ -26,6 +27,8 @@ __all__ = [
     "blocks_by_snapshots",
     "by_snapshots",
     "heal",
+    "healing_lock",
+    "is_being_healed",
     "observe",
     "reopen",
 ]
@@ -45,6 +48,15 @@ RECORD_POISON: Final = (
 
 _LOCK_SPACE: Final = 0x6667  # "fg": apart from the locks of those who fold
 _LOCK: Final = sa.text("SELECT pg_advisory_xact_lock(:space, :shard)")
+_HEALING: Final = 0
+"""Among the locks by shard, that of the one run which heals."""
+_TAKE_HEALING: Final = sa.text("SELECT pg_try_advisory_lock(:space, :healing)")
+_LEAVE_HEALING: Final = sa.text("SELECT pg_advisory_unlock(:space, :healing)")
+_IS_HEALING: Final = sa.text(
+    "SELECT EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory' AND granted AND objsubid = 2 "
+    "AND classid = CAST(:space AS integer)::oid AND objid = CAST(:healing AS integer)::oid "
+    "AND database = (SELECT oid FROM pg_database WHERE datname = current_database()))"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +149,24 @@ def heal(engine: sa.Engine, shard: int, reason: str, heights: HeightRange, run_i
             .where(columns.from_height >= heights.first, columns.to_height <= heights.last)
             .values(healed_at=sa.func.now(), healed_by=run_id, healed_how="snapshots")
         )
+
+
+@contextmanager
+def healing_lock(engine: sa.Engine) -> Generator[bool]:
+    """Be the one run that heals, if nobody else is; the lock ends with the session, however the run ends."""
+    key = {"space": _LOCK_SPACE, "healing": _HEALING}
+    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        taken = connection.execute(_TAKE_HEALING, key).scalar_one()
+        try:
+            yield taken
+        finally:
+            if taken:
+                connection.execute(_LEAVE_HEALING, key)
+
+
+def is_being_healed(connection: sa.Connection) -> bool:
+    """Whether a living run heals."""
+    return connection.execute(_IS_HEALING, {"space": _LOCK_SPACE, "healing": _HEALING}).scalar_one()
 
 
 def reopen(connection: sa.Connection) -> None:

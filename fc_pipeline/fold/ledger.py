@@ -37,6 +37,7 @@ __all__ = [
     "last_covered",
     "origins",
     "overlap",
+    "partitions_of",
     "record_origin",
     "unfinished_partitions",
     "without",
@@ -180,6 +181,15 @@ def is_covered(connection: sa.Connection, shard: int, height: int) -> bool:
 def covered_partitions(connection: sa.Connection) -> set[str]:
     """The partition keys of all hours with folded heights."""
     return set(connection.scalars(sa.select(COVERAGE.c.partition).distinct()))
+
+
+def partitions_of(connection: sa.Connection, shard: int, heights: HeightRange) -> list[str]:
+    """The partition keys of the hours that hold these heights, as far as they are folded."""
+    columns = COVERAGE.c
+    query = sa.select(columns.partition).where(
+        columns.shard == shard, columns.from_height <= heights.last, columns.to_height >= heights.first
+    )
+    return list(connection.scalars(query.distinct().order_by(columns.partition)))
 
 
 def add_tables(connection: sa.Connection, shard: int, partition: str, up_to_height: int, tables: Sequence[str]) -> None:

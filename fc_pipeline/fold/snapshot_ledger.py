@@ -11,6 +11,7 @@ from sqlalchemy.dialects import postgresql as pg
 
 from fc_pipeline.hub.wire import height_of
 from fc_pipeline.tables.bookkeeping import DRIFT, SNAPSHOT_ROUNDS, SNAPSHOTS
+from fc_pipeline.tables.on_chain_events import ON_CHAIN_EVENTS
 from fc_pipeline.tables.user_profiles import USER_PROFILES
 
 __all__ = [
@@ -19,6 +20,7 @@ __all__ = [
     "add_to_rounds",
     "drift_of_run",
     "finish_rounds",
+    "folded_versions",
     "forget_folds",
     "known_fids",
     "lines",
@@ -26,6 +28,7 @@ __all__ = [
     "newest_heights",
     "open_rounds",
     "record",
+    "registered_fids",
     "unfinished_rounds",
 ]
 
@@ -183,6 +186,19 @@ def lines(
 def named_files(connection: sa.Connection, buckets: Collection[int]) -> set[str]:
     """The files of buckets that hold the newest snapshot of some FID."""
     query = sa.select(SNAPSHOTS.c.file).distinct().where(SNAPSHOTS.c.bucket.in_(list(buckets)))
+    return set(connection.scalars(query))
+
+
+def folded_versions(connection: sa.Connection) -> dict[int, int]:
+    """Per FID the version of the snapshot that was folded last."""
+    query = sa.select(SNAPSHOTS.c.fid, SNAPSHOTS.c.folded_version).where(SNAPSHOTS.c.folded_version.is_not(None))
+    return {row[0]: row[1] for row in connection.execute(query)}
+
+
+def registered_fids(connection: sa.Connection, fids: Collection[int]) -> set[int]:
+    """Those of these FIDs whose registration is in the tables."""
+    events = ON_CHAIN_EVENTS.sql.c
+    query = sa.select(events.fid).where(events.fid.in_(fids), events.type == "id_register", events.deleted_at.is_(None))
     return set(connection.scalars(query))
 
 

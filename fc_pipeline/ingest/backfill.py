@@ -20,7 +20,7 @@ from typing import Final
 
 import pyarrow as pa
 
-from fc_pipeline.errors import HubError, HubUnavailable, LakeError
+from fc_pipeline.errors import HubError, HubUnavailable, HubUntrusted, LakeError
 from fc_pipeline.fold import snapshot_ledger
 from fc_pipeline.fold.reconcile import FidSnapshot, Reconciler
 from fc_pipeline.fold.snapshot_ledger import SnapshotLine
@@ -30,6 +30,7 @@ from fc_pipeline.ingest.backfill_progress import BackfillProgress, BucketProgres
 from fc_pipeline.ingest.backfill_scope import BackfillScope, ScopedFids, find_fids, vet_hub
 from fc_pipeline.ingest.fid_fetch import CHUNK_FIDS, FetchedChunk, fetch_chunk
 from fc_pipeline.ingest.replica import Replica
+from fc_pipeline.ingest.same_history import refuse_lost_past
 from fc_pipeline.lake.snapshot_log import SnapshotLog, bucket_of
 
 __all__ = ["Backfill"]
@@ -137,14 +138,28 @@ class Backfill:
         return missing, stored
 
     async def _fetch(self, hubs: HubPool, chunk: Sequence[tuple[int, int]]) -> FetchedChunk:
-        """A chunk from the first hub that is fit; a failing one is left for another, and waited for a while."""
+        """A chunk from the first hub that is fit; a failing one is left for another, and waited for a while.
+
+        What a hub answered counts only if it is fit afterwards, too: one that was reset has lost what is looked for.
+        """
         give_up_at: float | None = None
         pause_seconds = 1.0
+        untrusted: dict[HubReads, HubUntrusted] = {}
         while True:
             hub: HubReads | None = None
             try:
                 hub = await hubs.follow(None)
-                return await fetch_chunk(hub, self._log, chunk)
+                if hub in untrusted:
+                    raise untrusted[hub]
+                fetched = await fetch_chunk(hub, self._log, chunk)
+                await hubs.confirm(hub)
+                await asyncio.to_thread(refuse_lost_past, self.replica, hub.name, fetched)
+            except HubUntrusted as error:
+                if hub is None or hub in untrusted:
+                    raise
+                hubs.leave(hub, error)
+                untrusted[hub] = error
+                continue
             except ANOTHER_HUB_MAY_DO as error:
                 now = time.monotonic()
                 give_up_at = now + PATIENCE_SECONDS if give_up_at is None else give_up_at
@@ -153,6 +168,8 @@ class Backfill:
                 if hub is not None:
                     hubs.leave(hub, error)
                 log.warning("chunk_again first_fid=%s reason=%r", chunk[0][0], str(error))
+            else:
+                return fetched
             await asyncio.sleep(pause_seconds)
             pause_seconds = min(LONGEST_PAUSE_SECONDS, pause_seconds * 2)
 

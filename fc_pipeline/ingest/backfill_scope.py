@@ -11,6 +11,7 @@ from fc_pipeline.fold.snapshot_ledger import ALL_FIDS, known_fids
 from fc_pipeline.hub.failover import HubPool
 from fc_pipeline.hub.snapshot import CONTRACTS_FID, shard_of
 from fc_pipeline.ingest.replica import Replica
+from fc_pipeline.ingest.same_history import go_on_from_ledger
 from fc_pipeline.ingest.survey import survey
 from fc_pipeline.lake.snapshot_log import BUCKETS, bucket_of
 
@@ -24,10 +25,11 @@ LARGEST_FID: Final = 2**63 - 1
 
 @dataclass(frozen=True)
 class BackfillScope:
-    """Buckets, and of their FIDs all (None) or some."""
+    """Buckets, and of their FIDs all (None) or some; `label` is what the scope is called, if not by its FIDs."""
 
     buckets: tuple[int, ...] = tuple(range(BUCKETS))
     fids: frozenset[int] | None = None
+    label: str | None = None
 
     @classmethod
     def of_fids(cls, fids: Collection[int]) -> "BackfillScope":
@@ -36,7 +38,9 @@ class BackfillScope:
 
     @property
     def name(self) -> str:
-        """What rounds of the same scope have in common: `all`, or a digest of the FIDs."""
+        """What rounds of the same scope have in common: `all`, the label, or a digest of the FIDs."""
+        if self.label is not None:
+            return self.label
         if self.fids is None:
             return ALL_FIDS
         return hashlib.sha256(",".join(map(str, sorted(self.fids))).encode()).hexdigest()[:16]
@@ -49,9 +53,14 @@ class ScopedFids:
     shards: dict[int, int]
     requests: int
 
+    def of_shard(self, shard: int) -> frozenset[int]:
+        """Those of one shard."""
+        return frozenset(fid for fid, home in self.shards.items() if home == shard)
+
 
 async def vet_hub(replica: Replica, hubs: HubPool) -> None:
     """Raise HubError where no hub can be asked, HubUntrusted where none goes on from what was already read."""
+    go_on_from_ledger(replica, hubs)
     with replica.engine.connect() as connection:
         begun = bool(ledger.origins(connection))
     if begun:

@@ -34,14 +34,20 @@ def concurrent_fids(hub: HubReads) -> int:
     """How many FIDs are asked for at the same time; the hub's budget may allow less."""
     return CONCURRENT_FIDS_HERE if hub.client.endpoint.is_loopback else CONCURRENT_FIDS
 
+_REGISTRATION: Final = b"EVENT_TYPE_ID_REGISTER"
+
 
 @dataclass(frozen=True)
 class FetchedChunk:
-    """What was fetched, and the FIDs that could not be read, with the reason."""
+    """What was fetched, and the FIDs that could not be read, with the reason.
+
+    `registered` are the FIDs of whose registration the hub has told.
+    """
 
     snapshots: list[SnapshotLine]
     unread: dict[int, str]
     requests: int
+    registered: frozenset[int] = frozenset()
 
 
 @dataclass
@@ -57,6 +63,7 @@ class _Fetch:
     opened: list[SnapshotFile] = field(default_factory=list[SnapshotFile])
     found: list[SnapshotLine] = field(default_factory=list[SnapshotLine])
     unread: dict[int, str] = field(default_factory=dict[int, str])
+    registered: set[int] = field(default_factory=set[int])
     requests: int = 0
     writing: asyncio.Lock = field(default_factory=asyncio.Lock)
 
@@ -82,6 +89,8 @@ class _Fetch:
         size_bytes = records = 0
         async for page in snapshot(hub, fid):
             pages.append(page)
+            if page.kind == "on_chain_events" and any(_REGISTRATION in record for record in page.records):
+                self.registered.add(fid)
             records += len(page.records)
             size_bytes += sum(map(len, page.records))
             if size_bytes >= BIG_FID_BYTES:
@@ -145,4 +154,4 @@ async def fetch_chunk(hub: HubReads, log: SnapshotLog, fids: Sequence[tuple[int,
         fetch.files.__exit__(*sys.exc_info())
         raise
     snapshots = [replace(one, until_id=until_ids[one.shard]) for one in sorted(fetch.found, key=lambda one: one.fid)]
-    return FetchedChunk(snapshots, fetch.unread, fetch.requests + INFO_REQUESTS)
+    return FetchedChunk(snapshots, fetch.unread, fetch.requests + INFO_REQUESTS, frozenset(fetch.registered))

@@ -10,10 +10,11 @@ from fc_pipeline.hub.decode import decode_events
 from fc_pipeline.hub.failover import LITTLE_LAG_HEIGHTS, HubPool
 from fc_pipeline.hub.reads import HubReads
 from fc_pipeline.hub.wire import HubInfo, first_event_id
+from fc_pipeline.ingest.fid_fetch import FetchedChunk
 from fc_pipeline.ingest.replica import Replica
 from fc_pipeline.tables.encoding import block_hash
 
-__all__ = ["go_on_from_ledger"]
+__all__ = ["go_on_from_ledger", "refuse_lost_past"]
 
 
 def go_on_from_ledger(replica: Replica, hubs: HubPool) -> None:
@@ -60,4 +61,20 @@ async def _refuse_other_history(replica: Replica, hub: HubReads, shard: int, hea
             f"hub {hub.name} has another history: block {height} of shard {shard} is 0x{found.hex()} there, "
             f"and 0x{expected.hex()} was read",
             hint="it is of another network, or was reset; another network wants a database and a lake of its own",
+        )
+
+
+def refuse_lost_past(replica: Replica, hub_name: str, fetched: FetchedChunk) -> None:
+    """Raise HubUntrusted if a hub knows none of the FIDs that it was asked for and that were registered.
+
+    Contract events do not go away (hub-api 4.3). All that such a hub lacks would be taken for deleted.
+    """
+    fids = [one.fid for one in fetched.snapshots]
+    with replica.engine.connect() as connection:
+        known = snapshot_ledger.registered_fids(connection, fids)
+    if known and not known & fetched.registered:
+        raise HubUntrusted(
+            f"hub {hub_name} has lost its past: it has no registration of {len(known)} FIDs whose registration was "
+            f"read, such as {min(known)}",
+            hint="wait until it has synced again, or name another hub in FC_HUB_URLS",
         )
