@@ -6,9 +6,11 @@ from fc_pipeline.assets.hourly import hourly_tables
 from fc_pipeline.assets.snapshots import fid_tables
 from fc_pipeline.checks.drift import no_drift
 from fc_pipeline.checks.fresh import fresh
+from fc_pipeline.checks.gaps import no_open_gaps
 from fc_pipeline.checks.keys import key_checks
 from fc_pipeline.checks.raw_log import raw_log_checks
 from fc_pipeline.checks.standstill import no_standstill
+from fc_pipeline.gap_watch import gap_sensor
 from fc_pipeline.jobs import MICRO_BATCHES, SNAPSHOTS
 from fc_pipeline.maintenance import MAINTENANCE
 from fc_pipeline.resources import ReplicaResource
@@ -20,9 +22,9 @@ __all__ = ["defs"]
 
 defs = Definitions(
     assets=[hourly_tables, fid_tables],
-    asset_checks=[raw_log_checks, fresh, no_standstill, key_checks, no_drift],
+    asset_checks=[raw_log_checks, fresh, no_standstill, no_open_gaps, key_checks, no_drift],
     jobs=[MICRO_BATCHES, SNAPSHOTS, MAINTENANCE],
-    sensors=[hub_event_sensor, standstill_sensor],
+    sensors=[hub_event_sensor, gap_sensor, standstill_sensor],
     schedules=[close_hour, daily_audit, daily_maintenance],
     resources={"replica": ReplicaResource()},
     executor=in_process_executor,

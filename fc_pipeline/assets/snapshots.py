@@ -22,18 +22,22 @@ from fc_pipeline.assets.interruption import interruptible
 from fc_pipeline.assets.specs import OWNERS
 from fc_pipeline.checks.drift import judge_drift
 from fc_pipeline.checks.evaluation import evaluation_of
+from fc_pipeline.checks.gaps import judge_gaps
 from fc_pipeline.fold import snapshot_ledger
 from fc_pipeline.ingest.backfill import Backfill
 from fc_pipeline.ingest.backfill_progress import BackfillProgress, BucketProgress
 from fc_pipeline.ingest.backfill_scope import BackfillScope
+from fc_pipeline.ingest.gap_healing import heal_gaps
 from fc_pipeline.ingest.replica import Replica
 from fc_pipeline.lake.snapshot_log import SNAPSHOT_SCHEMA, bucket_key, bucket_of
 from fc_pipeline.partitions import FID_BUCKETS
 from fc_pipeline.resources import ReplicaResource
 from fc_pipeline.tables.bookkeeping import SNAPSHOTS
 
-__all__ = ["RECONCILED", "SNAPSHOTS_ASSET", "SNAPSHOT_SPECS", "BackfillConfig", "fid_tables"]
+__all__ = ["GAPS_TAG", "RECONCILED", "SNAPSHOTS_ASSET", "SNAPSHOT_SPECS", "BackfillConfig", "fid_tables"]
 
+GAPS_TAG = "fc/gaps"
+"""Marks the runs that heal gaps."""
 SNAPSHOTS_ASSET = "fid_snapshots"
 RECONCILED = "reconciled_fids"
 
@@ -103,6 +107,10 @@ class BackfillConfig(Config):
     fids: list[int] | None = Field(
         default=None, description="Only these users of the partitions chosen. Default: all that the hub lists."
     )
+    gaps: bool = Field(
+        default=False,
+        description="Heal what pipeline.gaps lists as open: the users concerned, whatever partitions are chosen.",
+    )
 
 
 @multi_asset(
@@ -125,17 +133,28 @@ def fid_tables(
     buckets = [int(key) for key in context.partition_keys]
     with interruptible() as interruption, replica.open(need_hub=fetch) as opened:
         teller = _Teller(context, opened, [name for name in (SNAPSHOTS_ASSET, RECONCILED) if name in selected])
-        backfill = Backfill(
-            opened,
-            context.run.run_id,
-            _scope(buckets, config.fids),
-            fetch=fetch,
-            fold=RECONCILED in selected,
-            should_stop=interruption.is_asked_for,
-            on_progress=lambda progress: context.log.info(progress.line()),
-        )
-        backfill.on_bucket = lambda bucket: teller.report(backfill.progress, bucket)
-        backfill.execute()
+
+        def over(scope: BackfillScope) -> Backfill:
+            backfill = Backfill(
+                opened,
+                context.run.run_id,
+                scope,
+                fetch=fetch,
+                fold=RECONCILED in selected,
+                should_stop=interruption.is_asked_for,
+                on_progress=lambda progress: context.log.info(progress.line()),
+            )
+            backfill.on_bucket = lambda bucket: teller.report(backfill.progress, bucket)
+            return backfill
+
+        if config.gaps:
+            try:
+                plan = heal_gaps(opened, context.run.run_id, over)
+                context.log.info(f"{len(plan.wounds)} gaps to heal, {len(plan.fids):,} users")
+            finally:
+                teller.judge_gaps()
+        else:
+            over(_scope(buckets, config.fids)).execute()
         interruption.end_run(context)
     # Each bucket has its own event in the log by now; the outputs themselves are skipped.
     yield from ()
@@ -169,6 +188,11 @@ class _Teller:
         if RECONCILED in self.assets:
             judged = evaluation_of(judge_drift(self.replica, bucket.bucket), bucket_key(bucket.bucket))
             self.context.log_event(judged)  # pyright: ignore[reportArgumentType] - taken, but not in its annotation
+
+    def judge_gaps(self) -> None:
+        """Log whether any gap is open now."""
+        judged = evaluation_of(judge_gaps(self.replica), None)
+        self.context.log_event(judged)  # pyright: ignore[reportArgumentType] - taken, but not in its annotation
 
     def _folded(self, progress: BackfillProgress, bucket: BucketProgress) -> dict[str, Any]:
         with self.replica.engine.connect() as connection:

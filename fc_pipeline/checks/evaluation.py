@@ -5,6 +5,7 @@ from collections.abc import Collection, Iterator, Sequence
 from dagster import AssetCheckEvaluation, AssetCheckResult, AssetKey
 
 from fc_pipeline.checks.fresh import judge_freshness
+from fc_pipeline.checks.gaps import judge_gaps
 from fc_pipeline.checks.keys import judge_keys
 from fc_pipeline.checks.raw_log import COVERAGE, judge_raw_log
 from fc_pipeline.checks.standstill import judge_standstill
@@ -23,8 +24,9 @@ def evaluations(replica: Replica, hours: Sequence[Hour], outputs: Collection[str
     """
     if RAW_LOG in outputs:
         of_hours = zip(hours, judge_freshness(replica, hours), judge_standstill(replica, hours), strict=True)
+        gaps = judge_gaps(replica)
         for hour, freshness, standstill in of_hours:
-            for result in (*judge_raw_log(replica, [hour]), freshness, standstill):
+            for result in (*judge_raw_log(replica, [hour]), gaps, freshness, standstill):
                 yield evaluation_of(result, hour.key)
     for result in judge_keys(replica, sorted(set(outputs) - {RAW_LOG})):
         for hour in hours:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from fc_pipeline.ingest.backfill_estimate import BackfillEstimate
     from fc_pipeline.ingest.backfill_progress import BackfillProgress
     from fc_pipeline.ingest.backfill_scope import BackfillScope
+    from fc_pipeline.ingest.gap_healing import HealingPlan
 
 __all__ = ["backfill", "numbers_of"]
 
@@ -32,12 +33,15 @@ def backfill(
     fids: Annotated[str | None, typer.Option(help="These users, such as 3,1689.")] = None,
     buckets: Annotated[str | None, typer.Option(help="The users of these buckets (fid % 256), such as 0-15.")] = None,
     everyone: Annotated[bool, typer.Option("--all", help="Every user that the hub lists.")] = False,
+    gaps: Annotated[bool, typer.Option("--gaps", help="The users whom an open gap concerns: heals it.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what it would take.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the outcome as JSON, for programs.")] = False,
 ) -> None:
     """Fetch all that the hub has of users into the lake, and make the tables equal to it."""
-    if sum((fids is not None, buckets is not None, everyone)) != 1:
-        raise ConfigError("backfill takes one of --fids, --buckets and --all", hint="fc-pipeline backfill --help")
+    if sum((fids is not None, buckets is not None, everyone, gaps)) != 1:
+        raise ConfigError(
+            "backfill takes one of --fids, --buckets, --all and --gaps", hint="fc-pipeline backfill --help"
+        )
     chosen = numbers_of(fids, "--fids", 1, _LARGEST_FID) if fids is not None else None
     ranges = numbers_of(buckets, "--buckets", 0, _LAST_BUCKET) if buckets is not None else range(_LAST_BUCKET + 1)
     warnings.filterwarnings("ignore", module="fc_pipeline")  # Dagster says "preview" of what the assets use
@@ -48,10 +52,17 @@ def backfill(
         from fc_pipeline.ingest.backfill_scope import BackfillScope
 
         scope = BackfillScope.of_fids(chosen) if chosen is not None else BackfillScope(tuple(sorted(ranges)))
-        if dry_run:
-            _tell_estimate(opened, scope, as_json=as_json)
+        plan = _plan_healing(opened) if gaps else None
+        if plan is not None and not plan.wounds:
+            sys.stdout.write(json.dumps({"gaps": 0}) + "\n" if as_json else "no gap is open\n")
+        elif dry_run:
+            _tell_estimate(opened, plan.scope if plan is not None else scope, as_json=as_json)
+        elif plan is not None:
+            done = _run([_span_of(plan)], gaps=True, quiet=as_json)
+            _tell_outcome(done, as_json=as_json, gaps=len(plan.wounds))
         else:
-            _tell_outcome(_run(scope, quiet=as_json), as_json=as_json)
+            fids_of_scope = sorted(scope.fids) if scope.fids is not None else None
+            _tell_outcome(_run(_spans_of(scope), fids=fids_of_scope, quiet=as_json), as_json=as_json)
 
 
 def numbers_of(text: str, option: str, least: int, most: int) -> Collection[int]:
@@ -104,8 +115,32 @@ def _estimate_figures(found: "BackfillEstimate") -> dict[str, float]:
     }
 
 
-def _run(scope: "BackfillScope", *, quiet: bool) -> "list[BackfillProgress]":
-    """One run per range of adjacent buckets; what each has done."""
+def _plan_healing(settings: Settings) -> "HealingPlan":
+    from fc_pipeline.ingest.gap_healing import plan_healing
+    from fc_pipeline.ingest.replica import open_replica
+
+    with open_replica(settings) as replica:
+        return plan_healing(replica)
+
+
+def _span_of(plan: "HealingPlan") -> tuple[int, int]:
+    """The buckets of the FIDs that are left to do, as one range; any, if none is."""
+    buckets = plan.scope.buckets or (0,)
+    return buckets[0], buckets[-1]
+
+
+def _spans_of(scope: "BackfillScope") -> list[tuple[int, int]]:
+    """The ranges of adjacent buckets, for a run each.
+
+    Chosen FIDs are one run, whatever their buckets: it leaves the other buckets of its range alone.
+    """
+    return _spans(scope.buckets) if scope.fids is None else [(scope.buckets[0], scope.buckets[-1])]
+
+
+def _run(
+    spans: list[tuple[int, int]], *, fids: list[int] | None = None, gaps: bool = False, quiet: bool
+) -> "list[BackfillProgress]":
+    """A run per range of buckets; what each has done."""
     from dagster import DagsterInstance  # importing Dagster takes seconds
 
     from fc_pipeline.assets.snapshots import BackfillConfig, fid_tables
@@ -113,14 +148,11 @@ def _run(scope: "BackfillScope", *, quiet: bool) -> "list[BackfillProgress]":
     from fc_pipeline.jobs import SNAPSHOTS
     from fc_pipeline.lake.snapshot_log import bucket_key
 
-    fids = sorted(scope.fids) if scope.fids is not None else None
-    # Chosen FIDs are one run, whatever their buckets: it leaves the other buckets of its range alone.
-    spans = _spans(scope.buckets) if fids is None else [(scope.buckets[0], scope.buckets[-1])]
     done: list[BackfillProgress] = []
     try:
         with DagsterInstance.from_config(str(project_root())) as instance, _bar(done, quiet=quiet):
             for first, last in spans:
-                config = BackfillConfig(fids=fids)
+                config = BackfillConfig(fids=fids, gaps=gaps)
                 failure = run_over_partitions(
                     instance, SNAPSHOTS.name, fid_tables.op.name, config, bucket_key(first), bucket_key(last)
                 )
@@ -175,7 +207,7 @@ def _bar(done: "list[BackfillProgress]", *, quiet: bool) -> Generator[None]:
             logger.setLevel(before)
 
 
-def _tell_outcome(done: "list[BackfillProgress]", *, as_json: bool) -> None:
+def _tell_outcome(done: "list[BackfillProgress]", *, as_json: bool, gaps: int | None = None) -> None:
     from fc_pipeline.fold.reconcile import Reconciled
 
     total = sum((one.reconciled for one in done), Reconciled())
@@ -191,10 +223,15 @@ def _tell_outcome(done: "list[BackfillProgress]", *, as_json: bool) -> None:
             "quarantined": total.quarantined,
             "unjudged_fids": total.unjudged_fids,
         }
+        if gaps is not None:
+            outcome["gaps"] = gaps
         sys.stdout.write(json.dumps(outcome) + "\n")
         return
     drift = sum(total.drift.values())
-    Console(highlight=False).print(
+    console = Console(highlight=False)
+    if gaps is not None:
+        console.print(f"{gaps:,} gaps healed")
+    console.print(
         f"{fids:,} FIDs reconciled with {requests:,} requests: {rows:,} rows written, "
         + (f"{drift:,} of them drift (pipeline.drift)" if drift else "no drift")
     )
