@@ -94,7 +94,7 @@ def _tell(console: Console, found: "Verification") -> None:
     console.print(f"{found.fids:,} FIDs, {compared.messages:,} records of the hub compared")
     for counts, what in (
         (compared.drift, "drift, rows that are wrong although their history is covered"),
-        (compared.history, "not backfilled yet, rows whose history the replica does not have"),
+        (compared.history, "not backfilled or not folded yet, rows whose history the replica does not have"),
     ):
         if counts:
             listed = ", ".join(f"{table} {rows:,}" for table, rows in sorted(counts.items()))
@@ -120,7 +120,7 @@ def _tell(console: Console, found: "Verification") -> None:
 def _described(one: "Difference") -> str:
     """One line: where, how, and which columns differ."""
     where = f"{one.table} of FID {one.fid}, {one.key}"
-    why = "" if one.is_drift else " (not backfilled yet)"
+    why = "" if one.is_drift else " (not there yet)"
     if one.table_row is None or one.hub_row is None or one.change != "different":
         return f"{one.change}{why}: {where}"
     columns = differing_columns(json.loads(one.table_row), json.loads(one.hub_row))

@@ -166,7 +166,7 @@ def _message_rows(table: DataTable) -> str:
 
 # A name's row may pass from one FID to another, of any shard, and an fname's proof has an event on every shard, with
 # ids that are not comparable: so time decides between FIDs, and an event is later if it can be so on any shard.
-_PROOF_TOUCHED = "EXISTS (SELECT FROM stage_heads AS h WHERE t.version > h.before_id AND t.version <= h.top_id)"
+_TOUCHED_ANYWHERE = "EXISTS (SELECT FROM stage_heads AS h WHERE t.version > h.before_id AND t.version <= h.top_id)"
 _PROOF_NEWER = (
     "(t.timestamp > s.timestamp OR (t.timestamp = s.timestamp AND s.type = 'fname' AND t.precedence > s.precedence))"
 )
@@ -197,7 +197,7 @@ _LISTED_PROOFS = (
     "JOIN stage_snapshots AS p ON p.fid = s.fid "
     "LEFT JOIN LATERAL (SELECT * FROM public.username_proofs AS r WHERE r.name = s.name AND r.type = s.type OFFSET 0) "
     "AS t ON true "
-    f"WHERE t.name IS NULL OR (NOT {_PROOF_TOUCHED} AND CASE WHEN t.deleted_at IS NULL AND t.fid = s.fid "
+    f"WHERE t.name IS NULL OR (NOT {_TOUCHED_ANYWHERE} AND CASE WHEN t.deleted_at IS NULL AND t.fid = s.fid "
     f"THEN {_PROOF_DIFFERS} ELSE NOT {_PROOF_NEWER} END)"
 )
 
@@ -208,7 +208,7 @@ _UNLISTED_PROOFS = (
     f"{_PROOF_VERSION}, p.fetched_at, p.fid, 'phantom', t.version, {_judged(USERNAME_PROOFS, 'p.fid')} "
     "FROM stage_snapshots AS p CROSS JOIN LATERAL (SELECT * FROM public.username_proofs WHERE fid = p.fid "
     "UNION ALL SELECT * FROM public.username_proofs WHERE p.fid = 0 AND fid IS NULL) AS t "
-    f"WHERE t.deleted_at IS NULL AND NOT {_PROOF_TOUCHED} "
+    f"WHERE t.deleted_at IS NULL AND NOT {_TOUCHED_ANYWHERE} "
     "AND NOT EXISTS (SELECT FROM stage_username_proofs AS s WHERE s.fid = t.fid AND s.name = t.name "
     "AND s.type = t.type) "
     "AND NOT EXISTS (SELECT FROM change_username_proofs AS c WHERE c.name = t.name AND c.type = t.type) "
@@ -220,6 +220,10 @@ _ASKED_TYPES = (
     "t.type = ANY (CASE WHEN p.fid = 0 THEN ARRAY['signer_migrated'] "
     "ELSE ARRAY['signer', 'id_register', 'storage_rent', 'tier_purchase'] END)"
 )
+
+
+# What contracts say of nobody (FID 0) may stand on any shard.
+_CONTRACT_TOUCHED = f"CASE WHEN p.fid = 0 THEN {_TOUCHED_ANYWHERE} ELSE {_TOUCHED} END"
 
 
 def _same_contract_key(ours: str) -> str:
@@ -244,7 +248,7 @@ def _listed_contract_events() -> str:
         f"LEFT JOIN LATERAL (SELECT * FROM public.on_chain_events AS r WHERE {_same_contract_key('r')} OFFSET 0) AS t "
         "ON true "
         "WHERE t.chain_id IS NULL OR t.deleted_at IS NOT NULL OR t.fid IS DISTINCT FROM s.fid "
-        f"OR (NOT {_TOUCHED} AND {_differs(ON_CHAIN_EVENTS, _content(ON_CHAIN_EVENTS))})"
+        f"OR (NOT {_CONTRACT_TOUCHED} AND {_differs(ON_CHAIN_EVENTS, _content(ON_CHAIN_EVENTS))})"
     )
 
 
@@ -259,7 +263,7 @@ def _unlisted_contract_events() -> str:
         f"INSERT INTO change_on_chain_events SELECT {columns}, p.fid, 'phantom', t.version, "
         f"{_judged(ON_CHAIN_EVENTS, 'p.fid')} FROM stage_snapshots AS p "
         "CROSS JOIN LATERAL (SELECT * FROM public.on_chain_events WHERE fid = p.fid OFFSET 0) AS t "
-        f"WHERE t.deleted_at IS NULL AND {_ASKED_TYPES} AND NOT {_TOUCHED} "
+        f"WHERE t.deleted_at IS NULL AND {_ASKED_TYPES} AND NOT {_CONTRACT_TOUCHED} "
         f"AND NOT EXISTS (SELECT FROM stage_on_chain_events AS s WHERE {_same_contract_key('t')}) "
         f"AND NOT {_is_set_aside(ON_CHAIN_EVENTS, by_hash=False)}"
     )

@@ -22,6 +22,7 @@ from fc_pipeline.fold.profiles import STAGE_PROFILE_FIDS, UPSERT_PROFILES
 from fc_pipeline.fold.session import Written
 from fc_pipeline.fold.snapshot_rows import SetAside, snapshot_rows
 from fc_pipeline.hub.wire import first_event_id, height_of
+from fc_pipeline.tables.on_chain_events import ON_CHAIN_EVENTS
 from fc_pipeline.tables.registry import MESSAGE_TABLES
 from fc_pipeline.tables.user_profiles import USER_PROFILES
 from fc_pipeline.tables.username_proofs import USERNAME_PROOFS
@@ -31,7 +32,7 @@ __all__ = ["Difference", "FidSnapshot", "Reconciled", "Reconciler"]
 LEDGER_WAIT_SECONDS: Final = 30.0
 LEDGER_POLL_SECONDS: Final = 0.1
 MOST_EXAMPLES: Final = 100
-NAME_SPREAD_HEIGHTS: Final = 3600
+SPREAD_HEIGHTS: Final = 3600
 """So far apart may the copies of an fname's proof be that each shard gets (hub-api 7.5)."""
 
 TABLES: Final = tuple(table.name for table in differences.COMPARED)
@@ -232,12 +233,15 @@ class Reconciler:
             if not behind or not may_be_covered or self.clock() >= deadline or not any(map(self._is_followed, behind)):
                 break
             self.sleep(LEDGER_POLL_SECONDS)
-        names_are_known = all(_names_are_known(histories[shard], event_id) for shard, event_id in heads.after.items())
+        # Names, and what contracts say of nobody (FID 0), may come from any shard.
+        others_are_known = all(_is_known_lately(histories[shard], event_id) for shard, event_id in heads.after.items())
         judged: dict[int, set[str]] = {}
         for one in snapshots:
             history, last = histories[one.shard], max(height_of(one.until_id), until.get(one.fid, 0))
             tables = {t for t in TABLES if history.is_covered(t, since=since.get(one.fid), until=last)}
-            judged[one.fid] = tables if names_are_known else tables - {USERNAME_PROOFS.name}
+            if not others_are_known:
+                tables = tables - {USERNAME_PROOFS.name} if one.fid else set[str]()
+            judged[one.fid] = tables
         return judged
 
     def _bounds(self) -> tuple[dict[int, int], dict[int, int]]:
@@ -347,10 +351,10 @@ def _is_reached(history: ShardHistory, event_id: int) -> bool:
     return top is not None and top >= height_of(event_id)
 
 
-def _names_are_known(history: ShardHistory, event_id: int) -> bool:
-    """Whether every proof that the FID's own shard may not have had yet is folded, as far as this shard has it."""
-    last = height_of(event_id)
-    return history.is_covered_for(USERNAME_PROOFS.name, NAME_SPREAD_HEIGHTS, until=last)
+def _is_known_lately(history: ShardHistory, event_id: int) -> bool:
+    """Whether all is folded that this shard may have had before an FID's own shard, which has its own copy of it."""
+    tables = (USERNAME_PROOFS.name, ON_CHAIN_EVENTS.name)
+    return all(history.is_covered_for(name, SPREAD_HEIGHTS, until=height_of(event_id)) for name in tables)
 
 
 def _may_be_covered(history: ShardHistory, since: int | None) -> bool:

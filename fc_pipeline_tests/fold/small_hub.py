@@ -135,8 +135,8 @@ class SmallHub:
         return bool(self.state.chain.of_fid(fid, "EVENT_TYPE_ID_REGISTER"))
 
     def _granted(self, shard: int, wish: Json) -> list[Event]:
-        fid = wish.get("prune") or wish.get("fid") or wish["data"]["fid"]
-        if not self.is_registered(fid):
+        fid = wish["data"]["fid"] if "data" in wish else wish.get("prune", wish.get("fid"))
+        if fid != CONTRACTS_FID and not self.is_registered(fid):
             return [merge_chain(registered(fid, self.head(shard)))]
         if "prune" in wish:
             return self._pruned(wish["prune"], wish["kind"])

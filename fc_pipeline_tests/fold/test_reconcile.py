@@ -21,6 +21,7 @@ from fc_pipeline_tests.events import (
     Json,
     cast_add,
     cast_remove,
+    chain_event,
     compact_state,
     link,
     micro_batch,
@@ -325,6 +326,28 @@ def test_what_a_poison_page_kept_back_is_history_until_the_next_snapshot(small: 
     found = small.audit()
     assert (found.drift, dict(found.history), found.unjudged_fids) == ({}, {"casts": 1}, 1)
     assert len(small.replica.live("casts", "text, fid")) == 1
+
+
+def test_what_contracts_say_of_nobody_may_come_on_any_shard(replica: Replica, writer: FoldSession) -> None:
+    hub = SmallHub({1: (0,), 2: (2,)})
+    migrated = {**chain_event("signer", 0), "type": "EVENT_TYPE_SIGNER_MIGRATED", "signerMigratedEventBody": {}}
+    hub.record_origins(replica.engine)
+    with Reconciler(replica.url, "audit") as reconciler:
+        audit = Audit(hub, replica, reconciler)
+        # Shard 1 is far ahead, so its ids are above all of shard 2.
+        for shard in (1, 1, 1, 1, 2):
+            height = hub.add_block(shard, [])
+            writer.fold(micro_batch(hub.blocks(shard), height, height, shard))
+        audit.run([0])
+        late = Reading(hub, 0, 1000).finish()
+        height = hub.add_block(2, [migrated])
+        writer.fold(micro_batch(hub.blocks(2), height, height, 2))
+        head_ids = late.ids_before
+        found = reconciler.fold([late.snapshot], [late.records], ids_before=head_ids, ids_after=head_ids)
+        assert (found.drift, found.history) == ({}, {})
+        assert len(replica.live("on_chain_events", "type, fid")) == 1
+        found = audit.run([0])
+        assert (found.drift, found.history, found.unjudged_fids) == ({}, {}, 0)
 
 
 def test_an_older_snapshot_than_the_one_that_was_folded_is_left_out(small: Small) -> None:

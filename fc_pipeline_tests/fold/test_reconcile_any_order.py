@@ -229,7 +229,7 @@ def run_course(course: Course, steps: int) -> None:
     course.compare()
 
 
-@settings(max_examples=12, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@settings(max_examples=16, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 @given(seed=st.integers(0, 2**32), first_height=st.sampled_from((1, 5000)))
 def test_events_and_snapshots_in_any_order_make_the_tables_the_hubs_and_nothing_is_drift(
     folded_database: Replica, writer: FoldSession, reconciler: Reconciler, seed: int, first_height: int
