@@ -135,6 +135,7 @@ def test_every_asset_has_a_check_and_coverage_blocks():
         "coverage_without_holes",
         "blocks_have_their_events",
         "fresh",
+        "no_open_gaps",
         "no_standstill",
         "quarantine_share",
         "no_unknown_types",
@@ -146,7 +147,7 @@ def test_every_asset_has_a_check_and_coverage_blocks():
 
 def test_all_is_switched_on_from_the_start():
     repository = defs.get_repository_def()
-    assert [one.name for one in repository.sensor_defs] == ["hub_event_sensor", "standstill_sensor"]
+    assert [one.name for one in repository.sensor_defs] == ["gap_sensor", "hub_event_sensor", "standstill_sensor"]
     assert {one.name for one in repository.schedule_defs} == {"close_hour", "daily_audit", "daily_maintenance"}
     running = {one.default_status.value for one in (*repository.sensor_defs, *repository.schedule_defs)}
     assert running == {"RUNNING"}

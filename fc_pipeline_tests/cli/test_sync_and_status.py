@@ -58,7 +58,8 @@ def test_sync_reads_everything_once_and_status_says_so(hub: str, tmp_path: Path)
     imported = {line.rpartition("|")[2].strip() for line in again.stderr.splitlines()}
     assert "fc_pipeline.ingest.survey" in imported
     assert not imported & {"dagster", "pandas"}  # seconds, for nothing
-    assert json.loads(again.stdout) == {"complete": True, "blocks_read": 0, "blocks_missing": 0}
+    nothing = {"complete": True, "blocks_read": 0, "blocks_missing": 0, "blocks_by_snapshots": 0}
+    assert json.loads(again.stdout) == nothing
 
     status = project.run("status", "--json")
     assert status.returncode == 0, status.stderr
@@ -71,6 +72,7 @@ def test_sync_reads_everything_once_and_status_says_so(hub: str, tmp_path: Path)
     assert live_rows["casts"] > 0
     assert live_rows["user_profiles"] > 0
     assert found["hub_error"] is None
+    assert found["gaps"] == []
 
 
 def test_without_a_hub_sync_fails_readably_and_status_still_tells(tmp_path: Path):

@@ -8,6 +8,8 @@ import pytest
 from fc_pipeline.errors import HubError, HubRefused, HubUnavailable, HubUntrusted
 from fc_pipeline.hub.failover import HubPool
 from fc_pipeline.hub.feed import Feed
+from fc_pipeline.hub.reads import HubReads
+from fc_pipeline.hub.wire import HubInfo
 from fc_pipeline_tests.hub.acted_hub import ActedHub, Answer, Waits, blocks, json_answer, pool_for
 
 HUBBLE_INFO = {"version": "1.10.6", "isSyncing": False, "nickname": "hubble", "rootHash": "", "peerId": "x"}
@@ -134,6 +136,48 @@ def test_a_hub_set_back_to_an_older_state_is_noticed() -> None:
             waits.now += 60
             with pytest.raises(HubUntrusted, match="at height 20, but 60 was already read"):
                 await anext(feed.blocks(61))
+
+    asyncio.run(main())
+
+
+def test_a_hub_that_no_longer_has_the_history_is_left_while_it_is_followed() -> None:
+    async def main() -> None:
+        waits = Waits()
+        one, other = a_hub(), a_hub()
+        forked: set[str] = set()
+
+        async def check(hub: HubReads, info: HubInfo) -> None:
+            if hub.name in forked:
+                raise HubUntrusted(f"{hub.name} has another history")
+
+        async with one, other, pool_for(one, other, waits=waits) as pool:
+            pool.note_history(check, 2)
+            followed = await pool.follow(1)
+            assert followed.name == one.url
+            forked.add(one.url)
+            waits.now += 31
+            assert (await pool.follow(1)).name == other.url
+            with pytest.raises(HubUntrusted, match="another history"):
+                await pool.confirm(followed)
+            forked.add(other.url)
+            waits.now += 31
+            with pytest.raises(HubUntrusted, match=f"{one.url} has another history.*{other.url} has another history"):
+                await pool.follow(1)
+            forked.clear()
+            waits.now += 31
+            assert (await pool.follow(1)).name == one.url
+
+    asyncio.run(main())
+
+
+def test_another_hub_may_be_preferred_for_what_it_has() -> None:
+    async def main() -> None:
+        one, other, unfit = a_hub(), a_hub(), a_hub(num_shards=3)
+        async with one, other, unfit, pool_for(one, unfit, other) as pool:
+            (second,) = await pool.others()
+            assert second.name == other.url
+            pool.prefer(second)
+            assert await pool.follow(1) is second
 
     asyncio.run(main())
 

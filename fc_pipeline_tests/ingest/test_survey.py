@@ -180,11 +180,56 @@ def test_a_hub_with_another_history_is_refused_and_changes_nothing(database: Dat
     longer = casts_at(every_second(500, HOUR_UNIX, 40))
     with serving(log_of(longer)) as url, workbench(database, lake, url) as bench:
         assert bench.survey().shards[0].holes == (HeightRange(520, 539),)
-    other = [line.replace(b'"blockHash":"0x', b'"blockHash":"0xee') for line in longer]
+    other = with_other_hashes(longer)
     assert other != longer
     with serving(log_of(other)) as url, workbench(database, lake, url) as bench:
         with pytest.raises(HubUntrusted, match="another history: block 519 of shard 1 is 0xee"):
             bench.run(window=HourWindow(HOUR, HOUR))
+        assert bench.dump() == before
+
+
+def with_other_hashes(lines: list[bytes]) -> list[bytes]:
+    return [line.replace(b'"blockHash":"0x', b'"blockHash":"0xee') for line in lines]
+
+
+def test_of_several_hubs_those_that_do_not_go_on_are_left_and_the_others_go_on(database: Database, lake: Path) -> None:
+    with serving(log_of(casts_at(every_second(500, HOUR_UNIX, 40)))) as url, workbench(database, lake, url) as bench:
+        bench.run()
+    longer = casts_at(every_second(500, HOUR_UNIX, 60))
+    with (
+        serving(log_of(with_other_hashes(longer))) as other_history,
+        serving(log_of(casts_at(every_second(500, HOUR_UNIX, 10)))) as set_back,
+        serving(log_of(longer), num_shards=2) as other_shards,
+        serving(log_of(longer)) as sound,
+    ):
+        bad = (other_history, set_back, other_shards)
+        with workbench(database, lake, *bad) as bench:
+            before = bench.dump()
+            with pytest.raises(HubUntrusted) as refused:
+                bench.run(window=HourWindow(HOUR, HOUR))
+            for words in ("another history: block 539", "is at height 509", "begun with 1"):
+                assert words in str(refused.value)
+            assert bench.dump() == before
+        with workbench(database, lake, *bad, sound) as bench:
+            bench.run(window=HourWindow(HOUR, HOUR))
+            assert bench.ledger() == [(1, 500, 559)]
+            assert len(bench.rows("SELECT hash FROM casts")) == 60
+
+
+@pytest.mark.parametrize("kept", [0, 5])
+def test_a_hub_whose_events_are_gone_up_to_its_head_is_refused(database: Database, lake: Path, kept: int) -> None:
+    places = every_second(500, HOUR_UNIX, 40)
+    with serving(log_of(casts_at(places))) as url, workbench(database, lake, url) as bench:
+        bench.run()
+        before = bench.dump()
+    log = log_of(casts_at(every_second(500, HOUR_UNIX, 90)))
+    faults = Faults(pruned_before_height={1: 590 - kept})
+    with serving(log, faults=faults) as url, workbench(database, lake, url) as bench:
+        if kept:  # it has forgotten, and goes on: that is an outage
+            assert bench.survey().shards[0].lost == (HeightRange(540, 584),)
+        else:
+            with pytest.raises(HubUntrusted, match="has lost its past"):
+                bench.survey()
         assert bench.dump() == before
 
 
