@@ -8,7 +8,7 @@ from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from operator import attrgetter
-from typing import Any, NamedTuple, TypeVar
+from typing import NamedTuple, TypeVar
 
 import msgspec
 import pyarrow as pa
@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 
 from fc_pipeline.fold.nul import NUL_ESCAPE, NUL_REMOVED, strip_nul
 from fc_pipeline.hub.decode import EventBatch, Undecodable, decode_events
-from fc_pipeline.hub.wire import BLOCK_SEQUENCE_BITS, HubEvent, MergeMessageBody, Message, MessageData
+from fc_pipeline.hub.wire import BLOCK_SEQUENCE_BITS, HubEvent, MergeMessageBody, Message
 from fc_pipeline.tables import (
     casts,
     link_compactions,
@@ -31,7 +31,7 @@ from fc_pipeline.tables.columnar import Rejects
 from fc_pipeline.tables.columns import ArrowArray, Row
 from fc_pipeline.tables.encoding import UnknownValue
 from fc_pipeline.tables.link_compactions import LINK_COMPACTIONS
-from fc_pipeline.tables.message import Adds, Deletion
+from fc_pipeline.tables.message import Adds, Deletion, Taken
 from fc_pipeline.tables.registry import MESSAGE_TABLES
 
 __all__ = ["Changes", "Quarantined", "changes_of"]
@@ -72,28 +72,28 @@ class Changes:
 class _Sorted:
     """Events on their way to becoming rows: messages to add, and rows that are made already, per table."""
 
-    adds: dict[str, Adds[Any]] = field(default_factory=lambda: defaultdict(Adds[Any]))
+    adds: dict[str, Adds] = field(default_factory=lambda: defaultdict(Adds))
     rows: dict[str, list[Row]] = field(default_factory=lambda: defaultdict(list))
     compactions: list[Row] = field(default_factory=list[Row])
     quarantined: list[Quarantined] = field(default_factory=list[Quarantined])
 
 
 class _Add(NamedTuple):
-    """How messages of one type are added: to which table, from which body, by what."""
+    """How messages of one type are added: to which table, what is taken of each, and what makes rows of that."""
 
     table: str
-    body_of: Callable[[MessageData], Any]
-    added: Callable[[Adds[Any], Rejects], pa.Table]
+    taken: Callable[[Message], Taken]
+    added: Callable[[Adds, Rejects], pa.Table]
 
 
 _Gone = Callable[[Message, int, Deletion], Row]
 
 _ADDS: dict[str, _Add] = {
-    "MESSAGE_TYPE_CAST_ADD": _Add("casts", casts.body_of, casts.added),
-    "MESSAGE_TYPE_REACTION_ADD": _Add("reactions", reactions.body_of, reactions.added),
-    "MESSAGE_TYPE_LINK_ADD": _Add("links", links.body_of, links.added),
-    "MESSAGE_TYPE_VERIFICATION_ADD_ETH_ADDRESS": _Add("verifications", verifications.body_of, verifications.added),
-    "MESSAGE_TYPE_USER_DATA_ADD": _Add("user_data", user_data.body_of, user_data.added),
+    "MESSAGE_TYPE_CAST_ADD": _Add("casts", casts.taken, casts.added),
+    "MESSAGE_TYPE_REACTION_ADD": _Add("reactions", reactions.taken, reactions.added),
+    "MESSAGE_TYPE_LINK_ADD": _Add("links", links.taken, links.added),
+    "MESSAGE_TYPE_VERIFICATION_ADD_ETH_ADDRESS": _Add("verifications", verifications.taken, verifications.added),
+    "MESSAGE_TYPE_USER_DATA_ADD": _Add("user_data", user_data.taken, user_data.added),
 }
 _ADDED = {add.table: add.added for add in _ADDS.values()}
 _REMOVES: dict[str, tuple[str, _Gone]] = {
@@ -225,13 +225,9 @@ def _merge(merge: MergeMessageBody, version: int, block_micros: int, found: _Sor
         if (gone := _tombstone(gone_message, version, Deletion(block_micros, "replaced")))
     ]
     if kind in _ADDS:
-        table, body_of, _ = _ADDS[kind]
-        body = body_of(message.data)
-        if body is None:
-            raise ValueError(f"{kind} without its body")
+        table, taken, _ = _ADDS[kind]
         adds = found.adds[table]
-        adds.messages.append(message)
-        adds.bodies.append(body)
+        adds.taken.append(taken(message))
         adds.versions.append(version)
     elif kind in _REMOVES:
         table, removed = _REMOVES[kind]

@@ -4,6 +4,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -105,15 +106,36 @@ def joined(parts: Sequence[MicroBatch]) -> MicroBatch:
 
 def last_per_key(rows: pa.Table, table: DataTable) -> pa.Table:
     """The row of each key that wins by the table's order; among equals the last one."""
-    keyed = rows.select(list(table.key))
-    if len(keyed.group_by(list(table.key)).aggregate([])) == len(rows):
-        return rows
-    order = pc.sort_indices(rows, sort_keys=[(name, "ascending") for name in table.order])
+    order = _in_order(rows, table)
     rank = np.empty(len(rows), np.int64)
     rank[order] = np.arange(len(rows))
-    ranked = keyed.append_column("rank", pa.array(rank))
-    last = ranked.group_by(list(table.key)).aggregate([("rank", "max")])["rank_max"]
-    return rows.take(order.take(last))
+    ranked = rows.select(list(table.key)).append_column("rank", pa.array(rank, type=pa.int64()))
+    # Threads cost more than they save on the rows of a micro-batch.
+    last = ranked.group_by(list(table.key), use_threads=False).aggregate([("rank", "max")])["rank_max"]
+    if len(last) == len(rows):
+        return rows
+    wins = np.zeros(len(rows), np.bool_)
+    wins[order[last.to_numpy()]] = True
+    return _chosen(rows, wins)
+
+
+def _chosen(rows: pa.Table, wins: npt.NDArray[np.bool_]) -> pa.Table:
+    """The rows that `wins` marks; parts of which all stay are not copied."""
+    kept: list[pa.RecordBatch] = []
+    start = 0
+    for part in rows.to_batches():
+        mask = wins[start : start + len(part)]
+        start += len(part)
+        kept.append(part if mask.all() else part.filter(pa.array(mask, type=pa.bool_())))
+    return pa.Table.from_batches(kept, rows.schema)
+
+
+def _in_order(rows: pa.Table, table: DataTable) -> npt.NDArray[np.int64]:
+    """The places of the rows by the table's order, equal ones as they stand."""
+    if table.order == ("version",):
+        return np.argsort(rows["version"].to_numpy(), kind="stable")
+    indices = pc.sort_indices(rows, sort_keys=[(name, "ascending") for name in table.order])
+    return indices.to_numpy().astype(np.int64)
 
 
 def _profile_fids(merged: dict[str, pa.Table]) -> pa.Table:
@@ -127,7 +149,7 @@ def _profile_fids(merged: dict[str, pa.Table]) -> pa.Table:
 
 
 def _distinct(fids: pa.Table) -> pa.Table:
-    return fids.group_by("fid").aggregate([])
+    return fids.group_by("fid", use_threads=False).aggregate([])
 
 
 def _confirmed_events(batch: EventBatch) -> int:

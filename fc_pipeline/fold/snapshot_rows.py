@@ -17,12 +17,12 @@ import pyarrow.compute as pc
 from fc_pipeline.fold.changes import Quarantined
 from fc_pipeline.fold.nul import NUL_ESCAPE, NUL_REMOVED, strip_nul
 from fc_pipeline.hub.decode import DECODE_ERRORS
-from fc_pipeline.hub.wire import Message, MessageData, OnChainEvent, UsernameProof
+from fc_pipeline.hub.wire import Message, OnChainEvent, UsernameProof
 from fc_pipeline.tables import casts, links, on_chain_events, reactions, user_data, username_proofs, verifications
 from fc_pipeline.tables.columnar import Rejects
 from fc_pipeline.tables.columns import Row
 from fc_pipeline.tables.encoding import UnknownValue, hex_bytes
-from fc_pipeline.tables.message import Adds, Deletion
+from fc_pipeline.tables.message import Adds, Deletion, Taken
 from fc_pipeline.tables.registry import MESSAGE_TABLES
 
 __all__ = ["SetAside", "SnapshotRows", "snapshot_rows"]
@@ -58,19 +58,19 @@ class SnapshotRows:
 
 
 class _Set(NamedTuple):
-    """A message set: the type of its adds, where their body is, and what makes rows of them."""
+    """A message set: the type of its adds, what is taken of each, and what makes rows of that."""
 
     add_type: str
-    body_of: Callable[[MessageData], Any]
-    added: Callable[[Adds[Any], Rejects], pa.Table]
+    taken: Callable[[Message], Taken]
+    added: Callable[[Adds, Rejects], pa.Table]
 
 
 _SETS: Final[dict[str, _Set]] = {
-    "casts": _Set("MESSAGE_TYPE_CAST_ADD", casts.body_of, casts.added),
-    "reactions": _Set("MESSAGE_TYPE_REACTION_ADD", reactions.body_of, reactions.added),
-    "links": _Set("MESSAGE_TYPE_LINK_ADD", links.body_of, links.added),
-    "verifications": _Set("MESSAGE_TYPE_VERIFICATION_ADD_ETH_ADDRESS", verifications.body_of, verifications.added),
-    "user_data": _Set("MESSAGE_TYPE_USER_DATA_ADD", user_data.body_of, user_data.added),
+    "casts": _Set("MESSAGE_TYPE_CAST_ADD", casts.taken, casts.added),
+    "reactions": _Set("MESSAGE_TYPE_REACTION_ADD", reactions.taken, reactions.added),
+    "links": _Set("MESSAGE_TYPE_LINK_ADD", links.taken, links.added),
+    "verifications": _Set("MESSAGE_TYPE_VERIFICATION_ADD_ETH_ADDRESS", verifications.taken, verifications.added),
+    "user_data": _Set("MESSAGE_TYPE_USER_DATA_ADD", user_data.taken, user_data.added),
 }
 _CAST_REMOVE: Final = "MESSAGE_TYPE_CAST_REMOVE"
 
@@ -90,7 +90,7 @@ class _Line:
 class _Sorted:
     """Records on their way to becoming rows."""
 
-    adds: dict[str, Adds[Any]] = field(default_factory=lambda: defaultdict(Adds[Any]))
+    adds: dict[str, Adds] = field(default_factory=lambda: defaultdict(Adds))
     add_lines: dict[str, list[_Line]] = field(default_factory=lambda: defaultdict(list))
     rows: dict[str, list[Row]] = field(default_factory=lambda: defaultdict(list))
 
@@ -144,12 +144,8 @@ def _sort(line: _Line, stored: bytes, fetched_at: datetime, made: _Sorted) -> No
     kept = _SETS[line.kind]
     if message.data.type != kept.add_type:
         raise UnknownValue(f"message type {message.data.type[:80]!r} among {line.kind}")
-    body = kept.body_of(message.data)
-    if body is None:
-        raise ValueError(f"{message.data.type} without its body")
     adds = made.adds[line.kind]
-    adds.messages.append(message)
-    adds.bodies.append(body)
+    adds.taken.append(kept.taken(message))
     adds.versions.append(line.version)
     made.add_lines[line.kind].append(line)
 

@@ -31,7 +31,7 @@ __all__ = ["Drain", "HourWindow"]
 log = logging.getLogger(__name__)
 
 _QUEUED_BATCHES = 1
-_PAGE_EVENTS = 2_500
+_PAGE_EVENTS = 5_000
 _LOOK_SECONDS = 0.25
 _READERS_GRACE_SECONDS = 1.0
 _QUEUE_GRACE_SECONDS = 1.0

@@ -1,26 +1,27 @@
 """`casts`: posts, by their hash (hub-api 5.2, 7.1)."""
 
-from operator import attrgetter
-
 import pyarrow as pa
 
-from fc_pipeline.hub.wire import CastAddBody, Message
+from fc_pipeline.hub.wire import Message
 from fc_pipeline.tables.columnar import Rejects, hash_column, json_column, key_text_column, named_column, spread
 from fc_pipeline.tables.columns import ArrowArray, Column, ColumnType, DataTable, Index, Row
 from fc_pipeline.tables.message import (
     DELETED_REASON,
     ENVELOPE,
+    ENVELOPE_VALUES,
     HASH,
     TIMESTAMP,
     Adds,
     Deletion,
+    Taken,
+    envelope_of,
     live_rows,
     message_hash,
     target_hash,
     tombstone,
 )
 
-__all__ = ["CASTS", "added", "body_of", "gone", "removed"]
+__all__ = ["CASTS", "added", "gone", "removed", "taken"]
 
 CASTS = DataTable(
     name="casts",
@@ -54,26 +55,42 @@ CASTS = DataTable(
 _TYPES = {"CAST": "cast", "LONG_CAST": "long_cast", "TEN_K_CAST": "ten_k_cast"}
 
 
-body_of = attrgetter("castAddBody")
-"""MessageData → its CastAddBody or None."""
+def taken(message: Message) -> Taken:
+    """What the row of a CAST_ADD needs. Raises ValueError for one without its body."""
+    body = message.data.castAddBody
+    if body is None:
+        raise ValueError("CAST_ADD without castAddBody")
+    parent = body.parentCastId
+    return (
+        *envelope_of(message),
+        body.text,
+        body.type,
+        parent.fid if parent else None,
+        parent.hash if parent else None,
+        body.parentUrl,
+        body.embeds,
+        body.embedsDeprecated or None,
+        body.mentions,
+        body.mentionsPositions,
+    )
 
 
-def added(adds: Adds[CastAddBody], rejects: Rejects) -> pa.Table:
+def added(adds: Adds, rejects: Rejects) -> pa.Table:
     """CAST_ADDs → their live rows."""
-    bodies = adds.bodies
-    parents = [body.parentCastId for body in bodies]
-    columns: dict[str, ArrowArray] = {
-        "text": pa.array([body.text for body in bodies], type=pa.string()),
-        "type": named_column(_TYPES, [body.type for body in bodies], "cast type", rejects),
-        "parent_fid": pa.array([parent.fid if parent else None for parent in parents], type=pa.int64()),
-        "parent_hash": spread([parent.hash if parent else None for parent in parents], hash_column, rejects),
-        "parent_url": key_text_column([body.parentUrl for body in bodies], "parent URL", rejects),
-        "embeds": json_column([body.embeds for body in bodies], rejects),
-        "embeds_deprecated": pa.array([body.embedsDeprecated or None for body in bodies], type=pa.list_(pa.string())),
-        "mentions": pa.array([body.mentions for body in bodies], type=pa.list_(pa.int64())),
-        "mentions_positions": pa.array([body.mentionsPositions for body in bodies], type=pa.list_(pa.int32())),
+    columns = adds.columns(ENVELOPE_VALUES + 9)
+    text, kind, parent_fid, parent_hash, parent_url, embeds, deprecated, mentions, positions = columns[ENVELOPE_VALUES:]
+    own: dict[str, ArrowArray] = {
+        "text": pa.array(text, type=pa.string()),
+        "type": named_column(_TYPES, kind, "cast type", rejects),
+        "parent_fid": pa.array(parent_fid, type=pa.int64()),
+        "parent_hash": spread(parent_hash, hash_column, rejects),
+        "parent_url": key_text_column(parent_url, "parent URL", rejects),
+        "embeds": json_column(embeds, rejects),
+        "embeds_deprecated": pa.array(deprecated, type=pa.list_(pa.string())),
+        "mentions": pa.array(mentions, type=pa.list_(pa.int64())),
+        "mentions_positions": pa.array(positions, type=pa.list_(pa.int32())),
     }
-    return live_rows(CASTS, adds, columns, rejects)
+    return live_rows(CASTS, adds, columns[:ENVELOPE_VALUES], own, rejects)
 
 
 def removed(message: Message, version: int, deletion: Deletion) -> Row:

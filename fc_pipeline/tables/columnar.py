@@ -48,6 +48,7 @@ Bytes2D = npt.NDArray[np.uint8]
 
 _MICROS = 1_000_000
 _SIGNATURE_BYTES = 64
+_SIGNATURE_CHARACTERS = 88
 _TIMESTAMP = pa.timestamp("us", tz="UTC")
 
 
@@ -142,22 +143,28 @@ def spread(
     return made.take(pa.array(places, type=pa.int64(), mask=places < 0))
 
 
+def _characters(texts: Sequence[str]) -> Bytes2D | None:
+    """The UTF-8 of texts that are all of one length, a row each; None if they are not."""
+    if not texts:
+        return None
+    _, offset_buffer, content = pa.array(texts, type=pa.string()).buffers()
+    offsets = np.frombuffer(memoryview(offset_buffer or b""), np.int32)[: len(texts) + 1]
+    width = int(offsets[1])
+    if width == 0 or (np.diff(offsets) != width).any():
+        return None
+    return np.frombuffer(memoryview(content or b""), np.uint8)[: len(texts) * width].reshape(len(texts), width)
+
+
 def _hex_rows(texts: Sequence[str]) -> Bytes2D | None:
     """All texts decoded as one; None if they are not of one length, or not all hex."""
-    width = len(texts[0]) if texts else 0
-    if width < 4 or width % 2 or any(len(text) != width for text in texts):
-        return None
-    joined = "".join(texts)
-    if not joined.isascii():
-        return None
-    rows = np.frombuffer(joined.encode(), np.uint8).reshape(len(texts), width)
-    if (rows[:, 0] != ord("0")).any() or (rows[:, 1] != ord("x")).any():
+    rows = _characters(texts)
+    if rows is None or rows.shape[1] < 4 or (rows[:, 0] != ord("0")).any() or (rows[:, 1] != ord("x")).any():
         return None
     try:
         decoded = binascii.unhexlify(rows[:, 2:].tobytes())
     except binascii.Error:
         return None
-    return np.frombuffer(decoded, np.uint8).reshape(len(texts), width // 2 - 1)
+    return np.frombuffer(decoded, np.uint8).reshape(len(texts), -1)
 
 
 def _signature_rows(texts: Sequence[str]) -> Bytes2D | None:
@@ -165,15 +172,16 @@ def _signature_rows(texts: Sequence[str]) -> Bytes2D | None:
 
     The padding of each, which would end the decoding, is read as zeros that are cut off again.
     """
-    if any(len(text) != 88 or text[-2:] != "==" for text in texts):
+    rows = _characters(texts)
+    if rows is None or rows.shape[1] != _SIGNATURE_CHARACTERS or (rows[:, -2:] != ord("=")).any():
         return None
-    joined = "".join([text[:-2] + "AA" for text in texts])
+    unpadded = rows.copy()
+    unpadded[:, -2:] = ord("A")
     try:
-        decoded = binascii.a2b_base64(joined, strict_mode=True)
-    except (binascii.Error, ValueError):
+        decoded = binascii.a2b_base64(unpadded.data, strict_mode=True)
+    except binascii.Error:
         return None
-    rows = np.frombuffer(decoded, np.uint8).reshape(len(texts), _SIGNATURE_BYTES + 2)
-    return rows[:, :_SIGNATURE_BYTES]
+    return np.frombuffer(decoded, np.uint8).reshape(len(texts), -1)[:, :_SIGNATURE_BYTES]
 
 
 def binary_column(rows: Bytes2D) -> ArrowArray:

@@ -1,16 +1,26 @@
 """`links`: follows and the like, by author, type and target, and the compact states that mask them (hub-api 7.4)."""
 
-from operator import attrgetter
-
 import pyarrow as pa
 
 from fc_pipeline.hub.wire import LinkBody, Message
 from fc_pipeline.tables.columnar import Rejects, key_text_column, spread, time_column
 from fc_pipeline.tables.columns import ArrowArray, Column, ColumnType, DataTable, Index, Row
 from fc_pipeline.tables.encoding import key_text
-from fc_pipeline.tables.message import DELETED_REASON, ENVELOPE, HASH, TIMESTAMP, Adds, Deletion, live_rows, tombstone
+from fc_pipeline.tables.message import (
+    DELETED_REASON,
+    ENVELOPE,
+    ENVELOPE_VALUES,
+    HASH,
+    TIMESTAMP,
+    Adds,
+    Deletion,
+    Taken,
+    envelope_of,
+    live_rows,
+    tombstone,
+)
 
-__all__ = ["LINKS", "added", "body_of", "gone"]
+__all__ = ["LINKS", "added", "gone", "taken"]
 
 LINKS = DataTable(
     name="links",
@@ -30,20 +40,22 @@ LINKS = DataTable(
 )
 
 
-body_of = attrgetter("linkBody")
-"""MessageData → its LinkBody or None."""
+def taken(message: Message) -> Taken:
+    """What the row of a LINK_ADD needs. Raises ValueError for one without its body."""
+    body = _body(message)
+    return (*envelope_of(message), body.type, body.targetFid, body.displayTimestamp)
 
 
-def added(adds: Adds[LinkBody], rejects: Rejects) -> pa.Table:
+def added(adds: Adds, rejects: Rejects) -> pa.Table:
     """LINK_ADDs → their live rows, before compact states are applied."""
-    bodies = adds.bodies
-    shown = [body.displayTimestamp for body in bodies]
-    columns: dict[str, ArrowArray] = {
-        "type": key_text_column([body.type for body in bodies], "link type", rejects),
-        "target_fid": pa.array([body.targetFid for body in bodies], type=pa.int64()),
+    columns = adds.columns(ENVELOPE_VALUES + 3)
+    kind, target_fid, shown = columns[ENVELOPE_VALUES:]
+    own: dict[str, ArrowArray] = {
+        "type": key_text_column(kind, "link type", rejects),
+        "target_fid": pa.array(target_fid, type=pa.int64()),
         "display_timestamp": spread(shown, lambda seconds, _: time_column(seconds), rejects),
     }
-    return live_rows(LINKS, adds, columns, rejects)
+    return live_rows(LINKS, adds, columns[:ENVELOPE_VALUES], own, rejects)
 
 
 def gone(message: Message, version: int, deletion: Deletion) -> Row:

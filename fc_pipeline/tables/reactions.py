@@ -1,7 +1,6 @@
 """`reactions`: likes and recasts, by author, type and target (hub-api 5.2, 7.1)."""
 
 from collections.abc import Sequence
-from operator import attrgetter
 
 import numpy as np
 import pyarrow as pa
@@ -21,16 +20,19 @@ from fc_pipeline.tables.encoding import HASH_BYTES, key_text, named
 from fc_pipeline.tables.message import (
     DELETED_REASON,
     ENVELOPE,
+    ENVELOPE_VALUES,
     HASH,
     TIMESTAMP,
     Adds,
     Deletion,
+    Taken,
     cast_hash,
+    envelope_of,
     live_rows,
     tombstone,
 )
 
-__all__ = ["REACTIONS", "added", "body_of", "gone"]
+__all__ = ["REACTIONS", "added", "gone", "taken"]
 
 REACTIONS = DataTable(
     name="reactions",
@@ -59,41 +61,48 @@ REACTIONS = DataTable(
 _TYPES = {"REACTION_TYPE_LIKE": "like", "REACTION_TYPE_RECAST": "recast"}
 
 
-body_of = attrgetter("reactionBody")
-"""MessageData → its ReactionBody or None."""
+def taken(message: Message) -> Taken:
+    """What the row of a REACTION_ADD needs. Raises ValueError for one without its body or a target."""
+    body = _body(message)
+    cast_id = body.targetCastId
+    if cast_id is not None:
+        return (*envelope_of(message), body.type, cast_id.fid, cast_id.hash, body.targetUrl)
+    if body.targetUrl is None:
+        raise ValueError("reaction without a target")
+    return (*envelope_of(message), body.type, None, None, body.targetUrl)
 
 
-def added(adds: Adds[ReactionBody], rejects: Rejects) -> pa.Table:
+def added(adds: Adds, rejects: Rejects) -> pa.Table:
     """REACTION_ADDs → their live rows."""
-    bodies = adds.bodies
-    casts = [body.targetCastId for body in bodies]
-    target_hash = spread([cast_id.hash if cast_id else None for cast_id in casts], hash_column, rejects)
-    columns: dict[str, ArrowArray] = {
-        "type": named_column(_TYPES, [body.type for body in bodies], "reaction type", rejects),
-        "target": _target_column(bodies, target_hash, rejects),
-        "target_fid": pa.array([cast_id.fid if cast_id else None for cast_id in casts], type=pa.int64()),
+    columns = adds.columns(ENVELOPE_VALUES + 4)
+    kinds, target_fids, target_hashes, urls = columns[ENVELOPE_VALUES:]
+    target_hash = spread(target_hashes, hash_column, rejects)
+    own: dict[str, ArrowArray] = {
+        "type": named_column(_TYPES, kinds, "reaction type", rejects),
+        "target": _target_column(target_fids, target_hash, urls, rejects),
+        "target_fid": pa.array(target_fids, type=pa.int64()),
         "target_hash": target_hash,
-        "target_url": pa.array([body.targetUrl for body in bodies], type=pa.string()),
+        "target_url": pa.array(urls, type=pa.string()),
     }
-    return live_rows(REACTIONS, adds, columns, rejects)
+    return live_rows(REACTIONS, adds, columns[:ENVELOPE_VALUES], own, rejects)
 
 
-def _target_column(bodies: Sequence[ReactionBody], target_hash: ArrowArray, rejects: Rejects) -> ArrowArray:
+def _target_column(
+    target_fids: Sequence[int | None], target_hash: ArrowArray, urls: Sequence[str | None], rejects: Rejects
+) -> ArrowArray:
     """The targets' keys: those of casts made of their columns at once, the few others one by one."""
     of_cast = target_hash.is_valid().to_numpy(zero_copy_only=False)
-    if not of_cast.any():
-        return by_value(bodies, _target, pa.binary(), rejects)
-    casts = np.empty((int(of_cast.sum()), 1 + 8 + HASH_BYTES), np.uint8)
+    others = np.flatnonzero(~of_cast).tolist()
+    # A cast without its hash was rejected already.
+    other_keys = by_value([urls[row] for row in others], _url_key, pa.binary(), rejects.part(others))
+    fids = [fid for fid, is_cast in zip(target_fids, of_cast, strict=True) if is_cast]
+    casts = np.empty((len(fids), 1 + 8 + HASH_BYTES), np.uint8)
     casts[:, 0] = 1
-    cast_ids = [body.targetCastId for body, is_cast in zip(bodies, of_cast, strict=True) if is_cast]
-    fids = [cast_id.fid for cast_id in cast_ids if cast_id]
     casts[:, 1:9] = np.array(fids, ">u8").view(np.uint8).reshape(-1, 8)
     casts[:, 9:] = fixed_rows(target_hash.drop_null(), HASH_BYTES)
-    if of_cast.all():
+    if not others:
         return binary_column(casts)
-    others = np.flatnonzero(~of_cast).tolist()
-    other_keys = by_value([bodies[row] for row in others], _target, pa.binary(), rejects.part(others))
-    places = np.empty(len(bodies), np.int64)
+    places = np.empty(len(urls), np.int64)
     places[of_cast] = np.arange(len(casts))
     places[~of_cast] = len(casts) + np.arange(len(others))
     return pa.concat_arrays([binary_column(casts), other_keys]).take(pa.array(places, type=pa.int64()))
@@ -118,5 +127,9 @@ def _target(body: ReactionBody) -> bytes:
     if body.targetCastId is not None:
         return b"\x01" + body.targetCastId.fid.to_bytes(8, "big") + cast_hash(body.targetCastId)
     if body.targetUrl is not None:
-        return b"\x02" + key_text(body.targetUrl, "target URL").encode()
+        return _url_key(body.targetUrl)
     raise ValueError("reaction without a target")
+
+
+def _url_key(url: str) -> bytes:
+    return b"\x02" + key_text(url, "target URL").encode()

@@ -1,16 +1,26 @@
 """`user_data`: profile fields, by FID and type (hub-api 5.2)."""
 
-from operator import attrgetter
-
 import pyarrow as pa
 
 from fc_pipeline.hub.wire import Message, UserDataBody
 from fc_pipeline.tables.columnar import Rejects, by_value, named_column
 from fc_pipeline.tables.columns import ArrowArray, Column, ColumnType, DataTable, Row
 from fc_pipeline.tables.encoding import key_text, named
-from fc_pipeline.tables.message import DELETED_REASON, ENVELOPE, HASH, TIMESTAMP, Adds, Deletion, live_rows, tombstone
+from fc_pipeline.tables.message import (
+    DELETED_REASON,
+    ENVELOPE,
+    ENVELOPE_VALUES,
+    HASH,
+    TIMESTAMP,
+    Adds,
+    Deletion,
+    Taken,
+    envelope_of,
+    live_rows,
+    tombstone,
+)
 
-__all__ = ["USER_DATA", "added", "body_of", "gone"]
+__all__ = ["USER_DATA", "added", "gone", "taken"]
 
 USER_DATA = DataTable(
     name="user_data",
@@ -50,18 +60,21 @@ _TYPES = {
 }
 
 
-body_of = attrgetter("userDataBody")
-"""MessageData → its UserDataBody or None."""
+def taken(message: Message) -> Taken:
+    """What the row of a USER_DATA_ADD needs. Raises ValueError for one without its body."""
+    body = _body(message)
+    return (*envelope_of(message), body.type, body.value)
 
 
-def added(adds: Adds[UserDataBody], rejects: Rejects) -> pa.Table:
+def added(adds: Adds, rejects: Rejects) -> pa.Table:
     """USER_DATA_ADDs → their live rows."""
-    bodies = adds.bodies
-    columns: dict[str, ArrowArray] = {
-        "type": named_column(_TYPES, [body.type for body in bodies], "user data type", rejects),
-        "value": by_value(bodies, _value, pa.string(), rejects),
+    columns = adds.columns(ENVELOPE_VALUES + 2)
+    kinds, values = columns[ENVELOPE_VALUES:]
+    own: dict[str, ArrowArray] = {
+        "type": named_column(_TYPES, kinds, "user data type", rejects),
+        "value": by_value(list(zip(kinds, values, strict=True)), _value, pa.string(), rejects),
     }
-    return live_rows(USER_DATA, adds, columns, rejects)
+    return live_rows(USER_DATA, adds, columns[:ENVELOPE_VALUES], own, rejects)
 
 
 def gone(message: Message, version: int, deletion: Deletion) -> Row:
@@ -78,6 +91,7 @@ def _body(message: Message) -> UserDataBody:
     return body
 
 
-def _value(body: UserDataBody) -> str:
+def _value(field: tuple[str, str]) -> str:
+    kind, value = field
     # A username is indexed in user_profiles.
-    return key_text(body.value, "username") if body.type == "USER_DATA_TYPE_USERNAME" else body.value
+    return key_text(value, "username") if kind == "USER_DATA_TYPE_USERNAME" else value

@@ -6,9 +6,21 @@ from fc_pipeline.hub.wire import Message, MessageData, VerificationAddBody, Veri
 from fc_pipeline.tables.columnar import Rejects, base64_column, by_value, named_column
 from fc_pipeline.tables.columns import ArrowArray, Column, ColumnType, DataTable, Index, Row
 from fc_pipeline.tables.encoding import UnknownValue, hex_bytes, key_text
-from fc_pipeline.tables.message import DELETED_REASON, ENVELOPE, HASH, TIMESTAMP, Adds, Deletion, live_rows, tombstone
+from fc_pipeline.tables.message import (
+    DELETED_REASON,
+    ENVELOPE,
+    ENVELOPE_VALUES,
+    HASH,
+    TIMESTAMP,
+    Adds,
+    Deletion,
+    Taken,
+    envelope_of,
+    live_rows,
+    tombstone,
+)
 
-__all__ = ["VERIFICATIONS", "added", "body_of", "gone"]
+__all__ = ["VERIFICATIONS", "added", "gone", "taken"]
 
 VERIFICATIONS = DataTable(
     name="verifications",
@@ -34,15 +46,19 @@ _VERIFICATION_TYPES = (0, 1)  # plain account, contract (hub-api 5.2)
 _PROTOCOLS = {"PROTOCOL_ETHEREUM": "ethereum", "PROTOCOL_SOLANA": "solana"}
 
 
-def body_of(data: MessageData) -> VerificationAddBody | None:
-    """The body under its new name or Hubble's."""
-    return data.verificationAddAddressBody or data.verificationAddEthAddressBody
+def taken(message: Message) -> Taken:
+    """What the row of a VERIFICATION_ADD needs. Raises ValueError for one without its body."""
+    body = _add_body(message.data)
+    if body is None:
+        raise ValueError("VERIFICATION_ADD without verificationAddAddressBody")
+    return (*envelope_of(message), body)
 
 
-def added(adds: Adds[VerificationAddBody], rejects: Rejects) -> pa.Table:
+def added(adds: Adds, rejects: Rejects) -> pa.Table:
     """VERIFICATION_ADD_ETH_ADDRESSes (also Solana's, despite the name) → their live rows."""
-    bodies = adds.bodies
-    columns: dict[str, ArrowArray] = {
+    columns = adds.columns(ENVELOPE_VALUES + 1)
+    bodies: tuple[VerificationAddBody, ...] = columns[ENVELOPE_VALUES]
+    own: dict[str, ArrowArray] = {
         "address": by_value(bodies, _address, pa.string(), rejects),
         "protocol": named_column(_PROTOCOLS, [body.protocol for body in bodies], "protocol", rejects),
         "claim_signature": base64_column([body.claimSignature or body.ethSignature for body in bodies], rejects),
@@ -50,13 +66,18 @@ def added(adds: Adds[VerificationAddBody], rejects: Rejects) -> pa.Table:
         "verification_type": by_value(bodies, _verification_type, pa.int32(), rejects),
         "chain_id": pa.array([body.chainId for body in bodies], type=pa.int64()),
     }
-    return live_rows(VERIFICATIONS, adds, columns, rejects)
+    return live_rows(VERIFICATIONS, adds, columns[:ENVELOPE_VALUES], own, rejects)
+
+
+def _add_body(data: MessageData) -> VerificationAddBody | None:
+    """The body under its new name or Hubble's."""
+    return data.verificationAddAddressBody or data.verificationAddEthAddressBody
 
 
 def gone(message: Message, version: int, deletion: Deletion) -> Row:
     """VERIFICATION_REMOVE, or an add that was pruned, revoked or displaced → the tombstone of its key."""
     data = message.data
-    body = data.verificationRemoveBody or body_of(data)
+    body = data.verificationRemoveBody or _add_body(data)
     if body is None:
         raise ValueError(f"{data.type} without an address")
     return tombstone(VERIFICATIONS, (data.fid, _address(body)), version, deletion)

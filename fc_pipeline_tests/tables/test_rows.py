@@ -63,7 +63,7 @@ def added_row(table: DataTable, module: ModuleType, message_json: Json, version:
     """The row of one message, through the columns of a list of one; times as microseconds."""
     added = decoded(message_json)
     rejects = Rejects()
-    rows = module.added(Adds([added], [module.body_of(added.data)], [version]), rejects)
+    rows = module.added(Adds([module.taken(added)], [version]), rejects)
     assert not rejects.reasons
     assert rows.schema == table.arrow_schema
     plain = [pa.int64() if pa.types.is_timestamp(column.type) else column.type for column in rows.columns]
