@@ -158,7 +158,9 @@ def _characters(texts: Sequence[str]) -> Bytes2D | None:
 def _hex_rows(texts: Sequence[str]) -> Bytes2D | None:
     """All texts decoded as one; None if they are not of one length, or not all hex."""
     rows = _characters(texts)
-    if rows is None or rows.shape[1] < 4 or (rows[:, 0] != ord("0")).any() or (rows[:, 1] != ord("x")).any():
+    if rows is None or rows.shape[1] < 4 or rows.shape[1] % 2:
+        return None
+    if (rows[:, 0] != ord("0")).any() or (rows[:, 1] != ord("x")).any():
         return None
     try:
         decoded = binascii.unhexlify(rows[:, 2:].tobytes())
