@@ -22,7 +22,7 @@ from fc_pipeline.assets.snapshots import GAPS_TAG, BackfillConfig, fid_tables
 from fc_pipeline.checks.evaluation import evaluation_of
 from fc_pipeline.checks.gaps import judge_gaps
 from fc_pipeline.fold import gaps
-from fc_pipeline.fold.gaps import Gap
+from fc_pipeline.fold.gaps import FAILED_HOUR, Gap
 from fc_pipeline.ingest import health
 from fc_pipeline.ingest.replica import Replica
 from fc_pipeline.jobs import SNAPSHOTS
@@ -51,7 +51,9 @@ def gap_sensor(context: SensorEvaluationContext, replica: ReplicaResource) -> Se
         found = health.open_gaps(opened)
         cursor = json.dumps([[gap.shard, gap.heights.first, gap.heights.last] for gap in found])
         said = [] if cursor == (context.cursor or "[]") else [evaluation_of(judge_gaps(opened), None)]
-        reason = _reason_to_wait(context.instance, opened, found, time.time())
+        # An hour that fails may still be read: as long as the hub has it, hub_event_sensor has it tried again.
+        lost = [gap for gap in found if gap.reason != FAILED_HOUR]
+        reason = _reason_to_wait(context.instance, opened, lost, time.time())
     if reason is not None:
         return SensorResult(skip_reason=SkipReason(reason), asset_events=said, cursor=cursor)
     config = RunConfig(ops={fid_tables.op.name: BackfillConfig(gaps=True)})
@@ -62,7 +64,7 @@ def gap_sensor(context: SensorEvaluationContext, replica: ReplicaResource) -> Se
 def _reason_to_wait(instance: DagsterInstance, replica: Replica, found: list[Gap], now: float) -> str | None:
     """Why no run is to be launched; None if one is."""
     if not found:
-        return "no gap is open"
+        return "no gap is open that snapshots would heal"
     with replica.engine.connect() as connection:
         if gaps.is_being_healed(connection):
             return "a run is healing"

@@ -26,7 +26,7 @@ from dagster import (
 from fc_pipeline.assets.hourly import FOLLOW_TAG, MicroBatchConfig, hourly_tables
 from fc_pipeline.concurrency import catch_up_tags, most_catch_up_runs
 from fc_pipeline.errors import HubError
-from fc_pipeline.fold import lease
+from fc_pipeline.fold import gaps, lease
 from fc_pipeline.hours import Hour
 from fc_pipeline.hub.failover import HubPool
 from fc_pipeline.ingest.replica import Replica
@@ -49,6 +49,7 @@ DEAD_AFTER_SECONDS = 120.0  # longer than any wait for a lease
 FIRST_RETRY_SECONDS = 15.0
 LONGEST_RETRY_SECONDS = 600.0
 MOST_COUNTED_FAILURES = 5  # of followers: two minutes between attempts
+FAILED_AFTER_ATTEMPTS = 6  # of an hour, over eight minutes: it goes on being tried, but as a gap that is shown
 
 _ACTIVE = [
     DagsterRunStatus.QUEUED,
@@ -117,6 +118,8 @@ def _tick(context: SensorEvaluationContext, replica: Replica) -> SensorResult:
         requests.append(_catch_up_request(hour))
         fitting -= 1
         attempts[hour.key] = Attempt(attempts[hour.key].count + 1 if hour.key in attempts else 1, now)
+        if attempts[hour.key].count == FAILED_AFTER_ATTEMPTS:
+            asyncio.run(_note_failed(replica, hour))
     return SensorResult(
         run_requests=requests,
         skip_reason=None if requests else SkipReason(_summary(state, missing)),
@@ -147,6 +150,14 @@ async def _look(replica: Replica, most_hours: int) -> tuple[Survey, list[Hour]]:
     async with asyncio.timeout(TICK_DEADLINE_SECONDS), HubPool(replica.hub_endpoints, retries=1) as hubs:
         state = await survey(replica, hubs, [RAW_LOG, *DATA_TABLES])
         return state, await state.missing_hours(most_hours)
+
+
+async def _note_failed(replica: Replica, hour: Hour) -> None:
+    """List what is missing of an hour among the gaps."""
+    async with asyncio.timeout(TICK_DEADLINE_SECONDS), HubPool(replica.hub_endpoints, retries=1) as hubs:
+        state = await survey(replica, hubs)
+        for shard, heights in (await state.missing_heights(hour)).items():
+            gaps.note_failed(replica.engine, shard, heights)
 
 
 def _needs_follower(replica: Replica, state: Survey, present: Hour, followers: Iterable[str], now: float) -> bool:

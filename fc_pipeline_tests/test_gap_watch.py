@@ -119,7 +119,7 @@ def healed_by(pipeline: Pipeline) -> list[str | None]:
 
 def test_a_gap_turns_the_checks_red_is_healed_by_itself_and_turns_them_green(pipeline: Pipeline):
     quiet = tick(pipeline)
-    assert (requests_of(quiet), said(quiet), reason(quiet)) == ([], [], "no gap is open")
+    assert (requests_of(quiet), said(quiet), reason(quiet)) == ([], [], "no gap is open that snapshots would heal")
 
     assert not pipeline.materialize(hour=HOUR, rebuild=False, raise_on_error=False).success
     red = pipeline.checks(RAW_LOG, "no_open_gaps")[HOUR.key]
@@ -140,7 +140,7 @@ def test_a_gap_turns_the_checks_red_is_healed_by_itself_and_turns_them_green(pip
     assert pipeline.checks(RAW_LOG, "no_open_gaps")[None].passed
 
     over = tick(pipeline, asked.cursor)
-    assert (requests_of(over), said(over), reason(over)) == ([], [True], "no gap is open")
+    assert (requests_of(over), said(over), reason(over)) == ([], [True], "no gap is open that snapshots would heal")
     assert pipeline.materialize(hour=HOUR, rebuild=False).success
     green = pipeline.checks(RAW_LOG, "coverage_without_holes")[HOUR.key]
     assert green.passed
@@ -186,6 +186,20 @@ def make_run(pipeline: Pipeline, status: DagsterRunStatus, **seconds_ago: float)
         for name, ago in seconds_ago.items():
             moved = sa.update(RunsTable).where(RunsTable.c.run_id == run.run_id).values({name: time.time() - ago})
             connection.execute(moved)
+
+
+def test_an_hour_that_fails_is_shown_and_healed_by_snapshots_once_the_hub_forgets_it(pipeline: Pipeline):
+    engine = pipeline.bench.replica.engine
+    gaps.note_failed(engine, 1, [HeightRange(7, 9)])
+    gaps.note_failed(engine, 1, [HeightRange(7, 10)])
+    shown = tick(pipeline)
+    assert (requests_of(shown), said(shown)) == ([], [False])
+    (event,) = shown.asset_events
+    assert "cannot read blocks 7-10, which the hub has" in (getattr(event, "description", None) or "")
+    gaps.observe(engine, 1, [HeightRange(5, 8)])
+    query = "SELECT from_height, to_height, reason FROM pipeline.gaps"
+    assert [tuple(row) for row in pipeline.bench.rows(query)] == [(5, 10, "outage")]
+    assert len(requests_of(tick(pipeline))) == 1
 
 
 @pytest.mark.parametrize("status", [DagsterRunStatus.NOT_STARTED, DagsterRunStatus.STARTING, DagsterRunStatus.STARTED])

@@ -263,6 +263,20 @@ def test_an_hour_that_stays_missing_is_asked_for_later_and_later(pipeline: Pipel
     assert json.loads(cursor or "") == {hour: [5, asked[-1]]}
 
 
+def test_an_hour_that_failed_again_and_again_is_a_gap_until_it_is_read(pipeline: Pipeline):
+    hour = old_hours(2)[0]
+    with serving(old_log(2)) as url:
+        tick(pipeline, url, json.dumps({hour: [sensors.FAILED_AFTER_ATTEMPTS - 2, 0.0]}))
+        assert pipeline.bench.rows("SELECT 1 FROM pipeline.gaps") == []
+        tick(pipeline, url, json.dumps({hour: [sensors.FAILED_AFTER_ATTEMPTS - 1, 0.0]}))
+        query = "SELECT shard, from_height, to_height, reason, healed_how FROM pipeline.gaps"
+        assert [tuple(row) for row in pipeline.bench.rows(query)] == [(1, 1001, 1001, "failed_hour", None)]
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("FC_HUB_URLS", url)
+            assert pipeline.materialize(hour=Hour.from_key(hour)).success
+        assert [tuple(row) for row in pipeline.bench.rows(query)] == [(1, 1001, 1001, "failed_hour", "feed")]
+
+
 def test_the_longest_pause_is_bounded():
     assert not Attempt(50, 0.0).is_due(599.0)
     assert Attempt(50, 0.0).is_due(600.0)

@@ -2,7 +2,7 @@
 
 from dagster import AssetCheckExecutionContext, AssetCheckResult, asset_check
 
-from fc_pipeline.fold.gaps import POISON_PAGE, Gap
+from fc_pipeline.fold.gaps import FAILED_HOUR, POISON_PAGE, Gap
 from fc_pipeline.ingest import health
 from fc_pipeline.ingest.replica import Replica
 from fc_pipeline.ingest.run import RAW_LOG
@@ -46,13 +46,14 @@ def judge_gaps(replica: Replica) -> AssetCheckResult:
 
 
 def _said(found: list[Gap]) -> list[str]:
-    words = [
-        f"shard {gap.shard} "
-        + (
-            f"has an event in block {gap.heights.first} that no hub could send"
-            if gap.reason == POISON_PAGE
-            else f"lacks blocks {gap.heights.first}-{gap.heights.last}, which no hub has any more ({gap.reason})"
-        )
-        for gap in found[:_MOST_NAMED]
-    ]
+    words = [_words(gap) for gap in found[:_MOST_NAMED]]
     return [*words, f"and {len(found) - _MOST_NAMED} more gaps"] if len(found) > _MOST_NAMED else words
+
+
+def _words(gap: Gap) -> str:
+    blocks = f"blocks {gap.heights.first}-{gap.heights.last}"
+    if gap.reason == POISON_PAGE:
+        return f"shard {gap.shard} has an event in block {gap.heights.first} that no hub could send"
+    if gap.reason == FAILED_HOUR:
+        return f"shard {gap.shard} cannot read {blocks}, which the hub has: see the failed runs of their hour"
+    return f"shard {gap.shard} lacks {blocks}, which no hub has any more (outage)"

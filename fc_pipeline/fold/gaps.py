@@ -19,6 +19,7 @@ from fc_pipeline.fold.ledger import HeightRange
 from fc_pipeline.tables.bookkeeping import COVERAGE, GAPS
 
 __all__ = [
+    "FAILED_HOUR",
     "OUTAGE",
     "POISON_PAGE",
     "RECORD_POISON",
@@ -29,12 +30,15 @@ __all__ = [
     "heal",
     "healing_lock",
     "is_being_healed",
+    "note_failed",
     "observe",
     "reopen",
 ]
 
 OUTAGE: Final = "outage"
 """Blocks that the hub had forgotten, or never had, when they were to be read."""
+FAILED_HOUR: Final = "failed_hour"
+"""Blocks that the hub has, but that run after run could not read or fold; an outage once the hub forgets them."""
 POISON_PAGE: Final = "poison_page"
 """A block with an event that was stepped over."""
 Healing = Literal["feed", "snapshots"]
@@ -122,7 +126,7 @@ def observe(engine: sa.Engine, shard: int, lost: Sequence[HeightRange]) -> None:
     """
     with engine.connect() as connection:
         seen = _of_outages(connection, shard)
-        news = _unrecorded(seen, lost) or _filled(connection, shard, seen)
+        news = _unrecorded(seen, lost) or _filled(connection, shard, seen) or _forgotten(seen, lost)
     if not news:  # as nearly always
         return
     with engine.begin() as connection:
@@ -131,8 +135,18 @@ def observe(engine: sa.Engine, shard: int, lost: Sequence[HeightRange]) -> None:
         for heights in _filled(connection, shard, seen):
             _settle(connection, shard, heights, "feed", _folded_by(connection, shard, heights))
         seen = _of_outages(connection, shard)
+        for gap in _forgotten(seen, lost):
+            connection.execute(sa.update(GAPS).where(_is(gap)).values(reason=OUTAGE))
         for heights in _unrecorded(seen, lost):
-            _open(connection, shard, heights)
+            _open(connection, shard, heights, OUTAGE)
+
+
+def note_failed(engine: sa.Engine, shard: int, heights: Sequence[HeightRange]) -> None:
+    """Record heights that could not be read or folded again and again; what is recorded already stays as it is."""
+    with engine.begin() as connection:
+        connection.execute(_LOCK, {"space": _LOCK_SPACE, "shard": shard})
+        for one in _unrecorded(_of_outages(connection, shard), heights):
+            _open(connection, shard, one, FAILED_HOUR)
 
 
 def heal(engine: sa.Engine, shard: int, reason: str, heights: HeightRange, run_id: str) -> None:
@@ -185,6 +199,12 @@ def _unrecorded(seen: Sequence[Gap], lost: Sequence[HeightRange]) -> list[Height
     return ledger.without(lost, [gap.heights for gap in seen if gap.is_open or gap.healed_how == "snapshots"])
 
 
+def _forgotten(seen: Sequence[Gap], lost: Sequence[HeightRange]) -> list[Gap]:
+    """The hours that failed of which no hub has everything any more."""
+    failed = [gap for gap in seen if gap.is_open and gap.reason == FAILED_HOUR]
+    return [gap for gap in failed if ledger.overlap([gap.heights], lost)]
+
+
 def _filled(connection: sa.Connection, shard: int, seen: Sequence[Gap]) -> list[HeightRange]:
     """Of all gaps but those that the feed has filled, the heights that the ledger covers."""
     unfilled = [gap.heights for gap in seen if gap.healed_how != "feed"]
@@ -197,18 +217,17 @@ def _folded_by(connection: sa.Connection, shard: int, heights: HeightRange) -> s
     return connection.execute(query.order_by(columns.from_height.desc()).limit(1)).scalar_one()
 
 
-def _open(connection: sa.Connection, shard: int, heights: HeightRange) -> None:
+def _open(connection: sa.Connection, shard: int, heights: HeightRange, reason: str) -> None:
     """A new open gap, joined with those that it adjoins: what a hub forgets while it is read grows by seconds."""
     columns = GAPS.c
     adjoining = sa.and_(
         columns.shard == shard,
-        columns.reason != POISON_PAGE,
+        columns.reason == reason,
         columns.healed_at.is_(None),
         sa.or_(columns.to_height == heights.first - 1, columns.from_height == heights.last + 1),
     )
     joined = list(connection.execute(sa.delete(GAPS).where(adjoining).returning(GAPS)))
     found_at = min((row.found_at for row in joined), default=None)
-    reason = joined[0].reason if joined else OUTAGE
     first = min([heights.first, *(row.from_height for row in joined)])
     last = max([heights.last, *(row.to_height for row in joined)])
     _insert(connection, Gap(shard, HeightRange(first, last), reason, found_at or _now(connection)))
@@ -219,14 +238,7 @@ def _settle(connection: sa.Connection, shard: int, heights: HeightRange, how: He
     for gap in _of_outages(connection, shard):
         if gap.healed_how in ("feed", how) or not ledger.overlap([gap.heights], [heights]):
             continue
-        columns = GAPS.c
-        connection.execute(
-            sa.delete(GAPS).where(
-                columns.shard == shard,
-                columns.from_height == gap.heights.first,
-                columns.to_height == gap.heights.last,
-            )
-        )
+        connection.execute(sa.delete(GAPS).where(_is(gap)))
         for rest in ledger.without([gap.heights], [heights]):
             _insert(
                 connection,
@@ -234,6 +246,12 @@ def _settle(connection: sa.Connection, shard: int, heights: HeightRange, how: He
             )
         for healed in ledger.overlap([gap.heights], [heights]):
             _insert(connection, Gap(shard, healed, gap.reason, gap.found_at, _now(connection), run_id, how))
+
+
+def _is(gap: Gap) -> sa.ColumnElement[bool]:
+    columns = GAPS.c
+    first, last = gap.heights.first, gap.heights.last
+    return sa.and_(columns.shard == gap.shard, columns.from_height == first, columns.to_height == last)
 
 
 def _insert(connection: sa.Connection, gap: Gap) -> None:

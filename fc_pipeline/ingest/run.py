@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 
 from fc_pipeline.errors import AlreadyFolded, LakeError
-from fc_pipeline.fold import ledger
+from fc_pipeline.fold import gaps, ledger
 from fc_pipeline.hours import Hour
 from fc_pipeline.hub.failover import HubPool
 from fc_pipeline.ingest.drain import Drain, HourWindow
@@ -69,6 +69,7 @@ class MicroBatchRun:
                 if RAW_LOG in self.outputs:
                     self._read_hub(writer, follow_until)
                     writer.release()
+                    self._close_filled_gaps()
                 self._read_log(writer)
             if self.window.first == self.window.last:
                 self.progress.touch(self.window.first)
@@ -95,6 +96,12 @@ class MicroBatchRun:
                     raise error from group
             else:
                 return
+
+    def _close_filled_gaps(self) -> None:
+        with self.replica.engine.connect() as connection:
+            shards = list(ledger.origins(connection))
+        for shard in shards:
+            gaps.observe(self.replica.engine, shard, ())
 
     async def _drain(self, writer: BatchWriter, follow_until: float | None) -> None:
         async with HubPool(self.replica.hub_endpoints) as hubs:

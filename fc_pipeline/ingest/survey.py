@@ -73,6 +73,16 @@ class Survey:
         ]
         return (min(first for first, _ in spans), max(last for _, last in spans)) if spans else None
 
+    async def missing_heights(self, hour: Hour) -> dict[int, list[HeightRange]]:
+        """Per shard the heights of an hour that are missing and can be had."""
+        found: dict[int, list[HeightRange]] = {}
+        for shard in self.shards:
+            clock = self.clocks[shard.shard]
+            first = await clock.first_height_at(hour.start_unix)
+            last = await clock.first_height_at(hour.end_unix) - 1
+            found[shard.shard] = ledger.overlap(shard.holes, [HeightRange(first, last)])
+        return found
+
     async def _missing_hours(self, shard: ShardSurvey, limit: int) -> list[Hour]:
         clock = self.clocks[shard.shard]
         hours: list[Hour] = []

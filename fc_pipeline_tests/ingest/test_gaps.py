@@ -158,7 +158,6 @@ def test_another_hub_that_remembers_more_fills_the_gap(
         with workbench(database, lake, forgetful, other) as bench:
             assert bench.survey().shards[0].lost == ()
             bench.run("together")
-            bench.survey()
             assert [(shard, how) for shard, _, _, _, how in gaps_of(bench)] == [(1, "feed"), (2, "feed")]
             assert {row.healed_by for row in bench.rows("SELECT healed_by FROM pipeline.gaps")} == {"together"}
             assert live(bench) == fed_wholly(lines, other_database, tmp_path / "other" / "lake")
