@@ -1,10 +1,11 @@
 """The assets by FID: what the hub says of users, kept in the lake, and the tables made equal to it."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from dagster import (
+    AssetCheckResult,
     AssetDep,
     AssetExecutionContext,
     AssetMaterialization,
@@ -23,11 +24,13 @@ from fc_pipeline.assets.specs import OWNERS
 from fc_pipeline.checks.drift import judge_drift
 from fc_pipeline.checks.evaluation import evaluation_of
 from fc_pipeline.checks.gaps import judge_gaps
+from fc_pipeline.checks.raw_log import judge_raw_log
 from fc_pipeline.fold import snapshot_ledger
+from fc_pipeline.hours import Hour
 from fc_pipeline.ingest.backfill import Backfill
 from fc_pipeline.ingest.backfill_progress import BackfillProgress, BucketProgress
 from fc_pipeline.ingest.backfill_scope import BackfillScope
-from fc_pipeline.ingest.gap_healing import heal_gaps
+from fc_pipeline.ingest.gap_healing import bordering_hours, heal_gaps
 from fc_pipeline.ingest.replica import Replica
 from fc_pipeline.lake.snapshot_log import SNAPSHOT_SCHEMA, bucket_key, bucket_of
 from fc_pipeline.partitions import FID_BUCKETS
@@ -148,11 +151,9 @@ def fid_tables(
             return backfill
 
         if config.gaps:
-            try:
-                plan = heal_gaps(opened, context.run.run_id, over)
-                context.log.info(f"{len(plan.wounds)} gaps to heal, {len(plan.fids):,} users")
-            finally:
-                teller.judge_gaps()
+            plan = heal_gaps(opened, context.run.run_id, over)
+            context.log.info(f"{len(plan.wounds)} gaps, {len(plan.fids):,} users")
+            teller.judge_hours(bordering_hours(opened, plan))
         else:
             over(_scope(buckets, config.fids)).execute()
         interruption.end_run(context)
@@ -189,10 +190,14 @@ class _Teller:
             judged = evaluation_of(judge_drift(self.replica, bucket.bucket), bucket_key(bucket.bucket))
             self.context.log_event(judged)  # pyright: ignore[reportArgumentType] - taken, but not in its annotation
 
-    def judge_gaps(self) -> None:
-        """Log whether any gap is open now."""
-        judged = evaluation_of(judge_gaps(self.replica), None)
-        self.context.log_event(judged)  # pyright: ignore[reportArgumentType] - taken, but not in its annotation
+    def judge_hours(self, hours: Sequence[Hour]) -> None:
+        """Log whether any gap is open now, and what the checks say of the hours that had some."""
+        judged: list[tuple[str | None, AssetCheckResult]] = [(None, judge_gaps(self.replica))]
+        for hour in hours:
+            judged += [(hour.key, one) for one in (*judge_raw_log(self.replica, [hour]), judge_gaps(self.replica))]
+        for partition, result in judged:
+            evaluation = evaluation_of(result, partition)
+            self.context.log_event(evaluation)  # pyright: ignore[reportArgumentType] - taken, but not in its annotation
 
     def _folded(self, progress: BackfillProgress, bucket: BucketProgress) -> dict[str, Any]:
         with self.replica.engine.connect() as connection:

@@ -26,7 +26,7 @@ from fc_pipeline.ingest.batches import within
 from fc_pipeline.ingest.replica import Replica
 from fc_pipeline.ingest.survey import survey
 
-__all__ = ["HealingPlan", "Wound", "heal_gaps", "plan_healing"]
+__all__ = ["HealingPlan", "Wound", "bordering_hours", "heal_gaps", "plan_healing"]
 
 log = logging.getLogger(__name__)
 
@@ -159,6 +159,19 @@ def heal_gaps(replica: Replica, run_id: str, backfill: Callable[[BackfillScope],
     if failure is not None and (still_open or not unread):
         raise failure
     return plan
+
+
+def bordering_hours(replica: Replica, plan: HealingPlan) -> list[Hour]:
+    """The hours with folded blocks of which a gap was a part, ascending."""
+    with replica.engine.connect() as connection:
+        keys = {
+            key
+            for wound in plan.wounds
+            for key in ledger.partitions_of(
+                connection, wound.shard, HeightRange(wound.heights.first - 1, wound.heights.last + 1)
+            )
+        }
+    return sorted(map(Hour.from_key, keys))
 
 
 def _close(replica: Replica, plan: HealingPlan, unread: frozenset[int], run_id: str) -> int:
