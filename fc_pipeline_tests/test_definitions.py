@@ -79,7 +79,7 @@ def test_definitions_are_loadable():
     Definitions.validate_loadable(defs)
 
 
-@pytest.mark.parametrize("name", (*ASSETS, *BY_FID))
+@pytest.mark.parametrize("name", [*ASSETS, *BY_FID])
 def test_every_asset_says_what_it_is(name: str):
     spec = GRAPH.get(AssetKey(name)).to_asset_spec()
     assert spec.description

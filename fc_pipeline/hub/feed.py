@@ -58,7 +58,10 @@ class Feed:
             for batch in batches:
                 self._pool.note_height(hub, self._shard, batch.to_height)
                 last_block = await self._fill_times(batch, last_block)
-                yield batch
+            batch = None
+            # Nothing here keeps a batch alive that its reader is done with: decoded events are what takes memory.
+            while batches:
+                yield batches.pop(0)
 
     def _reader(self, hub: HubReads) -> PageReader:
         return self._readers.setdefault(hub, PageReader(hub, self._shard))

@@ -7,7 +7,7 @@ from fc_pipeline.hub.decode import EventBatch
 
 __all__ = ["MOST_BATCH_BYTES", "Pace", "events_per_batch"]
 
-MOST_BATCH_BYTES: Final = 16_000_000
+MOST_BATCH_BYTES: Final = 12_000_000
 """JSON of one micro-batch; decoded, as Arrow and on its way to Postgres it takes several times that."""
 BATCHES_PER_BACKLOG: Final = 10
 """A backlog is committed in at least so many steps, so that progress shows and a crash costs little of it."""

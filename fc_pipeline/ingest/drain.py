@@ -30,7 +30,8 @@ __all__ = ["Drain", "HourWindow"]
 
 log = logging.getLogger(__name__)
 
-_QUEUED_BATCHES = 1
+_BATCHES_AHEAD = 2
+"""Micro-batches on their way behind the readers: one is folded, one is stored or waits for it."""
 _PAGE_EVENTS = 5_000
 _LOOK_SECONDS = 0.25
 _READERS_GRACE_SECONDS = 1.0
@@ -72,6 +73,7 @@ class Drain:
     should_stop: Callable[[], bool] = lambda: False
     ending: asyncio.Event = field(default_factory=asyncio.Event, init=False)
     _leaving: asyncio.Event = field(default_factory=asyncio.Event, init=False)
+    room: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(_BATCHES_AHEAD), init=False)
 
     async def run(self, state: Survey) -> None:
         """Read and write; ends when the window is covered as far as the hub goes, and following is over.
@@ -79,8 +81,8 @@ class Drain:
         Raises LeaseLost if another run has taken over, HubUnavailable or HubUntrusted if no hub can be read.
         """
         follows = self.follow_until is not None and state.present_hour in self.window
-        queue: asyncio.Queue[list[PreparedBatch] | None] = asyncio.Queue(_QUEUED_BATCHES)
-        stored: asyncio.Queue[StoredBatch | None] = asyncio.Queue(_QUEUED_BATCHES)
+        queue: asyncio.Queue[list[PreparedBatch] | None] = asyncio.Queue()
+        stored: asyncio.Queue[StoredBatch | None] = asyncio.Queue()
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._store(queue, stored))
             tasks.create_task(self._fold(stored))
@@ -88,7 +90,7 @@ class Drain:
                 ready = await self._readers(state, queue, follows=follows)
                 reading = [readers.create_task(reader.run()) for reader in ready]
                 readers.create_task(self._end_in_time(ready, reading))
-            await queue.put(None)
+            queue.put_nowait(None)
 
     async def _readers(
         self, state: Survey, queue: asyncio.Queue[list[PreparedBatch] | None], *, follows: bool
@@ -145,14 +147,19 @@ class Drain:
         self, queue: asyncio.Queue[list[PreparedBatch] | None], stored: asyncio.Queue[StoredBatch | None]
     ) -> None:
         while (parts := await queue.get()) is not None:
-            if not self._leaving.is_set():
-                await stored.put(await asyncio.to_thread(self.writer.store_new, parts))
-        await stored.put(None)
+            if self._leaving.is_set():
+                self.room.release()
+            else:
+                stored.put_nowait(await asyncio.to_thread(self.writer.store_new, parts))
+            del parts  # not to be kept while the next is waited for
+        stored.put_nowait(None)
 
     async def _fold(self, stored: asyncio.Queue[StoredBatch | None]) -> None:
         while (batch := await stored.get()) is not None:
             if not self._leaving.is_set():
                 await asyncio.to_thread(self.writer.fold_new, batch)
+            del batch
+            self.room.release()
 
 
 class _ShardReader:
@@ -287,17 +294,19 @@ class _ShardReader:
         async for batch in self._feed.blocks(first, last, page_size=page_size):
             await self._fill_time(batch)
             self._pace.count(batch)
-            backlog_events = self._pace.expected_events(0 if last is None else last - batch.to_height)
-            for hour, part in split_by_hour(batch):
-                await self._gather(hour, part, backlog_events)
             first = batch.to_height + 1
+            prepare = self._drain.writer.prepare
+            parts = [await asyncio.to_thread(prepare, hour, part) for hour, part in split_by_hour(batch)]
+            del batch  # its decoded events are not needed while this waits for what is folded before
+            backlog_events = self._pace.expected_events(0 if last is None else last + 1 - first)
+            while parts:
+                await self._gather(parts.pop(0), backlog_events)
             if self._is_ending():
                 break
         return first
 
-    async def _gather(self, hour: Hour, batch: EventBatch, backlog_events: int) -> None:
-        """Keep what belongs together, as Arrow; hand over what is large enough or ends an hour."""
-        prepared = await asyncio.to_thread(self._drain.writer.prepare, hour, batch)
+    async def _gather(self, prepared: PreparedBatch, backlog_events: int) -> None:
+        """Keep what belongs together; hand over what is large enough or ends an hour."""
         if self._pending and not self._pending[-1].is_followed_by(prepared):
             await self._flush()
         self._pending.append(prepared)
@@ -309,7 +318,8 @@ class _ShardReader:
         if self._pending:
             parts, self._pending = self._pending, []
             if await self._hold(parts[0].hour):
-                await self._queue.put(parts)
+                await self._drain.room.acquire()
+                self._queue.put_nowait(parts)
 
     async def _hold(self, hour: Hour) -> bool:
         """Hold the lease on an hour; False if the run was asked to stop while it waited for it."""

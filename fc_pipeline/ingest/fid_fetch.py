@@ -34,6 +34,7 @@ def concurrent_fids(hub: HubReads) -> int:
     """How many FIDs are asked for at the same time; the hub's budget may allow less."""
     return CONCURRENT_FIDS_HERE if hub.client.endpoint.is_loopback else CONCURRENT_FIDS
 
+
 _REGISTRATION: Final = b"EVENT_TYPE_ID_REGISTER"
 
 

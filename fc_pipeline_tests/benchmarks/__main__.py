@@ -25,7 +25,7 @@ SEED = 20_261_123
 def main() -> None:
     """Run what was asked for."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--events", type=int, default=300_000, help="size of the generated log")
+    parser.add_argument("--events", type=int, default=1_000_000, help="size of the generated log")
     parser.add_argument("--fids", type=int, default=20_000, help="users in it")
     parser.add_argument(
         "--only", choices=("catch_up", "large_tables", "live", "idle_sync", "backfill"), help="leave the others out"

@@ -11,6 +11,7 @@ from fc_pipeline.fold.micro_batch import MicroBatch, prepare
 from fc_pipeline.fold.session import FoldSession
 from fc_pipeline.hub.failover import HubPool
 from fc_pipeline.hub.feed import Feed
+from fc_pipeline.ingest.batch_size import MOST_BATCH_BYTES
 from fc_pipeline.ingest.batches import split_by_hour
 from fc_pipeline.ingest.drain import HourWindow
 from fc_pipeline.ingest.replica import Replica, open_replica
@@ -21,6 +22,8 @@ from fc_pipeline.tables.registry import DATA_TABLES
 from fc_pipeline_tests.benchmarks.stage import peak_rss_bytes, rss_bytes
 
 OUTPUTS = (RAW_LOG, *DATA_TABLES)
+CEILING_BATCH_EVENTS = int(MOST_BATCH_BYTES / 720)
+"""The size of a micro-batch far behind the head, with the generated log's mean event."""
 
 
 def catch_up(replica: Replica) -> dict[str, float]:
@@ -66,7 +69,7 @@ async def _prepared(replica: Replica) -> list[MicroBatch]:
     batches: list[MicroBatch] = []
     async with HubPool(replica.hub_endpoints) as hubs:
         for shard in await hubs.shards():
-            async for page in Feed(hubs, shard).blocks(1, page_size=replica.settings.batch_events):
+            async for page in Feed(hubs, shard).blocks(1, page_size=CEILING_BATCH_EVENTS):
                 batches += [
                     prepare(part, partition=hour.key, hour_unix=hour.start_unix, tables=OUTPUTS)
                     for hour, part in split_by_hour(page)
