@@ -1,14 +1,18 @@
 """All that a hub's by-FID endpoints say of one FID: raw records, page by page, and as of which event (hub-api 6, 7)."""
 
 import hashlib
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final, Literal
 
+import msgspec
+
 from fc_pipeline.errors import HubRefused
 from fc_pipeline.hub.client import HubKeyRefused
+from fc_pipeline.hub.decode import DECODE_ERRORS
 from fc_pipeline.hub.reads import PAGE_SIZE, HubReads, OnChainEventType
-from fc_pipeline.hub.wire import HubInfo, StorageLimits, first_event_id
+from fc_pipeline.hub.wire import HubInfo, Message, StorageLimits, UsernameProof, first_event_id
 
 __all__ = [
     "CONTRACTS_FID",
@@ -51,6 +55,9 @@ _OF_USERS: Final[tuple[OnChainEventType, ...]] = (
     "EVENT_TYPE_STORAGE_RENT",
     "EVENT_TYPE_CHANNEL_REGISTER",
 )
+_USERNAME: Final = b"USER_DATA_TYPE_USERNAME"
+_MESSAGE: Final = msgspec.json.Decoder(Message)
+_PROOF: Final = msgspec.json.Decoder(UsernameProof)
 _YOUNG_TYPES: Final = ("EVENT_TYPE_TIER_PURCHASE", "EVENT_TYPE_CHANNEL_REGISTER")
 
 
@@ -94,7 +101,8 @@ def _spread(hub: HubReads) -> int:
 async def snapshot(hub: HubReads, fid: int) -> AsyncIterator[SnapshotPage]:
     """Every record of an FID, page by page, the pages of one kind after those of another.
 
-    What the storage limits say is empty is not asked for; name proofs and contract events are in no limit. Message
+    What the storage limits say is empty is not asked for; name proofs and contract events are in no limit. A name that
+    the FID shows without a listed proof is asked for by name. Message
     removes, other than of casts, and compact link states are in no answer (hub-api 6.2). A record that changes while
     its list is walked may come twice, the newer one later. Raises HubError.
     """
@@ -104,16 +112,47 @@ async def snapshot(hub: HubReads, fid: int) -> AsyncIterator[SnapshotPage]:
                 yield page
         return
     limits = await _limits(hub, fid)
+    shown: set[str] = set()
     for kind, (name, ask) in _MESSAGE_SETS.items():
         if _may_have(limits, name):
             async for records in ask(hub, fid):
+                shown |= _shown_names(records) if kind == "user_data" else set()
                 yield SnapshotPage(kind, records)
     proofs = await hub.username_proofs_by_fid(fid)
+    proofs += await _unlisted_proofs(hub, fid, shown, proofs)
     if proofs:
         yield SnapshotPage("username_proofs", proofs)
     for event_type in _event_types(limits):
         async for page in _on_chain_events(hub, fid, event_type):
             yield page
+
+
+def _shown_names(user_data: Sequence[bytes]) -> set[str]:
+    """The username that an FID shows, among its user data. A record that cannot be read shows none."""
+    names: set[str] = set()
+    for raw in user_data:
+        if _USERNAME in raw:
+            with suppress(*DECODE_ERRORS):
+                body = _MESSAGE.decode(raw).data.userDataBody
+                names |= {body.value} if body and body.value else set()
+    return names
+
+
+async def _unlisted_proofs(hub: HubReads, fid: int, shown: set[str], listed: Sequence[bytes]) -> list[bytes]:
+    """The proofs of names that the FID shows and its list left out: a renewed fname may be missing (hub-api T9)."""
+    found: list[bytes] = []
+    for name in shown - {proof.name for raw in listed if (proof := _proof(raw))}:
+        raw = await hub.username_proof_by_name(name)
+        proof = _proof(raw) if raw else None
+        if raw and proof and proof.fid == fid:
+            found.append(raw)
+    return found
+
+
+def _proof(raw: bytes) -> UsernameProof | None:
+    with suppress(*DECODE_ERRORS):
+        return _PROOF.decode(raw)
+    return None
 
 
 def expected_requests(limits: StorageLimits) -> int:

@@ -24,6 +24,7 @@ from fc_pipeline.hub.snapshot import (
 from fc_pipeline.sample_hub.generator import generate
 from fc_pipeline.sample_hub.log import log_from_lines
 from fc_pipeline.sample_hub.serving import serving
+from fc_pipeline_tests.events import Json, proof, user_data
 from fc_pipeline_tests.hub.acted_hub import ActedHub, Answer, json_answer, reads_for
 
 FIDS = range(1, 41)
@@ -164,3 +165,37 @@ def test_shards_of_users_on_the_live_network():
     """The documentation's sample of /v1/fids (hub-api 7.7)."""
     assert {shard_of(fid, 2) for fid in (1, 3, 5, 7, 11, 12, 15, 17, 18, 19, 21)} == {1}
     assert {shard_of(fid, 2) for fid in (2, 6, 226)} == {2}
+
+
+def shows(fid: int, name: str) -> Json:
+    return user_data(fid, "USERNAME", name)
+
+
+@pytest.mark.parametrize(
+    ("holder", "names"), [(7, ["listed", "renewed"]), (8, ["listed"])], ids=["its own", "another's by now"]
+)
+def test_a_shown_name_whose_proof_is_not_listed_is_asked_for_by_name(holder: int, names: list[str]):
+    async def main() -> list[str]:
+        async with ActedHub() as hub:
+
+            def respond(path: str, params: dict[str, str]) -> Answer:
+                match path:
+                    case "/v1/storageLimitsByFid":
+                        return limits_of(USER_DATA=1)
+                    case "/v1/userDataByFid":
+                        return json_answer({"messages": [shows(7, "renewed")], "nextPageToken": ""})
+                    case "/v1/userNameProofsByFid":
+                        return json_answer({"proofs": [proof("listed", 7, 5)]})
+                    case "/v1/userNameProofByName":
+                        assert params["name"] == "renewed"
+                        return json_answer(proof("renewed", holder, 6))
+                    case _:
+                        return json_answer(EMPTY)
+
+            hub.respond = respond
+            reads = reads_for(hub)
+            async with reads.client:
+                found, _ = await records_of(reads, 7)
+            return [json.loads(record)["name"] for record in found["username_proofs"]]
+
+    assert asyncio.run(main()) == names
