@@ -27,7 +27,7 @@ webdriver: Any = pytest.importorskip("selenium.webdriver", reason="selenium is n
 CHROMIUM, CHROMEDRIVER = shutil.which("chromium"), shutil.which("chromedriver")
 PATIENCE_SECONDS = 90.0
 """Until something that does not come counts as missing."""
-GROUPS = ("raw_log", "message_sets", "profiles", "activity")
+GROUPS = ("raw_log", "message_sets", "profiles", "activity", "snapshots")
 FIRST = SAMPLE_HOURS[0]
 
 pytestmark = pytest.mark.skipif(
@@ -160,7 +160,7 @@ def test_a_newcomer_finds_data_lineage_checks_and_buttons(up: Up, browser: Brows
 
     expanded = "%2C".join(f"global%40global%3A{group}" for group in GROUPS)
     browser.open(f"/asset-groups?expanded={expanded}")
-    graph = browser.wait_for(RAW_LOG, *GROUPS, "5 / 5 Passed", "1 / 1 Passed")
+    graph = browser.wait_for(RAW_LOG, *GROUPS, "7 / 7 Passed", "1 / 1 Passed")
     browser.shot("lineage")
     assert "Unsynced" not in graph
     assert "Failed" not in graph
@@ -176,9 +176,9 @@ def test_a_newcomer_finds_data_lineage_checks_and_buttons(up: Up, browser: Brows
     assert "Unsynced" not in page
 
     browser.open(f"/assets/{RAW_LOG}?view=checks")
-    page = browser.wait_for("coverage_without_holes", "blocks_have_their_events", "quarantine_share", "fresh")
+    page = browser.wait_for("coverage_without_holes", "blocks_have_their_events", "quarantine_share", "fresh", "no_open_gaps")
     browser.shot("checks")
-    assert page.count("Succeeded") >= 5
+    assert page.count("Succeeded") >= 7
     assert "Not Evaluated" not in page
 
     browser.open("/runs")
