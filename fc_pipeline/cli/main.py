@@ -2,6 +2,7 @@
 
 import logging
 import sys
+import warnings
 from typing import Annotated
 
 import typer
@@ -40,6 +41,8 @@ def options(
     debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks and debug messages.")] = False,
 ) -> None:
     """What holds for every command."""
+    if not debug:  # what Dagster still calls a preview is our choice, not the user's
+        warnings.filterwarnings("ignore", message="(?s).*not considered ready for production use")
     handler = logging.StreamHandler()
     handler.setLevel(logging.DEBUG if debug else logging.WARNING)
     handler.setFormatter(logging.Formatter("%(message)s"))
