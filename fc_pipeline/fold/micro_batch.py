@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 
 from fc_pipeline.fold.changes import Quarantined, changes_of
 from fc_pipeline.hub.decode import EventBatch
-from fc_pipeline.hub.wire import height_of
+from fc_pipeline.hub.wire import BLOCK_SEQUENCE_BITS
 from fc_pipeline.tables.columns import DataTable
 from fc_pipeline.tables.encoding import block_hash
 from fc_pipeline.tables.fid_activity import FID_ACTIVITY, count_activity, sum_activity
@@ -159,7 +159,8 @@ def _confirmed_events(batch: EventBatch) -> int:
         for event in batch.events
         if event.blockConfirmedBody is not None
     }
-    unconfirmed = sum(1 for event_id in batch.event_ids if height_of(event_id) not in announced)
+    heights = np.array(batch.event_ids, np.int64) >> BLOCK_SEQUENCE_BITS
+    unconfirmed = int(np.isin(heights, list(announced), invert=True).sum())
     return sum(announced.values()) + unconfirmed
 
 
