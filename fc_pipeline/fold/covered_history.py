@@ -6,7 +6,16 @@ from typing import Final
 
 from fc_pipeline.fold.ledger import HeightRange
 
-__all__ = ["FIRST_HEIGHT", "FOLLOWED", "GAPS", "LINES", "ORIGIN", "REGISTERED", "ShardHistory"]
+__all__ = [
+    "FIRST_HEIGHT",
+    "FOLLOWED",
+    "GAPS",
+    "LINES",
+    "ORIGIN",
+    "REGISTERED",
+    "REGISTERED_SINCE_ORIGIN",
+    "ShardHistory",
+]
 
 FIRST_HEIGHT: Final = 1
 """Where a shard's chain begins."""
@@ -33,13 +42,26 @@ FOLLOWED: Final = (
 )
 """Whether somebody is reading the shard's feed right now."""
 
+_IS_REGISTER: Final = "->>'eventType' IN ('Register', 'ID_REGISTER_EVENT_TYPE_REGISTER')"
+
 REGISTERED: Final = (
     "SELECT p.fid, min(o.version) FROM stage_snapshots AS p CROSS JOIN LATERAL (SELECT version "
     "FROM public.on_chain_events WHERE fid = p.fid AND type = 'id_register' AND deleted_at IS NULL "
-    "AND body->>'eventType' IN ('Register', 'ID_REGISTER_EVENT_TYPE_REGISTER') OFFSET 0) AS o "
-    "WHERE p.fid > 0 GROUP BY p.fid"
+    f"AND body{_IS_REGISTER} OFFSET 0) AS o WHERE p.fid > 0 GROUP BY p.fid"
 )
 """The event by which each FID of a fold came into being, where the tables know it."""
+
+REGISTERED_SINCE_ORIGIN: Final = (
+    "SELECT p.fid, o.origin_height FROM stage_snapshots AS p JOIN pipeline.shards AS o ON o.shard = p.shard "
+    "JOIN stage_on_chain_events AS s ON s.fid = p.fid "
+    f"WHERE p.fid > 0 AND s.type = 'id_register' AND s.body::jsonb{_IS_REGISTER} "
+    "GROUP BY p.fid, o.origin_height, o.origin_at HAVING bool_and(coalesce(s.block_timestamp >= o.origin_at, false))"
+)
+"""The FIDs of a fold that by their snapshots came into being after the replica of their shard began, and its height.
+
+A hub merges a contract's event in a block that is not older, so theirs is above that height, also where the table has
+lost it.
+"""
 
 
 @dataclass(frozen=True, slots=True)

@@ -180,9 +180,9 @@ class Reconciler:
         self, snapshots: Sequence[FidSnapshot], records: Iterable[pa.RecordBatch], heads: "_Heads", *, write: bool
     ) -> Reconciled:
         self._copy("stage_snapshots", _snapshot_lines(snapshots))
+        messages, quarantined = self._stage(records)
         judged = self._judged(snapshots, heads)
         self._copy("stage_judged", _judged_lines(judged))
-        messages, quarantined = self._stage(records)
         # Everything up to here is the reading of this connection alone; from here on nobody else folds these shards.
         for shard in sorted({one.shard for one in snapshots}):
             self._execute(ledger.LOCK_SHARD, (shard,))
@@ -220,7 +220,7 @@ class Reconciler:
         return messages, quarantined
 
     def _judged(self, snapshots: Sequence[FidSnapshot], heads: "_Heads") -> dict[int, set[str]]:
-        """Per FID the tables in which every difference is drift.
+        """Per FID the tables in which every difference is drift; takes the staged records into account.
 
         Waits while that may still change: the ledger has everything but what came last, and somebody is reading it.
         """
@@ -257,9 +257,11 @@ class Reconciler:
         )
         since = {fid: height_of(version) + 1 for fid, version, _ in rows}
         until = {fid: height_of(until_id) for fid, _, until_id in rows if until_id is not None}
-        # Nobody has done anything before being registered.
+        # Nobody has done anything before being registered; of that the table may have lost the row, so the hub is heard.
         for fid, version in self._execute(covered_history.REGISTERED):
             since[fid] = max(since.get(fid, 0), height_of(version))
+        for fid, origin_height in self._execute(covered_history.REGISTERED_SINCE_ORIGIN):
+            since[fid] = max(since.get(fid, 0), origin_height)
         return since, until
 
     def _history(self, shard: int) -> ShardHistory:

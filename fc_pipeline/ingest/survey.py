@@ -174,9 +174,10 @@ async def _origin(replica: Replica, shard: int, clock: HubClock, shard_count: in
     at = datetime.fromtimestamp(await clock.time_of(height), UTC)
     with replica.engine.begin() as connection:
         # A database that was rebuilt from the raw log begins where the log does, maybe long before the hub.
+        # Of when that was the ledger knows the hour: its end is not before it.
         folded = ledger.first_covered(connection, shard) if start is None else None
         if folded is not None and folded[0] < height:
-            height, at = folded[0], Hour.from_key(folded[1]).start
+            height, at = folded[0], Hour.from_key(folded[1]).next.start
         ledger.record_origin(connection, ShardOrigin(shard, height, at, shard_count))
         return ledger.origins(connection)[shard].height
 

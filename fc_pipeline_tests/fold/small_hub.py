@@ -85,12 +85,13 @@ class SmallHub:
         """As /v1/info tells them: per shard the highest event id that its head can have."""
         return {shard: first_event_id(self.head(shard) + 1) - 1 for shard in self.home}
 
-    def record_origins(self, engine: sa.Engine) -> None:
-        """Have the ledger know where the hub's shards begin, as a run does."""
+    def record_origins(self, engine: sa.Engine, *, begun_unix: int | None = None) -> None:
+        """Have the ledger know where the hub's shards begin, as a run does; and when, if not as `add_block` has it."""
         with engine.begin() as connection:
             for shard, blocks in self.raws.items():
                 first = min(blocks, default=self.first_height)
-                ledger.record_origin(connection, ledger.ShardOrigin(shard, first, FETCHED_AT, len(self.raws)))
+                at = datetime.fromtimestamp(HOUR_UNIX + first if begun_unix is None else begun_unix, UTC)
+                ledger.record_origin(connection, ledger.ShardOrigin(shard, first, at, len(self.raws)))
 
     def blocks(self, shard: int) -> Blocks:
         return self.raws[shard]
@@ -261,7 +262,8 @@ def _beats(message: Json, is_add: bool, held: Row) -> bool:
 
 def registered(fid: int, block_number: int, log_index: int = 0) -> Json:
     body = {"to": f"0x{fid:040x}", "eventType": "Register", "from": "0x", "recoveryAddress": "0x"}
-    return chain_event("id_register", fid, body, block=block_number, log_index=log_index)
+    event = chain_event("id_register", fid, body, block=block_number, log_index=log_index)
+    return {**event, "blockTimestamp": HOUR_UNIX + block_number}
 
 
 def record_batch(snapshot: FidSnapshot, lines: list[Line]) -> pa.RecordBatch:

@@ -95,7 +95,7 @@ def filled(postgres: EmbeddedPostgres) -> Iterator[Audit]:
         ensure_schema(database.engine)
         replica = Replica(database.url, database.engine)
         with FoldSession(replica.url, "feed") as session, Reconciler(replica.url, "audit") as reconciler:
-            hub.record_origins(replica.engine)
+            hub.record_origins(replica.engine, begun_unix=HOUR_UNIX)
             for shard in hub.home:
                 session.fold(micro_batch(hub.blocks(shard), shard=shard))
             yield Audit(hub, replica, reconciler)
@@ -198,6 +198,38 @@ def test_one_audit_finds_all_that_was_corrupted_and_heals_it(filled: Audit) -> N
     again = filled.run()
     assert (again.drift, again.history) == ({}, {})
     assert sum(written.rows for written in again.written.values()) == 0
+
+
+def test_a_user_whose_registration_was_lost_is_judged_by_what_the_hub_says_of_it(filled: Audit) -> None:
+    filled.run()
+    live = filled.live()
+    # What was folded before would let them be judged, too.
+    filled.execute("DELETE FROM pipeline.snapshots")
+    registered = (
+        "SELECT fid FROM on_chain_events WHERE type = 'id_register' AND body->>'eventType' = 'Register' "
+        "AND fid IN (SELECT fid FROM casts WHERE deleted_at IS NULL)"
+    )
+    began = f"to_timestamp({HOUR_UNIX})"
+    (late,) = filled.replica.rows(f"{registered} AND block_timestamp >= {began} ORDER BY fid LIMIT 1")
+    (early,) = filled.replica.rows(f"{registered} AND block_timestamp < {began} ORDER BY fid LIMIT 1")
+    lost = {
+        fid: {
+            table: filled.execute(f"DELETE FROM {table} WHERE fid = {fid} AND deleted_at IS NULL AND {which}")
+            for table, which in (("on_chain_events", "type IN ('id_register', 'signer')"), ("casts", "true"))
+        }
+        for fid in (late.fid, early.fid)
+    }
+    assert all(rows for of_user in lost.values() for rows in of_user.values())
+    looked = filled.run([late.fid], write=False)
+    assert (dict(looked.drift), dict(looked.history), looked.unjudged_fids) == (lost[late.fid], {}, 0)
+    # This one may have done something before the replica began.
+    looked = filled.run([early.fid], write=False)
+    assert (dict(looked.drift), dict(looked.history), looked.unjudged_fids) == ({}, lost[early.fid], 1)
+    found = filled.run([late.fid, early.fid])
+    assert (dict(found.drift), dict(found.history)) == (lost[late.fid], lost[early.fid])
+    assert filled.live() == live
+    again = filled.run([late.fid, early.fid])
+    assert (again.drift, again.history) == ({}, {})
 
 
 @dataclass(frozen=True)

@@ -117,3 +117,14 @@ def test_the_command_exits_with_1_on_drift_and_says_what_differs(
     told = CliRunner().invoke(app, ["verify", "--fids", f"{fid}", "--json"])
     assert told.exit_code == 1
     assert json.loads(told.stdout)["drift"] == {"user_data": 1}
+    # Its registration is lost, too: by the hub's word it came into being after the replica began.
+    late = (
+        "SELECT fid FROM on_chain_events WHERE type = 'id_register' AND body->>'eventType' = 'Register' "
+        "AND block_timestamp > (SELECT max(origin_at) FROM pipeline.shards) "
+        "AND fid IN (SELECT fid FROM casts WHERE deleted_at IS NULL) ORDER BY fid LIMIT 1"
+    )
+    fid = execute(bench, late)[0].fid
+    for table in ("on_chain_events", "casts"):
+        assert execute(bench, f"DELETE FROM {table} WHERE fid = {fid} RETURNING fid")
+    told = CliRunner().invoke(app, ["verify", "--fids", f"{fid}", "--json"])
+    assert (told.exit_code, json.loads(told.stdout)["drift"].keys() >= {"on_chain_events", "casts"}) == (1, True)
