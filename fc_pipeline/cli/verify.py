@@ -17,12 +17,17 @@ if TYPE_CHECKING:
     from fc_pipeline.fold.reconcile import Difference
     from fc_pipeline.ingest.verify import Verification
 
-__all__ = ["differing_columns", "verify"]
+__all__ = ["described", "differing_columns", "verify"]
 
 DEFAULT_SAMPLE = 100
 MOST_SHOWN = 20
 _LARGEST_FID = 2**63 - 1
 _LONGEST_VALUE = 60
+_OF_HISTORY = {
+    "missing": "not here yet (history not covered)",
+    "different": "another version here (history not covered)",
+    "phantom": "only here (history not covered)",
+}
 
 
 def verify(
@@ -100,7 +105,7 @@ def _tell(console: Console, found: "Verification") -> None:
             listed = ", ".join(f"{table} {rows:,}" for table, rows in sorted(counts.items()))
             console.print(f"{what}: {listed}", markup=False)
     for one in compared.examples[:MOST_SHOWN]:
-        console.print(f"  {_described(one)}", markup=False)
+        console.print(f"  {described(one)}", markup=False)
     more = found.drift + found.history - min(len(compared.examples), MOST_SHOWN)
     if more > 0:
         console.print(f"  and {more:,} more")
@@ -117,14 +122,14 @@ def _tell(console: Console, found: "Verification") -> None:
         console.print("`fc-pipeline backfill --fids` of these FIDs puts them right")
 
 
-def _described(one: "Difference") -> str:
+def described(one: "Difference") -> str:
     """One line: where, how, and which columns differ."""
     where = f"{one.table} of FID {one.fid}, {one.key}"
-    why = "" if one.is_drift else " (not there yet)"
+    what = one.change if one.is_drift else _OF_HISTORY[one.change]
     if one.table_row is None or one.hub_row is None or one.change != "different":
-        return f"{one.change}{why}: {where}"
+        return f"{what}: {where}"
     columns = differing_columns(json.loads(one.table_row), json.loads(one.hub_row))
-    return f"{one.change}{why}: {where}: " + "; ".join(
+    return f"{what}: {where}: " + "; ".join(
         f"{name} is {_short(ours)}, on the hub {_short(theirs)}" for name, (ours, theirs) in columns.items()
     )
 

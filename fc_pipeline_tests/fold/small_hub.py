@@ -136,7 +136,7 @@ class SmallHub:
         return bool(self.state.chain.of_fid(fid, "EVENT_TYPE_ID_REGISTER"))
 
     def _granted(self, shard: int, wish: Json) -> list[Event]:
-        fid = wish["data"]["fid"] if "data" in wish else wish.get("prune", wish.get("fid"))
+        fid = wish["data"]["fid"] if "data" in wish else wish["prune"] if "prune" in wish else wish["fid"]
         if fid != CONTRACTS_FID and not self.is_registered(fid):
             return [merge_chain(registered(fid, self.head(shard)))]
         if "prune" in wish:

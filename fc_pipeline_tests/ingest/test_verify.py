@@ -11,7 +11,8 @@ import sqlalchemy as sa
 from typer.testing import CliRunner
 
 from fc_pipeline.cli.main import app
-from fc_pipeline.cli.verify import differing_columns
+from fc_pipeline.cli.verify import described, differing_columns
+from fc_pipeline.fold.reconcile import Difference
 from fc_pipeline.hub.snapshot import shard_of
 from fc_pipeline.hub.wire import first_event_id
 from fc_pipeline.ingest.verify import verify
@@ -128,3 +129,18 @@ def test_the_command_exits_with_1_on_drift_and_says_what_differs(
         assert execute(bench, f"DELETE FROM {table} WHERE fid = {fid} RETURNING fid")
     told = CliRunner().invoke(app, ["verify", "--fids", f"{fid}", "--json"])
     assert (told.exit_code, json.loads(told.stdout)["drift"].keys() >= {"on_chain_events", "casts"}) == (1, True)
+
+
+@pytest.mark.parametrize(
+    ("change", "is_drift", "said"),
+    [
+        ("phantom", True, "phantom: casts of FID 3"),
+        ("phantom", False, "only here (history not covered): casts of FID 3"),
+        ("missing", False, "not here yet (history not covered): casts of FID 3"),
+        ("different", False, "another version here (history not covered): casts of FID 3"),
+    ],
+)
+def test_a_difference_is_named_for_what_it_is(change: str, is_drift: bool, said: str) -> None:
+    ours = None if change == "missing" else '{"text": "a"}'
+    theirs = None if change == "phantom" else '{"text": "b"}'
+    assert described(Difference("casts", 3, change, is_drift, "{}", ours, theirs)).startswith(said)
