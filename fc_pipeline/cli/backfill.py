@@ -18,15 +18,17 @@ from fc_pipeline.services import close_services_for_process, open_services
 from fc_pipeline.settings import Settings, project_root
 
 if TYPE_CHECKING:
+    from fc_pipeline.fold.reconcile import Reconciled
     from fc_pipeline.ingest.backfill_estimate import BackfillEstimate
     from fc_pipeline.ingest.backfill_progress import BackfillProgress
     from fc_pipeline.ingest.backfill_scope import BackfillScope
     from fc_pipeline.ingest.gap_healing import HealingPlan
 
-__all__ = ["backfill", "numbers_of"]
+__all__ = ["backfill", "counted", "numbers_of", "tell_outcome"]
 
 _LARGEST_FID = 2**63 - 1
 _LAST_BUCKET = 255
+_MOST_NAMED = 10
 
 
 def backfill(
@@ -59,10 +61,10 @@ def backfill(
             _tell_estimate(opened, plan.scope if plan is not None else scope, as_json=as_json)
         elif plan is not None:
             done = _run([_span_of(plan)], gaps=True, quiet=as_json)
-            _tell_outcome(done, as_json=as_json, gaps=len(plan.wounds))
+            tell_outcome(done, as_json=as_json, gaps=len(plan.wounds))
         else:
             fids_of_scope = sorted(scope.fids) if scope.fids is not None else None
-            _tell_outcome(_run(_spans_of(scope), fids=fids_of_scope, quiet=as_json), as_json=as_json)
+            tell_outcome(_run(_spans_of(scope), fids=fids_of_scope, quiet=as_json), as_json=as_json)
 
 
 def numbers_of(text: str, option: str, least: int, most: int) -> Collection[int]:
@@ -75,6 +77,8 @@ def numbers_of(text: str, option: str, least: int, most: int) -> Collection[int]
             raise ConfigError(
                 f"{option} has {item!r}", hint=f"expected: numbers from {least} to {most}, such as 3,16-18"
             )
+        if int(ends[1]) < int(ends[0]):
+            raise ConfigError(f"{option} has {item!r}, a reversed range", hint=f"did you mean {last}-{first}?")
         if int(ends[1]) - int(ends[0]) > 1_000_000:
             raise ConfigError(f"{option} has {item!r}, which is too many", hint="use --buckets or --all")
         found.update(range(int(ends[0]), int(ends[1]) + 1))
@@ -85,6 +89,7 @@ def numbers_of(text: str, option: str, least: int, most: int) -> Collection[int]
 
 def _tell_estimate(settings: Settings, scope: "BackfillScope", *, as_json: bool) -> None:
     from fc_pipeline.ingest.backfill_estimate import estimate
+    from fc_pipeline.ingest.backfill_progress import duration
     from fc_pipeline.ingest.replica import open_replica
 
     with open_replica(settings) as replica:
@@ -95,11 +100,12 @@ def _tell_estimate(settings: Settings, scope: "BackfillScope", *, as_json: bool)
     console = Console(highlight=False)
     if found.fids_left < found.fids:
         console.print(
-            f"{found.fids - found.fids_left:,} of {found.fids:,} FIDs were fetched by a run that was cut short"
+            f"{found.fids - found.fids_left:,} of {counted(found.fids, 'FID')} fetched by a run that was cut short"
         )
     console.print(
-        f"{found.fids_left:,} FIDs: about {found.requests:,} requests, {found.rows:,} rows, {found.hours:,.1f} hours "
-        f"at {found.requests_per_second:,.0f} requests per second (from a sample of {found.sampled_fids} FIDs)"
+        f"{counted(found.fids_left, 'FID')}: about {counted(found.requests, 'request')}, {counted(found.rows, 'row')}, "
+        f"{duration(found.seconds)} at {found.requests_per_second:,.0f} requests per second "
+        f"(from a sample of {counted(found.sampled_fids, 'FID')})"
     )
 
 
@@ -207,12 +213,14 @@ def _bar(done: "list[BackfillProgress]", *, quiet: bool) -> Generator[None]:
             logger.setLevel(before)
 
 
-def _tell_outcome(done: "list[BackfillProgress]", *, as_json: bool, gaps: int | None = None) -> None:
+def tell_outcome(done: "list[BackfillProgress]", *, as_json: bool, gaps: int | None = None) -> None:
+    """Print what the runs have done, for people or programs."""
     from fc_pipeline.fold.reconcile import Reconciled
 
     total = sum((one.reconciled for one in done), Reconciled())
     fids, requests = sum(one.fids for one in done), sum(one.requests for one in done)
     rows = sum(written.rows for written in total.written.values())
+    unknown = sorted(fid for one in done for fid in one.unknown_fids)
     if as_json:
         outcome = {
             "fids": fids,
@@ -222,16 +230,36 @@ def _tell_outcome(done: "list[BackfillProgress]", *, as_json: bool, gaps: int | 
             "drift": dict(total.drift),
             "quarantined": total.quarantined,
             "unjudged_fids": total.unjudged_fids,
+            "unknown_fids": unknown,
         }
         if gaps is not None:
             outcome["gaps"] = gaps
         sys.stdout.write(json.dumps(outcome) + "\n")
         return
-    drift = sum(total.drift.values())
-    console = Console(highlight=False)
+    console = Console(highlight=False, soft_wrap=True)
     if gaps is not None:
-        console.print(f"{gaps:,} gaps healed")
+        console.print(f"{counted(gaps, 'gap')} healed")
     console.print(
-        f"{fids:,} FIDs reconciled with {requests:,} requests: {rows:,} rows written, "
-        + (f"{drift:,} of them drift (pipeline.drift)" if drift else "no drift")
+        f"{counted(fids, 'FID')} reconciled with {counted(requests, 'request')}: {counted(rows, 'row')} written"
+        f"{_said_of_drift(total)}"
     )
+    if unknown:
+        named = ", ".join(map(str, unknown[:_MOST_NAMED])) + (", …" if len(unknown) > _MOST_NAMED else "")
+        console.print(f"The hub has no record of {counted(len(unknown), 'FID')}: {named}")
+
+
+def _said_of_drift(total: "Reconciled") -> str:
+    """What the comparison says, and of how many FIDs it could say nothing."""
+    drift = sum(total.drift.values())
+    if drift:
+        said = f", {drift:,} of them drift (pipeline.drift)"
+    else:
+        said = ", no drift" if total.unjudged_fids < total.fids else ""
+    if total.unjudged_fids:
+        said += f"; {counted(total.unjudged_fids, 'FID')} not judged (history not covered)"
+    return said
+
+
+def counted(number: int, thing: str) -> str:
+    """A number of things, such as `1 FID`, `2,000 FIDs`."""
+    return f"{number:,} {thing}{'' if number == 1 else 's'}"

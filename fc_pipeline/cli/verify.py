@@ -8,7 +8,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from fc_pipeline.cli.backfill import numbers_of
+from fc_pipeline.cli.backfill import counted, numbers_of
 from fc_pipeline.errors import ConfigError
 from fc_pipeline.services import open_services
 from fc_pipeline.settings import Settings
@@ -96,7 +96,7 @@ def _as_json(one: "Difference") -> dict[str, Any]:
 
 def _tell(console: Console, found: "Verification") -> None:
     compared = found.compared
-    console.print(f"{found.fids:,} FIDs, {compared.messages:,} records of the hub compared")
+    console.print(f"{counted(found.fids, 'FID')}, {counted(compared.messages, 'record')} of the hub compared")
     for counts, what in (
         (compared.drift, "drift, rows that are wrong although their history is covered"),
         (compared.history, "not backfilled or not folded yet, rows whose history the replica does not have"),
@@ -111,8 +111,8 @@ def _tell(console: Console, found: "Verification") -> None:
         console.print(f"  and {more:,} more")
     if compared.unjudged_fids:
         console.print(
-            f"{compared.unjudged_fids:,} FIDs could not be judged: their history is not covered, or the ledger ends "
-            "before the hub's head (fc-pipeline backfill, sync)"
+            f"{counted(compared.unjudged_fids, 'FID')} could not be judged: their history is not covered, or the "
+            "ledger ends before the hub's head (fc-pipeline backfill, sync)"
         )
     for fid, reason in list(found.unread.items())[:MOST_SHOWN]:
         console.print(f"FID {fid} could not be read: {reason}", markup=False)

@@ -6,9 +6,10 @@ from dataclasses import dataclass, field
 
 from fc_pipeline.fold.reconcile import Reconciled
 from fc_pipeline.fold.snapshot_ledger import SnapshotLine
+from fc_pipeline.hub.snapshot import CONTRACTS_FID
 from fc_pipeline.lake.snapshot_log import bucket_of
 
-__all__ = ["BackfillProgress", "BucketProgress"]
+__all__ = ["BackfillProgress", "BucketProgress", "duration"]
 
 
 @dataclass(slots=True)
@@ -27,12 +28,16 @@ class BucketProgress:
 
 @dataclass
 class BackfillProgress:
-    """All buckets together; `requests` also counts those that are of no FID. `clock` gives monotonic seconds."""
+    """All buckets together; `requests` also counts those that are of no FID. `clock` gives monotonic seconds.
+
+    `unknown_fids` are users that were folded and of whom the hub has no record at all.
+    """
 
     clock: Callable[[], float] = time.monotonic
     buckets: dict[int, BucketProgress] = field(default_factory=dict[int, BucketProgress])
     requests: int = 0
     reconciled: Reconciled = field(default_factory=Reconciled)
+    unknown_fids: list[int] = field(default_factory=list[int])
 
     def __post_init__(self) -> None:
         self._started = self.clock()
@@ -84,6 +89,8 @@ class BackfillProgress:
         """FIDs whose records are in the tables."""
         for one in snapshots:
             self.buckets[one.bucket].fids_folded += 1
+            if not one.records and one.fid != CONTRACTS_FID:
+                self.unknown_fids.append(one.fid)
         self.reconciled += folded
 
     def finish(self, fids: Iterable[int]) -> list[int]:
@@ -107,11 +114,12 @@ class BackfillProgress:
             f"{messages:,} folded ({messages / max(self.seconds, 0.001):,.0f}/s)",
         ]
         if left is not None and self.fids_left:
-            parts.append(f"about {_duration(left)} left")
+            parts.append(f"about {duration(left)} left")
         return ", ".join(parts)
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
+    """For people: hours, minutes or seconds, as fits."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     if hours:
