@@ -2,6 +2,7 @@
 # make test      install what is missing and run the tests
 # make lint      ruff and pyright
 # make sync      catch up to the hub's head and end
+# make test-slow run the few tests that take a minute each
 # make test-live tests against a public hub, skipped where none can be reached
 # make bench     measure decoding, catching up and following live; prints a table, writes data/bench.json
 #                following for 15 minutes alone: make bench BENCH="--only live --live-seconds 900"
@@ -15,7 +16,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet install
 export PIP_NO_INPUT := 1
 
-.PHONY: up sync test test-live bench lint lock docs clean
+.PHONY: up sync test test-slow test-live bench lint lock docs clean
 
 up: $(VENV)/.runtime
 	@$(BIN)/fc-pipeline up
@@ -25,6 +26,9 @@ sync: $(VENV)/.runtime
 
 test: $(VENV)/.dev
 	$(BIN)/python -m pytest
+
+test-slow: $(VENV)/.dev
+	$(BIN)/python -m pytest -m slow
 
 test-live: $(VENV)/.dev
 	$(BIN)/python -m pytest -rs fc_pipeline_tests/live

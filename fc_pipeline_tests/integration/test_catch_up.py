@@ -27,6 +27,8 @@ LIMIT = 2
 MISSING_HOURS = 6
 PATIENCE_SECONDS = 300.0
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def live_hub() -> Iterator[str]:
