@@ -20,6 +20,9 @@ __all__ = [
 FIRST_HEIGHT: Final = 1
 """Where a shard's chain begins."""
 
+CONTRACT_DELAY_SECONDS: Final = 2
+"""A contract's event takes at least a block of its own chain (OP Mainnet's are of two seconds) to come to a hub."""
+
 LINES: Final = (
     "SELECT from_height, to_height, array_to_string(tables, ',') FROM pipeline.coverage WHERE shard = $1::integer "
     "ORDER BY from_height"
@@ -55,12 +58,13 @@ REGISTERED_SINCE_ORIGIN: Final = (
     "SELECT p.fid, o.origin_height FROM stage_snapshots AS p JOIN pipeline.shards AS o ON o.shard = p.shard "
     "JOIN stage_on_chain_events AS s ON s.fid = p.fid "
     f"WHERE p.fid > 0 AND s.type = 'id_register' AND s.body::jsonb{_IS_REGISTER} "
-    "GROUP BY p.fid, o.origin_height, o.origin_at HAVING bool_and(coalesce(s.block_timestamp >= o.origin_at, false))"
+    "GROUP BY p.fid, o.origin_height, o.origin_at "
+    f"HAVING bool_and(coalesce(s.block_timestamp >= o.origin_at - interval '{CONTRACT_DELAY_SECONDS} seconds', false))"
 )
 """The FIDs of a fold that by their snapshots came into being after the replica of their shard began, and its height.
 
-A hub merges a contract's event in a block that is not older, so theirs is above that height, also where the table has
-lost it.
+A hub merges a contract's event in a block of its own that is later, so theirs is above that height, also where the
+table has lost it.
 """
 
 

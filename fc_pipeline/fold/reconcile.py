@@ -257,7 +257,7 @@ class Reconciler:
         )
         since = {fid: height_of(version) + 1 for fid, version, _ in rows}
         until = {fid: height_of(until_id) for fid, _, until_id in rows if until_id is not None}
-        # Nobody has done anything before being registered; of that the table may have lost the row, so the hub is heard.
+        # Nobody has done anything before being registered. The table may have lost that row, so the hub is heard, too.
         for fid, version in self._execute(covered_history.REGISTERED):
             since[fid] = max(since.get(fid, 0), height_of(version))
         for fid, origin_height in self._execute(covered_history.REGISTERED_SINCE_ORIGIN):

@@ -14,6 +14,7 @@ import pyarrow as pa
 import sqlalchemy as sa
 
 from fc_pipeline.fold import ledger
+from fc_pipeline.fold.covered_history import CONTRACT_DELAY_SECONDS
 from fc_pipeline.fold.reconcile import FidSnapshot
 from fc_pipeline.hub.snapshot import CONTRACTS_FID, shard_of
 from fc_pipeline.hub.wire import first_event_id, height_of
@@ -263,7 +264,7 @@ def _beats(message: Json, is_add: bool, held: Row) -> bool:
 def registered(fid: int, block_number: int, log_index: int = 0) -> Json:
     body = {"to": f"0x{fid:040x}", "eventType": "Register", "from": "0x", "recoveryAddress": "0x"}
     event = chain_event("id_register", fid, body, block=block_number, log_index=log_index)
-    return {**event, "blockTimestamp": HOUR_UNIX + block_number}
+    return {**event, "blockTimestamp": HOUR_UNIX + block_number - CONTRACT_DELAY_SECONDS}
 
 
 def record_batch(snapshot: FidSnapshot, lines: list[Line]) -> pa.RecordBatch:

@@ -209,9 +209,12 @@ def test_a_user_whose_registration_was_lost_is_judged_by_what_the_hub_says_of_it
         "SELECT fid FROM on_chain_events WHERE type = 'id_register' AND body->>'eventType' = 'Register' "
         "AND fid IN (SELECT fid FROM casts WHERE deleted_at IS NULL)"
     )
-    began = f"to_timestamp({HOUR_UNIX})"
-    (late,) = filled.replica.rows(f"{registered} AND block_timestamp >= {began} ORDER BY fid LIMIT 1")
-    (early,) = filled.replica.rows(f"{registered} AND block_timestamp < {began} ORDER BY fid LIMIT 1")
+    # A contract's event comes to a hub two seconds later, or more: as if the replica had begun after the first users.
+    began = f"(to_timestamp({HOUR_UNIX}) + interval '3 seconds')"
+    filled.execute(f"UPDATE pipeline.shards SET origin_at = {began}")
+    since = f"{began} - interval '2 seconds'"
+    (late,) = filled.replica.rows(f"{registered} AND block_timestamp >= {since} ORDER BY fid LIMIT 1")
+    (early,) = filled.replica.rows(f"{registered} AND block_timestamp < {since} ORDER BY fid LIMIT 1")
     lost = {
         fid: {
             table: filled.execute(f"DELETE FROM {table} WHERE fid = {fid} AND deleted_at IS NULL AND {which}")
