@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
+from threading import Event
 from types import FrameType
 from typing import Annotated, Any, Final
 from urllib.parse import unquote
@@ -36,8 +37,8 @@ _STOP_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _log = logging.getLogger(__name__)
 
 
-class _StopRequested(Exception):
-    """Ctrl-C, or a signal that asks to end."""
+class _StopRequested(BaseException):
+    """Ctrl-C, or a signal that asks to end. Not an Exception: whatever is going on must let it through."""
 
 
 def up(
@@ -55,8 +56,8 @@ def up(
         return
     servers = embedded_servers(settings)
     try:
-        with _stop_signals():
-            _run(console, settings, servers, port)
+        with _stop_signals() as stop_requested:
+            _run(console, settings, servers, port, stop_requested)
     except _StopRequested:
         console.print("stopped; the data is in", str(settings.data_dir), highlight=False)
     finally:
@@ -86,11 +87,16 @@ def _say_where(console: Console, data_dir: Path) -> None:
 
 
 @contextmanager
-def _stop_signals() -> Generator[None]:
-    """Turn the signals that ask to end into _StopRequested, once: a second one must not cut the stopping short."""
+def _stop_signals() -> Generator[Event]:
+    """Turn the signals that ask to end into _StopRequested, once: a second one must not cut the stopping short.
+
+    The event that is given is set as well: an exception that is raised within a callback or a finalizer is lost.
+    """
+    requested = Event()
 
     def request_stop(number: int, frame: FrameType | None) -> None:
         _ignore_stop_signals()
+        requested.set()
         raise _StopRequested
 
     before: dict[signal.Signals, Any] = {}
@@ -99,7 +105,7 @@ def _stop_signals() -> Generator[None]:
             continue  # started by nohup
         before[number] = signal.signal(number, request_stop)
     try:
-        yield
+        yield requested
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
@@ -110,7 +116,9 @@ def _ignore_stop_signals() -> None:
         signal.signal(number, signal.SIG_IGN)
 
 
-def _run(console: Console, settings: Settings, servers: list[EmbeddedServer], port: int | None) -> None:
+def _run(
+    console: Console, settings: Settings, servers: list[EmbeddedServer], port: int | None, stop_requested: Event
+) -> None:
     state_file = settings.data_dir / "run" / "up.json"
     dagster: DagsterProcesses | None = None
     try:
@@ -119,6 +127,7 @@ def _run(console: Console, settings: Settings, servers: list[EmbeddedServer], po
         with console.status("starting …") as status:
 
             def on_step(step: str) -> None:
+                _end_if(stop_requested)
                 status.update(f"starting {step} …")
 
             for server in servers:
@@ -130,11 +139,17 @@ def _run(console: Console, settings: Settings, servers: list[EmbeddedServer], po
         state_file.write_text(json.dumps({"pid": os.getpid(), "ui": dagster.ui_url}), encoding="utf-8")
         _print_where(console, with_urls(settings, servers), servers, dagster, port)
         while True:
+            _end_if(stop_requested)
             time.sleep(WATCH_SECONDS)
             dagster.check()
             _check_servers(servers)
     finally:
         _stop_all(console, settings, servers, dagster, state_file)
+
+
+def _end_if(stop_requested: Event) -> None:
+    if stop_requested.is_set():
+        raise _StopRequested
 
 
 def _check_reach(settings: Settings) -> None:
