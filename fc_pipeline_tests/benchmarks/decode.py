@@ -5,6 +5,7 @@ import time
 from fc_pipeline.fold.micro_batch import prepare
 from fc_pipeline.hub.decode import batch_from_raws, split_page
 from fc_pipeline.hub.wire import height_of
+from fc_pipeline.ingest.tuning import tune_process
 from fc_pipeline.sample_hub.log import EventLog
 from fc_pipeline.tables.registry import DATA_TABLES
 
@@ -16,6 +17,7 @@ _HOUR_UNIX = 1_793_491_200
 
 def decode_pages(log: EventLog, rounds: int = 3) -> dict[str, float]:
     """Split, decode, rows, Arrow, last per key, activity: the best of some rounds, by this process's own CPU time."""
+    tune_process()  # as the process of a run is
     shard = log.shards[1]
     ids, raws = list(shard.event_ids), list(shard.raws)
     starts = range(0, len(raws) - PAGE_EVENTS + 1, PAGE_EVENTS)
