@@ -176,7 +176,8 @@ def test_a_newcomer_finds_data_lineage_checks_and_buttons(up: Up, browser: Brows
     assert "Unsynced" not in page
 
     browser.open(f"/assets/{RAW_LOG}?view=checks")
-    page = browser.wait_for("coverage_without_holes", "blocks_have_their_events", "quarantine_share", "fresh", "no_open_gaps")
+    checks = ("coverage_without_holes", "blocks_have_their_events", "quarantine_share", "fresh", "no_open_gaps")
+    page = browser.wait_for(*checks)
     browser.shot("checks")
     assert page.count("Succeeded") >= 7
     assert "Not Evaluated" not in page
