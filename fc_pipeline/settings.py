@@ -35,6 +35,8 @@ _KNOWN: Final = (
     "FC_BATCH_SECONDS",
     "FC_CLIENT_FIDS",
     "FC_DATA_DIR",
+    "FC_DENY_FIDS",
+    "FC_FOLLOWED_PER_ROOT",
     "FC_FOLLOW_SECONDS",
     "FC_HUB_HEADERS",
     "FC_HUB_RPS",
@@ -43,9 +45,11 @@ _KNOWN: Final = (
     "FC_PIPELINE_UP",
     "FC_POSTGRES_URL",
     "FC_REDIS_URL",
+    "FC_REMOVED_TARGETS",
     "FC_ROOT_FIDS",
     "FC_START",
     "FC_TARGETS",
+    "FC_TARGET_MENTIONS",
 )
 _LIBPQ_SCHEMES: Final = frozenset({"postgres", "postgresql"})
 _REDIS_SCHEMES: Final = frozenset({"redis", "rediss", "unix"})
@@ -101,8 +105,19 @@ class Settings(BaseModel):
     redis_url: str | None = Field(default=None, repr=False)
     """Redis URL; None means the embedded server."""
     targets: Literal["all", "set"] = "all"
+    """Whom to replicate: everybody, or the target set."""
     root_fids: tuple[int, ...] = ()
+    """Users whom the owner names: they and those whom they follow are targets."""
     client_fids: tuple[int, ...] = ()
+    """Apps whose users, by signing up, become roots."""
+    deny_fids: tuple[int, ...] = ()
+    """Users who are no targets, whoever follows them."""
+    followed_per_root: int | None = None
+    """At most so many of those whom a root follows, the longest followed; None means all."""
+    target_mentions: bool = True
+    """Whether a cast that mentions a target is kept for that."""
+    removed_targets: Literal["keep", "drop"] = "drop"
+    """What becomes of the rows of users who are targets no more."""
     start: datetime | None = None
     """The first hour to keep (UTC); None means as far back as the hub's feed goes."""
     follow_seconds: float = 300.0
@@ -140,6 +155,10 @@ class Settings(BaseModel):
             targets=targets,
             root_fids=read("FC_ROOT_FIDS", _fids, ()),
             client_fids=read("FC_CLIENT_FIDS", _fids, ()),
+            deny_fids=read("FC_DENY_FIDS", _fids, ()),
+            followed_per_root=read("FC_FOLLOWED_PER_ROOT", _followed_per_root, None),
+            target_mentions=read("FC_TARGET_MENTIONS", _yes_or_no, True),
+            removed_targets=read("FC_REMOVED_TARGETS", _removed_targets, "drop"),
             start=read("FC_START", _hour, None),
             follow_seconds=read("FC_FOLLOW_SECONDS", _follow_seconds, 300.0),
             batch_seconds=read("FC_BATCH_SECONDS", lambda text: _positive(text, "seconds, above 0"), 1.0),
@@ -334,23 +353,20 @@ def _follow_seconds(text: str) -> float:
 
 
 def _batch_events(text: str) -> int:
-    expected = "a whole number of events from 1 to 1000000"
-    try:
-        number = int(text)
-    except ValueError:
-        raise _Unexpected(f"is {text!r}", expected) from None
-    if not 1 <= number <= 1_000_000:
-        raise _Unexpected(f"is {text!r}", expected)
-    return number
+    return _whole_number(text, "events", 1, 1_000_000)
 
 
 def _audit_days(text: str) -> int:
-    expected = "a whole number of days from 1 to 256"
+    return _whole_number(text, "days", 1, 256)
+
+
+def _whole_number(text: str, of: str, least: int, most: int) -> int:
+    expected = f"a whole number of {of} from {least} to {most}"
     try:
         number = int(text)
     except ValueError:
         raise _Unexpected(f"is {text!r}", expected) from None
-    if not 1 <= number <= 256:
+    if not least <= number <= most:
         raise _Unexpected(f"is {text!r}", expected)
     return number
 
@@ -400,6 +416,24 @@ def _targets(text: str) -> Literal["all", "set"]:
             return text
         case _:
             raise _Unexpected(f"is {text!r}", "'all' or 'set'")
+
+
+def _followed_per_root(text: str) -> int:
+    return _whole_number(text, "users per root", 1, 1_000_000)
+
+
+def _yes_or_no(text: str) -> bool:
+    if text not in {"true", "false"}:
+        raise _Unexpected(f"is {text!r}", "'true' or 'false'")
+    return text == "true"
+
+
+def _removed_targets(text: str) -> Literal["keep", "drop"]:
+    match text:
+        case "keep" | "drop":
+            return text
+        case _:
+            raise _Unexpected(f"is {text!r}", "'keep' or 'drop'")
 
 
 def _fids(text: str) -> tuple[int, ...]:

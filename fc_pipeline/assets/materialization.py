@@ -38,6 +38,7 @@ def _common(progress: HourProgress) -> dict[str, Any]:
         "bytes": progress.size_bytes,
         "micro_batches": progress.micro_batches,
         "quarantined": progress.quarantined,
+        "filtered": progress.filtered,
         "naive_rows": progress.naive_rows,
         "message_rows_written": progress.message_rows_written,
         "rows_written": progress.rows_written,

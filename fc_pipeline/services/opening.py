@@ -18,13 +18,14 @@ __all__ = ["close_services_for_process", "embedded_servers", "open_services", "o
 def embedded_servers(settings: Settings, *, need_hub: bool = True, need_redis: bool = True) -> list[EmbeddedServer]:
     """The servers that the settings leave to us, none of them started by this.
 
-    Who asks a hub whose requests are limited shares them through Redis with other processes, wherever one can be had.
+    Who asks a hub whose requests are limited, or replicates targets, shares these through Redis with other processes,
+    wherever one can be had.
     """
     servers: list[EmbeddedServer] = []
     if settings.postgres_url is None:
         servers.append(EmbeddedPostgres(settings.data_dir))
-    shares_budget = need_hub and settings.limits_requests and EmbeddedRedis.can_run()
-    if (need_redis or shares_budget) and settings.redis_url is None:
+    shares = (settings.targets == "set" or (need_hub and settings.limits_requests)) and EmbeddedRedis.can_run()
+    if (need_redis or shares) and settings.redis_url is None:
         servers.append(EmbeddedRedis(settings.data_dir))
     if need_hub and not settings.hub_urls:
         sample = project_root() / "data" / "sample" / "events.ndjson.gz"
