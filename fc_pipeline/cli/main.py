@@ -12,6 +12,7 @@ from fc_pipeline.cli.backfill import backfill
 from fc_pipeline.cli.sample_hub import sample_hub
 from fc_pipeline.cli.status import status
 from fc_pipeline.cli.sync import sync
+from fc_pipeline.cli.targets import targets
 from fc_pipeline.cli.up import up
 from fc_pipeline.cli.url import url
 from fc_pipeline.cli.verify import verify
@@ -31,6 +32,7 @@ app.command("up")(up)
 app.command("sync")(sync)
 app.command("backfill")(backfill)
 app.command("verify")(verify)
+app.add_typer(targets)
 app.command("status")(status)
 app.command("url")(url)
 app.command("sample-hub")(sample_hub)

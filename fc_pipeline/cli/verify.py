@@ -42,7 +42,7 @@ def verify(
         raise ConfigError("verify takes one of --fids and --sample", hint="fc-pipeline verify --help")
     chosen = numbers_of(fids, "--fids", 1, _LARGEST_FID) if fids is not None else None
     settings = Settings.load()
-    with open_services(settings, need_redis=False) as opened:
+    with open_services(settings, need_redis=None) as opened:
         from fc_pipeline.ingest.replica import open_replica
         from fc_pipeline.ingest.verify import verify as compare
 

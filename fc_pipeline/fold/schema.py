@@ -13,7 +13,7 @@ import fc_pipeline.migrations
 from fc_pipeline.errors import ConfigError
 from fc_pipeline.fold import gaps, ledger, snapshot_ledger
 from fc_pipeline.tables import link_compactions, links, registry
-from fc_pipeline.tables.bookkeeping import SCHEMA
+from fc_pipeline.tables.bookkeeping import SCHEMA, TARGETS
 from fc_pipeline.tables.columns import METADATA
 
 __all__ = ["alembic_config", "ensure_schema", "owned_by_us"]
@@ -51,6 +51,7 @@ def ensure_schema(engine: sa.Engine) -> None:
             ledger.forget_table(connection, _REBUILT_WITH[table])
         if lost & _REBUILT_WITH.keys():
             snapshot_ledger.forget_folds(connection)
+            connection.execute(sa.update(TARGETS).values(synced_at=None))
             gaps.reopen(connection)
 
 

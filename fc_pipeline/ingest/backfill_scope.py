@@ -27,11 +27,15 @@ MOST_NAMED: Final = 10
 
 @dataclass(frozen=True)
 class BackfillScope:
-    """Buckets, and of their FIDs all (None) or some; `label` is what the scope is called, if not by its FIDs."""
+    """Buckets, and of their FIDs all (None) or some; `label` is what the scope is called, if not by its FIDs.
+
+    With `whoever`, chosen FIDs need not be targets where only these are replicated.
+    """
 
     buckets: tuple[int, ...] = tuple(range(BUCKETS))
     fids: frozenset[int] | None = None
     label: str | None = None
+    whoever: bool = False
 
     @classmethod
     def of_fids(cls, fids: Collection[int]) -> "BackfillScope":
@@ -78,7 +82,7 @@ async def find_fids(replica: Replica, hubs: HubPool, scope: BackfillScope) -> Sc
     An FID beyond 2^63 fits no table: it is left out, and that is logged.
     """
     shards = await hubs.shards()
-    if replica.targets is not None:
+    if replica.targets is not None and not scope.whoever:
         return ScopedFids({fid: shard_of(fid, len(shards)) for fid in _targets(replica, scope)}, 0)
     if scope.fids is not None:
         chosen = [fid for fid in scope.fids if bucket_of(fid) in scope.buckets]

@@ -53,19 +53,19 @@ class Replica:
 
 
 @contextmanager
-def open_replica(settings: Settings) -> Generator[Replica]:
+def open_replica(settings: Settings, *, may_be_empty: bool = False) -> Generator[Replica]:
     """Open the replica that the settings describe; every URL in them must be filled in.
 
     Where only targets are replicated and there is no set yet, it is made by the settings. Raises ConfigError if a newer
-    release migrated the database, it was filled in another mode of FC_TARGETS, or there is no target; LakeError if the
-    lake cannot be opened.
+    release migrated the database, it was filled in another mode of FC_TARGETS, or there is no target, unless it
+    `may_be_empty`; LakeError if the lake cannot be opened.
     """
     engine = sa.create_engine(settings.sqlalchemy_url(), pool_pre_ping=True)
     try:
         ensure_schema(engine)
         owner.declare_mode(engine, settings.targets)
         replica = Replica(settings, engine, EventLog.open(settings.lake_uri))
-        if settings.targets == "set" and owner.is_empty(engine):
+        if settings.targets == "set" and owner.is_empty(engine) and not (may_be_empty and not settings.root_fids):
             owner.adopt(engine, replica.owner_wishes)
         yield replica
     finally:

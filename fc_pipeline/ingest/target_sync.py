@@ -8,7 +8,7 @@ target is done once both are; what was cut short is begun anew, and changes noth
 import logging
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
-from typing import Final, Literal
+from typing import Final
 
 import sqlalchemy as sa
 
@@ -24,9 +24,10 @@ from fc_pipeline.ingest.stopping import Stopped
 from fc_pipeline.ingest.writer import BatchWriter
 from fc_pipeline.tables.bookkeeping import TARGET_CLIENTS, TARGETS
 from fc_pipeline.tables.registry import DATA_TABLES
-from fc_pipeline.targets import directory, owner, sweep
+from fc_pipeline.targets import coherence, directory, owner, sweep
+from fc_pipeline.targets.recompute import SetChange
 
-__all__ = ["TargetSync", "is_anything_due", "sync_targets"]
+__all__ = ["TargetSync", "adopt_settings", "is_anything_due", "publish", "settle", "sync_targets"]
 
 log = logging.getLogger(__name__)
 
@@ -44,6 +45,13 @@ class TargetSync:
     events_replayed: int = 0
     rounds: int = 0
     rows_dropped: dict[str, int] = field(default_factory=dict[str, int])
+
+    def line(self) -> str:
+        """All of it in a line for the log."""
+        return (
+            f"{self.synced:,} targets completed in {self.rounds} rounds, {self.events_replayed:,} events folded again, "
+            f"{len(self.failed):,} targets failed, {sum(self.rows_dropped.values()):,} rows of former targets dropped"
+        )
 
 
 def is_anything_due(replica: Replica) -> bool:
@@ -73,8 +81,7 @@ def sync_targets(
     once and left for the next run. Raises HubError where the hub itself fails, LakeError.
     """
     done = TargetSync()
-    if not owner.is_adopted(replica.engine, replica.owner_wishes):
-        owner.adopt(replica.engine, replica.owner_wishes)
+    adopt_settings(replica)
     try:
         while done.rounds < MOST_ROUNDS and not should_stop():
             with replica.engine.connect() as connection:
@@ -88,7 +95,7 @@ def sync_targets(
             _round(replica, run_id, backfill, pending[:TARGETS_PER_ROUND], clients, done, should_stop)
     except Stopped:
         log.info("stopped run=%s", run_id)
-    done.rows_dropped = _settle(replica, replica.settings.removed_targets)
+    done.rows_dropped = settle(replica)
     return done
 
 
@@ -116,9 +123,28 @@ def _round(
         raise Stopped
     _note(replica, fids, work.progress.unread, failure, done)
     # Whom a new root follows is known only now.
-    owner.recompute_everyone(replica.engine)
+    publish(replica, owner.recompute_everyone(replica.engine))
     if failure is not None and not work.progress.unread:
         raise failure
+
+
+def adopt_settings(replica: Replica) -> SetChange | None:
+    """Have the set follow the settings, if it does not yet; what that changed."""
+    if owner.is_adopted(replica.engine, replica.owner_wishes):
+        return None
+    change = owner.adopt(replica.engine, replica.owner_wishes)
+    publish(replica, change)
+    return change
+
+
+def publish(replica: Replica, change: SetChange) -> None:
+    """Tell Redis, and the log, of a change that is committed."""
+    if change.generation == change.base:
+        return
+    coherence.publish(replica.engine, replica.settings.redis_url, change)
+    log.info(
+        "targets_changed generation=%d added=%d removed=%d", change.generation, len(change.added), len(change.removed)
+    )
 
 
 def _replay(replica: Replica, run_id: str, fids: Collection[int], should_stop: Callable[[], bool]) -> int:
@@ -152,8 +178,9 @@ def _note(
     log.info("targets_synced fids=%d failed=%d", len(complete), len(done.failed))
 
 
-def _settle(replica: Replica, policy: Literal["keep", "drop"]) -> dict[str, int]:
-    dropped = sweep.settle_former(replica.engine, policy)
+def settle(replica: Replica) -> dict[str, int]:
+    """Do with former targets' rows what FC_REMOVED_TARGETS says; rows that went, per table."""
+    dropped = sweep.settle_former(replica.engine, replica.settings.removed_targets)
     for name, rows in sweep.trim_all(replica.engine).items():
         dropped[name] = dropped.get(name, 0) + rows
     return dropped

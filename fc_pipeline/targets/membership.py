@@ -22,7 +22,7 @@ Query = Callable[[str, tuple[Any, ...]], Sequence[tuple[Any, ...]]]
 """Executes a statement with `$1`… in the caller's transaction; its rows."""
 
 _COUNT: Final = "SELECT (SELECT count(*) FROM pipeline.targets), (SELECT count(*) FROM pipeline.target_clients)"
-_AMONG: Final = "SELECT fid FROM pipeline.targets WHERE fid = ANY (string_to_array($1, ',')::bigint[])"
+_AMONG: Final = "SELECT fid FROM pipeline.targets WHERE fid = ANY (CAST(string_to_array($1, ',') AS bigint[]))"
 _ALL: Final = "SELECT fid FROM pipeline.targets ORDER BY fid"
 _SINCE: Final = (
     "SELECT fid, true FROM pipeline.targets WHERE generation > $1::bigint "
@@ -111,7 +111,7 @@ class Membership:
             if cache.apply(SetChange(held, generation, added, removed)):
                 log.info("redis_caught_up generation=%d since=%d fids=%d", generation, held, len(lines))
                 return
-        everybody = self._read_all()
+        everybody = self.everybody()
         cache.replace(generation, everybody)
         log.warning("redis_warmed generation=%d targets=%d held=%s", generation, len(everybody), held)
 
@@ -119,12 +119,13 @@ class Membership:
         found = self._query(_AMONG, (",".join(map(str, fids.tolist())),))
         return np.isin(fids, np.array([row[0] for row in found], np.int64), assume_unique=True)
 
-    def _read_all(self) -> Fids:
+    def everybody(self) -> Fids:
+        """All targets by Postgres, ascending."""
         return np.array([row[0] for row in self._query(_ALL, ())], np.int64)
 
     def _local_copy(self, generation: int) -> Fids:
         if self._local is None or self._local[0] > generation:
-            self._local = (generation, self._read_all())
+            self._local = (generation, self.everybody())
         elif self._local[0] < generation:
             since, members = self._local
             lines = self._query(_SINCE, (since,))

@@ -169,9 +169,8 @@ def add_root(engine: sa.Engine, fids: Collection[int], *, follows: bool, most_fo
     with _changing(engine) as connection:
         connection.execute(sa.delete(TARGET_DENIALS).where(TARGET_DENIALS.c.fid.in_(fids)))
         values = {"named_by": COMMAND, "follows": follows, "most_followed": most_followed}
-        for fid in sorted(fids):
-            insert = pg.insert(TARGET_ROOTS).values(fid=fid, **values)
-            connection.execute(insert.on_conflict_do_update(index_elements=[TARGET_ROOTS.c.fid], set_=values))
+        insert = pg.insert(TARGET_ROOTS).values([{"fid": fid, **values} for fid in sorted(fids)])
+        connection.execute(insert.on_conflict_do_update(index_elements=[TARGET_ROOTS.c.fid], set_=values))
         return _recompute_around(connection, fids)
 
 
@@ -191,9 +190,8 @@ def deny(engine: sa.Engine, fids: Collection[int]) -> SetChange:
     with _changing(engine) as connection:
         connection.execute(sa.delete(TARGET_ROOTS).where(TARGET_ROOTS.c.fid.in_(fids)))
         _refuse_nobody(connection)
-        for fid in sorted(fids):
-            insert = pg.insert(TARGET_DENIALS).values(fid=fid, named_by=COMMAND)
-            connection.execute(insert.on_conflict_do_nothing())
+        insert = pg.insert(TARGET_DENIALS).values([{"fid": fid, "named_by": COMMAND} for fid in sorted(fids)])
+        connection.execute(insert.on_conflict_do_nothing())
         return _recompute_around(connection, fids)
 
 
