@@ -122,7 +122,7 @@ class Reconciler:
     users who are no targets are left out, and the target set follows what is written.
     """
 
-    libpq_url: str
+    libpq_url: str = field(repr=False)
     run_id: str
     targets: TargetAccess | None = None
     sleep: Callable[[float], None] = time.sleep

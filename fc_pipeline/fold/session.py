@@ -58,7 +58,7 @@ class FoldSession:
     the target set is written, and the set follows what is; `filtered` is how many rows the last micro-batch left out.
     """
 
-    libpq_url: str
+    libpq_url: str = field(repr=False)
     run_id: str
     holder: str | None = None
     targets: TargetAccess | None = None
