@@ -56,6 +56,7 @@ def target_sensor(context: SensorEvaluationContext, replica: ReplicaResource) ->
     with replica.open(need_hub=False) as opened:
         if opened.targets is None:
             return SkipReason("everybody is replicated (FC_TARGETS=all)")
+        coherence.repair_at_start(opened.engine, opened.settings.redis_url)
         coherence.warm(opened.engine, opened.settings.redis_url)
         if not is_anything_due(opened):
             return SkipReason("every target's history is complete")

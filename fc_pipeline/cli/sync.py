@@ -32,8 +32,11 @@ def sync(
     with open_services(settings, need_redis=None) as opened:
         from fc_pipeline.ingest.goal import Goal
         from fc_pipeline.ingest.replica import open_replica
+        from fc_pipeline.targets import coherence
 
         with open_replica(opened) as replica:
+            if replica.targets is not None:
+                coherence.repair_at_start(replica.engine, opened.redis_url)
             goal = Goal.now(replica)
             missing_before = goal.missing_blocks()
             missing = _catch_up(goal, missing_before, quiet=as_json) if missing_before else 0

@@ -14,7 +14,7 @@ from fc_pipeline.targets.cache import RedisDown, TargetCache
 from fc_pipeline.targets.membership import Membership
 from fc_pipeline.targets.recompute import SetChange
 
-__all__ = ["CacheDrift", "compare", "publish", "repair", "warm"]
+__all__ = ["CacheDrift", "compare", "publish", "repair", "repair_at_start", "warm"]
 
 log = logging.getLogger(__name__)
 
@@ -75,6 +75,16 @@ def repair(engine: sa.Engine, redis_url: str | None) -> CacheDrift:
         else:
             Membership(_query(connection), cache).warm(found.generation)
         return found
+
+
+def repair_at_start(engine: sa.Engine, redis_url: str | None) -> None:
+    """Put Redis right once in this process: what it kept from before may be anything."""
+    if redis_url not in _repaired:
+        repair(engine, redis_url)
+        _repaired.add(redis_url)
+
+
+_repaired: set[str | None] = set()
 
 
 def warm(engine: sa.Engine, redis_url: str | None) -> None:
