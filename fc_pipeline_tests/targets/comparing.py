@@ -41,19 +41,23 @@ def targets_of(bench: Workbench) -> list[int]:
 def selected(
     bench: Workbench, targets: Collection[int], *, by_rule: bool, mentions: bool = True
 ) -> dict[str, set[str]]:
-    """Live rows, without the columns of how they came; of the full replica those that the rule selects."""
+    """Live rows of every table; of the full replica those that the rule selects."""
     found: dict[str, set[str]] = {}
-    for name, table in DATA_TABLES.items():
-        left_out = {"version", "deleted_at", "deleted_reason", *UNTOLD.get(name, ())}
-        columns = ", ".join(column for column in table.names if column not in left_out)
+    for name in DATA_TABLES:
         rule = RULE.get(name, BY_AUTHOR)
         if not mentions and name == "casts":
             rule = "fid = ANY (:s) OR parent_fid = ANY (:s)"
-        where = f"AND ({rule})" if by_rule else ""
-        values = {"s": list(targets)} if by_rule else {}
-        query = f"SELECT ({columns})::text AS row FROM {name} WHERE deleted_at IS NULL {where}"
-        found[name] = {row.row for row in bench.rows(query, **values)}
+        found[name] = live_rows(bench, name, rule if by_rule else "true", targets if by_rule else None)
     return found
+
+
+def live_rows(bench: Workbench, table: str, rule: str, targets: Collection[int] | None = None) -> set[str]:
+    """The live rows for which the rule holds, without the columns of how they came."""
+    left_out = {"version", "deleted_at", "deleted_reason", *UNTOLD.get(table, ())}
+    columns = ", ".join(column for column in DATA_TABLES[table].names if column not in left_out)
+    values = {} if targets is None else {"s": list(targets)}
+    query = f"SELECT ({columns})::text AS row FROM {table} WHERE deleted_at IS NULL AND ({rule})"
+    return {row.row for row in bench.rows(query, **values)}
 
 
 def assert_same(filtered: Workbench, full: Workbench, targets: Collection[int], *, mentions: bool = True) -> None:
