@@ -54,6 +54,11 @@ class LakeStorage:
         with self.writing(path) as stream:
             stream.write(memoryview(content))
 
+    def read(self, path: str) -> pa.Buffer:
+        """A whole file. Raises FileNotFoundError, OSError."""
+        with self.filesystem.open_input_file(self.full_path(path)) as stream:
+            return stream.read_buffer()
+
     @contextmanager
     def writing(self, path: str) -> Generator[BinaryIO]:
         """The same for a file that is written bit by bit: it is there when the block ends, and not if it fails.
