@@ -18,6 +18,8 @@ from typing import Final, Literal, Self, TypeVar, cast
 from urllib.parse import urlsplit
 
 from dotenv import dotenv_values
+from psycopg2 import ProgrammingError
+from psycopg2.extensions import parse_dsn
 from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError
@@ -174,7 +176,7 @@ class Settings(BaseModel):
 
     def libpq_url(self, database: str | None = None) -> str:
         """The URL for libpq and ADBC, with the password; another database of the same server where one is named."""
-        return self._url(database).render_as_string(hide_password=False)
+        return _for_libpq(self._url(database))
 
     def sqlalchemy_url(self, database: str | None = None) -> str:
         """The URL for SQLAlchemy with its driver (psycopg2) named, since SQLAlchemy's default driver changes."""
@@ -367,7 +369,18 @@ def _postgres_url(text: str) -> str:
         raise _Unexpected("names no database", expected)
     if url.database == "dagster":
         raise _Unexpected("names the database 'dagster'", "another one: 'dagster' is for Dagster's own storage")
-    return url.set(drivername="postgresql").render_as_string(hide_password=False)
+    text = _for_libpq(url.set(drivername="postgresql"))
+    try:
+        parse_dsn(text)
+    except ProgrammingError:
+        # libpq's message quotes what it cannot read, password and all: its chain is cut here.
+        raise _Unexpected("is no database URL that Postgres' own client library can read", expected) from None
+    return text
+
+
+def _for_libpq(url: URL) -> str:
+    """The URL with its password. SQLAlchemy leaves spaces in it, which libpq refuses, quoting the password."""
+    return url.render_as_string(hide_password=False).replace(" ", "%20")
 
 
 def _redis_url(text: str) -> str:
