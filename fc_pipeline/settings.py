@@ -90,7 +90,7 @@ class Settings(BaseModel):
 
     data_dir: Path
     """Where embedded servers, the lake and logs keep their files."""
-    lake_uri: str
+    lake_uri: str = Field(repr=False)
     """Absolute path or fsspec/Arrow URI of the raw log and the snapshots."""
     hub_urls: tuple[str, ...] = ()
     """Hubs in order of preference, without a trailing slash; empty means the sample hub."""
@@ -266,11 +266,13 @@ def _hub_urls(text: str) -> tuple[str, ...]:
         try:
             parts = urlsplit(item)
             valid = parts.scheme in {"http", "https"} and parts.hostname and parts.port != 0
-        except ValueError as error:
-            raise _Unexpected(f"has a hub URL that cannot be read ({error})", expected) from error
+        except ValueError:
+            raise _Unexpected("has a hub URL that cannot be read", expected) from None  # the error may quote a password
         if parts.username or parts.password:
             raise _Unexpected("has a hub URL with a password in it", "credentials in FC_HUB_HEADERS, not in the URL")
-        if not valid or parts.query or parts.fragment:
+        if parts.query or parts.fragment:
+            raise _Unexpected("has a hub URL with a query or fragment", "API keys in FC_HUB_HEADERS, not in the URL")
+        if not valid:
             raise _Unexpected(f"has {item!r}, which is no hub URL", expected)
         urls.append(item.rstrip("/"))
     return tuple(dict.fromkeys(urls))
@@ -311,7 +313,7 @@ def _header_name(name: str, expected: str) -> str:
 def _header_value(name: str, value: str) -> str:
     if not value.isprintable():
         raise _Unexpected(f"has a value for {name!r} with a line break or control character", "one line of text")
-    return value
+    return value.strip()  # what stands around it cannot be sent
 
 
 def _positive(text: str, expected: str) -> float:

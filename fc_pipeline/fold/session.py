@@ -52,7 +52,7 @@ class FoldSession:
     (tests, and rebuilding from the raw log, which the versions alone keep right).
     """
 
-    libpq_url: str
+    libpq_url: str = field(repr=False)
     run_id: str
     holder: str | None = None
     backend_pid: int = field(default=0, init=False)
