@@ -20,7 +20,7 @@ _HARMLESS: Final = frozenset(
 
 
 def plain(text: str, *, one_line: bool = False) -> str:
-    """The text with such characters as escapes, as Python writes them; with `one_line`, also of line breaks and tabs."""
+    """The text with such characters as escapes, as Python writes them; with `one_line`, also of line ends and tabs."""
     shown = _OBEYED.sub(_escaped, text)
     return re.sub("[\n\t]", _escaped, shown) if one_line else shown
 

@@ -1,9 +1,9 @@
-"""Looking for secrets wherever a pipeline leaves something: outputs, files, Parquet, every table of its databases, Redis."""
+"""Looking for secrets wherever a pipeline leaves something: outputs, files, Parquet, tables of its databases, Redis."""
 
 import re
 import zlib
 from base64 import b64encode
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from urllib.parse import quote
 
@@ -28,7 +28,7 @@ class Canaries:
         }
 
     def in_bytes(self, content: bytes) -> set[str]:
-        """The names of the secrets that the content has; also in bytea as Postgres shows it, and in what zlib packed."""
+        """The names of the secrets in the content; also in bytea as Postgres shows it, and in what zlib has packed."""
         parts = [
             content,
             *(
@@ -41,12 +41,12 @@ class Canaries:
     def in_text(self, text: str) -> set[str]:
         return self.in_bytes(text.encode())
 
-    def in_files(self, folder: Path, *, but: Iterable[str] = ()) -> Mapping[str, set[str]]:
-        """Per file below a folder what was found in it; `but` are patterns of names of those that are to hold secrets."""
+    def in_files(self, folder: Path) -> Mapping[str, set[str]]:
+        """Per file below a folder what was found in it and its name."""
         found = {
             str(path.relative_to(folder)): self.in_bytes(_content(path)) | self.in_text(path.name)
             for path in sorted(folder.rglob("*"))
-            if path.is_file() and not any(path.match(pattern) for pattern in but)
+            if path.is_file()
         }
         return {name: names for name, names in found.items() if names}
 

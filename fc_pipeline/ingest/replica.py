@@ -5,8 +5,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 import sqlalchemy as sa
+from sqlalchemy.exc import OperationalError
 
-from fc_pipeline.errors import ConfigError
+from fc_pipeline.errors import ConfigError, ServiceError
 from fc_pipeline.fold.schema import ensure_schema
 from fc_pipeline.hub.endpoint import HubEndpoint
 from fc_pipeline.lake.event_log import EventLog
@@ -38,7 +39,7 @@ def open_replica(settings: Settings) -> Generator[Replica]:
     """Open the replica that the settings describe; every URL in them must be filled in.
 
     Raises ConfigError if a newer release migrated the database or FC_TARGETS asks for what this release lacks,
-    LakeError if the lake cannot be opened.
+    LakeError if the lake cannot be opened, ServiceError if Postgres cannot be reached.
     """
     if settings.targets != "all":
         raise ConfigError(
@@ -47,7 +48,16 @@ def open_replica(settings: Settings) -> Generator[Replica]:
         )
     engine = sa.create_engine(settings.sqlalchemy_url(), pool_pre_ping=True)
     try:
-        ensure_schema(engine)
+        _ensure_schema(engine)
         yield Replica(settings, engine, EventLog.open(settings.lake_uri))
     finally:
         engine.dispose()
+
+
+def _ensure_schema(engine: sa.Engine) -> None:
+    try:
+        ensure_schema(engine)
+    except OperationalError as error:
+        raise ServiceError(
+            f"Postgres cannot be used: {str(error.orig).strip()}", hint="is FC_POSTGRES_URL right and the server up?"
+        ) from error

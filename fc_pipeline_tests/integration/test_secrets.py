@@ -1,9 +1,11 @@
-"""Canaries: passwords and keys that are used in earnest, by runs that succeed and fail, and found nowhere afterwards."""
+"""Canaries: passwords and keys, used in earnest by runs that succeed and fail, and found nowhere afterwards."""
 
 import json
+import shutil
 import subprocess
 import sys
 import zlib
+from base64 import b64encode
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
@@ -67,7 +69,9 @@ class World:
 
     def check_what_is_left(self) -> None:
         """No secret in anything that was written: data folder, the servers' own logs, both databases, Redis."""
-        assert self.canaries.in_files(self.folder, but=("*.password", "*/theirs/postgres/*", "*/theirs/redis/*")) == {}
+        for folder in (self.folder / "data", self.folder / "theirs" / "logs"):
+            assert any(folder.iterdir())
+            assert self.canaries.in_files(folder) == {}
         for database in ("fc_pipeline", "dagster"):
             url = self.postgres.set(drivername="postgresql+psycopg2", database=database)
             assert self.canaries.in_database(url.render_as_string(hide_password=False)) == {}
@@ -105,10 +109,11 @@ def test_the_search_finds_what_is_there(world: World) -> None:
     folder = world.folder / "planted"
     folder.mkdir()
     (folder / "a.log").write_text(f"GET /?key={API_KEY}")
-    (folder / "b.txt").write_text(f"postgresql://u:{sa.URL.create('postgresql', password=POSTGRES_PASSWORD)}@h/d")
-    assert world.canaries.in_files(folder) == {"a.log": {"key", "any"}, "b.txt": {"any"}}
-    for path in folder.iterdir():
-        path.unlink()
+    (folder / "b.txt").write_text(world.postgres.render_as_string(hide_password=False).replace("CANARY", "canary"))
+    (folder / "c.txt").write_bytes(b64encode(f"canary:{POSTGRES_PASSWORD}".encode()))
+    found = world.canaries.in_files(folder)
+    shutil.rmtree(folder)
+    assert found == {"a.log": {"key", "any"}, "c.txt": {"postgres", "any"}}
     engine = sa.create_engine(world.postgres.set(drivername="postgresql+psycopg2", database="postgres"))
     with engine.begin() as connection:
         connection.execute(sa.text("CREATE TABLE planted (a text, b bytea)"))
@@ -156,18 +161,24 @@ FAILURES: dict[str, tuple[str, str, int]] = {
 }
 
 
-@pytest.mark.parametrize("what", FAILURES)
+ALWAYS_TRIED = ("wrong port", "unreadable port", "refused key", "keys of a lake")
+
+
+@pytest.mark.parametrize(
+    "what", [what if what in ALWAYS_TRIED else pytest.param(what, marks=pytest.mark.faults) for what in FAILURES]
+)
 def test_a_failure_names_what_is_wrong_and_no_secret(world: World, what: str) -> None:
     name, value, code = FAILURES[what]
     done = world.run("sync", **{name: value.replace("{hub}", world.hub_url)})
     assert done.returncode == code, done.stderr
-    assert done.stderr.startswith("error: "), done.stderr
+    assert "\nerror: " in f"\n{done.stderr}"
     assert "Traceback" not in done.stderr
-    told = world.run("--debug", "sync", **{name: value.replace("{hub}", world.hub_url)})
-    assert "Traceback" in told.stderr
+    if what != "no hub":  # that takes its time, and says the same
+        told = world.run("--debug", "sync", **{name: value.replace("{hub}", world.hub_url)})
+        assert "Traceback" in told.stderr
 
 
-@pytest.mark.parametrize("wrong", ["password", "port"])
+@pytest.mark.parametrize("wrong", ["password", pytest.param("port", marks=pytest.mark.faults)])
 def test_a_redis_that_is_not_there_costs_nothing_but_a_warning(world: World, wrong: str) -> None:
     url = f"redis://:{API_KEY}@{NOBODY}/0"
     if wrong == "password":
