@@ -37,7 +37,8 @@ def ensure_schema(engine: sa.Engine) -> None:
         if _is_current(connection):
             return
         connection.execute(sa.text(_MIGRATION_LOCK))
-        connection.execute(sa.text(f"CREATE SCHEMA IF NOT EXISTS {SCHEMA}"))
+        if not sa.inspect(connection).has_schema(SCHEMA):  # IF NOT EXISTS wants rights on the database all the same
+            connection.execute(sa.text(f"CREATE SCHEMA {SCHEMA}"))
         try:
             command.upgrade(alembic_config(connection), "head")
         except CommandError as error:

@@ -107,7 +107,7 @@ class SharedBudget(RequestBudget):
             self._without_redis_until = now + WITHOUT_REDIS_SECONDS
             log.warning(
                 "budget_not_shared hub=%s reason=%r: other processes may ask it at the same time",
-                self._hub,
+                "/".join(self._hub.split("/")[:3]),  # a path may hold a key
                 type(error).__name__,
             )
             return None
