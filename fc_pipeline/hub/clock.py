@@ -101,15 +101,21 @@ class HubClock:
         """Height and unix seconds of the oldest block that the hub retains. Raises NoEvents."""
         block = await self._block_from(1)
         if block is None:
-            raise NoEvents(f"shard {self._shard} has no events")
+            raise self._no_events()
         return block.height, block.unix_seconds
 
     async def head(self) -> tuple[int, int]:
         """Height and unix seconds of the newest block. Raises NoEvents."""
         height = await self._newest_height(None)
         if height is None:
-            raise NoEvents(f"shard {self._shard} has no events")
+            raise self._no_events()
         return height, await self.time_of(height)
+
+    def _no_events(self) -> NoEvents:
+        return NoEvents(
+            f"hub {self._hubs.name} has no event of shard {self._shard}",
+            hint="it is new, or has lost its past: wait until it has synced, or name another hub in FC_HUB_URLS",
+        )
 
     async def last_height_up_to(self, height: int) -> int | None:
         """The highest height up to this one that the hub has a block of; None if it has none."""
