@@ -59,9 +59,7 @@ def read(tables: Replica, table: str, *, live: bool = True) -> list[Row]:
     return [{name: plain(value) for name, value in row._asdict().items()} for row in rows]
 
 
-def judge(
-    tables: Replica, oracle: Oracle, *, by_snapshots: bool = False, leave_out: Collection[str] = ()
-) -> dict[str, Verdict]:
+def judge(tables: Replica, oracle: Oracle, *, by_snapshots: bool = False) -> dict[str, Verdict]:
     """Hold every table against the oracle.
 
     With `by_snapshots`, rows may come from by-FID answers: which event decided them is not compared then, nor what
@@ -69,7 +67,7 @@ def judge(
     """
     found: dict[str, Verdict] = {}
     for table, rows in oracle.tables.items():
-        if table not in leave_out and not (by_snapshots and table == "fid_activity"):
+        if not (by_snapshots and table == "fid_activity"):
             ignored = {"version", *NOT_BY_SNAPSHOTS.get(table, ())} if by_snapshots else set[str]()
             found[table] = _judge(table, rows, read(tables, table), ignored)
     return found
