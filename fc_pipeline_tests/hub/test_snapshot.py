@@ -143,7 +143,11 @@ def test_contract_events_of_no_user():
     assert asyncio.run(main()) == ["SIGNER_MIGRATED", "CHANNEL_REGISTER"]
 
 
-INFO = {"version": "0.14.2", "numShards": 2, "shardInfos": [{"shardId": 0, "maxHeight": 9}, {"shardId": 2, "maxHeight": 70}]}
+INFO = {
+    "version": "0.14.2",
+    "numShards": 2,
+    "shardInfos": [{"shardId": 0, "maxHeight": 9}, {"shardId": 2, "maxHeight": 70}],
+}
 
 
 def test_heads_leave_room_for_the_nodes_behind_one_address():
