@@ -15,6 +15,10 @@ def in_haste() -> Iterator[None]:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    if results.CAUGHT:
+        terminalreporter.section("planted bugs")
+        for line in results.table_of_bugs(results.CAUGHT):
+            terminalreporter.write_line(line)
     if results.RESULTS:
         terminalreporter.section("faults: what the tables hold afterwards, held against the oracle")
         for line in results.table(results.RESULTS):

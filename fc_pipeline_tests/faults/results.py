@@ -23,6 +23,16 @@ class Result:
     ended: str = "complete"
 
 
+@dataclass(frozen=True)
+class Caught:
+    """A planted bug, and the test that noticed it, if any."""
+
+    bug: str
+    test: str | None
+    seconds: float
+
+
+CAUGHT: list[Caught] = []
 RESULTS: list[Result] = []
 """Of this session, in the order of the tests."""
 
@@ -54,3 +64,16 @@ def table(results: Sequence[Result]) -> list[str]:
             f"{stale:>5}  {phantom:>7}  {result.seconds:>7.1f}  {result.ended[:60]}"
         )
     return lines
+
+
+def table_of_bugs(caught: Sequence[Caught]) -> list[str]:
+    """Which planted bugs were noticed, and by which test first."""
+    width = max(len(one.bug) for one in caught)
+    head = f"{'planted bug':{width}}  seconds  noticed by"
+    noticed = sum(one.test is not None for one in caught)
+    return [
+        head,
+        "-" * len(head),
+        *(f"{one.bug:{width}}  {one.seconds:>7.1f}  {one.test or '- NOT NOTICED -'}" for one in caught),
+        f"{noticed} of {len(caught)} noticed",
+    ]
