@@ -86,7 +86,10 @@ def limits_of(**used: int) -> Answer:
     return json_answer({"limits": limits, "units": 1, "tier_subscriptions": [{"expires_at": used.get("pro", 0)}]})
 
 
-def acted(limits: Answer, refused: str = "") -> list[str]:
+UNKNOWN_TYPE = Answer(400, b"Invalid query parameters: unknown variant")
+
+
+def acted(limits: Answer, refused: str = "", refusal: Answer = UNKNOWN_TYPE) -> list[str]:
     """What is asked of a hub that says this of an FID's storage, and refuses what has this in its address."""
 
     async def main() -> list[str]:
@@ -96,7 +99,7 @@ def acted(limits: Answer, refused: str = "") -> list[str]:
                 if path == "/v1/storageLimitsByFid":
                     return limits
                 if refused and refused in params.get("event_type", ""):
-                    return Answer(400, b"Invalid query parameters: unknown variant")
+                    return refusal
                 return json_answer(EMPTY)
 
             hub.respond = respond
@@ -129,6 +132,14 @@ def test_a_hub_older_than_a_type_of_contract_event_has_none():
     assert acted(limits_of(pro=5), refused="CHANNEL_REGISTER")[-2:] == ["CHANNEL_REGISTER", "TIER_PURCHASE"]
     with pytest.raises(HubRefused, match="unknown variant"):
         acted(limits_of(), refused="STORAGE_RENT")
+
+
+def test_a_refusal_for_another_reason_does_not_say_that_there_are_no_contract_events():
+    """They would be deleted from the tables."""
+    no_store = {"error": "Failed", "error_detail": 'status: InvalidArgument, message: "no shard store for fid"'}
+    for refusal in (json_answer(no_store, 400), Answer(400, b"<html>bad request</html>"), Answer(404, b"Not Found")):
+        with pytest.raises(HubRefused):
+            acted(limits_of(pro=5), refused="TIER_PURCHASE", refusal=refusal)
 
 
 def test_contract_events_of_no_user():
