@@ -12,13 +12,16 @@ from datetime import datetime
 from types import TracebackType
 from typing import Any, Final, NamedTuple, Self
 
+import adbc_driver_manager
 import adbc_driver_postgresql.dbapi as adbc
 import pyarrow as pa
 
+from fc_pipeline.errors import SessionLost
 from fc_pipeline.fold import corrections, covered_history, differences, ledger, quarantine, statements
 from fc_pipeline.fold.changes import Quarantined
 from fc_pipeline.fold.covered_history import ShardHistory
 from fc_pipeline.fold.profiles import STAGE_PROFILE_FIDS, UPSERT_PROFILES
+from fc_pipeline.fold.schema import hold_schema
 from fc_pipeline.fold.session import Written
 from fc_pipeline.fold.snapshot_rows import SetAside, snapshot_rows
 from fc_pipeline.hub.wire import first_event_id, height_of
@@ -125,6 +128,15 @@ class Reconciler:
     clock: Callable[[], float] = time.monotonic
 
     def __enter__(self) -> Self:
+        self._open()
+        return self
+
+    def reopen(self) -> None:
+        """Begin a new session after this one was lost."""
+        self._close()
+        self._open()
+
+    def _open(self) -> None:
         self._connection = adbc.connect(self.libpq_url)
         self._cursor = self._connection.cursor()
         self._execute("SELECT set_config('application_name', $1, false)", (f"fc_pipeline {self.run_id}"[:63],))
@@ -136,11 +148,13 @@ class Reconciler:
         for statement in (*differences.CREATE_STAGING, STAGE_PROFILE_FIDS, quarantine.CREATE_STAGING):
             self._execute(statement)
         self._connection.commit()
-        return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._close()
+
+    def _close(self) -> None:
         self._cursor.close()
         self._connection.close()
 
@@ -171,14 +185,24 @@ class Reconciler:
                 self._connection.commit()
             else:
                 self._connection.rollback()
-        except BaseException:
-            self._connection.rollback()
+        except BaseException as error:
+            self._roll_back(error)
             raise
         return found
+
+    def _roll_back(self, cause: BaseException) -> None:
+        try:
+            self._connection.rollback()
+        except adbc_driver_manager.Error:
+            raise SessionLost(
+                f"the Postgres session of run {self.run_id} is gone: the server was restarted, or the connection cut",
+                hint="the next run over the same users goes on from there",
+            ) from cause
 
     def _fold(
         self, snapshots: Sequence[FidSnapshot], records: Iterable[pa.RecordBatch], heads: "_Heads", *, write: bool
     ) -> Reconciled:
+        hold_schema(self._execute)
         self._copy("stage_snapshots", _snapshot_lines(snapshots))
         messages, quarantined = self._stage(records)
         judged = self._judged(snapshots, heads)

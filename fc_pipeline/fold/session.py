@@ -1,5 +1,6 @@
 """The one connection through which a run writes: COPY into staging, then the micro-batch's single transaction."""
 
+import threading
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from types import TracebackType
@@ -9,10 +10,12 @@ import adbc_driver_manager
 import adbc_driver_postgresql.dbapi as adbc
 import pyarrow as pa
 
-from fc_pipeline.errors import AlreadyFolded, LeaseLost
+from fc_pipeline.errors import AlreadyFolded, LeaseLost, SessionLost
 from fc_pipeline.fold import gaps, ledger, quarantine, statements
+from fc_pipeline.fold.faults import Patience
 from fc_pipeline.fold.micro_batch import MicroBatch
 from fc_pipeline.fold.profiles import STAGE_PROFILE_FIDS, UPSERT_PROFILES
+from fc_pipeline.fold.schema import hold_schema
 from fc_pipeline.tables.fid_activity import FID_ACTIVITY
 from fc_pipeline.tables.link_compactions import LINK_COMPACTIONS
 from fc_pipeline.tables.registry import MESSAGE_TABLES
@@ -50,6 +53,10 @@ class FoldSession:
 
     Not for several threads at once. `holder` is what the run's leases are held under; None writes without a lease
     (tests, and rebuilding from the raw log, which the versions alone keep right).
+
+    A transaction that fails for a reason that may pass (fold.faults) is rolled back and tried again for a while, until
+    `give_up`. Raises PostgresError where that did not help, SessionLost where the session is gone: nothing of the
+    transaction was written then, unless it was lost with the answer to its commit, which the ledger knows.
     """
 
     libpq_url: str
@@ -57,8 +64,18 @@ class FoldSession:
     holder: str | None = None
     backend_pid: int = field(default=0, init=False)
     _planned: dict[str, str] = field(default_factory=dict[str, str], init=False, repr=False)
+    _given_up: threading.Event = field(default_factory=threading.Event, init=False, repr=False)
 
     def __enter__(self) -> Self:
+        self._open()
+        return self
+
+    def reopen(self) -> None:
+        """Begin a new session after this one was lost."""
+        self._close()
+        self._open()
+
+    def _open(self) -> None:
         self._connection = adbc.connect(self.libpq_url)
         self._cursor = self._connection.cursor()
         # The driver would wrap what it reads in COPY, which takes no EXECUTE.
@@ -73,13 +90,19 @@ class FoldSession:
         self._execute(quarantine.CREATE_STAGING)
         self.backend_pid = self._execute("SELECT pg_backend_pid()")[0][0]
         self._connection.commit()
-        return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._close()
+
+    def _close(self) -> None:
         self._cursor.close()
         self._connection.close()
+
+    def give_up(self) -> None:
+        """Try nothing again from now on. May be called from another thread."""
+        self._given_up.set()
 
     def fold(self, batch: MicroBatch) -> dict[str, Written]:
         """Write heights that the ledger does not cover yet: rows, ledger and quarantine in one transaction.
@@ -102,21 +125,28 @@ class FoldSession:
         return self._transaction(lambda: self._replace_activity(shards, count))
 
     def _transaction(self, write: Callable[[], T]) -> T:
-        try:
-            written = write()
-            self._connection.commit()
-        except BaseException as error:
-            self._roll_back(error)
-            raise
-        return written
+        patience = Patience(f"a transaction of run {self.run_id}", given_up=self._given_up)
+        while True:
+            try:
+                written = write()
+                self._connection.commit()
+            except adbc_driver_manager.Error as error:
+                self._roll_back(error)
+                patience.pause_after(error)
+            except BaseException as error:
+                self._roll_back(error)
+                raise
+            else:
+                return written
 
     def _roll_back(self, cause: BaseException) -> None:
         try:
             self._connection.rollback()
         except adbc_driver_manager.Error:
-            raise LeaseLost(
+            raise SessionLost(
                 f"the Postgres session of run {self.run_id} is gone, and its leases with it: the server was restarted, "
-                f"or ended it because the run stood still in a transaction for {_STANDSTILL_SECONDS} s",
+                f"the connection was cut, or it ended because the run stood still in a transaction for "
+                f"{_STANDSTILL_SECONDS} s",
                 hint="another run may have taken over; whichever comes next reads on from the ledger",
             ) from cause
 
@@ -149,10 +179,12 @@ class FoldSession:
 
     def _fold_again(self, batch: MicroBatch) -> dict[str, Written]:
         self._stage(batch)
+        hold_schema(self._execute)
         self._execute(ledger.LOCK_SHARD, (batch.shard,))
         return self._merge_all(batch)
 
     def _replace_activity(self, shards: Iterable[int], count: Callable[[], pa.Table]) -> Written:
+        hold_schema(self._execute)
         for shard in sorted(shards):
             self._execute(ledger.LOCK_SHARD, (shard,))
         self._execute("SET LOCAL idle_in_transaction_session_timeout TO 0")  # counting an hour takes its time
@@ -160,7 +192,8 @@ class FoldSession:
         return self._counted(statements.replace_activity())
 
     def _fence(self, batch: MicroBatch) -> None:
-        """Hold the shard until commit, and make sure that this run still holds the lease on the hour."""
+        """Hold schema and shard until commit, and make sure that this run still holds the lease on the hour."""
+        hold_schema(self._execute)
         self._execute(ledger.LOCK_SHARD, (batch.shard,))
         if self.holder is None:
             return
