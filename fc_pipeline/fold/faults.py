@@ -25,7 +25,7 @@ POSTGRES_ERRORS: Final = (adbc_driver_manager.Error, DBAPIError)
 """Of the two drivers: that of a run's data, and that of everything else."""
 
 PATIENCE_SECONDS: Final = 45.0
-"""So long is one thing tried again: a lease is free after a minute without a heartbeat, for another run to do better."""
+"""So long is one thing tried again: after a minute without a heartbeat a lease is free, for another run to do better"""
 FIRST_PAUSE_SECONDS: Final = 0.1
 LONGEST_PAUSE_SECONDS: Final = 2.0
 
