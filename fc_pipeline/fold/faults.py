@@ -5,6 +5,7 @@ while: a deadlock, a lock that another session holds too long, a full disk, a se
 """
 
 import logging
+import re
 import threading
 import time
 from collections.abc import Callable
@@ -28,6 +29,10 @@ PATIENCE_SECONDS: Final = 45.0
 """So long is one thing tried again: after a minute without a heartbeat a lease is free, for another run to do better"""
 FIRST_PAUSE_SECONDS: Final = 0.1
 LONGEST_PAUSE_SECONDS: Final = 2.0
+
+MOST_CHARACTERS: Final = 300
+_STATEMENT: Final = re.compile(r"Failed to execute query '.*': ", re.DOTALL)
+"""What the data's driver puts before Postgres' own words: the whole statement."""
 
 _QUERY_CANCELED: Final = "57014"
 _HINTS: Final = {
@@ -63,10 +68,10 @@ def explained(error: BaseException) -> FcPipelineError:
     if isinstance(error, FcPipelineError):
         return error
     state = _sqlstate(error)
-    said = str(getattr(error, "orig", None) or error).strip().splitlines()
+    said = " ".join(_STATEMENT.sub("", str(getattr(error, "orig", None) or error)).split())[:MOST_CHARACTERS]
     hint = _HINTS.get(state or "", "is Postgres up, and can it be reached?" if is_passing(error) else "")
     code = f" (SQLSTATE {state})" if state else ""
-    return PostgresError(f"Postgres: {said[0] if said else type(error).__name__}{code}", hint=hint or None)
+    return PostgresError(f"Postgres: {said or type(error).__name__}{code}", hint=hint or None)
 
 
 def _sqlstate(error: BaseException) -> str | None:
@@ -83,18 +88,21 @@ def _explained_by(error: BaseException) -> FcPipelineError:
 
 
 class Patience:
-    """How long one thing is tried again: pauses that grow, until `seconds` after it first failed, or `given_up`."""
+    """How long one thing is tried again.
+
+    Pauses grow, until `seconds` (default: PATIENCE_SECONDS) after it first failed, or until it is given up.
+    """
 
     def __init__(
         self,
         what: str,
         *,
-        seconds: float = PATIENCE_SECONDS,
+        seconds: float | None = None,
         given_up: threading.Event | None = None,
         should_stop: Callable[[], bool] = lambda: False,
     ) -> None:
         self._what = what
-        self._seconds = seconds
+        self._seconds = PATIENCE_SECONDS if seconds is None else seconds
         self._deadline: float | None = None
         self._given_up = given_up or threading.Event()
         self._should_stop = should_stop

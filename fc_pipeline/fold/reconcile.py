@@ -20,9 +20,10 @@ from fc_pipeline.errors import SessionLost
 from fc_pipeline.fold import corrections, covered_history, differences, ledger, quarantine, statements
 from fc_pipeline.fold.changes import Quarantined
 from fc_pipeline.fold.covered_history import ShardHistory
+from fc_pipeline.fold.faults import through_faults
 from fc_pipeline.fold.profiles import STAGE_PROFILE_FIDS, UPSERT_PROFILES
 from fc_pipeline.fold.schema import hold_schema
-from fc_pipeline.fold.session import Written
+from fc_pipeline.fold.session import STANDSTILL_SECONDS, Written
 from fc_pipeline.fold.snapshot_rows import SetAside, snapshot_rows
 from fc_pipeline.hub.wire import first_event_id, height_of
 from fc_pipeline.tables.on_chain_events import ON_CHAIN_EVENTS
@@ -128,7 +129,7 @@ class Reconciler:
     clock: Callable[[], float] = time.monotonic
 
     def __enter__(self) -> Self:
-        self._open()
+        through_faults(f"the session of run {self.run_id}", self._open)
         return self
 
     def reopen(self) -> None:
@@ -137,7 +138,15 @@ class Reconciler:
         self._open()
 
     def _open(self) -> None:
-        self._connection = adbc.connect(self.libpq_url)
+        connection = adbc.connect(self.libpq_url)
+        try:
+            self._prepare(connection)
+        except BaseException:
+            self._close()
+            raise
+
+    def _prepare(self, connection: adbc.Connection) -> None:
+        self._connection = connection
         self._cursor = self._connection.cursor()
         self._execute("SELECT set_config('application_name', $1, false)", (f"fc_pipeline {self.run_id}"[:63],))
         self._execute("SET timezone TO 'UTC'")
@@ -208,6 +217,7 @@ class Reconciler:
         judged = self._judged(snapshots, heads)
         self._copy("stage_judged", _judged_lines(judged))
         # Everything up to here is the reading of this connection alone; from here on nobody else folds these shards.
+        self._execute(f"SET LOCAL idle_in_transaction_session_timeout TO '{STANDSTILL_SECONDS}s'")
         for shard in sorted({one.shard for one in snapshots}):
             self._execute(ledger.LOCK_SHARD, (shard,))
         outdated = self._execute(differences.DROP_OUTDATED)[0][0]

@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from fc_pipeline.errors import AlreadyFolded, LeaseLost, SessionLost
 from fc_pipeline.fold import gaps, ledger, quarantine, statements
-from fc_pipeline.fold.faults import Patience
+from fc_pipeline.fold.faults import Patience, through_faults
 from fc_pipeline.fold.micro_batch import MicroBatch
 from fc_pipeline.fold.profiles import STAGE_PROFILE_FIDS, UPSERT_PROFILES
 from fc_pipeline.fold.schema import hold_schema
@@ -21,11 +21,11 @@ from fc_pipeline.tables.link_compactions import LINK_COMPACTIONS
 from fc_pipeline.tables.registry import MESSAGE_TABLES
 from fc_pipeline.tables.user_profiles import USER_PROFILES
 
-__all__ = ["FoldSession", "Written"]
+__all__ = ["STANDSTILL_SECONDS", "FoldSession", "Written"]
 
 T = TypeVar("T")
 
-_STANDSTILL_SECONDS = 30
+STANDSTILL_SECONDS = 30
 """A run that stands still inside a transaction, such as a paused one, loses its session and so the locks that others
 wait for: sooner than its lease runs out."""
 
@@ -67,7 +67,7 @@ class FoldSession:
     _given_up: threading.Event = field(default_factory=threading.Event, init=False, repr=False)
 
     def __enter__(self) -> Self:
-        self._open()
+        through_faults(f"the session of run {self.run_id}", self._open)
         return self
 
     def reopen(self) -> None:
@@ -76,14 +76,22 @@ class FoldSession:
         self._open()
 
     def _open(self) -> None:
-        self._connection = adbc.connect(self.libpq_url)
+        connection = adbc.connect(self.libpq_url)
+        try:
+            self._prepare(connection)
+        except BaseException:
+            self._close()
+            raise
+
+    def _prepare(self, connection: adbc.Connection) -> None:
+        self._connection = connection
         self._cursor = self._connection.cursor()
         # The driver would wrap what it reads in COPY, which takes no EXECUTE.
         self._cursor.adbc_statement.set_options(**{"adbc.postgresql.use_copy": "false"})
         self._planned.clear()
         self._execute("SELECT set_config('application_name', $1, false)", (f"fc_pipeline {self.run_id}"[:63],))
         self._execute("SET timezone TO 'UTC'")
-        self._execute(f"SET idle_in_transaction_session_timeout TO '{_STANDSTILL_SECONDS}s'")
+        self._execute(f"SET idle_in_transaction_session_timeout TO '{STANDSTILL_SECONDS}s'")
         for table in (*MESSAGE_TABLES.values(), LINK_COMPACTIONS, FID_ACTIVITY):
             self._execute(statements.create_staging(table))
         self._execute(STAGE_PROFILE_FIDS)
@@ -146,7 +154,7 @@ class FoldSession:
             raise SessionLost(
                 f"the Postgres session of run {self.run_id} is gone, and its leases with it: the server was restarted, "
                 f"the connection was cut, or it ended because the run stood still in a transaction for "
-                f"{_STANDSTILL_SECONDS} s",
+                f"{STANDSTILL_SECONDS} s",
                 hint="another run may have taken over; whichever comes next reads on from the ledger",
             ) from cause
 
