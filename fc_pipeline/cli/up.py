@@ -27,6 +27,7 @@ from fc_pipeline.services import close_services_for_process, embedded_servers, w
 from fc_pipeline.services.children import end_marked
 from fc_pipeline.services.dagster import PREFERRED_UI_PORT, DagsterProcesses
 from fc_pipeline.services.lifetime import EmbeddedServer
+from fc_pipeline.services.restarts import Restarts
 from fc_pipeline.settings import Settings, project_root
 
 __all__ = ["up"]
@@ -140,11 +141,12 @@ def _run(
             dagster.start(on_step)
         state_file.write_text(json.dumps({"pid": os.getpid(), "ui": dagster.ui_url}), encoding="utf-8")
         _print_where(console, with_urls(settings, servers), servers, dagster, port)
+        restarts = Restarts()
         while True:
             _end_if(stop_requested)
             time.sleep(WATCH_SECONDS)
-            dagster.check()
-            _check_servers(servers)
+            _revive_servers(servers, restarts)
+            dagster.revive()
     finally:
         _stop_all(console, settings, servers, dagster, state_file)
 
@@ -173,12 +175,16 @@ def _check_reach(settings: Settings) -> None:
             ) from error
 
 
-def _check_servers(servers: list[EmbeddedServer]) -> None:
+def _revive_servers(servers: list[EmbeddedServer], restarts: Restarts) -> None:
+    """Start again what has ended; a server that has ended too often is named with its log (ServiceError)."""
     for server in servers:
-        if server.running_pid() is None:
-            raise ServiceError(
-                f"the {server.name.replace('_', ' ')} ended:\n{server.last_log_lines()}", hint=f"see {server.log_file}"
-            )
+        if server.running_pid() is not None:
+            continue
+        name = server.name.replace("_", " ")
+        if not restarts.may(name):
+            raise ServiceError(f"the {name} ended:\n{server.last_log_lines()}", hint=f"see {server.log_file}")
+        _log.warning("the %s ended and is started again; see %s", name, server.log_file)
+        server.acquire()
 
 
 def _stop_all(

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from fc_pipeline.errors import AlreadyFolded, LakeError
 from fc_pipeline.fold import gaps, ledger
+from fc_pipeline.fold.faults import POSTGRES_ERRORS, explained, through_faults
 from fc_pipeline.hours import Hour
 from fc_pipeline.hub.failover import HubPool
 from fc_pipeline.ingest.drain import Drain, HourWindow
@@ -57,6 +58,12 @@ class MicroBatchRun:
 
     def execute(self) -> Progress:
         """Do it; what was done, per hour. Raises FcPipelineError."""
+        try:
+            return self._execute()
+        except POSTGRES_ERRORS as error:
+            raise explained(error) from error
+
+    def _execute(self) -> Progress:
         follow_until = time.monotonic() + self.follow_seconds if self.follow_seconds else None
         tune_process()
         try:
@@ -69,11 +76,13 @@ class MicroBatchRun:
                 lease_wait_seconds=self.lease_wait_seconds,
             ) as writer:
                 self._folded_before = self._folded_hours()
-                if RAW_LOG in self.outputs:
-                    self._read_hub(writer, follow_until)
-                    writer.release()
-                    self._close_filled_gaps()
-                self._read_log(writer)
+                through_faults(
+                    f"run {self.run_id}",
+                    lambda: self._work(writer, follow_until),
+                    reopen=writer.reopen,
+                    done=lambda: self.progress.events,
+                    should_stop=self.should_stop,
+                )
             if self.window.first == self.window.last:
                 self.progress.touch(self.window.first)
         except Stopped:
@@ -86,6 +95,13 @@ class MicroBatchRun:
     def compact(self) -> int:
         """Join the small files of the window's hours in the raw log; gives how many files that saved."""
         return _compact(self.replica, self._logged_hours())
+
+    def _work(self, writer: BatchWriter, follow_until: float | None) -> None:
+        if RAW_LOG in self.outputs:
+            self._read_hub(writer, follow_until)
+            writer.release()
+            self._close_filled_gaps()
+        self._read_log(writer)
 
     def _read_hub(self, writer: BatchWriter, follow_until: float | None) -> None:
         for attempt in range(_ATTEMPTS):

@@ -22,9 +22,9 @@ from fc_pipeline.sample_hub.serving import serving
 from fc_pipeline.services.postgres import TUNING, EmbeddedPostgres
 from fc_pipeline.services.redis import EmbeddedRedis
 from fc_pipeline.settings import Settings, project_root
+from fc_pipeline_tests.canaries import Canaries
 from fc_pipeline_tests.conftest import Database
 from fc_pipeline_tests.pipeline import SAMPLE_HOURS, failure, open_pipeline, project_environment
-from fc_pipeline_tests.secrets import Canaries
 
 POSTGRES_PASSWORD = 'CANARYpostgres p%73w/rd\'s "own"'
 WRONG_PASSWORD = "CANARYwrong p%73w/rd"
