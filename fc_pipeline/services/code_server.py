@@ -12,8 +12,10 @@ from typing import Final
 
 import psutil
 
-__all__ = ["main"]
+__all__ = ["SOCKET_NAME", "main"]
 
+SOCKET_NAME: Final = "code_server.sock"
+"""The file name of the socket that `up` has it listen on; runs are known by it."""
 _RUN_MODULE: Final = "multiprocessing.spawn"
 """How Dagster's default launcher starts the process of a run."""
 

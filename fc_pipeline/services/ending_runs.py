@@ -12,6 +12,8 @@ from pathlib import Path
 from dagster import DagsterInstance, DagsterRun, DagsterRunStatus, RunsFilter
 from dagster._core.storage.tags import GRPC_INFO_TAG
 
+from fc_pipeline.services.code_server import SOCKET_NAME
+
 __all__ = ["announce_end", "fail_orphaned_runs"]
 
 _HAS_WORKER = [DagsterRunStatus.STARTING, DagsterRunStatus.STARTED, DagsterRunStatus.CANCELING]
@@ -45,10 +47,11 @@ def fail_orphaned_runs(dagster_home: Path) -> list[str]:
 
 
 def _runs(instance: DagsterInstance, statuses: Sequence[DagsterRunStatus]) -> Iterator[DagsterRun]:
-    """The runs of a code server with a port, which is that of `up`.
+    """The runs of a code server with a port, or on the socket that `up` gives it.
 
     A run by another command (`fc-pipeline sync`, `dagster asset materialize`, `dagster dev`) is left alone.
     """
     for run in instance.get_runs(RunsFilter(statuses=list(statuses))):
-        if json.loads(run.tags.get(GRPC_INFO_TAG, "{}")).get("port"):
+        server = json.loads(run.tags.get(GRPC_INFO_TAG, "{}"))
+        if server.get("port") or Path(server.get("socket") or "").name == SOCKET_NAME:
             yield run
