@@ -48,6 +48,10 @@ from fc_pipeline_tests.pipeline import open_pipeline, project_environment
 from fc_pipeline_tests.workbench import Workbench, workbench
 
 HOSTILE = (
+    # The first five are what a sample in the UI shows.
+    "<script>alert(1)</script><img src=x onerror=alert(1)>",
+    "[x](javascript:alert(1)) ![y](http://127.0.0.1/z.png)",
+    "\u202egnp.exe\u202c \u2066x\u2069 \u2028 \ufeff",
     "'; DROP TABLE casts; --",
     '"; DELETE FROM "casts"; --',
     "\\'; SELECT pg_terminate_backend(pg_backend_pid()); --",
@@ -56,12 +60,9 @@ HOSTILE = (
     "\\N \\. \\x41 \\u0041 \\",
     "a\tb\nc\rd\x0be",
     "NULL",
-    "<script>alert(1)</script><img src=x onerror=alert(1)>",
-    "[x](javascript:alert(1)) ![y](http://127.0.0.1/z.png)",
     "[red]red[/red] [link=javascript:alert(1)]x[/link] [/] [bold",
     "\x1b[2J\x1b[31m\x1b]0;owned\x07\x1b]8;;http://evil.example\x1b\\x",
     "\x9b31m\x85\x7f",
-    "\u202egnp.exe\u202c \u2066x\u2069 \u2028 \ufeff",
     "👩\u200d👩\u200d👧 ‏עברית‏",
     "=cmd|' /C calc'!A0",
 )
