@@ -62,7 +62,7 @@ async def _tick(hub: SampleHub) -> None:
 
 async def _answer(hub: SampleHub, request: Request) -> Response:
     """One request: unknown path or method is 404, a bad query 400 in plain text, a refusal 400 in JSON."""
-    failure = _failure(hub.faults)
+    failure = _failure(hub.faults, request)
     if failure is not None:
         return failure
     is_hubble = hub.dialect == "hubble"
@@ -82,7 +82,9 @@ async def _answer(hub: SampleHub, request: Request) -> Response:
         return Response(status_code=500)
 
 
-def _failure(faults: Faults) -> Response | None:
+def _failure(faults: Faults, request: Request) -> Response | None:
+    if faults.refused_fids and request.query_params.get("fid") in map(str, faults.refused_fids):
+        return Response("fault", status_code=400)
     if faults.status is None or faults.failures_left == 0:
         return None
     if faults.failures_left is not None:

@@ -14,6 +14,7 @@ class Faults:
     `frozen`: live mode stands still, so the head grows stale. `num_shards`: what /v1/info claims.
     `hidden_shards`: the hub does not host them. `status`: every request gets this status, with `retry_after_seconds`.
     `failures_left`: only so many requests get it, then the hub is sound again (None: all).
+    `refused_fids`: whatever is asked of these users is refused.
     """
 
     poison_event_ids: set[int] = field(default_factory=set[int])
@@ -24,6 +25,7 @@ class Faults:
     status: int | None = None
     retry_after_seconds: float | None = None
     failures_left: int | None = None
+    refused_fids: set[int] = field(default_factory=set[int])
 
     def oldest_height(self, shard: int) -> int:
         """The lowest height that the shard still shows."""

@@ -79,12 +79,12 @@ def repair(engine: sa.Engine, redis_url: str | None) -> CacheDrift:
 
 def repair_at_start(engine: sa.Engine, redis_url: str | None) -> None:
     """Put Redis right once in this process: what it kept from before may be anything."""
-    if redis_url not in _repaired:
-        repair(engine, redis_url)
-        _repaired.add(redis_url)
+    replica = (str(engine.url), redis_url)
+    if replica not in _repaired and repair(engine, redis_url).reachable:
+        _repaired.add(replica)
 
 
-_repaired: set[str | None] = set()
+_repaired: set[tuple[str, str | None]] = set()
 
 
 def warm(engine: sa.Engine, redis_url: str | None) -> None:
