@@ -18,6 +18,8 @@ from typing import Final, Literal, Self, TypeVar, cast
 from urllib.parse import urlsplit
 
 from dotenv import dotenv_values
+from psycopg2 import ProgrammingError
+from psycopg2.extensions import parse_dsn
 from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError
@@ -92,7 +94,7 @@ class Settings(BaseModel):
 
     data_dir: Path
     """Where embedded servers, the lake and logs keep their files."""
-    lake_uri: str
+    lake_uri: str = Field(repr=False)
     """Absolute path or fsspec/Arrow URI of the raw log and the snapshots."""
     hub_urls: tuple[str, ...] = ()
     """Hubs in order of preference, without a trailing slash; empty means the sample hub."""
@@ -193,7 +195,7 @@ class Settings(BaseModel):
 
     def libpq_url(self, database: str | None = None) -> str:
         """The URL for libpq and ADBC, with the password; another database of the same server where one is named."""
-        return self._url(database).render_as_string(hide_password=False)
+        return _for_libpq(self._url(database))
 
     def sqlalchemy_url(self, database: str | None = None) -> str:
         """The URL for SQLAlchemy with its driver (psycopg2) named, since SQLAlchemy's default driver changes."""
@@ -283,11 +285,13 @@ def _hub_urls(text: str) -> tuple[str, ...]:
         try:
             parts = urlsplit(item)
             valid = parts.scheme in {"http", "https"} and parts.hostname and parts.port != 0
-        except ValueError as error:
-            raise _Unexpected(f"has a hub URL that cannot be read ({error})", expected) from error
+        except ValueError:
+            raise _Unexpected("has a hub URL that cannot be read", expected) from None  # the error may quote a password
         if parts.username or parts.password:
             raise _Unexpected("has a hub URL with a password in it", "credentials in FC_HUB_HEADERS, not in the URL")
-        if not valid or parts.query or parts.fragment:
+        if parts.query or parts.fragment:
+            raise _Unexpected("has a hub URL with a query or fragment", "API keys in FC_HUB_HEADERS, not in the URL")
+        if not valid:
             raise _Unexpected(f"has {item!r}, which is no hub URL", expected)
         urls.append(item.rstrip("/"))
     return tuple(dict.fromkeys(urls))
@@ -328,7 +332,7 @@ def _header_name(name: str, expected: str) -> str:
 def _header_value(name: str, value: str) -> str:
     if not value.isprintable():
         raise _Unexpected(f"has a value for {name!r} with a line break or control character", "one line of text")
-    return value
+    return value.strip()  # what stands around it cannot be sent
 
 
 def _positive(text: str, expected: str) -> float:
@@ -383,7 +387,18 @@ def _postgres_url(text: str) -> str:
         raise _Unexpected("names no database", expected)
     if url.database == "dagster":
         raise _Unexpected("names the database 'dagster'", "another one: 'dagster' is for Dagster's own storage")
-    return url.set(drivername="postgresql").render_as_string(hide_password=False)
+    text = _for_libpq(url.set(drivername="postgresql"))
+    try:
+        parse_dsn(text)
+    except ProgrammingError:
+        # libpq's message quotes what it cannot read, password and all: its chain is cut here.
+        raise _Unexpected("is no database URL that Postgres' own client library can read", expected) from None
+    return text
+
+
+def _for_libpq(url: URL) -> str:
+    """The URL with its password. SQLAlchemy leaves spaces in it, which libpq refuses, quoting the password."""
+    return url.render_as_string(hide_password=False).replace(" ", "%20")
 
 
 def _redis_url(text: str) -> str:

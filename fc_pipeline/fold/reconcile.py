@@ -12,16 +12,20 @@ from datetime import datetime
 from types import TracebackType
 from typing import Any, Final, NamedTuple, Self
 
+import adbc_driver_manager
 import adbc_driver_postgresql.dbapi as adbc
 import pyarrow as pa
 
+from fc_pipeline.errors import SessionLost
 from fc_pipeline.fold import corrections, covered_history, differences, ledger, quarantine, statements
 from fc_pipeline.fold.changes import Quarantined
 from fc_pipeline.fold.covered_history import ShardHistory
+from fc_pipeline.fold.faults import through_faults
 from fc_pipeline.fold.profiles import STAGE_PROFILE_FIDS, UPSERT_PROFILES
 from fc_pipeline.fold.reconciled_targets import ReconciledTargets
+from fc_pipeline.fold.schema import hold_schema
 from fc_pipeline.fold.selection import TargetAccess
-from fc_pipeline.fold.session import Written
+from fc_pipeline.fold.session import STANDSTILL_SECONDS, Written
 from fc_pipeline.fold.snapshot_rows import SetAside, snapshot_rows
 from fc_pipeline.hub.wire import first_event_id, height_of
 from fc_pipeline.tables.on_chain_events import ON_CHAIN_EVENTS
@@ -127,9 +131,27 @@ class Reconciler:
     targets: TargetAccess | None = None
     sleep: Callable[[float], None] = time.sleep
     clock: Callable[[], float] = time.monotonic
+    _set: ReconciledTargets | None = field(default=None, init=False, repr=False)
 
     def __enter__(self) -> Self:
-        self._connection = adbc.connect(self.libpq_url)
+        through_faults(f"the session of run {self.run_id}", self._open)
+        return self
+
+    def reopen(self) -> None:
+        """Begin a new session after this one was lost."""
+        self._close()
+        self._open()
+
+    def _open(self) -> None:
+        connection = adbc.connect(self.libpq_url)
+        try:
+            self._prepare(connection)
+        except BaseException:
+            self._close()
+            raise
+
+    def _prepare(self, connection: adbc.Connection) -> None:
+        self._connection = connection
         self._cursor = self._connection.cursor()
         self._execute("SELECT set_config('application_name', $1, false)", (f"fc_pipeline {self.run_id}"[:63],))
         self._execute("SET timezone TO 'UTC'")
@@ -141,13 +163,16 @@ class Reconciler:
             self._execute(statement)
         self._set = ReconciledTargets(self.targets, self._execute) if self.targets is not None else None
         self._connection.commit()
-        return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._close()
+
+    def _close(self) -> None:
         if self._set is not None:
             self._set.close()
+            self._set = None
         self._cursor.close()
         self._connection.close()
 
@@ -180,19 +205,30 @@ class Reconciler:
                     self._set.publish()
             else:
                 self._connection.rollback()
-        except BaseException:
-            self._connection.rollback()
+        except BaseException as error:
+            self._roll_back(error)
             raise
         return found
+
+    def _roll_back(self, cause: BaseException) -> None:
+        try:
+            self._connection.rollback()
+        except adbc_driver_manager.Error:
+            raise SessionLost(
+                f"the Postgres session of run {self.run_id} is gone: the server was restarted, or the connection cut",
+                hint="the next run over the same users goes on from there",
+            ) from cause
 
     def _fold(
         self, snapshots: Sequence[FidSnapshot], records: Iterable[pa.RecordBatch], heads: "_Heads", *, write: bool
     ) -> Reconciled:
+        hold_schema(self._execute)
         self._copy("stage_snapshots", _snapshot_lines(snapshots))
         messages, quarantined = self._stage(records)
         judged = self._judged(snapshots, heads)
         self._copy("stage_judged", _judged_lines(judged))
         # Everything up to here is the reading of this connection alone; from here on nobody else folds these shards.
+        self._execute(f"SET LOCAL idle_in_transaction_session_timeout TO '{STANDSTILL_SECONDS}s'")
         for shard in sorted({one.shard for one in snapshots}):
             self._execute(ledger.LOCK_SHARD, (shard,))
         others = self._set.hold(write=write) if self._set is not None else 0

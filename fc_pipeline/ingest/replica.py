@@ -5,7 +5,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 import sqlalchemy as sa
+from sqlalchemy.exc import OperationalError
 
+from fc_pipeline.errors import ServiceError
 from fc_pipeline.fold.schema import ensure_schema
 from fc_pipeline.fold.selection import TargetAccess
 from fc_pipeline.hub.endpoint import HubEndpoint
@@ -58,11 +60,11 @@ def open_replica(settings: Settings, *, may_be_empty: bool = False) -> Generator
 
     Where only targets are replicated and there is no set yet, it is made by the settings. Raises ConfigError if a newer
     release migrated the database, it was filled in another mode of FC_TARGETS, or there is no target, unless it
-    `may_be_empty`; LakeError if the lake cannot be opened.
+    `may_be_empty`; LakeError if the lake cannot be opened, ServiceError if Postgres cannot be reached.
     """
     engine = sa.create_engine(settings.sqlalchemy_url(), pool_pre_ping=True)
     try:
-        ensure_schema(engine)
+        _ensure_schema(engine)
         owner.declare_mode(engine, settings.targets)
         replica = Replica(settings, engine, EventLog.open(settings.lake_uri))
         if settings.targets == "set" and owner.is_empty(engine) and not (may_be_empty and not settings.root_fids):
@@ -70,3 +72,12 @@ def open_replica(settings: Settings, *, may_be_empty: bool = False) -> Generator
         yield replica
     finally:
         engine.dispose()
+
+
+def _ensure_schema(engine: sa.Engine) -> None:
+    try:
+        ensure_schema(engine)
+    except OperationalError as error:
+        raise ServiceError(
+            f"Postgres cannot be used: {str(error.orig).strip()}", hint="is FC_POSTGRES_URL right and the server up?"
+        ) from error

@@ -11,9 +11,10 @@ from typing import Self
 
 import pyarrow as pa
 import sqlalchemy as sa
+from sqlalchemy.exc import DBAPIError
 
 from fc_pipeline.errors import LeaseLost
-from fc_pipeline.fold import lease
+from fc_pipeline.fold import faults, lease
 from fc_pipeline.fold.micro_batch import MicroBatch, joined, prepare
 from fc_pipeline.fold.selection import TargetAccess
 from fc_pipeline.fold.session import FoldSession, Written
@@ -94,8 +95,27 @@ class BatchWriter:
     ) -> None:
         try:
             self.release()
+        except DBAPIError as failure:
+            if error is None:
+                raise
+            # What went wrong before is what is to be told; without their session, the leases are free anyway.
+            _log.warning("leases_not_given_back run=%s reason=%r", self._run_id, faults.explained(failure).message)
         finally:
             self._session.__exit__(kind, error, trace)
+
+    def reopen(self) -> None:
+        """Go on in a new session after the old one was lost.
+
+        Raises LeaseLost if another run has taken an hour over meanwhile.
+        """
+        self._session.reopen()
+        regained = lease.regain(self._replica.engine, holder=self._holder, backend_pid=self._session.backend_pid)
+        lost = sorted((shard, hour.key) for shard, hour in self._held if (shard, hour.key) not in regained)
+        if lost:
+            raise LeaseLost(
+                f"run {self._run_id} no longer holds the lease on shard {lost[0][0]}, hour {lost[0][1]}",
+                hint="another run has taken over while Postgres was away, and reads on from the ledger",
+            )
 
     def release(self) -> None:
         """Give back all leases: what is left to do needs none, and another run may be waiting for them."""
@@ -104,8 +124,12 @@ class BatchWriter:
 
     def give_up(self) -> None:
         """End what Postgres is doing for this run, from another thread: the transaction is rolled back."""
-        with self._replica.engine.connect() as connection:
-            connection.execute(sa.select(sa.func.pg_cancel_backend(self._session.backend_pid)))
+        self._session.give_up()
+        try:
+            with self._replica.engine.connect() as connection:
+                connection.execute(sa.select(sa.func.pg_cancel_backend(self._session.backend_pid)))
+        except DBAPIError as error:  # then there is nothing that Postgres does for this run
+            _log.warning("not_cancelled run=%s reason=%r", self._run_id, faults.explained(error).message)
 
     def hold(
         self,
@@ -191,10 +215,10 @@ class BatchWriter:
 
         def counting() -> pa.Table:
             counted.append(count())
-            return counted[0]
+            return counted[-1]
 
         written = self._session.replace_activity(shards, counting)
-        self._progress.add_table(hour, FID_ACTIVITY.name, written, counted[0])
+        self._progress.add_table(hour, FID_ACTIVITY.name, written, counted[-1])
 
     def _fold(self, hour: Hour, micro: MicroBatch, *, log_bytes: int) -> None:
         started = time.monotonic()

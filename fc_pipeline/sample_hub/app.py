@@ -83,7 +83,10 @@ async def _answer(hub: SampleHub, request: Request) -> Response:
 
 
 def _failure(faults: Faults, request: Request) -> Response | None:
-    if faults.refused_fids and request.query_params.get("fid") in map(str, faults.refused_fids):
+    api_key = request.headers.get("x-api-key", "")
+    if faults.api_key is not None and api_key != faults.api_key:
+        return Response(f"invalid API key {api_key}", status_code=401)
+    if faults.refused_fids and request.query_params.get("fid", "") in map(str, faults.refused_fids):
         return Response("fault", status_code=400)
     if faults.status is None or faults.failures_left == 0:
         return None
