@@ -71,9 +71,7 @@ def repair(engine: sa.Engine, redis_url: str | None) -> CacheDrift:
                 len(found.extra),
                 [*found.missing, *found.extra][:MOST_NAMED],
             )
-            _fill(connection, cache, found.generation)
-        else:
-            Membership(_query(connection), cache).warm(found.generation)
+        _fill(connection, cache, found)
         return found
 
 
@@ -112,9 +110,12 @@ def _compare(connection: sa.Connection, cache: TargetCache | None) -> CacheDrift
     return CacheDrift(True, len(targets), generation, len(members), held, missing, extra)
 
 
-def _fill(connection: sa.Connection, cache: TargetCache, generation: int) -> None:
+def _fill(connection: sa.Connection, cache: TargetCache, found: CacheDrift) -> None:
+    """Fill it whole: what changed since its generation says nothing of what was wrong in it by then."""
     try:
-        cache.replace(generation, Membership(_query(connection), cache).everybody())
+        if found.cached_generation is not None and found.cached_generation > found.generation:
+            cache.forget(found.cached_generation)  # of a future that a restored Postgres has lost
+        cache.replace(found.generation, Membership(_query(connection), cache).everybody())
     except RedisDown:
         log.warning("redis_not_repaired: it went away meanwhile")
 

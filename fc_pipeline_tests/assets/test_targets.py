@@ -15,6 +15,7 @@ from fc_pipeline.services.postgres import EmbeddedPostgres
 from fc_pipeline.services.redis import EmbeddedRedis
 from fc_pipeline.settings import Settings
 from fc_pipeline.tables.registry import DATA_TABLES
+from fc_pipeline.targets import coherence
 from fc_pipeline_tests.conftest import Database, fresh_database
 from fc_pipeline_tests.pipeline import Pipeline, open_pipeline
 from fc_pipeline_tests.targets.comparing import UNTOLD
@@ -192,6 +193,27 @@ def test_an_emptied_redis_is_filled_and_one_that_is_away_is_said(pipeline: Pipel
     away = check(pipeline, "redis_equals_postgres")
     assert (away.passed, away.severity.value) == (False, "WARN")
     assert "Redis does not answer" in (away.description or "")
+
+
+def test_a_redis_ahead_of_a_restored_postgres_is_not_believed_later(pipeline: Pipeline):
+    """Its generations to come would meet those that Redis has of another past."""
+    key = members_key(pipeline)
+    generation_key = key.replace("members", "generation")
+    generation = pipeline.bench.rows("SELECT generation FROM pipeline.target_set")[0].generation
+    url = pipeline.environment["FC_REDIS_URL"]
+    with redis.Redis.from_url(url) as client:
+        for put_right in (coherence.repair, coherence.warm):
+            client.sadd(key, 77)
+            client.srem(key, 3)
+            client.set(generation_key, generation + 5)
+            put_right(pipeline.bench.replica.engine, url)
+            assert client.smembers(key) == {b"1", b"2", b"3", b"4"}
+            assert client.get(generation_key) == str(generation).encode()
+        client.sadd(key, 77)
+        client.set(generation_key, generation - 1)  # behind, and wrong besides
+        coherence.repair(pipeline.bench.replica.engine, url)
+        assert client.smembers(key) == {b"1", b"2", b"3", b"4"}
+    assert unsynced(pipeline) == set()
 
 
 def test_a_history_that_fails_or_waits_for_long_is_a_warning(pipeline: Pipeline):

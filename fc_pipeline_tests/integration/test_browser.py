@@ -27,7 +27,7 @@ webdriver: Any = pytest.importorskip("selenium.webdriver", reason="selenium is n
 CHROMIUM, CHROMEDRIVER = shutil.which("chromium"), shutil.which("chromedriver")
 PATIENCE_SECONDS = 90.0
 """Until something that does not come counts as missing."""
-GROUPS = ("raw_log", "message_sets", "profiles", "activity", "snapshots")
+GROUPS = ("raw_log", "message_sets", "profiles", "activity", "targets", "snapshots")
 FIRST = SAMPLE_HOURS[0]
 
 pytestmark = pytest.mark.skipif(
@@ -187,7 +187,7 @@ def test_a_newcomer_finds_data_lineage_checks_and_buttons(up: Up, browser: Brows
     browser.shot("runs")
 
     browser.open("/automation")
-    browser.wait_for("hub_event_sensor", "close_hour", "daily_maintenance")
+    browser.wait_for("hub_event_sensor", "target_sensor", "close_hour", "hourly_targets", "daily_maintenance")
 
     browser.open("/assets/casts?view=partitions")
     browser.wait_for("Partitions Selected")
