@@ -46,7 +46,7 @@ class Browser:
         for argument in (
             *("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
             *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
-            *("--window-size=1600,1200", f"--user-data-dir={folder / 'profile'}"),
+            *("--window-size=2400,1800", f"--user-data-dir={folder / 'profile'}"),
         ):
             options.add_argument(argument)
         self.driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(CHROMEDRIVER))
