@@ -114,6 +114,23 @@ def test_headers_for_every_hub_and_for_one():
     assert settings.hub_headers_for("https://b.example") == {"x-api-key": "b"}
 
 
+def test_the_target_set_is_configured():
+    settings = load(
+        FC_TARGETS="set",
+        FC_ROOT_FIDS="3, 2",
+        FC_CLIENT_FIDS="9152",
+        FC_DENY_FIDS="5,5",
+        FC_FOLLOWED_PER_ROOT="100",
+        FC_TARGET_MENTIONS="false",
+        FC_REMOVED_TARGETS="keep",
+    )
+    assert (settings.root_fids, settings.client_fids, settings.deny_fids) == ((3, 2), (9152,), (5,))
+    assert (settings.followed_per_root, settings.target_mentions, settings.removed_targets) == (100, False, "keep")
+    unset = load(FC_TARGETS="set")
+    assert (unset.deny_fids, unset.followed_per_root) == ((), None)
+    assert (unset.target_mentions, unset.removed_targets) == (True, "drop")
+
+
 def test_targets_are_audited_more_often_unless_told_otherwise():
     assert load().audit_days == 30
     assert load(FC_TARGETS="set").audit_days == 7
@@ -156,6 +173,11 @@ def test_the_first_hour_in_its_forms(text: str):
         ("FC_CLIENT_FIDS", "-1"),
         ("FC_CLIENT_FIDS", "٣"),
         ("FC_CLIENT_FIDS", str(2**63)),
+        ("FC_DENY_FIDS", "3;4"),
+        ("FC_FOLLOWED_PER_ROOT", "0"),
+        ("FC_FOLLOWED_PER_ROOT", "all"),
+        ("FC_TARGET_MENTIONS", "yes"),
+        ("FC_REMOVED_TARGETS", "hide"),
         ("FC_START", "yesterday"),
         ("FC_START", "2026-01-31T08:30Z"),
         ("FC_FOLLOW_SECONDS", "-1"),

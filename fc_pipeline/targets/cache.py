@@ -49,6 +49,12 @@ if redis.call('EXISTS', KEYS[3]) == 1 then redis.call('RENAME', KEYS[3], KEYS[1]
 redis.call('SET', KEYS[2], ARGV[1])
 return 1
 """
+# KEYS: members, generation. ARGV: the generation that is to go.
+_FORGET: Final = """
+if redis.call('GET', KEYS[2]) ~= ARGV[1] then return 0 end
+redis.call('DEL', KEYS[1], KEYS[2])
+return 1
+"""
 
 
 class RedisDown(Exception):
@@ -104,6 +110,10 @@ class TargetCache:
         for packed in _packed_adds(filled.encode(), fids):
             self._send_packed(packed)
         return bool(self._run("EVAL", _REPLACE, 3, self._members, self._generation, filled, generation))
+
+    def forget(self, generation: int) -> bool:
+        """Hold nothing, if it is this generation that is held."""
+        return bool(self._run("EVAL", _FORGET, 2, self._members, self._generation, generation))
 
     def members(self) -> tuple[int | None, set[int]]:
         """The generation held, and all members."""

@@ -17,7 +17,17 @@ from fc_pipeline.tables.bookkeeping import (
 )
 from fc_pipeline.tables.user_profiles import USER_PROFILES
 
-__all__ = ["SetNumbers", "Target", "all_targets", "numbers", "pending_fids", "target_fids", "why"]
+__all__ = [
+    "SetNumbers",
+    "Target",
+    "all_targets",
+    "failed_attempts",
+    "not_targets",
+    "numbers",
+    "pending_fids",
+    "target_fids",
+    "why",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +70,19 @@ def pending_fids(connection: sa.Connection) -> list[int]:
     query = sa.select(TARGETS.c.fid).where(TARGETS.c.synced_at.is_(None))
     is_followed = sa.case((TARGETS.c.reason == "followed", 1), else_=0)
     return list(connection.scalars(query.order_by(is_followed, TARGETS.c.attempts, TARGETS.c.fid)))
+
+
+def failed_attempts(connection: sa.Connection) -> list[tuple[int, datetime]]:
+    """Of the targets whose history was asked for in vain: how often that was, and when last."""
+    failing = sa.and_(TARGETS.c.synced_at.is_(None), TARGETS.c.attempts > 0)
+    query = sa.select(TARGETS.c.attempts, sa.func.max(TARGETS.c.tried_at)).where(failing).group_by(TARGETS.c.attempts)
+    return [(row[0], row[1]) for row in connection.execute(query)]
+
+
+def not_targets(connection: sa.Connection, fids: Collection[int]) -> list[int]:
+    """Those of these FIDs that are no targets, ascending."""
+    found = set(connection.scalars(sa.select(TARGETS.c.fid).where(TARGETS.c.fid.in_(fids))))
+    return sorted(set(fids) - found)
 
 
 def numbers(connection: sa.Connection) -> SetNumbers:

@@ -63,7 +63,7 @@ class Membership:
             return
         try:
             held = self._cache.state().generation
-            if held is None or held < generation:
+            if held != generation:
                 self._warm(self._cache, held, generation)
         except RedisDown:
             return
@@ -111,6 +111,9 @@ class Membership:
             if cache.apply(SetChange(held, generation, added, removed)):
                 log.info("redis_caught_up generation=%d since=%d fids=%d", generation, held, len(lines))
                 return
+        if held is not None and held > generation:
+            # Nobody changes the set meanwhile: it is of a future that a restored Postgres has lost.
+            cache.forget(held)
         everybody = self.everybody()
         cache.replace(generation, everybody)
         log.warning("redis_warmed generation=%d targets=%d held=%s", generation, len(everybody), held)

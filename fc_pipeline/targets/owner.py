@@ -132,10 +132,12 @@ def _replace(connection: sa.Connection, table: sa.Table, fids: Sequence[int], **
     connection.execute(sa.delete(table).where(table.c.named_by == SETTINGS, table.c.fid.not_in(fids)))
     for fid in fids:
         insert = pg.insert(table).values(fid=fid, named_by=SETTINGS, **values)
-        update = insert.on_conflict_do_update(
-            index_elements=[table.c.fid], set_=values, where=table.c.named_by == SETTINGS
-        )
-        connection.execute(update if values else insert.on_conflict_do_nothing())
+        if values:
+            mine = table.c.named_by == SETTINGS
+            insert = insert.on_conflict_do_update(index_elements=[table.c.fid], set_=values, where=mine)
+        else:
+            insert = insert.on_conflict_do_nothing()
+        connection.execute(insert)
 
 
 def _replace_clients(connection: sa.Connection, wishes: OwnerWishes) -> None:

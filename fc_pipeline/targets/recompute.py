@@ -14,6 +14,7 @@ __all__ = [
     "CREATE_STAGING",
     "EVERYONE",
     "GENERATION",
+    "LOCK_SPACE",
     "LOCK_TO_CHANGE",
     "LOCK_TO_READ",
     "SIGN_UPS_KNOWN",
@@ -27,12 +28,12 @@ __all__ = [
 Execute = Callable[[str], Sequence[tuple[Any, ...]]]
 """Executes a statement in the caller's transaction; its rows."""
 
-_LOCK_SPACE: Final = 0x6674  # "ft": keeps these advisory locks apart from those on shards
+LOCK_SPACE: Final = 0x6674  # "ft": keeps these advisory locks apart from those on shards
 
-LOCK_TO_READ: Final = f"SELECT pg_advisory_xact_lock_shared({_LOCK_SPACE}, 0)"
+LOCK_TO_READ: Final = f"SELECT pg_advisory_xact_lock_shared({LOCK_SPACE}, 0)"
 """Until commit nobody changes the set: so whatever was selected by it is committed before a new target is looked up."""
 
-LOCK_TO_CHANGE: Final = f"SELECT pg_advisory_xact_lock({_LOCK_SPACE}, 0)"
+LOCK_TO_CHANGE: Final = f"SELECT pg_advisory_xact_lock({LOCK_SPACE}, 0)"
 
 GENERATION: Final = "SELECT generation, mentions FROM pipeline.target_set"
 """Which generation the set is of, and whether mentions count; no row where no set was ever made."""

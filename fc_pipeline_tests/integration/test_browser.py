@@ -27,7 +27,7 @@ webdriver: Any = pytest.importorskip("selenium.webdriver", reason="selenium is n
 CHROMIUM, CHROMEDRIVER = shutil.which("chromium"), shutil.which("chromedriver")
 PATIENCE_SECONDS = 90.0
 """Until something that does not come counts as missing."""
-GROUPS = ("raw_log", "message_sets", "profiles", "activity", "snapshots")
+GROUPS = ("raw_log", "message_sets", "profiles", "activity", "targets", "snapshots")
 FIRST = SAMPLE_HOURS[0]
 
 pytestmark = pytest.mark.skipif(
@@ -46,7 +46,7 @@ class Browser:
         for argument in (
             *("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
             *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
-            *("--window-size=1600,1200", f"--user-data-dir={folder / 'profile'}"),
+            *("--window-size=2400,1800", f"--user-data-dir={folder / 'profile'}"),
         ):
             options.add_argument(argument)
         self.driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(CHROMEDRIVER))
@@ -187,7 +187,7 @@ def test_a_newcomer_finds_data_lineage_checks_and_buttons(up: Up, browser: Brows
     browser.shot("runs")
 
     browser.open("/automation")
-    browser.wait_for("hub_event_sensor", "close_hour", "daily_maintenance")
+    browser.wait_for("hub_event_sensor", "target_sensor", "close_hour", "hourly_targets", "daily_maintenance")
 
     browser.open("/assets/casts?view=partitions")
     browser.wait_for("Partitions Selected")
