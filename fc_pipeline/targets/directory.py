@@ -62,26 +62,21 @@ def pending_fids(connection: sa.Connection) -> list[int]:
     return list(connection.scalars(query.order_by(is_followed, TARGETS.c.attempts, TARGETS.c.fid)))
 
 
+_NUMBERS: Final = sa.text(
+    "SELECT (SELECT generation FROM pipeline.target_set), "
+    "(SELECT json_object_agg(reason, fids ORDER BY reason) FROM "
+    "(SELECT reason, count(*) AS fids FROM pipeline.targets GROUP BY reason) AS t), "
+    "(SELECT count(*) FROM pipeline.targets WHERE synced_at IS NULL), "
+    "(SELECT count(*) FROM pipeline.targets WHERE synced_at IS NULL AND attempts > 0), "
+    "(SELECT count(*) FROM pipeline.former_targets), "
+    "(SELECT count(*) FROM pipeline.former_targets WHERE settled_at IS NULL)"
+)
+
+
 def numbers(connection: sa.Connection) -> SetNumbers:
-    """The set in numbers, from Postgres alone."""
-    waits = TARGETS.c.synced_at.is_(None)
-    query = sa.select(
-        TARGETS.c.reason,
-        sa.func.count(),
-        sa.func.count().filter(waits),
-        sa.func.count().filter(waits, TARGETS.c.attempts > 0),
-    ).group_by(TARGETS.c.reason)
-    rows = list(connection.execute(query))
-    former = sa.select(sa.func.count(), sa.func.count().filter(FORMER_TARGETS.c.settled_at.is_(None)))
-    all_former, unsettled = connection.execute(former.select_from(FORMER_TARGETS)).one()
-    return SetNumbers(
-        generation=connection.scalar(sa.select(TARGET_SET.c.generation)) or 0,
-        by_reason={row[0]: row[1] for row in sorted(rows)},
-        unsynced=sum(row[2] for row in rows),
-        failing=sum(row[3] for row in rows),
-        former=all_former,
-        unsettled=unsettled,
-    )
+    """The set in numbers, from Postgres alone, in one round trip."""
+    generation, by_reason, *counts = connection.execute(_NUMBERS).one()
+    return SetNumbers(generation or 0, by_reason or {}, *counts)
 
 
 def all_targets(connection: sa.Connection, fids: Collection[int] | None = None) -> list[Target]:

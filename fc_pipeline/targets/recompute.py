@@ -127,9 +127,10 @@ def _desired(follows: str) -> str:
 
 
 # OFFSET 0 keeps the order of the joins. A few candidates are looked up by key: a popular one has many followers, a root
-# follows many. For everyone, the roots' follows are read once.
+# follows many; that a root is followed does not matter. For many or everyone, the roots' follows are read once.
 _DESIRED_OF_FEW: Final = _desired(
-    "SELECT c.fid, 'followed', r.fid, 2 FROM candidates AS c CROSS JOIN roots AS r CROSS JOIN LATERAL "
+    "SELECT c.fid, 'followed', r.fid, 2 FROM (SELECT fid FROM candidates EXCEPT SELECT fid FROM roots) AS c "
+    "CROSS JOIN roots AS r CROSS JOIN LATERAL "
     f"(SELECT 1 FROM public.links AS l WHERE l.fid = r.fid AND l.target_fid = c.fid AND {_LIVE_FOLLOW} "
     f"AND {_WITHIN_LIMIT} OFFSET 0) AS f WHERE r.follows"
 )
@@ -139,6 +140,13 @@ _DESIRED_OF_ALL: Final = _desired(
     "AND k.type = 'follow' AND k.deleted_at IS NULL) AS l ON r.most_followed IS NULL OR l.rank <= r.most_followed "
     "WHERE r.follows AND l.target_fid IN (SELECT fid FROM candidates)"
 )
+
+_PAIRS: Final = (
+    f"WITH roots AS ({_ROOTS}) SELECT (SELECT count(*) FROM (SELECT fid FROM stage_target_candidates "
+    "EXCEPT SELECT fid FROM roots) AS c) * (SELECT count(*) FROM roots WHERE follows)"
+)
+_MOST_PAIRS: Final = 20_000
+"""So many look-ups of a candidate and a root take about as long as reading some tens of thousands of follows."""
 
 _NEXT_GENERATION: Final = "(SELECT generation + 1 FROM pipeline.target_set)"
 
@@ -195,7 +203,8 @@ def recompute(execute: Execute, *, everyone: bool = False) -> SetChange:
         execute(EVERYONE)
     execute(_WIDEN)
     execute("DELETE FROM stage_target_desired")
-    execute(_DESIRED_OF_ALL if everyone else _DESIRED_OF_FEW)
+    are_few = not everyone and execute(_PAIRS)[0][0] <= _MOST_PAIRS
+    execute(_DESIRED_OF_FEW if are_few else _DESIRED_OF_ALL)
     entered = execute(_ENTER)
     gone = execute(_LEAVE)
     if not entered and not gone:
