@@ -63,20 +63,28 @@ def pending_fids(connection: sa.Connection) -> list[int]:
 
 
 _NUMBERS: Final = sa.text(
-    "SELECT (SELECT generation FROM pipeline.target_set), "
-    "(SELECT json_object_agg(reason, fids ORDER BY reason) FROM "
-    "(SELECT reason, count(*) AS fids FROM pipeline.targets GROUP BY reason) AS t), "
+    "SELECT (SELECT cache_key FROM pipeline.target_set), (SELECT generation FROM pipeline.target_set), "
     "(SELECT count(*) FROM pipeline.targets WHERE synced_at IS NULL), "
     "(SELECT count(*) FROM pipeline.targets WHERE synced_at IS NULL AND attempts > 0), "
     "(SELECT count(*) FROM pipeline.former_targets), "
     "(SELECT count(*) FROM pipeline.former_targets WHERE settled_at IS NULL)"
 )
+_BY_REASON: Final = sa.text("SELECT reason, count(*) FROM pipeline.targets GROUP BY reason ORDER BY reason")
+
+_counted: dict[str, tuple[int, dict[str, int]]] = {}
+"""Per set (cache_key) the generation counted last in this process, and its targets per reason: these change with the
+generation alone, and counting a million lines takes a tenth of a second."""
 
 
 def numbers(connection: sa.Connection) -> SetNumbers:
-    """The set in numbers, from Postgres alone, in one round trip."""
-    generation, by_reason, *counts = connection.execute(_NUMBERS).one()
-    return SetNumbers(generation or 0, by_reason or {}, *counts)
+    """The set in numbers, from Postgres alone."""
+    key, generation, *counts = connection.execute(_NUMBERS).one()
+    if key is None:
+        return SetNumbers(0, {}, *counts)
+    if key not in _counted or _counted[key][0] != generation:
+        rows = connection.execute(_BY_REASON).tuples()
+        _counted[key] = (generation, dict(rows.all()))
+    return SetNumbers(generation, dict(_counted[key][1]), *counts)
 
 
 def all_targets(connection: sa.Connection, fids: Collection[int] | None = None) -> list[Target]:

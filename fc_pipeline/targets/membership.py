@@ -10,6 +10,7 @@ import numpy.typing as npt
 from fc_pipeline.errors import ConfigError
 from fc_pipeline.targets.cache import RedisDown, TargetCache
 from fc_pipeline.targets.recompute import SetChange
+from fc_pipeline.targets.rule import is_member
 
 __all__ = ["LOCAL_ABOVE_TARGETS", "Membership", "Query"]
 
@@ -54,7 +55,7 @@ class Membership:
         be kept.
         """
         if self._targets(generation) > self._local_above:
-            return np.isin(fids, self._local_copy(generation), assume_unique=True)
+            return is_member(fids, self._local_copy(generation))
         found = self._ask_cache(fids, generation)
         return self._ask_postgres(fids) if found is None else found
 

@@ -104,8 +104,8 @@ EVERYONE: Final = (
 # Who becomes a root, or stops being one, brings or takes those whom it follows.
 _WIDEN: Final = (
     f"WITH roots AS ({_ROOTS}), turned AS (SELECT c.fid FROM (SELECT DISTINCT fid FROM stage_target_candidates) AS c "
-    "LEFT JOIN pipeline.targets AS t ON t.fid = c.fid "
-    "WHERE (t.reason IS NOT NULL AND t.reason IN ('root', 'client')) "
+    # By key: a plan that reads the whole set looks cheaper, for nothing is known of how many are staged.
+    "WHERE coalesce((SELECT t.reason FROM pipeline.targets AS t WHERE t.fid = c.fid) IN ('root', 'client'), false) "
     "IS DISTINCT FROM EXISTS (SELECT FROM roots AS r WHERE r.fid = c.fid)) "
     "INSERT INTO stage_target_candidates SELECT l.target_fid FROM turned JOIN public.links AS l ON l.fid = turned.fid "
     f"WHERE {_LIVE_FOLLOW}"

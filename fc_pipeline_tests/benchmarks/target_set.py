@@ -237,6 +237,9 @@ def _statistics(engine: sa.Engine, cache: TargetCache, plain: Redis, timed: Figu
             directory.numbers(connection)
         cache.state()
 
+    started = time.perf_counter()
+    ask()
+    timed.found["statistics_of_new_generation_ms"] = (time.perf_counter() - started) * 1000
     timed.time("statistics", ask)
     timed.time("one_by_one_statistics", lambda: (plain.scard("plain"), plain.llen("plain_requests")))
 
