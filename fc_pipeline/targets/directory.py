@@ -12,7 +12,6 @@ from fc_pipeline.tables.bookkeeping import (
     TARGET_CLIENTS,
     TARGET_DENIALS,
     TARGET_ROOTS,
-    TARGET_SET,
     TARGETS,
 )
 from fc_pipeline.tables.user_profiles import USER_PROFILES

@@ -132,8 +132,12 @@ def _replace(connection: sa.Connection, table: sa.Table, fids: Sequence[int], **
     is_named = table.c.fid == sa.any_(_array(fids))
     connection.execute(sa.delete(table).where(table.c.named_by == SETTINGS, sa.not_(is_named)))
     insert = _named(table, fids, named_by=SETTINGS, **values)
-    update = insert.on_conflict_do_update(index_elements=[table.c.fid], set_=values, where=table.c.named_by == SETTINGS)
-    connection.execute(update if values else insert.on_conflict_do_nothing())
+    if values:
+        is_ours = table.c.named_by == SETTINGS
+        insert = insert.on_conflict_do_update(index_elements=[table.c.fid], set_=values, where=is_ours)
+    else:
+        insert = insert.on_conflict_do_nothing()
+    connection.execute(insert)
 
 
 def _array(fids: Collection[int]) -> sa.Cast[Any]:
