@@ -394,7 +394,7 @@ def complete_all(replica: Replica, hub: SmallHub) -> None:
     sweep.settle_former(replica.engine, "drop")
 
 
-@settings(max_examples=20, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@settings(max_examples=10, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 @given(seed=st.integers(0, 2**32))
 def test_in_any_order_the_rows_are_those_that_the_rule_selects_from_the_full_replica(
     folded_database: Replica, writer: FoldSession, embedded_redis: Any, seed: int
