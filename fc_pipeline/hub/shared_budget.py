@@ -120,7 +120,7 @@ class SharedBudget(RequestBudget):
             if not self._outage.is_told:
                 self._outage.is_told = True
                 log.warning(
-                    "budget_not_shared hub=%s reason=%r: other processes may ask it at the same time, until Redis is back",
+                    "budget_not_shared hub=%s reason=%r: until it is back, other processes may ask at the same time",
                     self._hub,
                     type(error).__name__,
                 )
