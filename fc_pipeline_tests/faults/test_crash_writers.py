@@ -36,7 +36,7 @@ ACTIVITY = "public.fid_activity"
 
 @pytest.fixture(scope="module")
 def scene(postgres: EmbeddedPostgres, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
-    with open_scene(postgres, tmp_path_factory.mktemp("scene"), lines_of(47, 1_200)) as opened:
+    with open_scene(postgres, tmp_path_factory.mktemp("scene"), lines_of(41, 1_200)) as opened:
         yield opened
 
 
@@ -96,13 +96,14 @@ def test_feed_backfill_and_rebuild_at_once(scene: Scene, database: Database, tmp
         assert Verdict.of(scene.snapshot_rows, live_rows(bench)) == NOTHING_WRONG
         activity = {ACTIVITY: scene.rows[ACTIVITY]}
         assert Verdict.of(activity, keyed_rows(bench)) == NOTHING_WRONG
-        assert bench.rows("SELECT table_name, fid, change FROM pipeline.drift") == []
+        assert bench.rows("SELECT * FROM pipeline.drift") == []
         # From the raw log and the snapshots alone the same comes out again.
         bench.run("again", HourWindow(*scene.hours), rebuild=True)
         assert Verdict.of(scene.snapshot_rows, live_rows(bench)) == NOTHING_WRONG
 
 
-@pytest.mark.parametrize("seed", [0, *(pytest.param(n, marks=pytest.mark.faults) for n in range(1, 10))])
+@pytest.mark.faults
+@pytest.mark.parametrize("seed", range(10))
 def test_a_zombie_that_wakes_after_its_lease_was_taken_writes_nothing(
     scene: Scene, database: Database, tmp_path: Path, seed: int
 ) -> None:
@@ -122,7 +123,7 @@ def test_a_zombie_that_wakes_after_its_lease_was_taken_writes_nothing(
         with bench.replica.engine.begin() as connection:
             connection.exec_driver_sql(
                 "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() "
-                "AND application_name = 'fc_pipeline zombie' AND state LIKE 'idle in transaction%'"
+                "AND application_name = 'fc_pipeline zombie' AND starts_with(state, 'idle in transaction')"
             )
         time.sleep(0.1)
         with bench.replica.engine.begin() as connection:

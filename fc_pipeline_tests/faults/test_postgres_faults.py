@@ -32,7 +32,7 @@ Work = Callable[[], object]
 
 @pytest.fixture(scope="module")
 def scene(postgres: EmbeddedPostgres, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
-    with open_scene(postgres, tmp_path_factory.mktemp("scene"), lines_of(43, 1_500)) as opened:
+    with open_scene(postgres, tmp_path_factory.mktemp("scene"), lines_of(41, 1_200)) as opened:
         yield opened
 
 
@@ -132,7 +132,7 @@ def test_an_answer_to_a_commit_that_is_lost_is_not_folded_twice(
     scene.check(bench)
 
 
-@pytest.mark.parametrize("seed", [0, *(pytest.param(n, marks=pytest.mark.faults) for n in range(1, 12))])
+@pytest.mark.parametrize("seed", [pytest.param(n, marks=pytest.mark.faults) for n in range(12)])
 def test_a_link_that_is_slow_and_cut(
     bench: Workbench, scene: Scene, database: Database, tmp_path: Path, seed: int
 ) -> None:
@@ -148,6 +148,7 @@ def test_a_link_that_is_slow_and_cut(
     scene.check(bench)
 
 
+@pytest.mark.faults
 def test_a_link_that_is_away_for_longer_than_a_run_waits(
     bench: Workbench, scene: Scene, database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -214,6 +215,7 @@ def test_deadlocks_with_another_session(
     scene.check(bench)
 
 
+@pytest.mark.faults
 def test_a_statement_timeout_that_is_too_short_is_named_and_the_next_run_heals(
     bench: Workbench, scene: Scene, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
