@@ -83,7 +83,7 @@ def test_the_embedded_postgres_of_up_is_killed(data_dir: Path) -> None:  # noqa:
         up = Up(data_dir, free_port(), FC_HUB_URLS=url, FC_FOLLOW_SECONDS="300")
         up.wait_until_up()
         settings = Settings(data_dir=data_dir, lake_uri=str(data_dir / "lake"))
-        (server,) = [one for one in embedded_servers(settings, need_hub=False, need_redis=False)]
+        (server,) = embedded_servers(settings, need_hub=False, need_redis=False)
         engine = sa.create_engine(settings.model_copy(update={"postgres_url": server.url()}).sqlalchemy_url())
         for _ in range(2):
             before = newest_heights(engine)
