@@ -3,7 +3,8 @@
 # make lint      ruff and pyright
 # make sync      catch up to the hub's head and end
 # make test-slow run the few tests that take a minute each
-# make test-faults  run the full matrix of crashes and faults, some minutes long
+# make test-faults the full matrix of faults, with a table of results; FC_FAULT_SEED=N repeats one, FC_FAULT_SEEDS=N plays more
+# make test-mutations plants bugs in a copy of the package and prints which test notices each
 # make test-live tests against a public hub, skipped where none can be reached
 # make bench     measure decoding, catching up and following live; prints a table, writes data/bench.json
 #                following for 15 minutes alone: make bench BENCH="--only live --live-seconds 900"
@@ -17,7 +18,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet install
 export PIP_NO_INPUT := 1
 
-.PHONY: up sync test test-slow test-faults test-live bench lint lock docs clean
+.PHONY: up sync test test-slow test-faults test-mutations test-live bench lint lock docs clean
 
 up: $(VENV)/.runtime
 	@$(BIN)/fc-pipeline up
@@ -33,6 +34,9 @@ test-slow: $(VENV)/.dev
 
 test-faults: $(VENV)/.dev
 	$(BIN)/python -m pytest -m faults
+
+test-mutations: $(VENV)/.dev
+	$(BIN)/python -m pytest -m mutations
 
 test-live: $(VENV)/.dev
 	$(BIN)/python -m pytest -rs fc_pipeline_tests/live

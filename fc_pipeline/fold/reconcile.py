@@ -22,7 +22,9 @@ from fc_pipeline.fold.changes import Quarantined
 from fc_pipeline.fold.covered_history import ShardHistory
 from fc_pipeline.fold.faults import through_faults
 from fc_pipeline.fold.profiles import STAGE_PROFILE_FIDS, UPSERT_PROFILES
+from fc_pipeline.fold.reconciled_targets import ReconciledTargets
 from fc_pipeline.fold.schema import hold_schema
+from fc_pipeline.fold.selection import TargetAccess
 from fc_pipeline.fold.session import STANDSTILL_SECONDS, Written
 from fc_pipeline.fold.snapshot_rows import SetAside, snapshot_rows
 from fc_pipeline.hub.wire import first_event_id, height_of
@@ -120,13 +122,16 @@ def _first(found: Sequence[Difference], most: int) -> tuple[Difference, ...]:
 class Reconciler:
     """Folds snapshots through one ADBC connection of its own. Not for several threads at once.
 
-    `sleep` and `clock` (seconds) are for waiting until the ledger is where a snapshot is.
+    `sleep` and `clock` (seconds) are for waiting until the ledger is where a snapshot is. With `targets`, snapshots of
+    users who are no targets are left out, and the target set follows what is written.
     """
 
-    libpq_url: str
+    libpq_url: str = field(repr=False)
     run_id: str
+    targets: TargetAccess | None = None
     sleep: Callable[[float], None] = time.sleep
     clock: Callable[[], float] = time.monotonic
+    _set: ReconciledTargets | None = field(default=None, init=False, repr=False)
 
     def __enter__(self) -> Self:
         through_faults(f"the session of run {self.run_id}", self._open)
@@ -156,6 +161,7 @@ class Reconciler:
             self._execute(differences.create_changes(table))
         for statement in (*differences.CREATE_STAGING, STAGE_PROFILE_FIDS, quarantine.CREATE_STAGING):
             self._execute(statement)
+        self._set = ReconciledTargets(self.targets, self._execute) if self.targets is not None else None
         self._connection.commit()
 
     def __exit__(
@@ -164,6 +170,9 @@ class Reconciler:
         self._close()
 
     def _close(self) -> None:
+        if self._set is not None:
+            self._set.close()
+            self._set = None
         self._cursor.close()
         self._connection.close()
 
@@ -192,6 +201,8 @@ class Reconciler:
             found = self._fold(snapshots, records, heads, write=write)
             if write:
                 self._connection.commit()
+                if self._set is not None:
+                    self._set.publish()
             else:
                 self._connection.rollback()
         except BaseException as error:
@@ -220,6 +231,7 @@ class Reconciler:
         self._execute(f"SET LOCAL idle_in_transaction_session_timeout TO '{STANDSTILL_SECONDS}s'")
         for shard in sorted({one.shard for one in snapshots}):
             self._execute(ledger.LOCK_SHARD, (shard,))
+        others = self._set.hold(write=write) if self._set is not None else 0
         outdated = self._execute(differences.DROP_OUTDATED)[0][0]
         self._copy("stage_heads", self._head_lines(heads))
         for table in differences.COMPARED:
@@ -227,14 +239,16 @@ class Reconciler:
                 self._execute(statement)
         drift, history, examples = self._tell(write=write)
         written = self._write(drift, quarantined) if write else {}
+        if self._set is not None and write:
+            self._set.follow()
         return Reconciled(
             written=written,
             drift=drift,
             history=history,
             quarantined=sum(len(several) for several in quarantined.values()),
             messages=messages,
-            fids=len(snapshots),
-            unjudged_fids=sum(len(judged.get(one.fid, ())) < len(TABLES) for one in snapshots),
+            fids=len(snapshots) - others,
+            unjudged_fids=sum(len(judged.get(one.fid, ())) < len(TABLES) for one in snapshots) - others,
             outdated_fids=outdated,
             examples=examples,
         )
@@ -270,7 +284,10 @@ class Reconciler:
         # Names, and what contracts say of nobody (FID 0), may come from any shard.
         others_are_known = all(_is_known_lately(histories[shard], event_id) for shard, event_id in heads.after.items())
         judged: dict[int, set[str]] = {}
+        synced = self._set.synced() if self._set is not None else None
         for one in snapshots:
+            if synced is not None and one.fid not in synced:
+                continue
             history, last = histories[one.shard], max(height_of(one.until_id), until.get(one.fid, 0))
             tables = {t for t in TABLES if history.is_covered(t, since=since.get(one.fid), until=last)}
             if not others_are_known:

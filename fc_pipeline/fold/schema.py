@@ -16,7 +16,7 @@ import fc_pipeline.migrations
 from fc_pipeline.errors import ConfigError
 from fc_pipeline.fold import gaps, ledger, snapshot_ledger
 from fc_pipeline.tables import link_compactions, links, registry
-from fc_pipeline.tables.bookkeeping import SCHEMA
+from fc_pipeline.tables.bookkeeping import SCHEMA, TARGETS
 from fc_pipeline.tables.columns import METADATA
 
 __all__ = ["NEWEST_REVISION", "alembic_config", "ensure_schema", "hold_schema", "owned_by_us"]
@@ -57,7 +57,8 @@ def ensure_schema(engine: sa.Engine) -> None:
         found = _revision_of(connection)
         if found is not None and found not in _KNOWN_REVISIONS:
             raise _unknown(found)
-        connection.execute(sa.text(f"CREATE SCHEMA IF NOT EXISTS {SCHEMA}"))
+        if not sa.inspect(connection).has_schema(SCHEMA):  # IF NOT EXISTS wants rights on the database all the same
+            connection.execute(sa.text(f"CREATE SCHEMA {SCHEMA}"))
         command.upgrade(alembic_config(connection), NEWEST_REVISION)
         lost = _missing_tables(connection)
         METADATA.create_all(connection, checkfirst=True)
@@ -65,6 +66,7 @@ def ensure_schema(engine: sa.Engine) -> None:
             ledger.forget_table(connection, _REBUILT_WITH[table])
         if lost & _REBUILT_WITH.keys():
             snapshot_ledger.forget_folds(connection)
+            connection.execute(sa.update(TARGETS).values(synced_at=None))
             gaps.reopen(connection)
 
 

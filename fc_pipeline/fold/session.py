@@ -9,6 +9,7 @@ from typing import Any, Self, TypeVar
 import adbc_driver_manager
 import adbc_driver_postgresql.dbapi as adbc
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from fc_pipeline.errors import AlreadyFolded, LeaseLost, SessionLost
 from fc_pipeline.fold import gaps, ledger, quarantine, statements
@@ -16,8 +17,12 @@ from fc_pipeline.fold.faults import Patience, through_faults
 from fc_pipeline.fold.micro_batch import MicroBatch
 from fc_pipeline.fold.profiles import STAGE_PROFILE_FIDS, UPSERT_PROFILES
 from fc_pipeline.fold.schema import hold_schema
+from fc_pipeline.fold.selection import TargetAccess, TargetSelection, TargetsMoved
+from fc_pipeline.tables.columns import DataTable
 from fc_pipeline.tables.fid_activity import FID_ACTIVITY
 from fc_pipeline.tables.link_compactions import LINK_COMPACTIONS
+from fc_pipeline.tables.links import LINKS
+from fc_pipeline.tables.on_chain_events import ON_CHAIN_EVENTS
 from fc_pipeline.tables.registry import MESSAGE_TABLES
 from fc_pipeline.tables.user_profiles import USER_PROFILES
 
@@ -52,18 +57,23 @@ class FoldSession:
     """A writer: one ADBC connection, its staging tables, and the id of the run that it writes for.
 
     Not for several threads at once. `holder` is what the run's leases are held under; None writes without a lease
-    (tests, and rebuilding from the raw log, which the versions alone keep right).
+    (tests, and rebuilding from the raw log, which the versions alone keep right). With `targets`, only what concerns
+    the target set is written, and the set follows what is; `filtered` is how many rows the last micro-batch left out.
 
     A transaction that fails for a reason that may pass (fold.faults) is rolled back and tried again for a while, until
     `give_up`. Raises PostgresError where that did not help, SessionLost where the session is gone: nothing of the
     transaction was written then, unless it was lost with the answer to its commit, which the ledger knows.
     """
 
-    libpq_url: str
+    libpq_url: str = field(repr=False)
     run_id: str
     holder: str | None = None
+    targets: TargetAccess | None = None
+    filtered: int = field(default=0, init=False)
     backend_pid: int = field(default=0, init=False)
     _planned: dict[str, str] = field(default_factory=dict[str, str], init=False, repr=False)
+    _selection: TargetSelection | None = field(default=None, init=False, repr=False)
+    _written_early: dict[str, Written] = field(default_factory=dict[str, Written], init=False, repr=False)
     _given_up: threading.Event = field(default_factory=threading.Event, init=False, repr=False)
 
     def __enter__(self) -> Self:
@@ -97,6 +107,8 @@ class FoldSession:
         self._execute(STAGE_PROFILE_FIDS)
         self._execute(quarantine.CREATE_STAGING)
         self.backend_pid = self._execute("SELECT pg_backend_pid()")[0][0]
+        if self.targets is not None:
+            self._selection = TargetSelection(self.targets, self._execute, self._stage_table, self._merge_early)
         self._connection.commit()
 
     def __exit__(
@@ -105,6 +117,9 @@ class FoldSession:
         self._close()
 
     def _close(self) -> None:
+        if self._selection is not None:
+            self._selection.close()
+            self._selection = None
         self._cursor.close()
         self._connection.close()
 
@@ -138,6 +153,8 @@ class FoldSession:
             try:
                 written = write()
                 self._connection.commit()
+            except TargetsMoved:
+                self._roll_back(None)
             except adbc_driver_manager.Error as error:
                 self._roll_back(error)
                 patience.pause_after(error)
@@ -145,9 +162,11 @@ class FoldSession:
                 self._roll_back(error)
                 raise
             else:
+                if self._selection is not None:
+                    self._selection.publish()
                 return written
 
-    def _roll_back(self, cause: BaseException) -> None:
+    def _roll_back(self, cause: BaseException | None) -> None:
         try:
             self._connection.rollback()
         except adbc_driver_manager.Error:
@@ -159,7 +178,7 @@ class FoldSession:
             ) from cause
 
     def _stage(self, batch: MicroBatch) -> None:
-        """COPY everything into temporary tables: nothing of it is visible to others, and no lock is taken yet."""
+        """COPY everything into temporary tables."""
         self._execute(statements.KEYED_PLANS)
         for name, rows in batch.rows.items():
             self._copy(statements.stage_name(MESSAGE_TABLES[name]), rows)
@@ -170,9 +189,39 @@ class FoldSession:
             self._copy("stage_profile_fids", batch.profile_fids)
         self._copy("stage_quarantine", quarantine.staged(batch.shard, batch.quarantined))
 
+    def _stage_table(self, table: DataTable, rows: pa.Table) -> None:
+        self._copy(statements.stage_name(table), rows)
+
+    def _selected(self, batch: MicroBatch) -> MicroBatch:
+        """What concerns the target set, where only that is written; the shard must be held."""
+        self._written_early = {}
+        if self._selection is None:
+            return batch
+        selected = self._selection.select(batch)
+        self.filtered = selected.filtered
+        return selected
+
+    def _merge_early(self) -> None:
+        """Merge what is staged of what may change the target set."""
+        self._execute(statements.KEYED_PLANS)
+        self._written_early = {
+            ON_CHAIN_EVENTS.name: self._counted(statements.merge(ON_CHAIN_EVENTS)),
+            LINKS.name: self._counted(statements.merge(LINKS)),
+        }
+        self._counted(statements.merge(LINK_COMPACTIONS))
+        for mask in (statements.mask_by_new_compactions, statements.mask_staged_links):
+            self._written_early[LINKS.name] += Written(deleted=self._execute(mask)[0][0])
+        self._execute(statements.FREE_PLANS)
+
     def _fold_new(self, batch: MicroBatch) -> dict[str, Written]:
-        self._stage(batch)
-        self._fence(batch)
+        if self._selection is None:
+            # Nothing of it is visible to others, and no lock is taken yet.
+            self._stage(batch)
+            self._fence(batch)
+        else:
+            self._fence(batch)
+            batch = self._selected(batch)
+            self._stage(batch)
         written = self._merge_all(batch)
         total = sum(w.rows for w in written.values())
         try:
@@ -186,9 +235,15 @@ class FoldSession:
         return written
 
     def _fold_again(self, batch: MicroBatch) -> dict[str, Written]:
-        self._stage(batch)
-        hold_schema(self._execute)
-        self._execute(ledger.LOCK_SHARD, (batch.shard,))
+        if self._selection is None:
+            self._stage(batch)
+            hold_schema(self._execute)
+            self._execute(ledger.LOCK_SHARD, (batch.shard,))
+        else:
+            hold_schema(self._execute)
+            self._execute(ledger.LOCK_SHARD, (batch.shard,))
+            batch = self._selected(batch)
+            self._stage(batch)
         return self._merge_all(batch)
 
     def _replace_activity(self, shards: Iterable[int], count: Callable[[], pa.Table]) -> Written:
@@ -196,7 +251,11 @@ class FoldSession:
         for shard in sorted(shards):
             self._execute(ledger.LOCK_SHARD, (shard,))
         self._execute("SET LOCAL idle_in_transaction_session_timeout TO 0")  # counting an hour takes its time
-        self._copy(statements.stage_name(FID_ACTIVITY), count())
+        counted = count()
+        if self._selection is not None:
+            members = self._selection.members_of(counted["fid"].to_numpy())
+            counted = counted.filter(pc.is_in(counted["fid"], value_set=pa.array(members)))
+        self._copy(statements.stage_name(FID_ACTIVITY), counted)
         return self._counted(statements.replace_activity())
 
     def _fence(self, batch: MicroBatch) -> None:
@@ -214,6 +273,8 @@ class FoldSession:
 
     def _merge_all(self, batch: MicroBatch) -> dict[str, Written]:
         written = {name: self._counted(statements.merge(MESSAGE_TABLES[name])) for name in batch.rows}
+        for name, early in self._written_early.items():
+            written[name] = written.get(name, Written()) + early
         if "links" in batch.tables:
             written["links"] = written.get("links", Written()) + self._mask_links(batch)
         if batch.profile_fids is not None:

@@ -11,8 +11,8 @@ from typing import Final
 
 from fc_pipeline.errors import HubError, HubUntrusted
 from fc_pipeline.hub.client import HubDisconnected
-from fc_pipeline.hub.decode import block_times_of, decode_in_order
-from fc_pipeline.hub.page_reader import PageReader
+from fc_pipeline.hub.decode import block_times_of, decode_events, decode_in_order
+from fc_pipeline.hub.page_reader import END_OF_IDS, PageReader, stop_ignored
 from fc_pipeline.hub.reads import ReadEndpoints
 from fc_pipeline.hub.wire import ShardInfo, first_event_id, height_of
 
@@ -20,6 +20,8 @@ __all__ = ["HubClock", "NoEvents", "TimeEstimate"]
 
 MOST_CACHED_TIMES: Final = 100_000
 PAGE_PAST_UNREADABLE: Final = 100
+ENOUGH_TO_SEE_THE_ORDER: Final = 2
+"""Events, where the newest one is asked for: of one alone nobody can tell whether the hub heeded `reverse`."""
 
 
 class NoEvents(HubError):
@@ -101,15 +103,21 @@ class HubClock:
         """Height and unix seconds of the oldest block that the hub retains. Raises NoEvents."""
         block = await self._block_from(1)
         if block is None:
-            raise NoEvents(f"shard {self._shard} has no events")
+            raise self._no_events()
         return block.height, block.unix_seconds
 
     async def head(self) -> tuple[int, int]:
         """Height and unix seconds of the newest block. Raises NoEvents."""
         height = await self._newest_height(None)
         if height is None:
-            raise NoEvents(f"shard {self._shard} has no events")
+            raise self._no_events()
         return height, await self.time_of(height)
+
+    def _no_events(self) -> NoEvents:
+        return NoEvents(
+            f"hub {self._hubs.name} has no event of shard {self._shard}",
+            hint="it is new, or has lost its past: wait until it has synced, or name another hub in FC_HUB_URLS",
+        )
 
     async def last_height_up_to(self, height: int) -> int | None:
         """The highest height up to this one that the hub has a block of; None if it has none."""
@@ -201,16 +209,28 @@ class HubClock:
 
     async def _newest_height(self, up_to: int | None) -> int | None:
         floor = first_event_id(1)
-        stop_id = None if up_to is None else first_event_id(max(up_to, 0) + 1)
-        for page_size in (1, PAGE_PAST_UNREADABLE):
+        stop_id = END_OF_IDS if up_to is None else first_event_id(max(up_to, 0) + 1)
+        for page_size in (ENOUGH_TO_SEE_THE_ORDER, PAGE_PAST_UNREADABLE):
+            asked_stop = None if up_to is None else stop_id
             try:
-                raws = await self._hubs.events(self._shard, floor, stop_id, page_size=page_size, reverse=True)
+                raws = await self._hubs.events(self._shard, floor, asked_stop, page_size=page_size, reverse=True)
             except HubDisconnected:
                 # The newest event is one that the hub cannot send (hub-api T3).
                 return (await self._shard_info()).maxHeight if up_to is None else up_to
-            page = decode_in_order(raws[::-1], floor=floor, previous_id=floor)
+            ids = decode_events(raws)[0]
+            if ids == sorted(ids) != ids[::-1]:
+                raise self._reverse_ignored()
+            page = decode_in_order(raws[::-1], floor=floor, ceiling=stop_id, previous_id=floor)
             if page.last_id is not None:
                 return height_of(page.last_id)
             if not raws:
-                break
+                return None
+        if up_to is not None and min(ids) >= stop_id:
+            raise stop_ignored(self._hubs.name, self._shard, stop_id)
         return None
+
+    def _reverse_ignored(self) -> HubUntrusted:
+        return HubUntrusted(
+            f"hub {self._hubs.name} answered the oldest events of shard {self._shard} when asked for the newest ones",
+            hint="is it a Snapchain hub's HTTP API?",
+        )

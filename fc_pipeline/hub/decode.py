@@ -242,12 +242,13 @@ def decode_in_order(
 ) -> DecodedEvents:
     """Decode events; one whose id is out of order, below `floor` or not below `ceiling`, is set aside as Undecodable.
 
-    Ids ascend strictly within a shard (hub-api 3.1), so an id that does not is no place to read on from.
+    Ids ascend strictly within a shard (hub-api 3.1), so an id that does not is no place to read on from. The very same
+    event a second time is left out: it says nothing new.
     """
     ids, events, undecodable = decode_events(raws, previous_id=previous_id)
     if not ids or (ids[0] >= floor and ids[-1] < ceiling and all(map(lt, ids, islice(ids, 1, None)))):
         return DecodedEvents(list(raws), ids, events, undecodable)
-    return _set_aside_disordered(raws, floor, ceiling, previous_id)
+    return _set_aside_disordered(list(dict.fromkeys(raws)), floor, ceiling, previous_id)
 
 
 def _set_aside_disordered(raws: Sequence[bytes], floor: int, ceiling: int, previous_id: int) -> DecodedEvents:

@@ -252,8 +252,10 @@ class HubPool(ReadEndpoints):
         """The hub to follow, resting ones last, and why others are not."""
         now = self._clock()
         errors: list[HubError] = []
-        for resting in (False, True):
-            hubs = [hub for hub in self._hubs if (hub.resting_until > now) == resting]
+        # Sorted beforehand: one that fails now is not to be asked a second time as one that rests.
+        at_work = [hub for hub in self._hubs if hub.resting_until <= now]
+        at_rest = [hub for hub in self._hubs if hub.resting_until > now]
+        for hubs in (at_work, at_rest):
             if (chosen := await self._first_fit(hubs, shard, cursor_height, errors)) is not None:
                 return chosen, errors
         return None, errors

@@ -14,7 +14,7 @@ from fc_pipeline.hub.decode import DecodedEvents, Undecodable, decode_events, de
 from fc_pipeline.hub.reads import ReadEndpoints
 from fc_pipeline.hub.wire import first_event_id, height_of
 
-__all__ = ["FeedPage", "PageReader"]
+__all__ = ["END_OF_IDS", "FeedPage", "PageReader", "stop_ignored"]
 
 log = logging.getLogger(__name__)
 
@@ -42,8 +42,8 @@ class PageReader:
         self._hub = hub
         self._shard = shard
         self._size = 0
-        # The longest page this hub has sent: a shorter one ends at the tip, but a page of just this length may have
-        # been cut by a limit of the hub's that is below the size asked for.
+        # The longest page this hub has sent: a page of just this length may have been cut by a limit of the hub's that
+        # is below the size asked for.
         self._longest_page = 0
 
     async def read(self, from_event_id: int, stop_id: int | None, page_size: int, previous_id: int) -> FeedPage:
@@ -63,13 +63,13 @@ class PageReader:
                     return await self._step_over(from_event_id, stop_id, error)
                 self._size = max(1, self._size // 4)
                 continue
-            page = await self._checked(raws, from_event_id, previous_id)
+            page = await self._checked(raws, from_event_id, previous_id, stop_id)
             full = len(raws) >= self._size
             if page.last_id is None and full:
                 # Not one id to read on from: look further ahead for one.
                 widest = self._widen(widest, page_size, raws)
                 continue
-            at_tip = not full and (page.last_id is None or len(raws) < self._longest_page)
+            at_tip = not full and (page.last_id is None or (len(raws) < self._longest_page and _ends_with_block(page)))
             self._longest_page = max(self._longest_page, len(raws))
             self._size = min(page_size, self._size * 2)
             next_id = from_event_id if page.last_id is None else page.last_id + 1
@@ -103,8 +103,15 @@ class PageReader:
         self._size = widest * 4
         return self._size
 
-    async def _checked(self, raws: list[bytes], from_event_id: int, previous_id: int) -> DecodedEvents:
+    async def _checked(
+        self, raws: list[bytes], from_event_id: int, previous_id: int, stop_id: int | None = None
+    ) -> DecodedEvents:
         page = decode_in_order(raws, floor=from_event_id, previous_id=previous_id)
+        if stop_id is not None and page.last_id is not None and page.last_id >= stop_id:
+            # One id that is wrong is a bad event, several are a hub that ignores the parameter (hub-api T1).
+            page = decode_in_order(raws, floor=from_event_id, ceiling=stop_id, previous_id=previous_id)
+            if len(page.undecodable) > 1 or page.last_id is None:
+                raise stop_ignored(self._hub.name, self._shard, stop_id)
         plausible = first_event_id(height_of(from_event_id) + PLAUSIBLE_JUMP_HEIGHTS)
         if page.last_id is not None and page.last_id >= plausible:
             ceiling = max(plausible, await self._ceiling())
@@ -210,3 +217,22 @@ class PageReader:
         except (HubDisconnected, HubBodyTooLarge):
             return "dead"
         return "sent" if raws else "empty"
+
+
+def stop_ignored(hub_name: str, shard: int, stop_id: int) -> HubUntrusted:
+    """The error for a hub that does not heed `stop_id`."""
+    return HubUntrusted(
+        f"hub {hub_name} answered events of shard {shard} from id {stop_id} on, which was where to stop",
+        hint="is it a Snapchain hub's HTTP API?",
+    )
+
+
+def _ends_with_block(page: DecodedEvents) -> bool:
+    """Whether all is there that the BLOCK_CONFIRMED of the page's last block announces.
+
+    A page that is shorter than asked for need not end at the tip: what stands before a hub may cut it at some length of
+    its own, in the middle of a block. Where the announcement is not on the page, the next page tells, by being empty.
+    """
+    last = height_of(page.last_id or 0)
+    announced = [e.blockConfirmedBody.totalEvents for e in page.events if e.blockConfirmedBody and e.height == last]
+    return bool(announced) and 0 < announced[0] <= sum(height_of(event_id) == last for event_id in page.event_ids)

@@ -8,7 +8,7 @@ import re
 from base64 import b64decode
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Final, Generic, TypeVar
 
 import msgspec
 
@@ -18,6 +18,9 @@ from fc_pipeline.hub.decode import DECODE_ERRORS, MalformedPage, split_list
 __all__ = ["ListPage", "fids_page", "raw_page", "walk", "walk_all_shards"]
 
 T = TypeVar("T")
+
+MOST_IDLE_PAGES: Final = 100
+"""So many pages in a row may bring nothing new: a page of `/v1/fids` counts events, not FIDs (hub-api 6.3)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,12 +80,14 @@ def fids_page(body: bytes) -> ListPage[int]:
     return ListPage(page.fids, page.nextPageToken or None)
 
 
-async def walk(ask: Callable[[str | None], Awaitable[ListPage[T]]]) -> AsyncIterator[list[T]]:
+async def walk(ask: Callable[[str | None], Awaitable[ListPage[T]]], asked: str = "") -> AsyncIterator[list[T]]:
     """Every page's items, empty pages left out; `ask` gets the token of a page, None for the first.
 
-    Raises HubError if a token comes a second time: the list would never end.
+    Raises HubError, saying what was `asked` of which hub, if the list would never end: a token comes a second time, or
+    page after page brings nothing new.
     """
-    seen: set[str] = set()
+    end = _Endlessness(asked)
+    pages: set[int] = set()
     token: str | None = None
     while True:
         page = await ask(token)
@@ -91,17 +96,21 @@ async def walk(ask: Callable[[str | None], Awaitable[ListPage[T]]]) -> AsyncIter
         token = page.token
         if token is None:
             return
-        _note_token(token, seen)
+        content = hash(tuple(page.items))
+        end.note(token, is_new=bool(page.items) and content not in pages)
+        pages.add(content)
 
 
-async def walk_all_shards(ask: Callable[[str | None], Awaitable[ListPage[bytes]]]) -> AsyncIterator[list[bytes]]:
+async def walk_all_shards(
+    ask: Callable[[str | None], Awaitable[ListPage[bytes]]], asked: str = ""
+) -> AsyncIterator[list[bytes]]:
     """Every page's messages of an endpoint that asks all shards, each message once (by hash).
 
     Ends when each shard has been at its end once: its entry in the token is null then. Going on until all are null at
-    the same time would read every shard's list as often as the longest one has pages (hub-api T4).
+    the same time would read every shard's list as often as the longest one has pages (hub-api T4). Raises as `walk`.
     """
     hashes: set[str] = set()
-    seen: set[str] = set()
+    end = _Endlessness(asked)
     done: list[bool] = []
     token: str | None = None
     while True:
@@ -116,13 +125,27 @@ async def walk_all_shards(ask: Callable[[str | None], Awaitable[ListPage[bytes]]
         done = [was or now for was, now in zip(done, at_end, strict=True)] if len(done) == len(at_end) else at_end
         if done and all(done):
             return
-        _note_token(token, seen)
+        end.note(token, is_new=bool(fresh))
 
 
-def _note_token(token: str, seen: set[str]) -> None:
-    if token in seen:
-        raise HubError(f"a list of the hub does not end: the page token {token[:80]!r} came twice")
-    seen.add(token)
+class _Endlessness:
+    """Notices that a list of the hub does not end."""
+
+    def __init__(self, asked: str) -> None:
+        self._asked = asked
+        self._tokens: set[str] = set()
+        self._idle_pages = 0
+
+    def note(self, token: str, *, is_new: bool) -> None:
+        """One more page, with the token of the next one. Raises HubError."""
+        if token in self._tokens:
+            raise HubError(f"{self._asked}: the list does not end: the page token {token[:80]!r} came twice")
+        self._tokens.add(token)
+        self._idle_pages = 0 if is_new else self._idle_pages + 1
+        if self._idle_pages >= MOST_IDLE_PAGES:
+            raise HubError(
+                f"{self._asked}: the list does not end: {MOST_IDLE_PAGES} pages in a row without anything new"
+            )
 
 
 def _is_first(raw: bytes, hashes: set[str]) -> bool:

@@ -8,6 +8,7 @@ from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Awaitable, Callable
 from functools import partial
 from typing import Final, Literal, TypeVar
+from urllib.parse import urlencode
 
 import msgspec
 
@@ -197,7 +198,11 @@ class ReadEndpoints(ABC):
     def _of_all_shards(
         self, path: str, params: list[tuple[str, str | int]], page_size: int
     ) -> AsyncIterator[list[bytes]]:
-        return self.pages(lambda hub: walk_all_shards(partial(_ask_page, hub, path, params, page_size, _MESSAGES)))
+        return self.pages(
+            lambda hub: walk_all_shards(
+                partial(_ask_page, hub, path, params, page_size, _MESSAGES), _asked(hub, path, params)
+            )
+        )
 
     async def _or_none(self, question: Callable[[HubClient], Awaitable[bytes]]) -> bytes | None:
         try:
@@ -247,7 +252,11 @@ def _walk(
     page_size: int,
     parse: Callable[[bytes], ListPage[T]],
 ) -> Callable[[HubClient], AsyncIterator[list[T]]]:
-    return lambda hub: walk(partial(_ask_page, hub, path, params, page_size, parse))
+    return lambda hub: walk(partial(_ask_page, hub, path, params, page_size, parse), _asked(hub, path, params))
+
+
+def _asked(hub: HubClient, path: str, params: list[tuple[str, str | int]]) -> str:
+    return f"hub {hub.name} GET {path}?{urlencode(params)}"
 
 
 def _one_object(body: bytes) -> bytes:

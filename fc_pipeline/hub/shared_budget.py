@@ -78,7 +78,7 @@ class SharedBudget(RequestBudget):
     ) -> None:
         super().__init__(requests_per_second, clock=clock, sleep=sleep)
         self._redis_url = redis_url
-        self._hub = hub
+        self._named_hub = "/".join(hub.split("/")[:3])  # a path may hold a key
         self._key = f"fc_pipeline:budget:{hashlib.sha256(hub.encode()).hexdigest()[:16]}"
         self._redis: Redis | None = None
         self._outage = _outages.setdefault(redis_url, _Outage())
@@ -120,14 +120,14 @@ class SharedBudget(RequestBudget):
             if not self._outage.is_told:
                 self._outage.is_told = True
                 log.warning(
-                    "budget_not_shared hub=%s reason=%r: until it is back, other processes may ask at the same time",
-                    self._hub,
+                    "budget_not_shared hub=%s reason=%r: until Redis is back, other processes may ask it as well",
+                    self._named_hub,
                     type(error).__name__,
                 )
             return None
         if self._outage.is_told:
             self._outage.is_told = False
-            log.warning("budget_shared_again hub=%s: Redis is back", self._hub)
+            log.warning("budget_shared_again hub=%s: Redis is back", self._named_hub)
         self._untold_pause_until = float("-inf")
         self._paused_until = max(self._paused_until, now + float(paused_text))
         return float(wait_text)

@@ -59,6 +59,8 @@ _USERNAME: Final = b"USER_DATA_TYPE_USERNAME"
 _MESSAGE: Final = msgspec.json.Decoder(Message)
 _PROOF: Final = msgspec.json.Decoder(UsernameProof)
 _YOUNG_TYPES: Final = ("EVENT_TYPE_TIER_PURCHASE", "EVENT_TYPE_CHANNEL_REGISTER")
+_UNKNOWN_VALUE: Final = "Invalid query parameters"
+"""So begins a hub's refusal of a parameter's value that it does not know (hub-api 1.3)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,9 +180,10 @@ async def _on_chain_events(hub: HubReads, fid: int, event_type: OnChainEventType
             yield SnapshotPage("on_chain_events", records)
     except HubKeyRefused:
         raise
-    except HubRefused:
-        # Of a type that is younger than the hub it has no event.
-        if event_type not in _YOUNG_TYPES:
+    except HubRefused as refused:
+        # Of a type that is younger than the hub it has no event. Another refusal does not say that there is none:
+        # taken so, the ones that the tables have would be deleted.
+        if event_type not in _YOUNG_TYPES or not (refused.detail or "").startswith(_UNKNOWN_VALUE):
             raise
 
 

@@ -229,9 +229,12 @@ class DbStats(Struct):
 
 
 class HubInfo(Struct):
-    """`/v1/info`; `shardInfos` is unordered and holds shard 0, and is absent on Hubble (hub-api 2, T21)."""
+    """`/v1/info`; `shardInfos` is unordered and holds shard 0, and is absent on Hubble (hub-api 2, T21).
 
-    version: str = "unknown"
+    Every hub says its version: an answer without one is none, but an error object of what stands before the hub.
+    """
+
+    version: str
     numShards: int = 0
     shardInfos: list[ShardInfo] = []
     dbStats: DbStats | None = None

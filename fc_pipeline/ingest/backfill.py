@@ -85,7 +85,7 @@ class Backfill:
     def _execute(self) -> BackfillProgress:
         with ExitStack() as stack:
             url = self.replica.settings.libpq_url()
-            reconciler = stack.enter_context(Reconciler(url, self.run_id)) if self.fold else None
+            reconciler = stack.enter_context(Reconciler(url, self.run_id, self.replica.targets)) if self.fold else None
             if self.fetch:
                 asyncio.run(self._walk(reconciler))
             elif reconciler is not None:

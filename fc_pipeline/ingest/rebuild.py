@@ -18,7 +18,7 @@ from fc_pipeline.ingest.writer import BatchWriter
 from fc_pipeline.lake.event_log import LogFile
 from fc_pipeline.tables.fid_activity import FID_ACTIVITY, sum_activity
 
-__all__ = ["rebuild_hour"]
+__all__ = ["rebuild_hour", "replay_hour"]
 
 
 def rebuild_hour(
@@ -57,6 +57,42 @@ def rebuild_hour(
             # Every height was read from the raw log, so the ledger may say that it is there.
             ledger.add_tables(connection, shard, hour.key, up_to_height, sorted({*tables, RAW_LOG}))
     return bool(stored)
+
+
+def replay_hour(
+    replica: Replica,
+    writer: BatchWriter,
+    hour: Hour,
+    fids: Collection[int],
+    *,
+    should_stop: Callable[[], bool] = lambda: False,
+) -> int:
+    """Fold what the ledger covers of an hour once more, for the few targets that the writer is for; how many events.
+
+    Of the log only what may name one of `fids` is decoded, or everything, if there are none. Heights that the ledger
+    lacks are left to whoever reads them, who knows these targets by now; blocks that only snapshots brought are in no
+    file. Raises LakeError if the log lacks heights that the ledger covers, Stopped.
+    """
+
+    def go_on() -> None:
+        if should_stop():
+            raise Stopped
+
+    events = 0
+    with replica.engine.connect() as connection:
+        shards = sorted(ledger.covered_shards(connection, hour.key))
+        known_shards = {*shards, *ledger.origins(connection)}
+    for shard in shards:
+        covered, files = _ledger_and_log(replica, shard, hour)
+        _refuse_missing(hour, shard, covered, files)
+        for batch in replica.log.read(files, naming=fids):
+            go_on()
+            for part in _parts(batch, covered):
+                writer.refold(hour, part)
+                events += len(part.raws)
+    if shards:
+        writer.replace_activity(hour, known_shards, lambda: _activity_of_hour(replica, hour, go_on, naming=fids))
+    return events
 
 
 def _covered(replica: Replica, shard: int, hour: Hour, tables: Collection[str] = ()) -> list[HeightRange]:
@@ -130,12 +166,17 @@ def _refuse_missing(hour: Hour, shard: int, covered: Sequence[HeightRange], file
             )
 
 
-def _activity_of_hour(replica: Replica, hour: Hour, go_on: Callable[[], None]) -> pa.Table:
-    """Counts of all shards of an hour as far as the ledger covers it, as rows of `fid_activity`."""
+def _activity_of_hour(
+    replica: Replica, hour: Hour, go_on: Callable[[], None], *, naming: Collection[int] = ()
+) -> pa.Table:
+    """Counts of all shards of an hour as far as the ledger covers it, as rows of `fid_activity`.
+
+    With `naming`, FIDs, only their rows are right.
+    """
     counts: list[pa.Table] = [FID_ACTIVITY.arrow([])]
     for shard in sorted({file.shard for file in replica.log.files(hour)}):
         covered, files = _ledger_and_log(replica, shard, hour)
-        for batch in replica.log.read(files):
+        for batch in replica.log.read(files, naming=naming):
             go_on()
             for part in _parts(batch, covered):
                 micro = prepare(part, partition=hour.key, hour_unix=hour.start_unix, tables={FID_ACTIVITY.name})

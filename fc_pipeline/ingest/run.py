@@ -33,8 +33,10 @@ class MicroBatchRun:
     """Reads what is missing of a window from the hub, and makes tables from the raw log.
 
     `outputs` are tables, and `hub_events` if the hub is to be read; without it, the raw log is all there is to read.
-    `rebuild` folds also what the ledger says is folded. `report` is called with the hours that have changed, every
-    `report_seconds` from a thread of its own, and at the end. `follow_seconds` and `overtime_seconds` are a Drain's.
+    `rebuild` folds also what the ledger says is folded. With it or `verify_log`, and a hub to read, every file of the
+    window's raw log is read, and damaged ones are replaced; else those that are gone or cut short are.
+    `report` is called with the hours that have changed, every `report_seconds` from a thread of its own, and at the
+    end. `follow_seconds` and `overtime_seconds` are a Drain's.
     Once `should_stop` says yes, the run ends within seconds, with the micro-batch in flight committed. An hour that
     another run writes is waited for `lease_wait_seconds`.
     """
@@ -46,6 +48,7 @@ class MicroBatchRun:
     follow_seconds: float = 0.0
     overtime_seconds: float = 0.0
     rebuild: bool = False
+    verify_log: bool = False
     report: Callable[[list[HourProgress]], None] = lambda hours: None
     report_seconds: float = 10.0
     should_stop: Callable[[], bool] = lambda: False
@@ -124,7 +127,14 @@ class MicroBatchRun:
             state = await survey(self.replica, hubs)
             await self._refuse_hours_out_of_reach(state)
             drain = Drain(
-                self.replica, hubs, writer, self.window, follow_until, self.overtime_seconds, self.should_stop
+                self.replica,
+                hubs,
+                writer,
+                self.window,
+                follow_until,
+                self.overtime_seconds,
+                self.should_stop,
+                verify_log=self.rebuild or self.verify_log,
             )
             async with asyncio.TaskGroup() as tasks:
                 reporting = tasks.create_task(self._report_regularly())
@@ -201,4 +211,12 @@ def compact_finished_hours(replica: Replica) -> int:
 
 def _compact(replica: Replica, hours: Collection[Hour]) -> int:
     folders = sorted({(file.hour, file.shard) for hour in hours for file in replica.log.files(hour)})
-    return sum(replica.log.compact(hour, shard) for hour, shard in folders)
+    saved, failures = 0, list[LakeError]()
+    for hour, shard in folders:
+        try:
+            saved += replica.log.compact(hour, shard)
+        except LakeError as error:  # a damaged file is left as it is; the other folders are joined all the same
+            failures.append(error)
+    if failures:
+        raise failures[0]
+    return saved

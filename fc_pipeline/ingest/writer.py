@@ -16,6 +16,7 @@ from sqlalchemy.exc import DBAPIError
 from fc_pipeline.errors import LeaseLost
 from fc_pipeline.fold import faults, lease
 from fc_pipeline.fold.micro_batch import MicroBatch, joined, prepare
+from fc_pipeline.fold.selection import TargetAccess
 from fc_pipeline.fold.session import FoldSession, Written
 from fc_pipeline.hours import Hour
 from fc_pipeline.hub.decode import EventBatch
@@ -57,9 +58,9 @@ class StoredBatch:
 class BatchWriter:
     """A run's writer: takes leases as it comes to new hours and gives them all back at the end.
 
-    `tables` names what is written; `progress` counts it. `planned_end_unix` tells others until when the run means to
-    hold its leases, `lease_wait_seconds` is how long it waits for them. `hold` and `prepare` may be called from several
-    threads, the rest from one at a time.
+    `tables` names what is written, `only` whom it is to concern, if not all targets; `progress` counts it.
+    `planned_end_unix` tells others until when the run means to hold its leases, `lease_wait_seconds` is how long it
+    waits for them. `hold` and `prepare` may be called from several threads, the rest from one at a time.
     """
 
     def __init__(
@@ -71,6 +72,7 @@ class BatchWriter:
         *,
         planned_end_unix: float | None = None,
         lease_wait_seconds: float = LEASE_WAIT_SECONDS,
+        only: frozenset[int] | None = None,
     ) -> None:
         self._replica = replica
         self._tables = frozenset(tables)
@@ -81,7 +83,8 @@ class BatchWriter:
         self._lease_wait_seconds = lease_wait_seconds
         self._held: set[tuple[int, Hour]] = set()
         self._taking = threading.Lock()
-        self._session = FoldSession(replica.settings.libpq_url(), run_id, self._holder)
+        targets = replica.targets if only is None else TargetAccess(replica.settings.redis_url, only)
+        self._session = FoldSession(replica.settings.libpq_url(), run_id, self._holder, targets)
 
     def __enter__(self) -> Self:
         self._session.__enter__()
@@ -229,14 +232,17 @@ class BatchWriter:
         self, hour: Hour, micro: MicroBatch, written: dict[str, Written], started: float, *, log_bytes: int
     ) -> None:
         seconds = time.monotonic() - started
-        self._progress.add(hour, micro, written, log_bytes=log_bytes, seconds=seconds)
+        filtered = self._session.filtered
+        self._progress.add(hour, micro, written, filtered=filtered, log_bytes=log_bytes, seconds=seconds)
         _log.info(
-            "micro_batch shard=%d heights=%d-%d events=%d rows=%d quarantined=%d postgres_ms=%d lag_seconds=%d",
+            "micro_batch shard=%d heights=%d-%d events=%d rows=%d filtered=%d quarantined=%d postgres_ms=%d "
+            "lag_seconds=%d",
             micro.shard,
             micro.from_height,
             micro.to_height,
             micro.events,
             sum(rows.rows for rows in written.values()),
+            filtered,
             len(micro.quarantined),
             seconds * 1000,
             time.time() - micro.last_block_unix,

@@ -36,11 +36,15 @@ def json_answer(value: object, status: int = 200, **headers: str) -> Answer:
 DISCONNECT = Answer(disconnect=True)
 
 
-def confirmed(height: int, unix_seconds: int, shard: int = 1) -> Event:
+def confirmed(height: int, unix_seconds: int, shard: int = 1, total_events: int = 1) -> Event:
     return {
         "type": "HUB_EVENT_TYPE_BLOCK_CONFIRMED",
         "id": height << 14,
-        "blockConfirmedBody": {"blockNumber": height, "timestamp": unix_seconds - FARCASTER_EPOCH_UNIX},
+        "blockConfirmedBody": {
+            "blockNumber": height,
+            "timestamp": unix_seconds - FARCASTER_EPOCH_UNIX,
+            "totalEvents": total_events,
+        },
         "blockNumber": height,
         "shardIndex": shard,
     }
@@ -59,7 +63,7 @@ def failure(height: int, seq: int, shard: int = 1) -> Event:
 
 def block(height: int, events: int = 2, *, unix_seconds: int | None = None, shard: int = 1) -> list[Event]:
     at = 1_700_000_000 + height if unix_seconds is None else unix_seconds
-    return [confirmed(height, at, shard), *(failure(height, seq, shard) for seq in range(1, events + 1))]
+    return [confirmed(height, at, shard, events + 1), *(failure(height, seq, shard) for seq in range(1, events + 1))]
 
 
 def blocks(first: int, last: int, events: int = 2, *, shard: int = 1) -> list[Event]:

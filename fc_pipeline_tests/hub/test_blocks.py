@@ -77,7 +77,7 @@ def test_a_batch_is_rebuilt_from_its_raw_bytes(log: list[bytes], sizes: list[int
         assert rebuilt.block_times == {batch.to_height: 1} | batch.block_times
 
 
-@given(st.lists(st.integers(0, 60), max_size=30))
+@given(st.lists(st.integers(0, 60), max_size=30, unique=True))
 def test_what_is_kept_in_order_is_a_longest_ascending_run(ids: list[int]) -> None:
     log = [raw(failure(0, event_id)) for event_id in ids]
     page = decode_in_order(log)
@@ -89,6 +89,16 @@ def test_what_is_kept_in_order_is_a_longest_ascending_run(ids: list[int]) -> Non
     assert len(kept) == max(longest, default=0)
     assert len(page.raws) == len(ids)
     assert page.event_ids == sorted(page.event_ids)
+
+
+@given(logs(), st.data())
+def test_the_very_same_event_a_second_time_says_nothing_new(log: list[bytes], data: st.DataObject) -> None:
+    again = [data.draw(st.sampled_from(log)) for _ in range(data.draw(st.integers(1, 3)))] if log else []
+    places = [data.draw(st.integers(log.index(one) + 1, len(log))) for one in again]
+    mixed = list(log)
+    for place, one in sorted(zip(places, again, strict=True), reverse=True):
+        mixed.insert(place, one)
+    assert decode_in_order(mixed) == decode_in_order(log)
 
 
 def test_bad_records_fail_alone_and_keep_their_bytes() -> None:

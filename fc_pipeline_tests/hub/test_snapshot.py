@@ -86,7 +86,10 @@ def limits_of(**used: int) -> Answer:
     return json_answer({"limits": limits, "units": 1, "tier_subscriptions": [{"expires_at": used.get("pro", 0)}]})
 
 
-def acted(limits: Answer, refused: str = "") -> list[str]:
+UNKNOWN_TYPE = Answer(400, b"Invalid query parameters: unknown variant")
+
+
+def acted(limits: Answer, refused: str = "", refusal: Answer = UNKNOWN_TYPE) -> list[str]:
     """What is asked of a hub that says this of an FID's storage, and refuses what has this in its address."""
 
     async def main() -> list[str]:
@@ -96,7 +99,7 @@ def acted(limits: Answer, refused: str = "") -> list[str]:
                 if path == "/v1/storageLimitsByFid":
                     return limits
                 if refused and refused in params.get("event_type", ""):
-                    return Answer(400, b"Invalid query parameters: unknown variant")
+                    return refusal
                 return json_answer(EMPTY)
 
             hub.respond = respond
@@ -131,6 +134,14 @@ def test_a_hub_older_than_a_type_of_contract_event_has_none():
         acted(limits_of(), refused="STORAGE_RENT")
 
 
+def test_a_refusal_for_another_reason_does_not_say_that_there_are_no_contract_events():
+    """They would be deleted from the tables."""
+    no_store = {"error": "Failed", "error_detail": 'status: InvalidArgument, message: "no shard store for fid"'}
+    for refusal in (json_answer(no_store, 400), Answer(400, b"<html>bad request</html>"), Answer(404, b"Not Found")):
+        with pytest.raises(HubRefused):
+            acted(limits_of(pro=5), refused="TIER_PURCHASE", refusal=refusal)
+
+
 def test_contract_events_of_no_user():
     async def main() -> list[str]:
         async with ActedHub() as hub:
@@ -143,7 +154,11 @@ def test_contract_events_of_no_user():
     assert asyncio.run(main()) == ["SIGNER_MIGRATED", "CHANNEL_REGISTER"]
 
 
-INFO = {"numShards": 2, "shardInfos": [{"shardId": 0, "maxHeight": 9}, {"shardId": 2, "maxHeight": 70}]}
+INFO = {
+    "version": "0.14.2",
+    "numShards": 2,
+    "shardInfos": [{"shardId": 0, "maxHeight": 9}, {"shardId": 2, "maxHeight": 70}],
+}
 
 
 def test_heads_leave_room_for_the_nodes_behind_one_address():

@@ -1,0 +1,241 @@
+"""Bugs to plant: each a small change of the source that would break a promise, and that some test must notice."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+__all__ = ["PLANTED_BUGS", "Change", "PlantedBug"]
+
+
+@dataclass(frozen=True)
+class Change:
+    """One place of a file of the package: the text that must stand there exactly once, and what is put in its place."""
+
+    file: str
+    old: str
+    new: str
+
+    def apply(self, package: Path) -> None:
+        """Change the file. Raises ValueError if the text is not there once: the bug is to be planted anew then."""
+        path = package / self.file
+        source = path.read_text(encoding="utf-8")
+        if source.count(self.old) != 1:
+            raise ValueError(f"{self.file}: {source.count(self.old)} times, not once: {self.old!r}")
+        path.write_text(source.replace(self.old, self.new), encoding="utf-8")
+
+
+@dataclass(frozen=True)
+class PlantedBug:
+    """What is wrong, and where."""
+
+    name: str
+    changes: tuple[Change, ...]
+
+
+def bug(name: str, *changes: tuple[str, str, str]) -> PlantedBug:
+    return PlantedBug(name, tuple(Change(*change) for change in changes))
+
+
+PLANTED_BUGS = (
+    # The fold.
+    bug(
+        "cursor before rows",
+        (
+            "fold/session.py",
+            "        self._stage(batch)\n        self._fence(batch)\n        written = self._merge_all(batch)\n",
+            "        self._fence(batch)\n"
+            "        self._execute(ledger.COVER, ledger.cover_parameters(batch, self.run_id, 0))\n"
+            "        self._connection.commit()\n        self._stage(batch)\n        return self._merge_all(batch)\n",
+        ),
+    ),
+    bug(
+        "ledger in a transaction of its own",
+        (
+            "fold/session.py",
+            "        total = sum(w.rows for w in written.values())\n",
+            "        total = sum(w.rows for w in written.values())\n        self._connection.commit()\n",
+        ),
+    ),
+    bug("lease not checked", ("fold/session.py", "        if not held:\n", "        if False:\n")),
+    bug("quarantine dropped", ("fold/session.py", "        if batch.quarantined:\n", "        if False:\n")),
+    bug(
+        "activity counted again",
+        ("fold/session.py", "self._fold_again(replace(batch, activity=None))", "self._fold_again(batch)"),
+    ),
+    bug(
+        ">= for > in the merge",
+        ("fold/statements.py", 'f"WHERE ({order}) > ({current})', 'f"WHERE ({order}) >= ({current})'),
+    ),
+    bug(
+        "version compare reversed",
+        ("fold/statements.py", 'f"WHERE ({order}) > ({current})', 'f"WHERE ({order}) < ({current})'),
+    ),
+    bug(
+        "tombstones of unseen rows dropped",
+        (
+            "fold/statements.py",
+            'f"SELECT {_selected(table)} FROM {stage_name(table)} ORDER BY',
+            'f"SELECT {_selected(table)} FROM {stage_name(table)} AS s WHERE deleted_at IS NULL OR EXISTS (SELECT FROM '
+            "{table.qualified} AS o WHERE {' AND '.join(f'o.{k} = s.{k}' for k in table.key)}) ORDER BY",
+        ),
+    ),
+    bug(
+        "compact states blind to types",
+        ("fold/statements.py", "AND (c.type = l.type OR NOT c.scoped) ", ""),
+    ),
+    bug("compact states mask newer links", ("fold/statements.py", "AND c.timestamp >= l.timestamp ", "")),
+    bug(
+        "compact state ignored",
+        (
+            "fold/changes.py",
+            "found.compactions.append(link_compactions.merged(message, version, block_micros))",
+            "pass",
+        ),
+    ),
+    bug(
+        "adds only",
+        ("fold/changes.py", "    elif kind in _REMOVES:\n", "    elif kind in _REMOVES and not _REMOVES:\n"),
+    ),
+    bug(
+        "prune ignored",
+        (
+            "fold/changes.py",
+            '_take_away(pruned.message, event.id, Deletion(block_micros, "pruned"), found)',
+            "del pruned",
+        ),
+    ),
+    bug(
+        "revoke ignored",
+        (
+            "fold/changes.py",
+            '_take_away(revoked.message, event.id, Deletion(block_micros, "revoked"), found)',
+            "del revoked",
+        ),
+    ),
+    bug(
+        "deletedMessages ignored",
+        (
+            "fold/changes.py",
+            "for gone_message in merge.deletedMessages\n",
+            "for gone_message in merge.deletedMessages[:0]\n",
+        ),
+    ),
+    bug(
+        "failed merge stored",
+        ("fold/changes.py", '        "HUB_EVENT_TYPE_MERGE_FAILURE",\n', ""),
+        (
+            "fold/changes.py",
+            "    match event.type:\n        case",
+            "    match event.type:\n"
+            '        case "HUB_EVENT_TYPE_MERGE_FAILURE":\n'
+            "            _merge(_body(event.mergeFailureBody, event), event.id, block_micros, found)\n"
+            "        case",
+        ),
+        (
+            "hub/wire.py",
+            "    mergeMessageBody: MergeMessageBody | None = None\n",
+            "    mergeMessageBody: MergeMessageBody | None = None\n"
+            "    mergeFailureBody: MergeMessageBody | None = None\n",
+        ),
+    ),
+    bug(
+        "first of a key instead of the last",
+        ("fold/micro_batch.py", "rank[order] = np.arange(len(rows))", "rank[order] = -np.arange(len(rows))"),
+        ("fold/micro_batch.py", "wins[order[last.to_numpy()]] = True", "wins[order[-last.to_numpy()]] = True"),
+    ),
+    bug(
+        "hex for the base64 of a cast's remove",
+        (
+            "tables/message.py",
+            "whole_hash(base64_bytes(body.targetHash), body.targetHash)",
+            "hash_bytes(body.targetHash)",
+        ),
+    ),
+    bug(
+        "names by event id instead of proof time",
+        ("tables/username_proofs.py", 'order=("timestamp", "precedence", "version")', 'order=("version",)'),
+    ),
+    bug(
+        "released names kept",
+        ("tables/username_proofs.py", "None if body.usernameProof.fid else _released(body.usernameProof)", "None"),
+    ),
+    # The cursor.
+    bug(
+        "one cursor for all shards",
+        (
+            "fold/ledger.py",
+            "COVERAGE.c.to_height).where(COVERAGE.c.shard == shard)\n    if partition",
+            "COVERAGE.c.to_height)\n    if partition",
+        ),
+    ),
+    bug(
+        "a block is taken for whole at the end of a page",
+        ("hub/blocks.py", "height_of(last_id) + (1 if at_tip else 0)", "height_of(last_id) + 1"),
+    ),
+    bug(
+        "read on behind the next event",
+        (
+            "hub/page_reader.py",
+            "from_event_id if page.last_id is None else page.last_id + 1",
+            "from_event_id if page.last_id is None else page.last_id + 2",
+        ),
+    ),
+    bug(
+        "short page taken for the tip",
+        (
+            "hub/page_reader.py",
+            "(page.last_id is None or (len(raws) < self._longest_page and _ends_with_block(page)))",
+            "True",
+        ),
+    ),
+    bug(
+        "holes taken for blocks without events",
+        ("hub/blocks.py", "        if height in confirmed:\n            return True\n", ""),
+    ),
+    # The client.
+    bug(
+        "an error taken for the end of the feed",
+        (
+            "hub/page_reader.py",
+            "        return await self._hub.events(self._shard, from_event_id, stop_id, size, retries=retries)\n",
+            "        try:\n"
+            "            return await self._hub.events(self._shard, from_event_id, stop_id, size, retries=retries)\n"
+            "        except HubUnavailable:\n            return []\n",
+        ),
+    ),
+    bug(
+        "truncated page taken for whole",
+        (
+            "hub/decode.py",
+            "    raise MalformedPage(str(error)) from error\n\n\n_TOKENS",
+            '    return items, b""\n\n\n_TOKENS',
+        ),
+    ),
+    bug(
+        "Retry-After not heeded",
+        (
+            "hub/client.py",
+            "                    self.budget.pause(trouble.retry_after_seconds)\n",
+            "                    pass\n",
+        ),
+    ),
+    bug(
+        "a hub that is behind is followed",
+        ("hub/failover.py", "            if head < cursor:\n", "            if head < 0:\n"),
+    ),
+    bug(
+        "another history is followed",
+        (
+            "ingest/same_history.py",
+            "    if found is not None and found != expected:\n",
+            "    if found is not None and found != expected and not height:\n",
+        ),
+    ),
+    bug(
+        "other shards' events are taken",
+        (
+            "hub/page_reader.py",
+            "        if shards - {self._shard, 0}:\n",
+            "        if shards - {self._shard, 0, 1, 2}:\n",
+        ),
+    ),
+)

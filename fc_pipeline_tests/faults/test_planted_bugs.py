@@ -1,0 +1,119 @@
+"""Do the tests notice? Bugs are planted in a copy of the package, and a fast part of the tests is run on it."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from fc_pipeline.settings import project_root
+from fc_pipeline_tests.faults import results
+from fc_pipeline_tests.faults.planted_bugs import PLANTED_BUGS, PlantedBug
+from fc_pipeline_tests.faults.results import Caught
+
+TESTS = (
+    "faults/test_promises.py",
+    "faults/test_paging_traps.py::test_traps_of_the_feed",
+    "faults/test_bad_answers.py",
+    "fold/test_state_rules.py",
+    "fold/test_set_aside.py",
+    "fold/test_ledger.py",
+    "hub/test_client.py",
+    "hub/test_feed.py",
+    "faults/test_other_histories.py",
+    "faults/test_hub_outages.py",
+    "ingest/test_drain.py",
+)
+"""In this order, up to the first that fails: those that notice most come first."""
+COPIED = ("fc_pipeline", "fc_pipeline_tests", "pyproject.toml", "dagster.yaml", "data/sample")
+MOST_SECONDS = 300.0
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The project once more, to be spoiled."""
+    folder = tmp_path_factory.mktemp("project") / "copy"
+    for name in COPIED:
+        source, target = project_root() / name, folder / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if source.is_dir():
+            shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copy(source, target)
+    return folder
+
+
+def first_failure(project: Path, folder: Path) -> str | None:
+    """Run the tests on the copy; the first that failed, None if none did."""
+    tests = [f"fc_pipeline_tests/{name}" for name in TESTS]
+    options = ["-x", "-q", "-p", "no:cacheprovider", "-p", "no:randomly", f"--basetemp={folder}"]
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("FC_", "PYTEST_"))}
+    # Bytecode is found anew: a change within a second that keeps a file's size would go unnoticed.
+    environment = {**kept, "PYTHONPATH": str(project), "PYTHONDONTWRITEBYTECODE": "1"}
+    ran = subprocess.run(
+        [sys.executable, "-m", "pytest", *options, *tests],
+        cwd=project,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=MOST_SECONDS,
+        check=False,
+    )
+    assert ran.returncode in (0, 1), ran.stdout[-2000:] + ran.stderr[-2000:]
+    if ran.returncode == 0:
+        return None
+    failed = re.findall(r"^(?:FAILED|ERROR) fc_pipeline_tests/(\S+)", ran.stdout, re.MULTILINE)
+    assert failed, ran.stdout[-2000:]
+    return failed[0]
+
+
+def test_every_bug_can_be_planted(tmp_path: Path) -> None:
+    """The source has not moved on from under them."""
+    for planted in PLANTED_BUGS:
+        package = tmp_path / "package"
+        for change in planted.changes:
+            target = package / change.file
+            if not target.exists():
+                target.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy(project_root() / "fc_pipeline" / change.file, target)
+            change.apply(package)
+            compile(target.read_bytes(), change.file, "exec")
+        shutil.rmtree(package)
+    names = [planted.name for planted in PLANTED_BUGS]
+    assert len(names) == len(set(names)) >= 20
+
+
+@pytest.mark.mutations
+def test_without_a_bug_nothing_fails(project: Path, tmp_path: Path) -> None:
+    """And it is the copy that is tested, not the installed package."""
+    said = subprocess.run(
+        [sys.executable, "-c", "import fc_pipeline; print(fc_pipeline.__file__)"],
+        cwd=project,
+        env={**os.environ, "PYTHONPATH": str(project)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert Path(said.stdout.strip()).is_relative_to(project)
+    assert first_failure(project, tmp_path / "tests") is None
+
+
+@pytest.mark.mutations
+@pytest.mark.parametrize("planted", PLANTED_BUGS, ids=lambda planted: planted.name)
+def test_a_planted_bug_is_noticed(project: Path, tmp_path: Path, planted: PlantedBug) -> None:
+    started = time.monotonic()
+    package = project / "fc_pipeline"
+    sound = {change.file: (package / change.file).read_bytes() for change in planted.changes}
+    try:
+        for change in planted.changes:
+            change.apply(package)
+        caught_by = first_failure(project, tmp_path / "tests")
+    finally:
+        for file, source in sound.items():
+            (package / file).write_bytes(source)
+    results.CAUGHT.append(Caught(planted.name, caught_by, time.monotonic() - started))
+    assert caught_by is not None
