@@ -30,7 +30,7 @@ from fc_pipeline_tests.faults.test_postgres_faults import at_work, until_covered
 from fc_pipeline_tests.fold.test_migrations import table_names
 from fc_pipeline_tests.workbench import workbench
 
-SEED = int(os.environ.get("FAULT_SEED", "20261124"))
+SEED = int(os.environ.get("FC_FAULT_SEED", "20261124"))
 STATEMENTS = 60
 """A migration from nothing has more."""
 
@@ -79,7 +79,7 @@ def test_a_migration_killed_half_way_is_completed_by_the_next_start(
 ) -> None:
     seeded = random.Random(SEED)
     points = [*sorted(seeded.sample(range(3, STATEMENTS), 5)), STATEMENTS]
-    print(f"FAULT_SEED={SEED} killed before statements {points}")
+    print(f"FC_FAULT_SEED={SEED} killed before statements {points}")
     for nth in points:
         assert migrate_and_be_killed(database.sqlalchemy_url, nth) == -signal.SIGKILL
         assert table_names(database.engine) == set()  # all of it or nothing

@@ -30,7 +30,7 @@ from fc_pipeline_tests.faults.crash_scene import (
 )
 from fc_pipeline_tests.workbench import Workbench, workbench
 
-SEED = int(os.environ.get("FAULT_SEED", "20261124"))
+SEED = int(os.environ.get("FC_FAULT_SEED", "20261124"))
 ACTIVITY = "public.fid_activity"
 
 
@@ -86,7 +86,7 @@ def jobs(bench: Workbench, scene: Scene, seeded: random.Random) -> list[Callable
 @pytest.mark.parametrize("seed", [0, *(pytest.param(n, marks=pytest.mark.faults) for n in range(1, 10))])
 def test_feed_backfill_and_rebuild_at_once(scene: Scene, database: Database, tmp_path: Path, seed: int) -> None:
     seeded = random.Random(SEED + seed)
-    print(f"FAULT_SEED={SEED} seed {seed}")
+    print(f"FC_FAULT_SEED={SEED} seed {seed}")
     with workbench(database, tmp_path / "lake", scene.url, batch_events=seeded.choice((20, 60, 300))) as bench:
         work = jobs(bench, scene, seeded)
         with ThreadPoolExecutor(len(work)) as pool:
@@ -133,7 +133,7 @@ def test_a_zombie_that_wakes_after_its_lease_was_taken_writes_nothing(
         by_zombie = lines_by(bench, "zombie")
         os.kill(pid, signal.SIGCONT)
         code = runner.wait()
-        print(f"FAULT_SEED={SEED} seed {seed}: paused after {taken_over} blocks, ended with {code}")
+        print(f"FC_FAULT_SEED={SEED} seed {seed}: paused after {taken_over} blocks, ended with {code}")
         assert lines_by(bench, "zombie") == by_zombie
         scene.check(bench)
 

@@ -25,7 +25,7 @@ from fc_pipeline_tests.faults.crash_scene import BATCH_EVENTS, Scene, covered_bl
 from fc_pipeline_tests.faults.postgres_link import postgres_link
 from fc_pipeline_tests.workbench import Workbench, workbench
 
-SEED = int(os.environ.get("FAULT_SEED", "20261124"))
+SEED = int(os.environ.get("FC_FAULT_SEED", "20261124"))
 SHARD_LOCKS = 0x6663
 Work = Callable[[], object]
 
@@ -71,7 +71,7 @@ def sessions_of_runs(connection: sa.Connection) -> list[int]:
 
 def test_sessions_are_terminated_again_and_again(bench: Workbench, scene: Scene, database: Database) -> None:
     seeded = random.Random(SEED)
-    print(f"FAULT_SEED={SEED}")
+    print(f"FC_FAULT_SEED={SEED}")
     ended = 0
     with at_work(run_of(bench, scene)) as working, database.engine.connect() as other:
         for goal in sorted(seeded.sample(range(1, scene.blocks * 4 // 5), 4)):
@@ -144,7 +144,7 @@ def test_a_link_that_is_slow_and_cut(
         link.cut_after_bytes, link.cuts_left = seeded.choice((20_000, 100_000, 300_000)), 6
         link.cut_all()
         run_of(linked, scene)()
-        print(f"FAULT_SEED={SEED} seed {seed}: cut {link.cuts} times")
+        print(f"FC_FAULT_SEED={SEED} seed {seed}: cut {link.cuts} times")
     scene.check(bench)
 
 

@@ -22,7 +22,7 @@ from fc_pipeline_tests.faults.test_postgres_faults import at_work, run_of, until
 from fc_pipeline_tests.workbench import workbench
 
 RPS = 200.0
-SEED = int(os.environ.get("FAULT_SEED", "20261124"))
+SEED = int(os.environ.get("FC_FAULT_SEED", "20261124"))
 
 
 @pytest.fixture(scope="module")
