@@ -144,16 +144,29 @@ def lines_of(seed: int, events: int, fids: int = 40, **options: Any) -> list[byt
     )
 
 
+_undisturbed: dict[int, tuple[Keyed, Keyed, list[tuple[int, int, str]], tuple[Hour, Hour]]] = {}
+"""Per log what it makes of a replica: the same for every module that serves it."""
+
+
 @contextmanager
 def open_scene(postgres: EmbeddedPostgres, folder: Path, lines: Sequence[bytes]) -> Generator[Scene]:
     """Serve the log; the undisturbed runs are made here."""
     log = log_from_lines(lines)
+    key = hash(tuple(lines))
     with serving(log) as url:
-        with fresh_database(postgres) as database, workbench(database, folder / "undisturbed" / "lake", url) as bench:
-            span = bench.missing_span()
-            bench.run()
-            rows, quarantine = keyed_rows(bench), bench.quarantine()
-        with fresh_database(postgres) as database, workbench(database, folder / "snapshots" / "lake", url) as bench:
-            Backfill(bench.replica, "undisturbed", BackfillScope()).execute()
-            snapshot_rows = live_rows(bench)
-        yield Scene(url, log, rows, snapshot_rows, quarantine, (span.first, span.last))
+        if key not in _undisturbed:
+            _undisturbed[key] = _run_undisturbed(postgres, folder, url)
+        rows, snapshot_rows, quarantine, hours = _undisturbed[key]
+        yield Scene(url, log, rows, snapshot_rows, quarantine, hours)
+
+
+def _run_undisturbed(
+    postgres: EmbeddedPostgres, folder: Path, url: str
+) -> tuple[Keyed, Keyed, list[tuple[int, int, str]], tuple[Hour, Hour]]:
+    with fresh_database(postgres) as database, workbench(database, folder / "undisturbed" / "lake", url) as bench:
+        span = bench.missing_span()
+        bench.run()
+        rows, quarantine = keyed_rows(bench), bench.quarantine()
+    with fresh_database(postgres) as database, workbench(database, folder / "snapshots" / "lake", url) as bench:
+        Backfill(bench.replica, "undisturbed", BackfillScope()).execute()
+        return rows, live_rows(bench), quarantine, (span.first, span.last)

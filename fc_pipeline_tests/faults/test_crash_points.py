@@ -16,7 +16,7 @@ from fc_pipeline_tests.faults.crash_runner import Runner
 from fc_pipeline_tests.faults.crash_scene import BATCH_EVENTS, Scene, covered_blocks, lines_of, open_scene
 from fc_pipeline_tests.workbench import workbench
 
-SEED = int(os.environ.get("FAULT_SEED", "20261124"))
+SEED = int(os.environ.get("FC_FAULT_SEED", "20261124"))
 SEEDS = 100
 """Of the full matrix: each a log of its own choice, with several signals at points of its own choice."""
 SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
@@ -25,7 +25,7 @@ SECONDS_TO_REACH = 60.0
 
 @pytest.fixture(scope="module")
 def scene(postgres: EmbeddedPostgres, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
-    with open_scene(postgres, tmp_path_factory.mktemp("scene"), lines_of(41, 1_500)) as opened:
+    with open_scene(postgres, tmp_path_factory.mktemp("scene"), lines_of(41, 1_200)) as opened:
         yield opened
 
 
@@ -37,7 +37,7 @@ def ended_by(code: int, number: signal.Signals) -> bool:
 def test_a_run_ended_at_every_named_point(scene: Scene, database: Database, tmp_path: Path) -> None:
     """One run after the other gets a little further, each ended at another point; the last one ends the work."""
     seeded = random.Random(SEED)
-    print(f"FAULT_SEED={SEED}")
+    print(f"FC_FAULT_SEED={SEED}")
     reached: dict[str, int] = {}
     with (
         workbench(database, tmp_path / "lake", scene.url, batch_events=BATCH_EVENTS) as bench,
@@ -54,6 +54,7 @@ def test_a_run_ended_at_every_named_point(scene: Scene, database: Database, tmp_
         scene.check(bench)
 
 
+@pytest.mark.faults
 def test_a_run_asked_to_end_in_the_middle_of_a_copy(scene: Scene, database: Database, tmp_path: Path) -> None:
     with (
         workbench(database, tmp_path / "lake", scene.url, batch_events=BATCH_EVENTS) as bench,
@@ -118,7 +119,7 @@ def test_signals_at_seeded_points(scenes: list[Scene], database: Database, tmp_p
                 code = runner.wait()
                 said.append(f"{number.name} after {goal} blocks: {code}")
                 assert code == 0 or ended_by(code, number)
-        print(f"FAULT_SEED={SEED} seed {seed}: {'; '.join(said)}")
+        print(f"FC_FAULT_SEED={SEED} seed {seed}: {'; '.join(said)}")
         assert runner.run("last") == 0
         scene.check(bench)
 

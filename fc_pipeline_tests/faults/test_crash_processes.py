@@ -3,13 +3,22 @@
 import os
 import signal
 import time
+from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 from dagster import AssetKey, DagsterRunStatus
 
 from fc_pipeline.fold import ledger
 from fc_pipeline.ingest.run import RAW_LOG
-from fc_pipeline_tests.cli.test_up import data_dir, marked  # noqa: F401 - data_dir is a fixture
+from fc_pipeline.sample_hub.generator import generate
+from fc_pipeline.sample_hub.live import Endless
+from fc_pipeline.sample_hub.log import log_from_lines
+from fc_pipeline.sample_hub.serving import serving
+from fc_pipeline.services import embedded_servers
+from fc_pipeline.services.ports import free_port
+from fc_pipeline.settings import Settings
+from fc_pipeline_tests.cli.test_up import Up, data_dir, marked  # noqa: F401 - data_dir is a fixture
 from fc_pipeline_tests.integration.test_takeover import (
     PATIENCE_SECONDS,
     Live,
@@ -63,3 +72,51 @@ def test_killed_run_daemon_and_code_server(live: Live) -> None:  # noqa: F811
     bench.tables.empty()
     bench.rebuild()
     assert (bench.dump(), bench.quarantine()) == (tables, quarantine)
+
+
+def test_the_embedded_postgres_of_up_is_killed(data_dir: Path) -> None:  # noqa: F811
+    """With it go the storage of Dagster, its daemon's connections and the run that follows."""
+    now = int(time.time())
+    hub = log_from_lines(generate(17, fids=50, events=200, events_per_second=20.0, start_unix=now - 12))
+    growth = Endless(hub, events_per_second=20.0, start_unix=now)
+    with serving(hub, growth=growth) as url:
+        up = Up(data_dir, free_port(), FC_HUB_URLS=url, FC_FOLLOW_SECONDS="300")
+        up.wait_until_up()
+        settings = Settings(data_dir=data_dir, lake_uri=str(data_dir / "lake"))
+        (server,) = embedded_servers(settings, need_hub=False, need_redis=False)
+        engine = sa.create_engine(settings.model_copy(update={"postgres_url": server.url()}).sqlalchemy_url())
+        for _ in range(2):
+            before = newest_heights(engine)
+            until(lambda before=before: is_ahead(newest_heights(engine), before), "nobody follows")
+            pid = server.running_pid()
+            assert pid is not None
+            os.kill(pid, signal.SIGKILL)
+            killed_at = time.monotonic()
+            engine.dispose()
+            until(lambda pid=pid: server.running_pid() not in (None, pid), "it is not started again")
+            before = until(lambda: newest_heights(engine), "it does not answer")
+            until(lambda before=before: is_ahead(newest_heights(engine), before), "nobody goes on")
+            print(f"Postgres killed: the ledger goes on {time.monotonic() - killed_at:.0f} s later")
+        with engine.connect() as connection:
+            covered = {shard: ledger.covered(connection, shard) for shard in hub.shards}
+        for shard, ranges in covered.items():
+            first = hub.shards[shard].event_ids[0] >> 14
+            assert not ledger.holes(ranges, first, ranges[-1].last)
+        engine.dispose()
+        up.process.send_signal(signal.SIGINT)
+        assert up.process.wait(PATIENCE_SECONDS) == 0, up.output.read_text()
+    assert "the postgres ended and is started again" in up.output.read_text()
+
+
+def newest_heights(engine: sa.Engine) -> dict[int, int]:
+    """Per shard the newest folded height; nothing while Postgres is away."""
+    query = "SELECT shard, max(to_height) FROM pipeline.coverage GROUP BY shard"
+    try:
+        with engine.connect() as connection:
+            return {row[0]: row[1] for row in connection.execute(sa.text(query))}
+    except sa.exc.DBAPIError:
+        return {}
+
+
+def is_ahead(now: dict[int, int], before: dict[int, int]) -> bool:
+    return bool(now) and all(height > before.get(shard, 0) + 2 for shard, height in now.items())

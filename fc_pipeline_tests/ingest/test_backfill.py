@@ -156,6 +156,9 @@ def test_a_killed_run_is_resumed_inside_its_buckets(bench: Workbench, database: 
     assert child.pid is not None
     os.kill(child.pid, signal.SIGKILL)
     child.join()
+    # What it had sent to be committed is committed yet.
+    while bench.rows("SELECT 1 FROM pg_stat_activity WHERE application_name = 'fc_pipeline killed'"):
+        time.sleep(0.01)
     fetched = {row.fid: row.requests for row in bench.rows("SELECT fid, requests FROM pipeline.snapshots")}
     waiting = bench.rows("SELECT count(*) AS n FROM pipeline.snapshots WHERE folded_file IS DISTINCT FROM file")[0].n
     left = estimate(bench.replica, BackfillScope())
