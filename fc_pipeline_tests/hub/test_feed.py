@@ -77,7 +77,7 @@ def events_page(params: dict[str, str], log: list[Event]) -> list[Event]:
 
 @pytest.mark.parametrize("length", [1, 2, 4, 5, 7, 11])
 def test_a_page_that_is_cut_in_the_middle_of_a_block_is_no_tip(length: int) -> None:
-    """What stands before a hub may cut pages by their bytes: now shorter, now longer. No block is handed out in part."""
+    """What stands before a hub may cut pages by their bytes: now shorter, now longer. No block comes in part."""
     log = blocks(100, 109, events=3)
 
     def cut(path: str, params: dict[str, str]) -> Answer | None:
