@@ -14,7 +14,9 @@ __all__ = [
     "HubUntrusted",
     "LakeError",
     "LeaseLost",
+    "PostgresError",
     "ServiceError",
+    "SessionLost",
 ]
 
 
@@ -64,6 +66,14 @@ class LeaseLost(FcPipelineError):
 
 class AlreadyFolded(FcPipelineError):
     """Some of the heights came into the ledger meanwhile: nothing was written, read the ledger again."""
+
+
+class PostgresError(FcPipelineError):
+    """Postgres did not do what was asked, also not after a while; the message has its words and the SQLSTATE."""
+
+
+class SessionLost(LeaseLost):
+    """The Postgres session of a run is gone, and what it had not committed: others may take its leases."""
 
 
 class ServiceError(FcPipelineError):

@@ -1,11 +1,12 @@
-"""The jobs: micro-batches over hours, snapshots over buckets of users."""
+"""The jobs: micro-batches over hours, snapshots over buckets of users, the target set."""
 
 from dagster import AssetSelection, define_asset_job
 
 from fc_pipeline.assets.hourly import hourly_tables
 from fc_pipeline.assets.snapshots import fid_tables
+from fc_pipeline.assets.targets import target_set
 
-__all__ = ["MICRO_BATCHES", "SNAPSHOTS"]
+__all__ = ["MICRO_BATCHES", "SNAPSHOTS", "TARGET_SET_JOB"]
 
 MICRO_BATCHES = define_asset_job(
     "micro_batches",
@@ -20,4 +21,10 @@ SNAPSHOTS = define_asset_job(
     # A round over the whole network takes days at a hosted hub's budget.
     tags={"dagster/max_runtime": 30 * 24 * 3600},
     description="Ask the hub for all records of the users of a bucket, and make the tables equal to them.",
+)
+
+TARGET_SET_JOB = define_asset_job(
+    "target_set",
+    selection=AssetSelection.assets(target_set),
+    description="Make the target set anew from the tables, and compare its copy in Redis.",
 )

@@ -3,9 +3,19 @@
 import logging
 import sys
 
-__all__ = ["configure_logging"]
+from fc_pipeline.plain_text import plain
+
+__all__ = ["PlainFormatter", "configure_logging"]
 
 _FORMAT = "%(asctime)s %(levelname)s %(name)s %(message)s"
+
+
+class PlainFormatter(logging.Formatter):
+    """Lines that a terminal shows and does not obey, whatever a hub or a user has put into them."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The line, with its traceback."""
+        return plain(super().format(record))
 
 
 def configure_logging(level: int = logging.INFO) -> None:
@@ -14,5 +24,5 @@ def configure_logging(level: int = logging.INFO) -> None:
     logger.setLevel(level)
     if not any(isinstance(handler, logging.StreamHandler) for handler in logger.handlers):
         handler = logging.StreamHandler(sys.stderr)
-        handler.setFormatter(logging.Formatter(_FORMAT))
+        handler.setFormatter(PlainFormatter(_FORMAT))
         logger.addHandler(handler)

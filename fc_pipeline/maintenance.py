@@ -1,12 +1,25 @@
-"""Daily upkeep: small files of the raw log that were left over, and Dagster's own history."""
+"""Daily upkeep: damaged files of the raw log, small ones that were left over, and Dagster's own history."""
 
 from dagster import DagsterInstance, OpExecutionContext, job, op
 
+from fc_pipeline.checks.evaluation import evaluation_of
+from fc_pipeline.checks.raw_log import judge_files
+from fc_pipeline.ingest.log_mending import mend_recent_log
 from fc_pipeline.ingest.run import compact_finished_hours
 from fc_pipeline.resources import ReplicaResource
 from fc_pipeline.retention import purge_run_history
 
 __all__ = ["MAINTENANCE"]
+
+
+@op(description="Read the raw log's files of the days that a hub still has; read damaged ones from the hub again.")
+def mend_raw_log(context: OpExecutionContext, replica: ReplicaResource) -> None:
+    """What a disk or a person did to files that no run looks at any more, while it can still be put right."""
+    with replica.open() as opened:
+        for hour in mend_recent_log(opened, context.run_id):
+            result = judge_files(opened, [hour], reading=True)
+            context.instance.report_runless_asset_event(evaluation_of(result, hour.key))
+            context.log.warning("raw_log_was_damaged hour=%s mended=%s", hour.key, result.passed)
 
 
 @op(description="Join the small files of every finished hour of the raw log.")
@@ -23,8 +36,9 @@ def purge_old_runs(context: OpExecutionContext) -> None:
     context.log.info("rows_purged=%d", purge_run_history(instance))
 
 
-@job(name="maintenance", description="Daily: compact the raw log, purge the logs of old runs.")
+@job(name="maintenance", description="Daily: verify, mend and compact the raw log, purge the logs of old runs.")
 def MAINTENANCE() -> None:  # noqa: N802 - a job is a constant of the code location
-    """Both steps, independent of each other."""
+    """The steps, independent of each other."""
+    mend_raw_log()
     compact_raw_log()
     purge_old_runs()

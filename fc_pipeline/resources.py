@@ -24,6 +24,6 @@ class ReplicaResource(ConfigurableResource[Replica]):
         every hub is down.
         """
         configure_logging()
-        settings = open_services_for_process(Settings.load(), need_hub=need_hub, need_redis=False)
+        settings = open_services_for_process(Settings.load(), need_hub=need_hub, need_redis=None)
         with open_replica(settings) as replica:
             yield replica

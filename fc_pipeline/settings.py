@@ -18,6 +18,8 @@ from typing import Final, Literal, Self, TypeVar, cast
 from urllib.parse import urlsplit
 
 from dotenv import dotenv_values
+from psycopg2 import ProgrammingError
+from psycopg2.extensions import parse_dsn
 from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError
@@ -35,6 +37,8 @@ _KNOWN: Final = (
     "FC_BATCH_SECONDS",
     "FC_CLIENT_FIDS",
     "FC_DATA_DIR",
+    "FC_DENY_FIDS",
+    "FC_FOLLOWED_PER_ROOT",
     "FC_FOLLOW_SECONDS",
     "FC_HUB_HEADERS",
     "FC_HUB_RPS",
@@ -43,9 +47,11 @@ _KNOWN: Final = (
     "FC_PIPELINE_UP",
     "FC_POSTGRES_URL",
     "FC_REDIS_URL",
+    "FC_REMOVED_TARGETS",
     "FC_ROOT_FIDS",
     "FC_START",
     "FC_TARGETS",
+    "FC_TARGET_MENTIONS",
 )
 _LIBPQ_SCHEMES: Final = frozenset({"postgres", "postgresql"})
 _REDIS_SCHEMES: Final = frozenset({"redis", "rediss", "unix"})
@@ -88,7 +94,7 @@ class Settings(BaseModel):
 
     data_dir: Path
     """Where embedded servers, the lake and logs keep their files."""
-    lake_uri: str
+    lake_uri: str = Field(repr=False)
     """Absolute path or fsspec/Arrow URI of the raw log and the snapshots."""
     hub_urls: tuple[str, ...] = ()
     """Hubs in order of preference, without a trailing slash; empty means the sample hub."""
@@ -101,8 +107,19 @@ class Settings(BaseModel):
     redis_url: str | None = Field(default=None, repr=False)
     """Redis URL; None means the embedded server."""
     targets: Literal["all", "set"] = "all"
+    """Whom to replicate: everybody, or the target set."""
     root_fids: tuple[int, ...] = ()
+    """Users whom the owner names: they and those whom they follow are targets."""
     client_fids: tuple[int, ...] = ()
+    """Apps whose users, by signing up, become roots."""
+    deny_fids: tuple[int, ...] = ()
+    """Users who are no targets, whoever follows them."""
+    followed_per_root: int | None = None
+    """At most so many of those whom a root follows, the longest followed; None means all."""
+    target_mentions: bool = True
+    """Whether a cast that mentions a target is kept for that."""
+    removed_targets: Literal["keep", "drop"] = "drop"
+    """What becomes of the rows of users who are targets no more."""
     start: datetime | None = None
     """The first hour to keep (UTC); None means as far back as the hub's feed goes."""
     follow_seconds: float = 300.0
@@ -140,6 +157,10 @@ class Settings(BaseModel):
             targets=targets,
             root_fids=read("FC_ROOT_FIDS", _fids, ()),
             client_fids=read("FC_CLIENT_FIDS", _fids, ()),
+            deny_fids=read("FC_DENY_FIDS", _fids, ()),
+            followed_per_root=read("FC_FOLLOWED_PER_ROOT", _followed_per_root, None),
+            target_mentions=read("FC_TARGET_MENTIONS", _yes_or_no, True),
+            removed_targets=read("FC_REMOVED_TARGETS", _removed_targets, "drop"),
             start=read("FC_START", _hour, None),
             follow_seconds=read("FC_FOLLOW_SECONDS", _follow_seconds, 300.0),
             batch_seconds=read("FC_BATCH_SECONDS", lambda text: _positive(text, "seconds, above 0"), 1.0),
@@ -174,7 +195,7 @@ class Settings(BaseModel):
 
     def libpq_url(self, database: str | None = None) -> str:
         """The URL for libpq and ADBC, with the password; another database of the same server where one is named."""
-        return self._url(database).render_as_string(hide_password=False)
+        return _for_libpq(self._url(database))
 
     def sqlalchemy_url(self, database: str | None = None) -> str:
         """The URL for SQLAlchemy with its driver (psycopg2) named, since SQLAlchemy's default driver changes."""
@@ -264,11 +285,13 @@ def _hub_urls(text: str) -> tuple[str, ...]:
         try:
             parts = urlsplit(item)
             valid = parts.scheme in {"http", "https"} and parts.hostname and parts.port != 0
-        except ValueError as error:
-            raise _Unexpected(f"has a hub URL that cannot be read ({error})", expected) from error
+        except ValueError:
+            raise _Unexpected("has a hub URL that cannot be read", expected) from None  # the error may quote a password
         if parts.username or parts.password:
             raise _Unexpected("has a hub URL with a password in it", "credentials in FC_HUB_HEADERS, not in the URL")
-        if not valid or parts.query or parts.fragment:
+        if parts.query or parts.fragment:
+            raise _Unexpected("has a hub URL with a query or fragment", "API keys in FC_HUB_HEADERS, not in the URL")
+        if not valid:
             raise _Unexpected(f"has {item!r}, which is no hub URL", expected)
         urls.append(item.rstrip("/"))
     return tuple(dict.fromkeys(urls))
@@ -309,7 +332,7 @@ def _header_name(name: str, expected: str) -> str:
 def _header_value(name: str, value: str) -> str:
     if not value.isprintable():
         raise _Unexpected(f"has a value for {name!r} with a line break or control character", "one line of text")
-    return value
+    return value.strip()  # what stands around it cannot be sent
 
 
 def _positive(text: str, expected: str) -> float:
@@ -334,23 +357,20 @@ def _follow_seconds(text: str) -> float:
 
 
 def _batch_events(text: str) -> int:
-    expected = "a whole number of events from 1 to 1000000"
-    try:
-        number = int(text)
-    except ValueError:
-        raise _Unexpected(f"is {text!r}", expected) from None
-    if not 1 <= number <= 1_000_000:
-        raise _Unexpected(f"is {text!r}", expected)
-    return number
+    return _whole_number(text, "events", 1, 1_000_000)
 
 
 def _audit_days(text: str) -> int:
-    expected = "a whole number of days from 1 to 256"
+    return _whole_number(text, "days", 1, 256)
+
+
+def _whole_number(text: str, of: str, least: int, most: int) -> int:
+    expected = f"a whole number of {of} from {least} to {most}"
     try:
         number = int(text)
     except ValueError:
         raise _Unexpected(f"is {text!r}", expected) from None
-    if not 1 <= number <= 256:
+    if not least <= number <= most:
         raise _Unexpected(f"is {text!r}", expected)
     return number
 
@@ -367,7 +387,18 @@ def _postgres_url(text: str) -> str:
         raise _Unexpected("names no database", expected)
     if url.database == "dagster":
         raise _Unexpected("names the database 'dagster'", "another one: 'dagster' is for Dagster's own storage")
-    return url.set(drivername="postgresql").render_as_string(hide_password=False)
+    text = _for_libpq(url.set(drivername="postgresql"))
+    try:
+        parse_dsn(text)
+    except ProgrammingError:
+        # libpq's message quotes what it cannot read, password and all: its chain is cut here.
+        raise _Unexpected("is no database URL that Postgres' own client library can read", expected) from None
+    return text
+
+
+def _for_libpq(url: URL) -> str:
+    """The URL with its password. SQLAlchemy leaves spaces in it, which libpq refuses, quoting the password."""
+    return url.render_as_string(hide_password=False).replace(" ", "%20")
 
 
 def _redis_url(text: str) -> str:
@@ -400,6 +431,24 @@ def _targets(text: str) -> Literal["all", "set"]:
             return text
         case _:
             raise _Unexpected(f"is {text!r}", "'all' or 'set'")
+
+
+def _followed_per_root(text: str) -> int:
+    return _whole_number(text, "users per root", 1, 1_000_000)
+
+
+def _yes_or_no(text: str) -> bool:
+    if text not in {"true", "false"}:
+        raise _Unexpected(f"is {text!r}", "'true' or 'false'")
+    return text == "true"
+
+
+def _removed_targets(text: str) -> Literal["keep", "drop"]:
+    match text:
+        case "keep" | "drop":
+            return text
+        case _:
+            raise _Unexpected(f"is {text!r}", "'keep' or 'drop'")
 
 
 def _fids(text: str) -> tuple[int, ...]:

@@ -134,6 +134,7 @@ def test_every_asset_has_a_check_and_coverage_blocks():
     assert {name for asset, name in checks if asset == RAW_LOG} == {
         "coverage_without_holes",
         "blocks_have_their_events",
+        "files_as_written",
         "fresh",
         "no_open_gaps",
         "no_standstill",

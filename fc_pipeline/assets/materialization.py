@@ -12,6 +12,7 @@ from fc_pipeline.ingest import health
 from fc_pipeline.ingest.progress import HourProgress, TableProgress
 from fc_pipeline.ingest.replica import Replica
 from fc_pipeline.ingest.run import RAW_LOG
+from fc_pipeline.plain_text import plain
 from fc_pipeline.tables.user_profiles import USER_PROFILES
 
 __all__ = ["materializations"]
@@ -38,6 +39,7 @@ def _common(progress: HourProgress) -> dict[str, Any]:
         "bytes": progress.size_bytes,
         "micro_batches": progress.micro_batches,
         "quarantined": progress.quarantined,
+        "filtered": progress.filtered,
         "naive_rows": progress.naive_rows,
         "message_rows_written": progress.message_rows_written,
         "rows_written": progress.rows_written,
@@ -89,5 +91,5 @@ def _cell(value: Any) -> str:
         return f"0x{value.hex()}"[:_CELL_CHARACTERS]
     if isinstance(value, datetime):
         return value.isoformat(sep=" ", timespec="seconds")
-    text = str(value)
+    text = plain(str(value))  # a user's name may hold letters that turn the whole row round
     return text if len(text) <= _CELL_CHARACTERS else text[: _CELL_CHARACTERS - 1] + "…"

@@ -21,6 +21,7 @@ from pydantic import Field
 
 from fc_pipeline.assets.interruption import interruptible
 from fc_pipeline.assets.specs import OWNERS
+from fc_pipeline.assets.targets import TARGETS_ASSET
 from fc_pipeline.checks.drift import judge_drift
 from fc_pipeline.checks.evaluation import evaluation_of
 from fc_pipeline.checks.gaps import judge_gaps
@@ -32,15 +33,26 @@ from fc_pipeline.ingest.backfill_progress import BackfillProgress, BucketProgres
 from fc_pipeline.ingest.backfill_scope import BackfillScope
 from fc_pipeline.ingest.gap_healing import bordering_hours, heal_gaps
 from fc_pipeline.ingest.replica import Replica
+from fc_pipeline.ingest.target_sync import sync_targets
 from fc_pipeline.lake.snapshot_log import SNAPSHOT_SCHEMA, bucket_key, bucket_of
 from fc_pipeline.partitions import FID_BUCKETS
 from fc_pipeline.resources import ReplicaResource
 from fc_pipeline.tables.bookkeeping import SNAPSHOTS
 
-__all__ = ["GAPS_TAG", "RECONCILED", "SNAPSHOTS_ASSET", "SNAPSHOT_SPECS", "BackfillConfig", "fid_tables"]
+__all__ = [
+    "GAPS_TAG",
+    "RECONCILED",
+    "SNAPSHOTS_ASSET",
+    "SNAPSHOT_SPECS",
+    "TARGETS_TAG",
+    "BackfillConfig",
+    "fid_tables",
+]
 
 GAPS_TAG = "fc/gaps"
 """Marks the runs that heal gaps."""
+TARGETS_TAG = "fc/targets"
+"""Marks the runs that complete new targets."""
 SNAPSHOTS_ASSET = "fid_snapshots"
 RECONCILED = "reconciled_fids"
 
@@ -70,6 +82,7 @@ def _ledger_columns() -> list[TableColumn]:
 SNAPSHOT_SPECS = (
     AssetSpec(
         SNAPSHOTS_ASSET,
+        deps=[AssetDep(TARGETS_ASSET)],
         description=(
             "All that the hub's by-FID endpoints say of a bucket's users, byte for byte, as Parquet: the years before "
             "the feed begins, and what the feed is held against."
@@ -114,6 +127,11 @@ class BackfillConfig(Config):
         default=False,
         description="Heal what pipeline.gaps lists as open: the users concerned, whatever partitions are chosen.",
     )
+    targets: bool = Field(
+        default=False,
+        description="Complete the histories that targets lack, from the raw log and by snapshots, and settle what "
+        "becomes of former targets' rows; whatever partitions are chosen.",
+    )
 
 
 @multi_asset(
@@ -154,6 +172,9 @@ def fid_tables(
             plan = heal_gaps(opened, context.run.run_id, over)
             context.log.info(f"{len(plan.wounds)} gaps, {len(plan.fids):,} users")
             teller.judge_hours(bordering_hours(opened, plan))
+        elif config.targets:
+            synced = sync_targets(opened, context.run.run_id, over, should_stop=interruption.is_asked_for)
+            context.log.info(synced.line())
         else:
             over(_scope(buckets, config.fids)).execute()
         interruption.end_run(context)

@@ -50,7 +50,7 @@ def backfill(
     settings = Settings.load()
     # As Ctrl-C: the run is recorded as ended, and the servers are stopped.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    with open_services(settings, need_redis=False) as opened:
+    with open_services(settings, need_redis=None) as opened:
         from fc_pipeline.ingest.backfill_scope import BackfillScope
 
         scope = BackfillScope.of_fids(chosen) if chosen is not None else BackfillScope(tuple(sorted(ranges)))

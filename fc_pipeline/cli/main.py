@@ -12,10 +12,13 @@ from fc_pipeline.cli.backfill import backfill
 from fc_pipeline.cli.sample_hub import sample_hub
 from fc_pipeline.cli.status import status
 from fc_pipeline.cli.sync import sync
+from fc_pipeline.cli.targets import targets
 from fc_pipeline.cli.up import up
 from fc_pipeline.cli.url import url
 from fc_pipeline.cli.verify import verify
 from fc_pipeline.errors import ConfigError, FcPipelineError
+from fc_pipeline.logs import PlainFormatter
+from fc_pipeline.plain_text import plain
 
 __all__ = ["app", "main"]
 
@@ -31,6 +34,7 @@ app.command("up")(up)
 app.command("sync")(sync)
 app.command("backfill")(backfill)
 app.command("verify")(verify)
+app.add_typer(targets)
 app.command("status")(status)
 app.command("url")(url)
 app.command("sample-hub")(sample_hub)
@@ -45,7 +49,7 @@ def options(
         warnings.filterwarnings("ignore", message="(?s).*not considered ready for production use")
     handler = logging.StreamHandler()
     handler.setLevel(logging.DEBUG if debug else logging.WARNING)
-    handler.setFormatter(logging.Formatter("%(message)s"))
+    handler.setFormatter(PlainFormatter("%(message)s"))
     # Not on the root logger: a run in this process sends its own lines to stderr where nobody has claimed them.
     ours = logging.getLogger("fc_pipeline")
     ours.setLevel(handler.level)
@@ -69,7 +73,7 @@ def complain(error: FcPipelineError) -> None:
     """Write an error and its hint to stderr, one line each."""
     console = Console(stderr=True, soft_wrap=True)
     console.print("error:", style="bold red", end=" ")
-    console.print(error.message, markup=False, highlight=False)
+    console.print(plain(error.message), markup=False, highlight=False)
     if error.hint:
         console.print("hint:", style="bold", end=" ")
-        console.print(error.hint, markup=False, highlight=False)
+        console.print(plain(error.hint), markup=False, highlight=False)

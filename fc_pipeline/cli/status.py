@@ -9,11 +9,12 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from fc_pipeline.plain_text import plain
 from fc_pipeline.services import embedded_servers, open_services, with_urls
 from fc_pipeline.settings import Settings
 
 if TYPE_CHECKING:
-    from fc_pipeline.ingest.status import ReplicaStatus
+    from fc_pipeline.ingest.status import ReplicaStatus, TargetStatus
 
 __all__ = ["status"]
 
@@ -63,14 +64,28 @@ def _show(console: Console, found: "ReplicaStatus", redis_state: str) -> None:
         console.print(_gaps(found))
     console.print(_tables(found))
     quarantine = ", ".join(f"{count} {reason}" for reason, count in sorted(found.quarantine.items()))
-    console.print(f"quarantine: {quarantine or 'empty'}")
+    console.print(f"quarantine: {plain(quarantine, one_line=True) or 'empty'}", markup=False)
     console.print(f"redis: {redis_state}")
+    if found.targets is not None:
+        console.print(_targets(found.targets), highlight=False, soft_wrap=True)
     if found.hub_error:
-        console.print(f"hub: {found.hub_error}", style="red", markup=False)
+        console.print(f"hub: {plain(found.hub_error, one_line=True)}", style="red", markup=False)
     elif not found.shards:
         console.print("nothing was read yet: run `fc-pipeline sync` or `fc-pipeline up`")
     else:
         console.print(_verdict(found))
+
+
+def _targets(found: "TargetStatus") -> str:
+    reasons = ", ".join(f"{count:,} {reason}" for reason, count in found.by_reason.items())
+    said = f"targets: {found.targets:,} ({reasons or 'none'})"
+    if found.unsynced:
+        said += f"; {found.unsynced:,} wait for their history" + (
+            f", {found.failing:,} in vain" if found.failing else ""
+        )
+    if found.redis == "drift":
+        return f"{said}; Redis lacks {found.redis_missing:,} and has {found.redis_extra:,} too many"
+    return f"{said}; Redis: {found.redis}"
 
 
 def _verdict(found: "ReplicaStatus") -> str:

@@ -16,6 +16,7 @@ from fc_pipeline.settings import Settings, project_root
 
 if TYPE_CHECKING:
     from fc_pipeline.ingest.goal import Goal
+    from fc_pipeline.ingest.replica import Replica
 
 __all__ = ["sync"]
 
@@ -28,15 +29,19 @@ def sync(
     settings = Settings.load()
     # As Ctrl-C: the run is recorded as ended, and the servers are stopped.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    with open_services(settings, need_redis=False) as opened:
+    with open_services(settings, need_redis=None) as opened:
         from fc_pipeline.ingest.goal import Goal
         from fc_pipeline.ingest.replica import open_replica
+        from fc_pipeline.targets import coherence
 
         with open_replica(opened) as replica:
+            if replica.targets is not None:
+                coherence.repair_at_start(replica.engine, opened.redis_url)
             goal = Goal.now(replica)
             missing_before = goal.missing_blocks()
             missing = _catch_up(goal, missing_before, quiet=as_json) if missing_before else 0
             by_snapshots = goal.blocks_by_snapshots()
+            waiting = _complete_targets(replica)
     read = missing_before - missing
     if as_json:
         outcome = {
@@ -45,6 +50,8 @@ def sync(
             "blocks_missing": missing,
             "blocks_by_snapshots": by_snapshots,
         }
+        if opened.targets == "set":
+            outcome["targets_without_history"] = waiting
         sys.stdout.write(json.dumps(outcome) + "\n")
     elif not missing:
         console = Console(highlight=False)
@@ -59,6 +66,28 @@ def sync(
             f"coverage has holes: {missing:,} blocks are missing",
             hint="`fc-pipeline status` shows where; what the feed no longer has, `fc-pipeline backfill --gaps` heals",
         )
+    if waiting:
+        raise ServiceError(
+            f"{waiting:,} targets have no complete history yet",
+            hint="`fc-pipeline targets list` says why; run `sync` again, or leave it to `up`",
+        )
+
+
+def _complete_targets(replica: "Replica") -> int:
+    """Have new targets' histories fetched, by a run as the sensor's; how many still lack theirs."""
+    from fc_pipeline.ingest.target_sync import is_anything_due
+    from fc_pipeline.targets import directory
+
+    if not is_anything_due(replica):
+        return 0
+    from fc_pipeline.cli.complete_targets import complete_targets  # importing Dagster takes seconds
+
+    try:
+        complete_targets(project_root())
+    finally:
+        close_services_for_process()
+    with replica.engine.connect() as connection:
+        return directory.numbers(connection).unsynced
 
 
 def _catch_up(goal: "Goal", missing: int, *, quiet: bool) -> int:

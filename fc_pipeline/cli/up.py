@@ -13,18 +13,21 @@ from pathlib import Path
 from threading import Event
 from types import FrameType
 from typing import Annotated, Any, Final
-from urllib.parse import unquote
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.panel import Panel
 from rich.table import Table
 
 from fc_pipeline.errors import ServiceError
+from fc_pipeline.hub.endpoint import HubEndpoint
+from fc_pipeline.plain_text import shown_url
 from fc_pipeline.services import close_services_for_process, embedded_servers, with_urls
 from fc_pipeline.services.children import end_marked
 from fc_pipeline.services.dagster import PREFERRED_UI_PORT, DagsterProcesses
 from fc_pipeline.services.lifetime import EmbeddedServer
+from fc_pipeline.services.restarts import Restarts
 from fc_pipeline.settings import Settings, project_root
 
 __all__ = ["up"]
@@ -59,7 +62,7 @@ def up(
         with _stop_signals() as stop_requested:
             _run(console, settings, servers, port, stop_requested)
     except _StopRequested:
-        console.print("stopped; the data is in", str(settings.data_dir), highlight=False)
+        console.print("stopped; the data is in", str(settings.data_dir), highlight=False, markup=False)
     finally:
         os.close(lock)
 
@@ -138,11 +141,12 @@ def _run(
             dagster.start(on_step)
         state_file.write_text(json.dumps({"pid": os.getpid(), "ui": dagster.ui_url}), encoding="utf-8")
         _print_where(console, with_urls(settings, servers), servers, dagster, port)
+        restarts = Restarts()
         while True:
             _end_if(stop_requested)
             time.sleep(WATCH_SECONDS)
-            dagster.check()
-            _check_servers(servers)
+            _revive_servers(servers, restarts)
+            dagster.revive()
     finally:
         _stop_all(console, settings, servers, dagster, state_file)
 
@@ -171,12 +175,16 @@ def _check_reach(settings: Settings) -> None:
             ) from error
 
 
-def _check_servers(servers: list[EmbeddedServer]) -> None:
+def _revive_servers(servers: list[EmbeddedServer], restarts: Restarts) -> None:
+    """Start again what has ended; a server that has ended too often is named with its log (ServiceError)."""
     for server in servers:
-        if server.running_pid() is None:
-            raise ServiceError(
-                f"the {server.name.replace('_', ' ')} ended:\n{server.last_log_lines()}", hint=f"see {server.log_file}"
-            )
+        if server.running_pid() is not None:
+            continue
+        name = server.name.replace("_", " ")
+        if not restarts.may(name):
+            raise ServiceError(f"the {name} ended:\n{server.last_log_lines()}", hint=f"see {server.log_file}")
+        _log.warning("the %s ended and is started again; see %s", name, server.log_file)
+        server.acquire()
 
 
 def _stop_all(
@@ -221,24 +229,16 @@ def _print_where(
     rows.add_column(no_wrap=True)
     rows.add_column(overflow="fold")
     rows.add_row("Dagster UI", dagster.ui_url)
-    rows.add_row("hub", ", ".join(settings.hub_urls) + (" (sample)" if "sample_hub" in embedded else ""))
-    rows.add_row("Postgres", _without_password(settings.libpq_url()) + note("postgres"))
+    hubs = ", ".join(HubEndpoint(url).name for url in settings.hub_urls)
+    rows.add_row("hub", hubs + (" (sample)" if "sample_hub" in embedded else ""))
+    rows.add_row("Postgres", escape(shown_url(settings.libpq_url())) + note("postgres"))
     if "postgres" in embedded:
-        rows.add_row("", f"password in {settings.data_dir / 'postgres.password'}")
-    rows.add_row("Redis", _without_password(settings.redis_url or "") + note("redis"))
-    rows.add_row("lake", settings.lake_uri)
-    rows.add_row("logs", str(settings.data_dir / "logs"))
+        rows.add_row("", escape(f"password in {settings.data_dir / 'postgres.password'}"))
+    rows.add_row("Redis", escape(shown_url(settings.redis_url or "")) + note("redis"))
+    rows.add_row("lake", escape(shown_url(settings.lake_uri)))
+    rows.add_row("logs", escape(str(settings.data_dir / "logs")))
     console.print(Panel(rows, title="fc-pipeline is up", subtitle="Ctrl-C stops everything", expand=False))
     wanted = port or PREFERRED_UI_PORT
     if dagster.ui_port != wanted:
         console.print(f"port {wanted} is taken: the UI is on {dagster.ui_port}", highlight=False)
     sys.stdout.flush()
-
-
-def _without_password(url: str) -> str:
-    """The URL as it may be shown."""
-    scheme, separator, rest = url.partition("://")
-    userinfo, at, location = rest.rpartition("@")
-    user = userinfo.partition(":")[0]
-    shown = f"{user}@{location}" if user else location
-    return scheme + separator + unquote(shown if at else rest)

@@ -10,6 +10,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from fc_pipeline.cli.backfill import counted, numbers_of
 from fc_pipeline.errors import ConfigError
+from fc_pipeline.plain_text import plain
 from fc_pipeline.services import open_services
 from fc_pipeline.settings import Settings
 
@@ -42,7 +43,7 @@ def verify(
         raise ConfigError("verify takes one of --fids and --sample", hint="fc-pipeline verify --help")
     chosen = numbers_of(fids, "--fids", 1, _LARGEST_FID) if fids is not None else None
     settings = Settings.load()
-    with open_services(settings, need_redis=False) as opened:
+    with open_services(settings, need_redis=None) as opened:
         from fc_pipeline.ingest.replica import open_replica
         from fc_pipeline.ingest.verify import verify as compare
 
@@ -105,7 +106,7 @@ def _tell(console: Console, found: "Verification") -> None:
             listed = ", ".join(f"{table} {rows:,}" for table, rows in sorted(counts.items()))
             console.print(f"{what}: {listed}", markup=False)
     for one in compared.examples[:MOST_SHOWN]:
-        console.print(f"  {described(one)}", markup=False)
+        console.print(f"  {plain(described(one), one_line=True)}", markup=False)
     more = found.drift + found.history - min(len(compared.examples), MOST_SHOWN)
     if more > 0:
         console.print(f"  and {more:,} more")
@@ -115,7 +116,7 @@ def _tell(console: Console, found: "Verification") -> None:
             "ledger ends before the hub's head (fc-pipeline backfill, sync)"
         )
     for fid, reason in list(found.unread.items())[:MOST_SHOWN]:
-        console.print(f"FID {fid} could not be read: {reason}", markup=False)
+        console.print(f"FID {fid} could not be read: {plain(reason, one_line=True)}", markup=False)
     if not found.drift and not found.history and not found.unread:
         console.print("0 differences")
     elif found.drift:

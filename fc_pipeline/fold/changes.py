@@ -34,9 +34,12 @@ from fc_pipeline.tables.link_compactions import LINK_COMPACTIONS
 from fc_pipeline.tables.message import Adds, Deletion, Taken
 from fc_pipeline.tables.registry import MESSAGE_TABLES
 
-__all__ = ["Changes", "Quarantined", "changes_of"]
+__all__ = ["GONE_CASTS_SCHEMA", "Changes", "Quarantined", "changes_of"]
 
 _MICROS = 1_000_000
+
+GONE_CASTS_SCHEMA = pa.schema([("version", pa.int64()), ("parent_fid", pa.int64()), ("mentions", pa.list_(pa.int64()))])
+"""The event by which a cast went away, whom it had replied to (0: nobody) and mentioned."""
 _Body = TypeVar("_Body")
 
 
@@ -56,11 +59,13 @@ class Changes:
 
     A table's rows are those of all its events: of one event, what it displaced stands before what it added, and within
     equal versions later rows win. `messages` counts the rows that one write per message would have written.
+    `gone_casts` says whom the casts named that were pruned, revoked or displaced (GONE_CASTS_SCHEMA).
     """
 
     rows: dict[str, pa.Table]
     compactions: pa.Table
     quarantined: list[Quarantined]
+    gone_casts: pa.Table
 
     @property
     def messages(self) -> int:
@@ -75,6 +80,7 @@ class _Sorted:
     adds: dict[str, Adds] = field(default_factory=lambda: defaultdict(Adds))
     rows: dict[str, list[Row]] = field(default_factory=lambda: defaultdict(list))
     compactions: list[Row] = field(default_factory=list[Row])
+    gone_casts: list[tuple[int, int, list[int]]] = field(default_factory=list[tuple[int, int, list[int]]])
     quarantined: list[Quarantined] = field(default_factory=list[Quarantined])
 
 
@@ -176,7 +182,10 @@ def _in_columns(batch: EventBatch, found: _Sorted) -> Changes:
         quarantined = [record for record in quarantined if record.event_id not in refused]
         quarantined += [_refused(batch, event_id, reason) for event_id, reason in refused.items()]
         quarantined.sort(key=attrgetter("event_id"))
-    return Changes({name: rows for name, rows in tables.items() if len(rows)}, compactions, quarantined)
+    named = list(zip(*found.gone_casts, strict=True)) or [(), (), ()]
+    columns = [pa.array(values, type=field.type) for values, field in zip(named, GONE_CASTS_SCHEMA, strict=True)]
+    gone_casts = pa.Table.from_arrays(columns, schema=GONE_CASTS_SCHEMA)
+    return Changes({name: rows for name, rows in tables.items() if len(rows)}, compactions, quarantined, gone_casts)
 
 
 def _without(rows: pa.Table, versions: ArrowArray) -> pa.Table:
@@ -224,6 +233,7 @@ def _merge(merge: MergeMessageBody, version: int, block_micros: int, found: _Sor
         for gone_message in merge.deletedMessages
         if (gone := _tombstone(gone_message, version, Deletion(block_micros, "replaced")))
     ]
+    found.gone_casts += [named for gone_message in merge.deletedMessages if (named := _named(gone_message, version))]
     if kind in _ADDS:
         table, taken, _ = _ADDS[kind]
         adds = found.adds[table]
@@ -244,6 +254,16 @@ def _take_away(message: Message, version: int, deletion: Deletion, found: _Sorte
     gone = _tombstone(message, version, deletion)
     if gone is not None:
         found.rows[gone[0]].append(gone[1])
+    if (named := _named(message, version)) is not None:
+        found.gone_casts.append(named)
+
+
+def _named(message: Message, version: int) -> tuple[int, int, list[int]] | None:
+    """Whom a cast named that went away, where it named anybody (GONE_CASTS_SCHEMA)."""
+    if message.data.type != "MESSAGE_TYPE_CAST_ADD":
+        return None
+    parent_fid, mentions = casts.named(message)
+    return (version, parent_fid, mentions) if parent_fid or mentions else None
 
 
 def _tombstone(message: Message, version: int, deletion: Deletion) -> tuple[str, Row] | None:

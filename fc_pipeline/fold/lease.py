@@ -18,6 +18,7 @@ __all__ = [
     "Holder",
     "as_successor",
     "holders",
+    "regain",
     "release",
     "runs_at_work",
     "successor_waits",
@@ -77,6 +78,15 @@ def try_take(
     }
     with engine.begin() as connection:
         return connection.execute(_TAKE, values).first() is not None
+
+
+def regain(engine: sa.Engine, *, holder: str, backend_pid: int) -> set[tuple[int, str]]:
+    """Hold through a new session what nobody has taken since the old one was lost; gives shards and partitions."""
+    mine = (
+        sa.update(LEASES).where(LEASES.c.holder == holder).values(backend_pid=backend_pid, heartbeat_at=sa.func.now())
+    )
+    with engine.begin() as connection:
+        return {(row.shard, row.partition) for row in connection.execute(mine.returning(LEASES))}
 
 
 def release(engine: sa.Engine, *, holder: str) -> None:

@@ -28,7 +28,8 @@ class MicroBatch:
 
     `rows` holds the last row per key of each message table; `activity` counts of `fid_activity` (its Arrow schema);
     `profile_fids` the FIDs whose profile may have changed. `confirmed_events` is how many events the blocks'
-    BLOCK_CONFIRMED announced, `messages` how many rows one write per message would have written. `last_block_unix`
+    BLOCK_CONFIRMED announced, `messages` how many rows one write per message would have written. `gone_casts` says
+    whom casts named that went away (GONE_CASTS_SCHEMA), `filtered` how many rows no target concerns. `last_block_unix`
     and `last_block_hash` are the time and hash of the block at `to_height`.
     """
 
@@ -40,6 +41,7 @@ class MicroBatch:
     compactions: pa.Table
     activity: pa.Table | None
     profile_fids: pa.Table | None
+    gone_casts: pa.Table
     quarantined: tuple[Quarantined, ...]
     tables: frozenset[str]
     events: int
@@ -48,6 +50,7 @@ class MicroBatch:
     size_bytes: int
     last_block_unix: int
     last_block_hash: bytes | None
+    filtered: int = 0
 
 
 def prepare(batch: EventBatch, *, partition: str, hour_unix: int, tables: Collection[str]) -> MicroBatch:
@@ -68,6 +71,7 @@ def prepare(batch: EventBatch, *, partition: str, hour_unix: int, tables: Collec
         compactions=changes.compactions if "links" in wanted else LINK_COMPACTIONS.arrow([]),
         activity=count_activity(merged, hour_unix * 1_000_000) if FID_ACTIVITY.name in wanted else None,
         profile_fids=_profile_fids(merged) if USER_PROFILES.name in wanted else None,
+        gone_casts=changes.gone_casts,
         quarantined=tuple(changes.quarantined),
         tables=wanted,
         events=len(batch.raws),
@@ -96,6 +100,7 @@ def joined(parts: Sequence[MicroBatch]) -> MicroBatch:
         compactions=pa.concat_tables([part.compactions for part in parts]),
         activity=sum_activity(pa.concat_tables(activity)) if activity else None,
         profile_fids=_distinct(pa.concat_tables(profile_fids)) if profile_fids else None,
+        gone_casts=pa.concat_tables([part.gone_casts for part in parts]),
         quarantined=tuple(record for part in parts for record in part.quarantined),
         events=sum(part.events for part in parts),
         confirmed_events=sum(part.confirmed_events for part in parts),

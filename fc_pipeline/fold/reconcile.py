@@ -12,14 +12,20 @@ from datetime import datetime
 from types import TracebackType
 from typing import Any, Final, NamedTuple, Self
 
+import adbc_driver_manager
 import adbc_driver_postgresql.dbapi as adbc
 import pyarrow as pa
 
+from fc_pipeline.errors import SessionLost
 from fc_pipeline.fold import corrections, covered_history, differences, ledger, quarantine, statements
 from fc_pipeline.fold.changes import Quarantined
 from fc_pipeline.fold.covered_history import ShardHistory
+from fc_pipeline.fold.faults import through_faults
 from fc_pipeline.fold.profiles import STAGE_PROFILE_FIDS, UPSERT_PROFILES
-from fc_pipeline.fold.session import Written
+from fc_pipeline.fold.reconciled_targets import ReconciledTargets
+from fc_pipeline.fold.schema import hold_schema
+from fc_pipeline.fold.selection import TargetAccess
+from fc_pipeline.fold.session import STANDSTILL_SECONDS, Written
 from fc_pipeline.fold.snapshot_rows import SetAside, snapshot_rows
 from fc_pipeline.hub.wire import first_event_id, height_of
 from fc_pipeline.tables.on_chain_events import ON_CHAIN_EVENTS
@@ -116,16 +122,36 @@ def _first(found: Sequence[Difference], most: int) -> tuple[Difference, ...]:
 class Reconciler:
     """Folds snapshots through one ADBC connection of its own. Not for several threads at once.
 
-    `sleep` and `clock` (seconds) are for waiting until the ledger is where a snapshot is.
+    `sleep` and `clock` (seconds) are for waiting until the ledger is where a snapshot is. With `targets`, snapshots of
+    users who are no targets are left out, and the target set follows what is written.
     """
 
-    libpq_url: str
+    libpq_url: str = field(repr=False)
     run_id: str
+    targets: TargetAccess | None = None
     sleep: Callable[[float], None] = time.sleep
     clock: Callable[[], float] = time.monotonic
+    _set: ReconciledTargets | None = field(default=None, init=False, repr=False)
 
     def __enter__(self) -> Self:
-        self._connection = adbc.connect(self.libpq_url)
+        through_faults(f"the session of run {self.run_id}", self._open)
+        return self
+
+    def reopen(self) -> None:
+        """Begin a new session after this one was lost."""
+        self._close()
+        self._open()
+
+    def _open(self) -> None:
+        connection = adbc.connect(self.libpq_url)
+        try:
+            self._prepare(connection)
+        except BaseException:
+            self._close()
+            raise
+
+    def _prepare(self, connection: adbc.Connection) -> None:
+        self._connection = connection
         self._cursor = self._connection.cursor()
         self._execute("SELECT set_config('application_name', $1, false)", (f"fc_pipeline {self.run_id}"[:63],))
         self._execute("SET timezone TO 'UTC'")
@@ -135,12 +161,18 @@ class Reconciler:
             self._execute(differences.create_changes(table))
         for statement in (*differences.CREATE_STAGING, STAGE_PROFILE_FIDS, quarantine.CREATE_STAGING):
             self._execute(statement)
+        self._set = ReconciledTargets(self.targets, self._execute) if self.targets is not None else None
         self._connection.commit()
-        return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._close()
+
+    def _close(self) -> None:
+        if self._set is not None:
+            self._set.close()
+            self._set = None
         self._cursor.close()
         self._connection.close()
 
@@ -169,23 +201,37 @@ class Reconciler:
             found = self._fold(snapshots, records, heads, write=write)
             if write:
                 self._connection.commit()
+                if self._set is not None:
+                    self._set.publish()
             else:
                 self._connection.rollback()
-        except BaseException:
-            self._connection.rollback()
+        except BaseException as error:
+            self._roll_back(error)
             raise
         return found
+
+    def _roll_back(self, cause: BaseException) -> None:
+        try:
+            self._connection.rollback()
+        except adbc_driver_manager.Error:
+            raise SessionLost(
+                f"the Postgres session of run {self.run_id} is gone: the server was restarted, or the connection cut",
+                hint="the next run over the same users goes on from there",
+            ) from cause
 
     def _fold(
         self, snapshots: Sequence[FidSnapshot], records: Iterable[pa.RecordBatch], heads: "_Heads", *, write: bool
     ) -> Reconciled:
+        hold_schema(self._execute)
         self._copy("stage_snapshots", _snapshot_lines(snapshots))
         messages, quarantined = self._stage(records)
         judged = self._judged(snapshots, heads)
         self._copy("stage_judged", _judged_lines(judged))
         # Everything up to here is the reading of this connection alone; from here on nobody else folds these shards.
+        self._execute(f"SET LOCAL idle_in_transaction_session_timeout TO '{STANDSTILL_SECONDS}s'")
         for shard in sorted({one.shard for one in snapshots}):
             self._execute(ledger.LOCK_SHARD, (shard,))
+        others = self._set.hold(write=write) if self._set is not None else 0
         outdated = self._execute(differences.DROP_OUTDATED)[0][0]
         self._copy("stage_heads", self._head_lines(heads))
         for table in differences.COMPARED:
@@ -193,14 +239,16 @@ class Reconciler:
                 self._execute(statement)
         drift, history, examples = self._tell(write=write)
         written = self._write(drift, quarantined) if write else {}
+        if self._set is not None and write:
+            self._set.follow()
         return Reconciled(
             written=written,
             drift=drift,
             history=history,
             quarantined=sum(len(several) for several in quarantined.values()),
             messages=messages,
-            fids=len(snapshots),
-            unjudged_fids=sum(len(judged.get(one.fid, ())) < len(TABLES) for one in snapshots),
+            fids=len(snapshots) - others,
+            unjudged_fids=sum(len(judged.get(one.fid, ())) < len(TABLES) for one in snapshots) - others,
             outdated_fids=outdated,
             examples=examples,
         )
@@ -236,7 +284,10 @@ class Reconciler:
         # Names, and what contracts say of nobody (FID 0), may come from any shard.
         others_are_known = all(_is_known_lately(histories[shard], event_id) for shard, event_id in heads.after.items())
         judged: dict[int, set[str]] = {}
+        synced = self._set.synced() if self._set is not None else None
         for one in snapshots:
+            if synced is not None and one.fid not in synced:
+                continue
             history, last = histories[one.shard], max(height_of(one.until_id), until.get(one.fid, 0))
             tables = {t for t in TABLES if history.is_covered(t, since=since.get(one.fid), until=last)}
             if not others_are_known:

@@ -1,29 +1,46 @@
-"""Brings a database to the schema that this release writes: Alembic migrations, and tables that were dropped."""
+"""Brings a database to the schema that this release writes: Alembic migrations, and tables that were dropped.
 
-from typing import Any
+And keeps those away who would write another one: a process that was running when a newer release migrated.
+"""
+
+from collections.abc import Callable
+from typing import Any, Final
 
 import sqlalchemy as sa
 from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from alembic.util import CommandError
 
 import fc_pipeline.migrations
 from fc_pipeline.errors import ConfigError
 from fc_pipeline.fold import gaps, ledger, snapshot_ledger
 from fc_pipeline.tables import link_compactions, links, registry
-from fc_pipeline.tables.bookkeeping import SCHEMA
+from fc_pipeline.tables.bookkeeping import SCHEMA, TARGETS
 from fc_pipeline.tables.columns import METADATA
 
-__all__ = ["alembic_config", "ensure_schema", "owned_by_us"]
+__all__ = ["NEWEST_REVISION", "alembic_config", "ensure_schema", "hold_schema", "owned_by_us"]
 
 _REBUILT_WITH = {
     **{table.qualified: name for name, table in registry.DATA_TABLES.items()},
     # Compact states mask links, so links are folded again with them.
     link_compactions.LINK_COMPACTIONS.qualified: links.LINKS.name,
 }
-_MIGRATION_LOCK = "SELECT pg_advisory_xact_lock(7234163)"
+_MIGRATION_LOCK: Final = "SELECT pg_advisory_xact_lock(7234163)"
+_WRITING_LOCK: Final = "SELECT pg_advisory_xact_lock_shared(7234163)"
+_REVISION: Final = f"SELECT version_num FROM {SCHEMA}.alembic_version"
+
+
+def _known_revisions() -> tuple[str, ...]:
+    """The revisions of this release, newest first."""
+    script = ScriptDirectory(fc_pipeline.migrations.__path__[0])
+    return tuple(revision.revision for revision in script.walk_revisions())
+
+
+# Looked up once, at the start of the process: later the files on disk may be those of a newer release.
+_KNOWN_REVISIONS: Final = _known_revisions()
+NEWEST_REVISION: Final = _KNOWN_REVISIONS[0]
+"""The schema that this process writes."""
 
 
 def ensure_schema(engine: sa.Engine) -> None:
@@ -37,30 +54,50 @@ def ensure_schema(engine: sa.Engine) -> None:
         if _is_current(connection):
             return
         connection.execute(sa.text(_MIGRATION_LOCK))
-        connection.execute(sa.text(f"CREATE SCHEMA IF NOT EXISTS {SCHEMA}"))
-        try:
-            command.upgrade(alembic_config(connection), "head")
-        except CommandError as error:
-            raise ConfigError(
-                f"the database has a schema that this release does not know: {error}",
-                hint="a newer fc_pipeline has migrated it; install that release or point FC_POSTGRES_URL elsewhere",
-            ) from error
+        found = _revision_of(connection)
+        if found is not None and found not in _KNOWN_REVISIONS:
+            raise _unknown(found)
+        if not sa.inspect(connection).has_schema(SCHEMA):  # IF NOT EXISTS wants rights on the database all the same
+            connection.execute(sa.text(f"CREATE SCHEMA {SCHEMA}"))
+        command.upgrade(alembic_config(connection), NEWEST_REVISION)
         lost = _missing_tables(connection)
         METADATA.create_all(connection, checkfirst=True)
         for table in lost & _REBUILT_WITH.keys():
             ledger.forget_table(connection, _REBUILT_WITH[table])
         if lost & _REBUILT_WITH.keys():
             snapshot_ledger.forget_folds(connection)
+            connection.execute(sa.update(TARGETS).values(synced_at=None))
             gaps.reopen(connection)
+
+
+def hold_schema(execute: Callable[[str], Any]) -> None:
+    """Keep the schema as this process knows it until the end of the transaction; each that writes begins with this.
+
+    `execute` executes a statement of that transaction and gives its rows. Waits while somebody migrates. Raises
+    ConfigError if a newer release has migrated the database meanwhile: nothing is to be written then.
+    """
+    execute(_WRITING_LOCK)
+    found = [row[0] for row in execute(_REVISION)]
+    if found != [NEWEST_REVISION]:
+        raise _unknown(*found)
+
+
+def _unknown(*revisions: str) -> ConfigError:
+    return ConfigError(
+        f"the database has a schema that this process does not know: {', '.join(revisions) or 'none'}; "
+        f"it knows {NEWEST_REVISION}",
+        hint="a newer fc_pipeline has migrated it; install that release, or start again where it is installed already, "
+        "or point FC_POSTGRES_URL elsewhere",
+    )
 
 
 def _is_current(connection: sa.Connection) -> bool:
     """Whether the newest migration is applied and no table is missing; cheap, for every run and tick begins with it."""
-    newest = ScriptDirectory.from_config(alembic_config(connection)).get_current_head()
-    context = MigrationContext.configure(connection, opts={"version_table_schema": SCHEMA})
-    if context.get_current_revision() != newest:
-        return False
-    return not _missing_tables(connection)
+    return _revision_of(connection) == NEWEST_REVISION and not _missing_tables(connection)
+
+
+def _revision_of(connection: sa.Connection) -> str | None:
+    return MigrationContext.configure(connection, opts={"version_table_schema": SCHEMA}).get_current_revision()
 
 
 def _missing_tables(connection: sa.Connection) -> set[str]:

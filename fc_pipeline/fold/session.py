@@ -1,5 +1,6 @@
 """The one connection through which a run writes: COPY into staging, then the micro-batch's single transaction."""
 
+import threading
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from types import TracebackType
@@ -8,21 +9,28 @@ from typing import Any, Self, TypeVar
 import adbc_driver_manager
 import adbc_driver_postgresql.dbapi as adbc
 import pyarrow as pa
+import pyarrow.compute as pc
 
-from fc_pipeline.errors import AlreadyFolded, LeaseLost
+from fc_pipeline.errors import AlreadyFolded, LeaseLost, SessionLost
 from fc_pipeline.fold import gaps, ledger, quarantine, statements
+from fc_pipeline.fold.faults import Patience, through_faults
 from fc_pipeline.fold.micro_batch import MicroBatch
 from fc_pipeline.fold.profiles import STAGE_PROFILE_FIDS, UPSERT_PROFILES
+from fc_pipeline.fold.schema import hold_schema
+from fc_pipeline.fold.selection import TargetAccess, TargetSelection, TargetsMoved
+from fc_pipeline.tables.columns import DataTable
 from fc_pipeline.tables.fid_activity import FID_ACTIVITY
 from fc_pipeline.tables.link_compactions import LINK_COMPACTIONS
+from fc_pipeline.tables.links import LINKS
+from fc_pipeline.tables.on_chain_events import ON_CHAIN_EVENTS
 from fc_pipeline.tables.registry import MESSAGE_TABLES
 from fc_pipeline.tables.user_profiles import USER_PROFILES
 
-__all__ = ["FoldSession", "Written"]
+__all__ = ["STANDSTILL_SECONDS", "FoldSession", "Written"]
 
 T = TypeVar("T")
 
-_STANDSTILL_SECONDS = 30
+STANDSTILL_SECONDS = 30
 """A run that stands still inside a transaction, such as a paused one, loses its session and so the locks that others
 wait for: sooner than its lease runs out."""
 
@@ -49,37 +57,75 @@ class FoldSession:
     """A writer: one ADBC connection, its staging tables, and the id of the run that it writes for.
 
     Not for several threads at once. `holder` is what the run's leases are held under; None writes without a lease
-    (tests, and rebuilding from the raw log, which the versions alone keep right).
+    (tests, and rebuilding from the raw log, which the versions alone keep right). With `targets`, only what concerns
+    the target set is written, and the set follows what is; `filtered` is how many rows the last micro-batch left out.
+
+    A transaction that fails for a reason that may pass (fold.faults) is rolled back and tried again for a while, until
+    `give_up`. Raises PostgresError where that did not help, SessionLost where the session is gone: nothing of the
+    transaction was written then, unless it was lost with the answer to its commit, which the ledger knows.
     """
 
-    libpq_url: str
+    libpq_url: str = field(repr=False)
     run_id: str
     holder: str | None = None
+    targets: TargetAccess | None = None
+    filtered: int = field(default=0, init=False)
     backend_pid: int = field(default=0, init=False)
     _planned: dict[str, str] = field(default_factory=dict[str, str], init=False, repr=False)
+    _selection: TargetSelection | None = field(default=None, init=False, repr=False)
+    _written_early: dict[str, Written] = field(default_factory=dict[str, Written], init=False, repr=False)
+    _given_up: threading.Event = field(default_factory=threading.Event, init=False, repr=False)
 
     def __enter__(self) -> Self:
-        self._connection = adbc.connect(self.libpq_url)
+        through_faults(f"the session of run {self.run_id}", self._open)
+        return self
+
+    def reopen(self) -> None:
+        """Begin a new session after this one was lost."""
+        self._close()
+        self._open()
+
+    def _open(self) -> None:
+        connection = adbc.connect(self.libpq_url)
+        try:
+            self._prepare(connection)
+        except BaseException:
+            self._close()
+            raise
+
+    def _prepare(self, connection: adbc.Connection) -> None:
+        self._connection = connection
         self._cursor = self._connection.cursor()
         # The driver would wrap what it reads in COPY, which takes no EXECUTE.
         self._cursor.adbc_statement.set_options(**{"adbc.postgresql.use_copy": "false"})
         self._planned.clear()
         self._execute("SELECT set_config('application_name', $1, false)", (f"fc_pipeline {self.run_id}"[:63],))
         self._execute("SET timezone TO 'UTC'")
-        self._execute(f"SET idle_in_transaction_session_timeout TO '{_STANDSTILL_SECONDS}s'")
+        self._execute(f"SET idle_in_transaction_session_timeout TO '{STANDSTILL_SECONDS}s'")
         for table in (*MESSAGE_TABLES.values(), LINK_COMPACTIONS, FID_ACTIVITY):
             self._execute(statements.create_staging(table))
         self._execute(STAGE_PROFILE_FIDS)
         self._execute(quarantine.CREATE_STAGING)
         self.backend_pid = self._execute("SELECT pg_backend_pid()")[0][0]
+        if self.targets is not None:
+            self._selection = TargetSelection(self.targets, self._execute, self._stage_table, self._merge_early)
         self._connection.commit()
-        return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._close()
+
+    def _close(self) -> None:
+        if self._selection is not None:
+            self._selection.close()
+            self._selection = None
         self._cursor.close()
         self._connection.close()
+
+    def give_up(self) -> None:
+        """Try nothing again from now on. May be called from another thread."""
+        self._given_up.set()
 
     def fold(self, batch: MicroBatch) -> dict[str, Written]:
         """Write heights that the ledger does not cover yet: rows, ledger and quarantine in one transaction.
@@ -102,26 +148,37 @@ class FoldSession:
         return self._transaction(lambda: self._replace_activity(shards, count))
 
     def _transaction(self, write: Callable[[], T]) -> T:
-        try:
-            written = write()
-            self._connection.commit()
-        except BaseException as error:
-            self._roll_back(error)
-            raise
-        return written
+        patience = Patience(f"a transaction of run {self.run_id}", given_up=self._given_up)
+        while True:
+            try:
+                written = write()
+                self._connection.commit()
+            except TargetsMoved:
+                self._roll_back(None)
+            except adbc_driver_manager.Error as error:
+                self._roll_back(error)
+                patience.pause_after(error)
+            except BaseException as error:
+                self._roll_back(error)
+                raise
+            else:
+                if self._selection is not None:
+                    self._selection.publish()
+                return written
 
-    def _roll_back(self, cause: BaseException) -> None:
+    def _roll_back(self, cause: BaseException | None) -> None:
         try:
             self._connection.rollback()
         except adbc_driver_manager.Error:
-            raise LeaseLost(
+            raise SessionLost(
                 f"the Postgres session of run {self.run_id} is gone, and its leases with it: the server was restarted, "
-                f"or ended it because the run stood still in a transaction for {_STANDSTILL_SECONDS} s",
+                f"the connection was cut, or it ended because the run stood still in a transaction for "
+                f"{STANDSTILL_SECONDS} s",
                 hint="another run may have taken over; whichever comes next reads on from the ledger",
             ) from cause
 
     def _stage(self, batch: MicroBatch) -> None:
-        """COPY everything into temporary tables: nothing of it is visible to others, and no lock is taken yet."""
+        """COPY everything into temporary tables."""
         self._execute(statements.KEYED_PLANS)
         for name, rows in batch.rows.items():
             self._copy(statements.stage_name(MESSAGE_TABLES[name]), rows)
@@ -132,9 +189,39 @@ class FoldSession:
             self._copy("stage_profile_fids", batch.profile_fids)
         self._copy("stage_quarantine", quarantine.staged(batch.shard, batch.quarantined))
 
+    def _stage_table(self, table: DataTable, rows: pa.Table) -> None:
+        self._copy(statements.stage_name(table), rows)
+
+    def _selected(self, batch: MicroBatch) -> MicroBatch:
+        """What concerns the target set, where only that is written; the shard must be held."""
+        self._written_early = {}
+        if self._selection is None:
+            return batch
+        selected = self._selection.select(batch)
+        self.filtered = selected.filtered
+        return selected
+
+    def _merge_early(self) -> None:
+        """Merge what is staged of what may change the target set."""
+        self._execute(statements.KEYED_PLANS)
+        self._written_early = {
+            ON_CHAIN_EVENTS.name: self._counted(statements.merge(ON_CHAIN_EVENTS)),
+            LINKS.name: self._counted(statements.merge(LINKS)),
+        }
+        self._counted(statements.merge(LINK_COMPACTIONS))
+        for mask in (statements.mask_by_new_compactions, statements.mask_staged_links):
+            self._written_early[LINKS.name] += Written(deleted=self._execute(mask)[0][0])
+        self._execute(statements.FREE_PLANS)
+
     def _fold_new(self, batch: MicroBatch) -> dict[str, Written]:
-        self._stage(batch)
-        self._fence(batch)
+        if self._selection is None:
+            # Nothing of it is visible to others, and no lock is taken yet.
+            self._stage(batch)
+            self._fence(batch)
+        else:
+            self._fence(batch)
+            batch = self._selected(batch)
+            self._stage(batch)
         written = self._merge_all(batch)
         total = sum(w.rows for w in written.values())
         try:
@@ -148,19 +235,32 @@ class FoldSession:
         return written
 
     def _fold_again(self, batch: MicroBatch) -> dict[str, Written]:
-        self._stage(batch)
-        self._execute(ledger.LOCK_SHARD, (batch.shard,))
+        if self._selection is None:
+            self._stage(batch)
+            hold_schema(self._execute)
+            self._execute(ledger.LOCK_SHARD, (batch.shard,))
+        else:
+            hold_schema(self._execute)
+            self._execute(ledger.LOCK_SHARD, (batch.shard,))
+            batch = self._selected(batch)
+            self._stage(batch)
         return self._merge_all(batch)
 
     def _replace_activity(self, shards: Iterable[int], count: Callable[[], pa.Table]) -> Written:
+        hold_schema(self._execute)
         for shard in sorted(shards):
             self._execute(ledger.LOCK_SHARD, (shard,))
         self._execute("SET LOCAL idle_in_transaction_session_timeout TO 0")  # counting an hour takes its time
-        self._copy(statements.stage_name(FID_ACTIVITY), count())
+        counted = count()
+        if self._selection is not None:
+            members = self._selection.members_of(counted["fid"].to_numpy())
+            counted = counted.filter(pc.is_in(counted["fid"], value_set=pa.array(members)))
+        self._copy(statements.stage_name(FID_ACTIVITY), counted)
         return self._counted(statements.replace_activity())
 
     def _fence(self, batch: MicroBatch) -> None:
-        """Hold the shard until commit, and make sure that this run still holds the lease on the hour."""
+        """Hold schema and shard until commit, and make sure that this run still holds the lease on the hour."""
+        hold_schema(self._execute)
         self._execute(ledger.LOCK_SHARD, (batch.shard,))
         if self.holder is None:
             return
@@ -173,6 +273,8 @@ class FoldSession:
 
     def _merge_all(self, batch: MicroBatch) -> dict[str, Written]:
         written = {name: self._counted(statements.merge(MESSAGE_TABLES[name])) for name in batch.rows}
+        for name, early in self._written_early.items():
+            written[name] = written.get(name, Written()) + early
         if "links" in batch.tables:
             written["links"] = written.get("links", Written()) + self._mask_links(batch)
         if batch.profile_fids is not None:

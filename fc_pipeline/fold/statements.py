@@ -4,8 +4,11 @@ from functools import cache
 
 from fc_pipeline.tables.columns import ColumnType, DataTable
 from fc_pipeline.tables.fid_activity import ACTIVITY_COUNTS, FID_ACTIVITY
+from fc_pipeline.tables.username_proofs import USERNAME_PROOFS
+from fc_pipeline.targets.rule import NOT_TARGET
 
 __all__ = [
+    "FREE_PLANS",
     "KEYED_PLANS",
     "add_activity",
     "create_staging",
@@ -46,7 +49,17 @@ def merge(table: DataTable) -> str:
         f"WITH merged AS (INSERT INTO {table.qualified} AS t ({', '.join(table.names)}) "
         f"SELECT {_selected(table)} FROM {stage_name(table)} ORDER BY {', '.join(table.key)} "
         f"ON CONFLICT ({', '.join(table.key)}) DO UPDATE SET {_assigned(table)} "
-        f"WHERE ({order}) > ({current}) {_RETURNING}) {_COUNTED}"
+        f"WHERE ({order}) > ({current}){_or_known_better(table, order, current)} {_RETURNING}) {_COUNTED}"
+    )
+
+
+def _or_known_better(table: DataTable, order: str, current: str) -> str:
+    """Of a name whose holder was no target the table knows no more than that: the same proof says who it is."""
+    if table is not USERNAME_PROOFS:
+        return ""
+    return (
+        f" OR (({order}) = ({current}) AND t.deleted_reason = '{NOT_TARGET}' "
+        f"AND excluded.deleted_reason IS DISTINCT FROM '{NOT_TARGET}')"
     )
 
 
@@ -83,11 +96,14 @@ def _activity(assigned: str, where: str) -> str:
     )
 
 
-KEYED_PLANS = "SELECT " + ", ".join(
-    f"set_config('enable_{scan}', 'off', true)" for scan in ("hashjoin", "mergejoin", "seqscan")
-)
+_PLANS_OF_WHOLE_TABLES = ("hashjoin", "mergejoin", "seqscan")
+
+KEYED_PLANS = "SELECT " + ", ".join(f"set_config('enable_{scan}', 'off', true)" for scan in _PLANS_OF_WHOLE_TABLES)
 """For the transaction: look staged rows up by index. Staging tables have no statistics, and a plan that reads a whole
 table looks cheap until it has grown; the merges keep the plan of a connection's first micro-batch."""
+
+FREE_PLANS = "SELECT " + ", ".join(f"set_config('enable_{scan}', 'on', true)" for scan in _PLANS_OF_WHOLE_TABLES)
+"""For the rest of the transaction: as ever."""
 
 # A link is masked by a compact state that is newer than the event which decided it, was made no earlier than the link,
 # is of its type (or type-blind), and does not name its target. The earliest such state tells when it was deleted, so

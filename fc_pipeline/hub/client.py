@@ -24,6 +24,7 @@ from fc_pipeline.errors import HubRefused, HubUnavailable
 from fc_pipeline.hub.budget import LONGEST_OBEYED_WAIT_SECONDS, RequestBudget
 from fc_pipeline.hub.endpoint import HubEndpoint
 from fc_pipeline.hub.shared_budget import SharedBudget
+from fc_pipeline.plain_text import plain
 
 __all__ = [
     "HubBodyTooLarge",
@@ -205,18 +206,23 @@ class HubClient:
         except (httpx.RemoteProtocolError, httpx.ReadError, httpx.WriteError, httpx.CloseError) as error:
             raise _Trouble("the connection was closed without an answer", HubDisconnected) from error
         except (httpx.TransportError, httpx.DecodingError) as error:
-            raise _Trouble(f"{type(error).__name__}: {error}") from error
+            said = self.endpoint.redacted(str(error))
+            # An error that quotes a header is not told as the cause either.
+            raise _Trouble(f"{type(error).__name__}: {said}") from (error if said == str(error) else None)
         try:
             return parse(body)
         except (ValueError, RecursionError) as error:
-            raise _Trouble(f"200 with a body that is not the JSON expected ({error}): {_excerpt(body)}") from error
+            raise _Trouble(f"200 with a body that is not the JSON expected ({error}): {self._excerpt(body)}") from error
 
     async def _send(self, request: str, internal_is_trouble: bool) -> bytes:
         self.requests += 1
         async with self._http.stream("GET", request) as response:
             try:
                 if response.status_code == 200:
-                    return _json_like(await self._bounded_body(response))
+                    body = await self._bounded_body(response)
+                    if not _is_like_json(body):
+                        raise _Trouble(f"200 with a body that is not JSON or cut short: {self._excerpt(body)}")
+                    return body
                 body = await self._start_of_body(response)
             except (httpx.RemoteProtocolError, httpx.ReadError) as error:
                 raise _Trouble(f"{response.status_code}, then the connection broke within the body") from error
@@ -244,7 +250,7 @@ class HubClient:
         self, request: str, response: httpx.Response, body: bytes, internal_is_trouble: bool
     ) -> _Trouble | HubRefused:
         status = response.status_code
-        what = f"{status} {_excerpt(body)}".rstrip()
+        what = f"{status} {self._excerpt(body)}".rstrip()
         if status == 502:
             return _Trouble(what, HubDisconnected, retry_after_seconds=self._retry_after(response))
         if status in (408, 425, 429) or status >= 500:
@@ -252,13 +258,18 @@ class HubClient:
         if status in (401, 402, 403):
             return HubKeyRefused(f"{self._asked(request)}: {what}", hint=API_KEY_HINT)
         if status == 400:
-            detail = _error_detail(body)
+            detail = self.endpoint.redacted(_error_detail(body))
             trouble = ("status: Unavailable", "status: Internal") if internal_is_trouble else ("status: Unavailable",)
             if detail.startswith(trouble):
                 return _Trouble(what, most_retries=STORE_TROUBLE_RETRIES)
             return HubRefused(f"{self._asked(request)}: {what}", detail=detail)
         hint = "is this address in FC_HUB_URLS a Snapchain hub's HTTP API?"
         return HubRefused(f"{self._asked(request)}: {what}", hint=hint)
+
+    def _excerpt(self, body: bytes) -> str:
+        """The beginning of a body for a message: one line that no terminal obeys, without what is secret here."""
+        text = self.endpoint.redacted(body[:ERROR_BODY_BYTES].decode("utf-8", "replace"))
+        return plain(" ".join(text.split())[:EXCERPT_CHARACTERS])
 
     def _asked(self, request: str) -> str:
         return f"hub {self.name} GET {request}"
@@ -294,12 +305,10 @@ def _budget(
     return SharedBudget(rate, endpoint.budget_redis_url, endpoint.base_url, clock=clock, sleep=sleep)
 
 
-def _json_like(body: bytes) -> bytes:
-    """The body, unless it is plainly cut short or no JSON at all; the whole of it is parsed once, by the reader."""
+def _is_like_json(body: bytes) -> bool:
+    """Whether it is not plainly cut short or no JSON at all; the whole of it is parsed once, by the reader."""
     text = body.strip()
-    if not text or (text[:1], text[-1:]) not in ((b"{", b"}"), (b"[", b"]")):
-        raise _Trouble(f"200 with a body that is not JSON or cut short: {_excerpt(body)}")
-    return body
+    return (text[:1], text[-1:]) in ((b"{", b"}"), (b"[", b"]"))
 
 
 def _error_detail(body: bytes) -> str:
@@ -314,8 +323,3 @@ def _error_detail(body: bytes) -> str:
             if isinstance(value, str):
                 return value
     return body.decode("utf-8", "replace")
-
-
-def _excerpt(body: bytes) -> str:
-    text = body[: EXCERPT_CHARACTERS * 4].decode("utf-8", "replace")
-    return " ".join(text.split())[:EXCERPT_CHARACTERS]

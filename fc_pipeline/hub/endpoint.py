@@ -1,16 +1,24 @@
 """Where a hub is and how it may be asked: its address, the headers it wants, and the requests per second it allows."""
 
 import ipaddress
+import json
+import re
+from base64 import b64encode
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from types import MappingProxyType
 from typing import Final
-from urllib.parse import SplitResult, unquote, urlsplit
+from urllib.parse import SplitResult, quote, unquote, urlsplit
 
 from fc_pipeline.errors import ConfigError
 
 __all__ = ["HubEndpoint", "endpoints_from"]
 
+HIDDEN: Final = "…hidden…"
+SHORTEST_SECRET: Final = 6
+SHORTEST_SECRET_PATH: Final = 12
+"""Shorter values are no secrets, and blotting them out would spoil messages."""
 REMOTE_REQUESTS_PER_SECOND: Final = 10.0
 """The default budget of a hub that is not on this machine: the middle plan of a hosted hub (hub-api 1.6)."""
 
@@ -60,6 +68,23 @@ class HubEndpoint:
         if parts.username is None:
             return None
         return unquote(parts.username), unquote(parts.password or "")
+
+    def redacted(self, text: str) -> str:
+        """A text of the hub, or about it, without what is secret here: some hubs repeat the key that they refuse."""
+        for secret in self._secrets:
+            text = text.replace(secret, HIDDEN)
+        return text
+
+    @cached_property
+    def _secrets(self) -> list[str]:
+        """Header values and their words, user and password as they are sent, long parts of the path; longest first."""
+        basic = self.basic_auth
+        sent = [b64encode(":".join(basic).encode()).decode(), basic[1]] if basic else []
+        path = [part for part in urlsplit(self.url).path.split("/") if len(part) >= SHORTEST_SECRET_PATH]
+        words = [word for value in self.headers.values() for word in re.split(r"[\s=,;:\"']+", value)]
+        found = {*self.headers.values(), *words, *sent, *path}
+        written = {form for one in found for form in (one, quote(one, safe=""), json.dumps(one)[1:-1])}
+        return sorted((one for one in written if len(one) >= SHORTEST_SECRET), key=len, reverse=True)
 
     @property
     def is_loopback(self) -> bool:

@@ -5,6 +5,7 @@ import hashlib
 import logging
 import time
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from fc_pipeline.hub.budget import LONGEST_OBEYED_WAIT_SECONDS, RequestBudget
@@ -48,11 +49,22 @@ return {string.format('%.6f', math.max(due, paused) - now), string.format('%.6f'
 """
 
 
+@dataclass
+class _Outage:
+    """That a Redis does not answer, as all budgets of this process know it: each tick of a sensor has its own."""
+
+    until: float = float("-inf")
+    is_told: bool = False
+
+
+_outages: Final[dict[str, _Outage]] = {}
+
+
 class SharedBudget(RequestBudget):
     """As RequestBudget, over all processes that name the same Redis and hub. For one event loop.
 
     A pause that another process was asked for holds here too. Where Redis cannot be reached, the process keeps to a
-    budget of its own, and says so.
+    budget of its own; it says so once, and once more when Redis is back.
     """
 
     def __init__(
@@ -66,10 +78,10 @@ class SharedBudget(RequestBudget):
     ) -> None:
         super().__init__(requests_per_second, clock=clock, sleep=sleep)
         self._redis_url = redis_url
-        self._hub = hub
+        self._named_hub = "/".join(hub.split("/")[:3])  # a path may hold a key
         self._key = f"fc_pipeline:budget:{hashlib.sha256(hub.encode()).hexdigest()[:16]}"
         self._redis: Redis | None = None
-        self._without_redis_until = float("-inf")
+        self._outage = _outages.setdefault(redis_url, _Outage())
         self._untold_pause_until = float("-inf")
 
     async def acquire(self) -> None:
@@ -94,7 +106,7 @@ class SharedBudget(RequestBudget):
     async def _book(self, slots: int) -> float | None:
         """Book slots, and tell of a pause; seconds to wait, or None where Redis does not answer."""
         now = self._clock()
-        if now < self._without_redis_until:
+        if now < self._outage.until:
             return None
         from redis.exceptions import RedisError  # takes a tenth of a second, which unlimited hubs need not wait for
 
@@ -104,13 +116,18 @@ class SharedBudget(RequestBudget):
                 _BOOK, 1, self._key, self._interval, self._burst_seconds, slots, untold, KEPT_SECONDS
             )
         except (RedisError, OSError) as error:
-            self._without_redis_until = now + WITHOUT_REDIS_SECONDS
-            log.warning(
-                "budget_not_shared hub=%s reason=%r: other processes may ask it at the same time",
-                self._hub,
-                type(error).__name__,
-            )
+            self._outage.until = now + WITHOUT_REDIS_SECONDS
+            if not self._outage.is_told:
+                self._outage.is_told = True
+                log.warning(
+                    "budget_not_shared hub=%s reason=%r: until Redis is back, other processes may ask it as well",
+                    self._named_hub,
+                    type(error).__name__,
+                )
             return None
+        if self._outage.is_told:
+            self._outage.is_told = False
+            log.warning("budget_shared_again hub=%s: Redis is back", self._named_hub)
         self._untold_pause_until = float("-inf")
         self._paused_until = max(self._paused_until, now + float(paused_text))
         return float(wait_text)

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from functools import reduce
+from functools import partial, reduce
 from itertools import chain
 from operator import or_
 from typing import Final
@@ -22,7 +22,9 @@ import pyarrow as pa
 
 from fc_pipeline.errors import HubError, HubUnavailable, HubUntrusted, LakeError
 from fc_pipeline.fold import snapshot_ledger
-from fc_pipeline.fold.reconcile import FidSnapshot, Reconciler
+from fc_pipeline.fold.faults import POSTGRES_ERRORS, Patience, explained, through_faults
+from fc_pipeline.fold.reconcile import FidSnapshot, Reconciled, Reconciler
+from fc_pipeline.fold.schema import hold_schema
 from fc_pipeline.fold.snapshot_ledger import SnapshotLine
 from fc_pipeline.hub.failover import ANOTHER_HUB_MAY_DO, HubPool
 from fc_pipeline.hub.reads import HubReads
@@ -75,9 +77,15 @@ class Backfill:
 
     def execute(self) -> BackfillProgress:
         """Do it. Raises FcPipelineError; FIDs that no hub can answer for are named after all others are done."""
+        try:
+            return self._execute()
+        except POSTGRES_ERRORS as error:
+            raise explained(error) from error
+
+    def _execute(self) -> BackfillProgress:
         with ExitStack() as stack:
             url = self.replica.settings.libpq_url()
-            reconciler = stack.enter_context(Reconciler(url, self.run_id)) if self.fold else None
+            reconciler = stack.enter_context(Reconciler(url, self.run_id, self.replica.targets)) if self.fold else None
             if self.fetch:
                 asyncio.run(self._walk(reconciler))
             elif reconciler is not None:
@@ -144,6 +152,7 @@ class Backfill:
         """
         give_up_at: float | None = None
         pause_seconds = 1.0
+        patience = Patience(f"run {self.run_id}", should_stop=self.should_stop)
         untrusted: dict[HubReads, HubUntrusted] = {}
         while True:
             hub: HubReads | None = None
@@ -154,6 +163,9 @@ class Backfill:
                 fetched = await fetch_chunk(hub, self._log, chunk)
                 await hubs.confirm(hub)
                 await asyncio.to_thread(refuse_lost_past, self.replica, hub.name, fetched)
+            except POSTGRES_ERRORS as error:  # whether the hub is fit is held against the ledger
+                await asyncio.to_thread(patience.pause_after, error)
+                continue
             except HubUntrusted as error:
                 if hub is None or hub in untrusted:
                     raise
@@ -174,14 +186,18 @@ class Backfill:
             pause_seconds = min(LONGEST_PAUSE_SECONDS, pause_seconds * 2)
 
     def _record(self, fetched: FetchedChunk) -> None:
-        with self.replica.engine.begin() as connection:
-            snapshot_ledger.record(connection, fetched.snapshots, self.run_id)
-            snapshot_ledger.add_to_rounds(connection, self.scope.name, self._rounds, fetched.snapshots)
+        through_faults(f"run {self.run_id}", lambda: self._write_lines(fetched), should_stop=self.should_stop)
         self.progress.requests += fetched.requests
         self.progress.add_fetched(fetched.snapshots)
         for fid, reason in fetched.unread.items():
             self.progress.buckets[bucket_of(fid)].unread[fid] = reason
             log.warning("fid_unread fid=%s reason=%r", fid, reason)
+
+    def _write_lines(self, fetched: FetchedChunk) -> None:
+        with self.replica.engine.begin() as connection:
+            hold_schema(lambda statement: connection.exec_driver_sql(statement).all())
+            snapshot_ledger.record(connection, fetched.snapshots, self.run_id)
+            snapshot_ledger.add_to_rounds(connection, self.scope.name, self._rounds, fetched.snapshots)
 
     def _settle(self, reconciler: Reconciler | None, fetched: FetchedChunk) -> None:
         """What remains to be done of a chunk that was fetched."""
@@ -209,14 +225,13 @@ class Backfill:
         for group in _groups(lines):
             if self.should_stop():
                 return
-            by_file: defaultdict[str, list[int]] = defaultdict(list)
-            for line in group:
-                by_file[line.file].append(line.fid)
-            records = _joined(chain.from_iterable(self._log.read(path, fids) for path, fids in by_file.items()))
-            heads = reduce(or_, map(self._log.heads, by_file))
-            snapshots = [FidSnapshot(one.fid, one.shard, one.version, one.until_id, one.fetched_at) for one in group]
             started = time.monotonic()
-            folded = reconciler.fold(snapshots, records, ids_before=heads.before, ids_after=heads.after)
+            folded = through_faults(
+                f"run {self.run_id}",
+                partial(self._fold_group, reconciler, group),
+                reopen=reconciler.reopen,
+                should_stop=self.should_stop,
+            )
             self.progress.add_folded(group, folded)
             log.info(
                 "folded_snapshots fids=%s messages=%s seconds=%.2f drift=%s",
@@ -226,6 +241,15 @@ class Backfill:
                 sum(folded.drift.values()),
             )
             self._finish([line.fid for line in group])
+
+    def _fold_group(self, reconciler: Reconciler, group: Sequence[SnapshotLine]) -> Reconciled:
+        by_file: defaultdict[str, list[int]] = defaultdict(list)
+        for line in group:
+            by_file[line.file].append(line.fid)
+        records = _joined(chain.from_iterable(self._log.read(path, fids) for path, fids in by_file.items()))
+        heads = reduce(or_, map(self._log.heads, by_file))
+        snapshots = [FidSnapshot(one.fid, one.shard, one.version, one.until_id, one.fetched_at) for one in group]
+        return reconciler.fold(snapshots, records, ids_before=heads.before, ids_after=heads.after)
 
     def _finish(self, fids: Sequence[int]) -> None:
         """Nothing is left to do for these FIDs."""

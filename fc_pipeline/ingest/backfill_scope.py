@@ -14,6 +14,7 @@ from fc_pipeline.ingest.replica import Replica
 from fc_pipeline.ingest.same_history import go_on_from_ledger
 from fc_pipeline.ingest.survey import survey
 from fc_pipeline.lake.snapshot_log import BUCKETS, bucket_of
+from fc_pipeline.targets import directory
 
 __all__ = ["BackfillScope", "ScopedFids", "find_fids", "vet_hub"]
 
@@ -21,15 +22,20 @@ log = logging.getLogger(__name__)
 
 FIDS_PAGE: Final = 10_000
 LARGEST_FID: Final = 2**63 - 1
+MOST_NAMED: Final = 10
 
 
 @dataclass(frozen=True)
 class BackfillScope:
-    """Buckets, and of their FIDs all (None) or some; `label` is what the scope is called, if not by its FIDs."""
+    """Buckets, and of their FIDs all (None) or some; `label` is what the scope is called, if not by its FIDs.
+
+    With `whoever`, chosen FIDs need not be targets where only these are replicated.
+    """
 
     buckets: tuple[int, ...] = tuple(range(BUCKETS))
     fids: frozenset[int] | None = None
     label: str | None = None
+    whoever: bool = False
 
     @classmethod
     def of_fids(cls, fids: Collection[int]) -> "BackfillScope":
@@ -72,9 +78,12 @@ async def vet_hub(replica: Replica, hubs: HubPool) -> None:
 async def find_fids(replica: Replica, hubs: HubPool, scope: BackfillScope) -> ScopedFids:
     """The FIDs of a scope: for all of its buckets those that the hub lists and those that the replica knows.
 
-    Bucket 0 has the contracts' own FID besides. An FID beyond 2^63 fits no table: it is left out, and that is logged.
+    Where only targets are replicated, it is the targets of the scope. Else bucket 0 has the contracts' own FID besides.
+    An FID beyond 2^63 fits no table: it is left out, and that is logged.
     """
     shards = await hubs.shards()
+    if replica.targets is not None and not scope.whoever:
+        return ScopedFids({fid: shard_of(fid, len(shards)) for fid in _targets(replica, scope)}, 0)
     if scope.fids is not None:
         chosen = [fid for fid in scope.fids if bucket_of(fid) in scope.buckets]
         return ScopedFids({fid: shard_of(fid, len(shards)) for fid in sorted(chosen)}, 0)
@@ -93,3 +102,16 @@ async def find_fids(replica: Replica, hubs: HubPool, scope: BackfillScope) -> Sc
     if too_large:
         log.warning("fids_left_out count=%s reason='beyond 2^63, which no table can hold'", too_large)
     return ScopedFids(found, requests)
+
+
+def _targets(replica: Replica, scope: BackfillScope) -> list[int]:
+    """The targets of a scope, ascending; chosen FIDs that are none are left out, and that is logged."""
+    with replica.engine.connect() as connection:
+        found = [fid for fid in directory.target_fids(connection) if bucket_of(fid) in set(scope.buckets)]
+    if scope.fids is None:
+        return found
+    others = scope.fids.difference(found)
+    if others:
+        named = ", ".join(map(str, sorted(others)[:MOST_NAMED]))
+        log.warning("no_targets fids=%d: left out, such as %s", len(others), named)
+    return [fid for fid in found if fid in scope.fids]

@@ -22,6 +22,7 @@ from fc_pipeline.hub.failover import HubPool
 from fc_pipeline.hub.feed import Feed
 from fc_pipeline.ingest.batch_size import Pace, events_per_batch
 from fc_pipeline.ingest.batches import split_by_hour
+from fc_pipeline.ingest.lost_log import LostLog, delete_replaced, lost_log
 from fc_pipeline.ingest.replica import Replica
 from fc_pipeline.ingest.survey import ShardSurvey, Survey
 from fc_pipeline.ingest.writer import BatchWriter, PreparedBatch, StoredBatch
@@ -61,7 +62,8 @@ class Drain:
     `follow_until` (monotonic seconds) is when to stop following the feed, if the window holds the present hour; None
     ends at its tip. That ends earlier as soon as another run waits to go on, and up to `overtime_seconds` later while
     none does. `should_stop` is asked again and again: once it says yes, what was read is still written, and nothing
-    more is read.
+    more is read. `verify_log` has every file of the window's raw log read, so that damaged ones are replaced; without
+    it, only those that are gone or cut short are.
     """
 
     replica: Replica
@@ -71,6 +73,7 @@ class Drain:
     follow_until: float | None = None
     overtime_seconds: float = 0.0
     should_stop: Callable[[], bool] = lambda: False
+    verify_log: bool = False
     ending: asyncio.Event = field(default_factory=asyncio.Event, init=False)
     _leaving: asyncio.Event = field(default_factory=asyncio.Event, init=False)
     room: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(_BATCHES_AHEAD), init=False)
@@ -203,8 +206,7 @@ class _ShardReader:
 
     async def run(self) -> None:
         """Read what is missing, then follow; the first hour must be held, so that nobody else fills it meanwhile."""
-        for gap in self._unlogged():
-            await self._restore(gap)
+        await self._mend_log()
         for hole in self.missing():
             if self._is_ending():
                 return
@@ -223,18 +225,28 @@ class _ShardReader:
             covered = ledger.covered(connection, self._shard.shard)
         return ledger.holes(covered, self._in_window.first, self._in_window.last)
 
-    def _unlogged(self) -> list[HeightRange]:
-        """The heights of the window that the ledger covers, and whose files the raw log has lost."""
-        shard, log = self._shard.shard, self._drain.replica.log
-        gaps: list[HeightRange] = []
-        with self._drain.replica.engine.connect() as connection:
+    async def _mend_log(self) -> None:
+        """Read anew what the raw log has lost of the window, as far as the hub still has it."""
+        replica, number = self._drain.replica, self._shard.shard
+        lost = await asyncio.to_thread(self._lost_log)
+        for heights in lost.heights:
+            log.warning("raw_log_lost shard=%d heights=%d-%d", number, heights.first, heights.last)
+            await self._restore(heights)
+        for file, problem in lost.damaged.items():
+            log.warning("raw_log_damaged file=%s: %s", file.path, problem)
+        await asyncio.to_thread(delete_replaced, replica, number, lost)
+
+    def _lost_log(self) -> LostLog:
+        replica, window = self._drain.replica, self._drain.window
+        with replica.engine.connect() as connection:
             hours = {Hour.from_key(key) for key in ledger.covered_partitions(connection)}
-            for hour in sorted(hour for hour in hours if hour in self._drain.window):
-                # The ledger first: a file is written before its heights are covered.
-                covered = ledger.covered(connection, shard, partition=hour.key)
-                stored = [HeightRange(file.from_height, file.to_height) for file in log.files(hour, shard)]
-                gaps += [gap for folded in covered for gap in ledger.holes(stored, folded.first, folded.last)]
-        return gaps
+        return lost_log(
+            replica,
+            self._shard.shard,
+            sorted(hour for hour in hours if hour in window),
+            reading=self._drain.verify_log,
+            should_stop=self._is_ending,
+        )
 
     async def _restore(self, gap: HeightRange) -> None:
         """Store heights in the raw log again, as far as the hub still has them; they are folded already."""

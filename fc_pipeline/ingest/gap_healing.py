@@ -25,6 +25,7 @@ from fc_pipeline.ingest.backfill_scope import LARGEST_FID, BackfillScope, find_f
 from fc_pipeline.ingest.batches import within
 from fc_pipeline.ingest.replica import Replica
 from fc_pipeline.ingest.survey import survey
+from fc_pipeline.targets import directory
 
 __all__ = ["HealingPlan", "Wound", "bordering_hours", "heal_gaps", "plan_healing"]
 
@@ -92,13 +93,15 @@ async def _plan(replica: Replica) -> HealingPlan:
 
 
 def _left(replica: Replica, wounds: list[Wound]) -> Iterator[Wound]:
-    """The same with those FIDs only of which no snapshot from after the gap was folded."""
+    """The same with those FIDs only of which no snapshot from after the gap was folded, and that are replicated."""
     if not wounds:
         return
     with replica.engine.connect() as connection:
         folded = snapshot_ledger.folded_versions(connection)
+        targets = None if replica.targets is None else set(directory.target_fids(connection))
     for wound in wounds:
-        left = frozenset(fid for fid in wound.fids if folded.get(fid, -1) < wound.last_id)
+        concerned = wound.fids if targets is None else wound.fids & targets
+        left = frozenset(fid for fid in concerned if folded.get(fid, -1) < wound.last_id)
         yield Wound(wound.shard, wound.reason, wound.heights, left)
 
 

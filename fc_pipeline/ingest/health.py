@@ -16,6 +16,7 @@ from fc_pipeline.fold.ledger import HeightRange
 from fc_pipeline.hours import Hour
 from fc_pipeline.hub.clock import HubClock
 from fc_pipeline.hub.failover import HubPool
+from fc_pipeline.ingest.lost_log import LostLog, lost_log
 from fc_pipeline.ingest.replica import Replica
 from fc_pipeline.ingest.survey import Survey, survey
 from fc_pipeline.tables.bookkeeping import COVERAGE, QUARANTINE
@@ -29,9 +30,11 @@ __all__ = [
     "QuarantineFinding",
     "block_counts",
     "coverage_of_hours",
+    "covered_hours",
     "freshness",
     "freshness_of_hours",
     "has_unique_key",
+    "lost_of",
     "null_or_duplicate_keys",
     "open_gaps",
     "profiles_of",
@@ -111,6 +114,18 @@ def coverage_of_hours(replica: Replica, hours: Sequence[Hour]) -> CoverageFindin
         sum(ledger.height_count(unfolded[shard]) - ledger.height_count(holes[shard]) for shard in unfolded),
         all(bounds.get(shard) is not None for shard in folded),
     )
+
+
+def lost_of(replica: Replica, hours: Sequence[Hour], *, reading: bool) -> dict[int, LostLog]:
+    """Per shard what the raw log has lost of these hours; with `reading`, every file is read for it."""
+    found = {shard: lost_log(replica, shard, hours, reading=reading) for shard in _shards(replica)}
+    return {shard: lost for shard, lost in found.items() if lost}
+
+
+def covered_hours(replica: Replica) -> set[Hour]:
+    """The hours of which the ledger covers something."""
+    with replica.engine.connect() as connection:
+        return {Hour.from_key(key) for key in ledger.covered_partitions(connection)}
 
 
 def open_gaps(replica: Replica) -> list[Gap]:

@@ -32,7 +32,8 @@ class HourProgress:
     """Everything done for one hour by this run.
 
     `heights` maps a shard to the first and last folded height, `last_block_unix` to the time of the last block;
-    `naive_rows` is what one write per message would have written. `seconds` is time spent in Postgres.
+    `naive_rows` is what one write per message would have written, `filtered` how many rows concern no
+    target. `seconds` is time spent in Postgres.
     """
 
     hour: Hour
@@ -41,6 +42,7 @@ class HourProgress:
     size_bytes: int = 0
     log_bytes: int = 0
     naive_rows: int = 0
+    filtered: int = 0
     quarantined: int = 0
     seconds: float = 0.0
     heights: dict[int, tuple[int, int]] = field(default_factory=dict[int, tuple[int, int]])
@@ -64,8 +66,11 @@ class HourProgress:
         """
         return sum(self.tables[name].written.rows for name in MESSAGE_TABLES.keys() & self.tables.keys())
 
-    def add(self, batch: MicroBatch, written: dict[str, Written], *, log_bytes: int, seconds: float) -> None:
+    def add(
+        self, batch: MicroBatch, written: dict[str, Written], *, filtered: int, log_bytes: int, seconds: float
+    ) -> None:
         """Count one committed micro-batch."""
+        self.filtered += filtered
         self.micro_batches += 1
         self.events += batch.events
         self.size_bytes += batch.size_bytes
@@ -99,11 +104,18 @@ class Progress:
         self.started_at = time.time()
 
     def add(
-        self, hour: Hour, batch: MicroBatch, written: dict[str, Written], *, log_bytes: int, seconds: float
+        self,
+        hour: Hour,
+        batch: MicroBatch,
+        written: dict[str, Written],
+        *,
+        filtered: int,
+        log_bytes: int,
+        seconds: float,
     ) -> None:
         """Count one committed micro-batch."""
         progress = self._hours.setdefault(hour, HourProgress(hour))
-        progress.add(batch, written, log_bytes=log_bytes, seconds=seconds)
+        progress.add(batch, written, filtered=filtered, log_bytes=log_bytes, seconds=seconds)
         self._unreported.add(hour)
         if self._on_batch is not None:
             self._on_batch(progress)

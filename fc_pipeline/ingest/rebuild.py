@@ -18,7 +18,7 @@ from fc_pipeline.ingest.writer import BatchWriter
 from fc_pipeline.lake.event_log import LogFile
 from fc_pipeline.tables.fid_activity import FID_ACTIVITY, sum_activity
 
-__all__ = ["rebuild_hour"]
+__all__ = ["rebuild_hour", "replay_hour"]
 
 
 def rebuild_hour(
@@ -57,6 +57,36 @@ def rebuild_hour(
             # Every height was read from the raw log, so the ledger may say that it is there.
             ledger.add_tables(connection, shard, hour.key, up_to_height, sorted({*tables, RAW_LOG}))
     return bool(stored)
+
+
+def replay_hour(
+    replica: Replica, writer: BatchWriter, hour: Hour, *, should_stop: Callable[[], bool] = lambda: False
+) -> int:
+    """Fold what the ledger covers of an hour once more, for the few targets that the writer is for; how many events.
+
+    Heights that the ledger lacks are left to whoever reads them, who knows these targets by now. Blocks that only
+    snapshots brought are in no file. Raises LakeError if the log lacks heights that the ledger covers, Stopped.
+    """
+
+    def go_on() -> None:
+        if should_stop():
+            raise Stopped
+
+    events = 0
+    with replica.engine.connect() as connection:
+        shards = sorted(ledger.covered_shards(connection, hour.key))
+        known_shards = {*shards, *ledger.origins(connection)}
+    for shard in shards:
+        covered, files = _ledger_and_log(replica, shard, hour)
+        _refuse_missing(hour, shard, covered, files)
+        for batch in replica.log.read(files):
+            go_on()
+            for part in _parts(batch, covered):
+                writer.refold(hour, part)
+                events += len(part.raws)
+    if shards:
+        writer.replace_activity(hour, known_shards, lambda: _activity_of_hour(replica, hour, go_on))
+    return events
 
 
 def _covered(replica: Replica, shard: int, hour: Hour, tables: Collection[str] = ()) -> list[HeightRange]:

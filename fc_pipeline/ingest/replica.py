@@ -5,12 +5,16 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 import sqlalchemy as sa
+from sqlalchemy.exc import OperationalError
 
-from fc_pipeline.errors import ConfigError
+from fc_pipeline.errors import ServiceError
 from fc_pipeline.fold.schema import ensure_schema
+from fc_pipeline.fold.selection import TargetAccess
 from fc_pipeline.hub.endpoint import HubEndpoint
 from fc_pipeline.lake.event_log import EventLog
 from fc_pipeline.settings import Settings
+from fc_pipeline.targets import owner
+from fc_pipeline.targets.owner import OwnerWishes
 
 __all__ = ["Replica", "open_replica"]
 
@@ -32,22 +36,48 @@ class Replica:
             for url in settings.hub_urls
         ]
 
+    @property
+    def targets(self) -> TargetAccess | None:
+        """How to ask who is a target; None where everybody is replicated."""
+        return TargetAccess(self.settings.redis_url) if self.settings.targets == "set" else None
+
+    @property
+    def owner_wishes(self) -> OwnerWishes:
+        """What the settings say of the target set."""
+        settings = self.settings
+        return OwnerWishes(
+            tuple(sorted(settings.root_fids)),
+            tuple(sorted(settings.client_fids)),
+            tuple(sorted(settings.deny_fids)),
+            settings.followed_per_root,
+            settings.target_mentions,
+        )
+
 
 @contextmanager
-def open_replica(settings: Settings) -> Generator[Replica]:
+def open_replica(settings: Settings, *, may_be_empty: bool = False) -> Generator[Replica]:
     """Open the replica that the settings describe; every URL in them must be filled in.
 
-    Raises ConfigError if a newer release migrated the database or FC_TARGETS asks for what this release lacks,
-    LakeError if the lake cannot be opened.
+    Where only targets are replicated and there is no set yet, it is made by the settings. Raises ConfigError if a newer
+    release migrated the database, it was filled in another mode of FC_TARGETS, or there is no target, unless it
+    `may_be_empty`; LakeError if the lake cannot be opened, ServiceError if Postgres cannot be reached.
     """
-    if settings.targets != "all":
-        raise ConfigError(
-            f"FC_TARGETS={settings.targets}: this release replicates every user",
-            hint="leave it unset, or FC_TARGETS=all",
-        )
     engine = sa.create_engine(settings.sqlalchemy_url(), pool_pre_ping=True)
     try:
-        ensure_schema(engine)
-        yield Replica(settings, engine, EventLog.open(settings.lake_uri))
+        _ensure_schema(engine)
+        owner.declare_mode(engine, settings.targets)
+        replica = Replica(settings, engine, EventLog.open(settings.lake_uri))
+        if settings.targets == "set" and owner.is_empty(engine) and not (may_be_empty and not settings.root_fids):
+            owner.adopt(engine, replica.owner_wishes)
+        yield replica
     finally:
         engine.dispose()
+
+
+def _ensure_schema(engine: sa.Engine) -> None:
+    try:
+        ensure_schema(engine)
+    except OperationalError as error:
+        raise ServiceError(
+            f"Postgres cannot be used: {str(error.orig).strip()}", hint="is FC_POSTGRES_URL right and the server up?"
+        ) from error

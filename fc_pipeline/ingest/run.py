@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from fc_pipeline.errors import AlreadyFolded, LakeError
 from fc_pipeline.fold import gaps, ledger
+from fc_pipeline.fold.faults import POSTGRES_ERRORS, explained, through_faults
 from fc_pipeline.hours import Hour
 from fc_pipeline.hub.failover import HubPool
 from fc_pipeline.ingest.drain import Drain, HourWindow
@@ -32,8 +33,10 @@ class MicroBatchRun:
     """Reads what is missing of a window from the hub, and makes tables from the raw log.
 
     `outputs` are tables, and `hub_events` if the hub is to be read; without it, the raw log is all there is to read.
-    `rebuild` folds also what the ledger says is folded. `report` is called with the hours that have changed, every
-    `report_seconds` from a thread of its own, and at the end. `follow_seconds` and `overtime_seconds` are a Drain's.
+    `rebuild` folds also what the ledger says is folded. With it or `verify_log`, and a hub to read, every file of the
+    window's raw log is read, and damaged ones are replaced; else those that are gone or cut short are.
+    `report` is called with the hours that have changed, every `report_seconds` from a thread of its own, and at the
+    end. `follow_seconds` and `overtime_seconds` are a Drain's.
     Once `should_stop` says yes, the run ends within seconds, with the micro-batch in flight committed. An hour that
     another run writes is waited for `lease_wait_seconds`.
     """
@@ -45,6 +48,7 @@ class MicroBatchRun:
     follow_seconds: float = 0.0
     overtime_seconds: float = 0.0
     rebuild: bool = False
+    verify_log: bool = False
     report: Callable[[list[HourProgress]], None] = lambda hours: None
     report_seconds: float = 10.0
     should_stop: Callable[[], bool] = lambda: False
@@ -54,6 +58,12 @@ class MicroBatchRun:
 
     def execute(self) -> Progress:
         """Do it; what was done, per hour. Raises FcPipelineError."""
+        try:
+            return self._execute()
+        except POSTGRES_ERRORS as error:
+            raise explained(error) from error
+
+    def _execute(self) -> Progress:
         follow_until = time.monotonic() + self.follow_seconds if self.follow_seconds else None
         tune_process()
         try:
@@ -66,11 +76,13 @@ class MicroBatchRun:
                 lease_wait_seconds=self.lease_wait_seconds,
             ) as writer:
                 self._folded_before = self._folded_hours()
-                if RAW_LOG in self.outputs:
-                    self._read_hub(writer, follow_until)
-                    writer.release()
-                    self._close_filled_gaps()
-                self._read_log(writer)
+                through_faults(
+                    f"run {self.run_id}",
+                    lambda: self._work(writer, follow_until),
+                    reopen=writer.reopen,
+                    done=lambda: self.progress.events,
+                    should_stop=self.should_stop,
+                )
             if self.window.first == self.window.last:
                 self.progress.touch(self.window.first)
         except Stopped:
@@ -83,6 +95,13 @@ class MicroBatchRun:
     def compact(self) -> int:
         """Join the small files of the window's hours in the raw log; gives how many files that saved."""
         return _compact(self.replica, self._logged_hours())
+
+    def _work(self, writer: BatchWriter, follow_until: float | None) -> None:
+        if RAW_LOG in self.outputs:
+            self._read_hub(writer, follow_until)
+            writer.release()
+            self._close_filled_gaps()
+        self._read_log(writer)
 
     def _read_hub(self, writer: BatchWriter, follow_until: float | None) -> None:
         for attempt in range(_ATTEMPTS):
@@ -108,7 +127,14 @@ class MicroBatchRun:
             state = await survey(self.replica, hubs)
             await self._refuse_hours_out_of_reach(state)
             drain = Drain(
-                self.replica, hubs, writer, self.window, follow_until, self.overtime_seconds, self.should_stop
+                self.replica,
+                hubs,
+                writer,
+                self.window,
+                follow_until,
+                self.overtime_seconds,
+                self.should_stop,
+                verify_log=self.rebuild or self.verify_log,
             )
             async with asyncio.TaskGroup() as tasks:
                 reporting = tasks.create_task(self._report_regularly())
@@ -185,4 +211,12 @@ def compact_finished_hours(replica: Replica) -> int:
 
 def _compact(replica: Replica, hours: Collection[Hour]) -> int:
     folders = sorted({(file.hour, file.shard) for hour in hours for file in replica.log.files(hour)})
-    return sum(replica.log.compact(hour, shard) for hour, shard in folders)
+    saved, failures = 0, list[LakeError]()
+    for hour, shard in folders:
+        try:
+            saved += replica.log.compact(hour, shard)
+        except LakeError as error:  # a damaged file is left as it is; the other folders are joined all the same
+            failures.append(error)
+    if failures:
+        raise failures[0]
+    return saved

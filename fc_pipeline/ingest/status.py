@@ -19,8 +19,9 @@ from fc_pipeline.ingest.survey import ShardSurvey, survey
 from fc_pipeline.tables.bookkeeping import QUARANTINE
 from fc_pipeline.tables.columns import DataTable
 from fc_pipeline.tables.registry import DATA_TABLES
+from fc_pipeline.targets import coherence, directory
 
-__all__ = ["GapStatus", "ReplicaStatus", "ShardStatus", "TableStatus", "read_status"]
+__all__ = ["GapStatus", "ReplicaStatus", "ShardStatus", "TableStatus", "TargetStatus", "read_status"]
 
 LEVEL_WITHIN_BLOCKS: Final = 30
 """A replica that follows is a block or two behind at any moment; so far behind it still counts as level."""
@@ -74,6 +75,22 @@ class TableStatus:
 
 
 @dataclass(frozen=True)
+class TargetStatus:
+    """The target set, and how its copy in Redis differs; `redis` is ok, behind, drift or unreachable."""
+
+    targets: int
+    by_reason: dict[str, int]
+    unsynced: int
+    failing: int
+    former: int
+    unsettled: int
+    generation: int
+    redis: str
+    redis_missing: int
+    redis_extra: int
+
+
+@dataclass(frozen=True)
 class ReplicaStatus:
     """All of it; `hub_error` says why no hub could be asked."""
 
@@ -81,6 +98,7 @@ class ReplicaStatus:
     shards: tuple[ShardStatus, ...]
     tables: tuple[TableStatus, ...]
     quarantine: dict[str, int]
+    targets: TargetStatus | None = None
     gaps: tuple[GapStatus, ...] = ()
 
     @property
@@ -115,6 +133,7 @@ def read_status(replica: Replica) -> ReplicaStatus:
             ),
             tables=tuple(_table(connection, table) for table in DATA_TABLES.values()),
             quarantine=_quarantine(connection),
+            targets=_targets(replica, connection) if replica.targets is not None else None,
             gaps=tuple(_gap(gap) for gap in gaps.all_gaps(connection)),
         )
 
@@ -149,6 +168,26 @@ def _shard(connection: sa.Connection, origin: ShardOrigin, hub: ShardSurvey | No
         missing_blocks=ledger.height_count(holes),
         holes=tuple((hole.first, hole.last) for hole in holes),
         blocks_by_snapshots=ledger.height_count(unfolded) - ledger.height_count(holes),
+    )
+
+
+def _targets(replica: Replica, connection: sa.Connection) -> TargetStatus:
+    known = directory.numbers(connection)
+    found = coherence.compare(replica.engine, replica.settings.redis_url)
+    redis = (
+        "unreachable" if not found.reachable else "behind" if found.is_behind else "drift" if found.is_drift else "ok"
+    )
+    return TargetStatus(
+        targets=known.targets,
+        by_reason=known.by_reason,
+        unsynced=known.unsynced,
+        failing=known.failing,
+        former=known.former,
+        unsettled=known.unsettled,
+        generation=known.generation,
+        redis=redis,
+        redis_missing=len(found.missing),
+        redis_extra=len(found.extra),
     )
 
 

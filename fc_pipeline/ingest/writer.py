@@ -11,10 +11,12 @@ from typing import Self
 
 import pyarrow as pa
 import sqlalchemy as sa
+from sqlalchemy.exc import DBAPIError
 
 from fc_pipeline.errors import LeaseLost
-from fc_pipeline.fold import lease
+from fc_pipeline.fold import faults, lease
 from fc_pipeline.fold.micro_batch import MicroBatch, joined, prepare
+from fc_pipeline.fold.selection import TargetAccess
 from fc_pipeline.fold.session import FoldSession, Written
 from fc_pipeline.hours import Hour
 from fc_pipeline.hub.decode import EventBatch
@@ -56,9 +58,9 @@ class StoredBatch:
 class BatchWriter:
     """A run's writer: takes leases as it comes to new hours and gives them all back at the end.
 
-    `tables` names what is written; `progress` counts it. `planned_end_unix` tells others until when the run means to
-    hold its leases, `lease_wait_seconds` is how long it waits for them. `hold` and `prepare` may be called from several
-    threads, the rest from one at a time.
+    `tables` names what is written, `only` whom it is to concern, if not all targets; `progress` counts it.
+    `planned_end_unix` tells others until when the run means to hold its leases, `lease_wait_seconds` is how long it
+    waits for them. `hold` and `prepare` may be called from several threads, the rest from one at a time.
     """
 
     def __init__(
@@ -70,6 +72,7 @@ class BatchWriter:
         *,
         planned_end_unix: float | None = None,
         lease_wait_seconds: float = LEASE_WAIT_SECONDS,
+        only: frozenset[int] | None = None,
     ) -> None:
         self._replica = replica
         self._tables = frozenset(tables)
@@ -80,7 +83,8 @@ class BatchWriter:
         self._lease_wait_seconds = lease_wait_seconds
         self._held: set[tuple[int, Hour]] = set()
         self._taking = threading.Lock()
-        self._session = FoldSession(replica.settings.libpq_url(), run_id, self._holder)
+        targets = replica.targets if only is None else TargetAccess(replica.settings.redis_url, only)
+        self._session = FoldSession(replica.settings.libpq_url(), run_id, self._holder, targets)
 
     def __enter__(self) -> Self:
         self._session.__enter__()
@@ -91,8 +95,27 @@ class BatchWriter:
     ) -> None:
         try:
             self.release()
+        except DBAPIError as failure:
+            if error is None:
+                raise
+            # What went wrong before is what is to be told; without their session, the leases are free anyway.
+            _log.warning("leases_not_given_back run=%s reason=%r", self._run_id, faults.explained(failure).message)
         finally:
             self._session.__exit__(kind, error, trace)
+
+    def reopen(self) -> None:
+        """Go on in a new session after the old one was lost.
+
+        Raises LeaseLost if another run has taken an hour over meanwhile.
+        """
+        self._session.reopen()
+        regained = lease.regain(self._replica.engine, holder=self._holder, backend_pid=self._session.backend_pid)
+        lost = sorted((shard, hour.key) for shard, hour in self._held if (shard, hour.key) not in regained)
+        if lost:
+            raise LeaseLost(
+                f"run {self._run_id} no longer holds the lease on shard {lost[0][0]}, hour {lost[0][1]}",
+                hint="another run has taken over while Postgres was away, and reads on from the ledger",
+            )
 
     def release(self) -> None:
         """Give back all leases: what is left to do needs none, and another run may be waiting for them."""
@@ -101,8 +124,12 @@ class BatchWriter:
 
     def give_up(self) -> None:
         """End what Postgres is doing for this run, from another thread: the transaction is rolled back."""
-        with self._replica.engine.connect() as connection:
-            connection.execute(sa.select(sa.func.pg_cancel_backend(self._session.backend_pid)))
+        self._session.give_up()
+        try:
+            with self._replica.engine.connect() as connection:
+                connection.execute(sa.select(sa.func.pg_cancel_backend(self._session.backend_pid)))
+        except DBAPIError as error:  # then there is nothing that Postgres does for this run
+            _log.warning("not_cancelled run=%s reason=%r", self._run_id, faults.explained(error).message)
 
     def hold(
         self,
@@ -188,10 +215,10 @@ class BatchWriter:
 
         def counting() -> pa.Table:
             counted.append(count())
-            return counted[0]
+            return counted[-1]
 
         written = self._session.replace_activity(shards, counting)
-        self._progress.add_table(hour, FID_ACTIVITY.name, written, counted[0])
+        self._progress.add_table(hour, FID_ACTIVITY.name, written, counted[-1])
 
     def _fold(self, hour: Hour, micro: MicroBatch, *, log_bytes: int) -> None:
         started = time.monotonic()
@@ -205,14 +232,17 @@ class BatchWriter:
         self, hour: Hour, micro: MicroBatch, written: dict[str, Written], started: float, *, log_bytes: int
     ) -> None:
         seconds = time.monotonic() - started
-        self._progress.add(hour, micro, written, log_bytes=log_bytes, seconds=seconds)
+        filtered = self._session.filtered
+        self._progress.add(hour, micro, written, filtered=filtered, log_bytes=log_bytes, seconds=seconds)
         _log.info(
-            "micro_batch shard=%d heights=%d-%d events=%d rows=%d quarantined=%d postgres_ms=%d lag_seconds=%d",
+            "micro_batch shard=%d heights=%d-%d events=%d rows=%d filtered=%d quarantined=%d postgres_ms=%d "
+            "lag_seconds=%d",
             micro.shard,
             micro.from_height,
             micro.to_height,
             micro.events,
             sum(rows.rows for rows in written.values()),
+            filtered,
             len(micro.quarantined),
             seconds * 1000,
             time.time() - micro.last_block_unix,

@@ -1,9 +1,12 @@
 """The raw log: every event of the feed as Parquet, by hour and shard, each file complete blocks of known heights.
 
-A file is named after the heights that it proves, so a listing of a folder says what the log holds. Its content is what
-the hub sent, whether or not a later transaction committed: a file whose heights another one holds too is only waste.
+A file is named after the heights that it proves, its length and the beginning of its SHA-256, so a listing of a folder
+says what the log holds and what each file must be: a manifest that no crash can part from the files, in any store. Its
+content is what the hub sent, whether or not a later transaction committed: a file whose heights another one holds too
+is only waste. Files of lakes before there were checksums are named after their heights alone; they are read as ever.
 """
 
+import hashlib
 import re
 from bisect import insort
 from collections.abc import Iterator, Sequence
@@ -35,14 +38,18 @@ EVENT_LOG_SCHEMA = pa.schema(
 )
 
 _FOLDER = "hub_events"
-_NAME = re.compile(r"(\d+)-(\d+)\.parquet")
+_NAME = re.compile(r"(\d+)-(\d+)(?:\.(\d+)-([0-9a-f]{16}))?\.parquet")
+_CHECKSUM_DIGITS = 16
 _UNSENDABLE = "the hub could not send this event"
 _COMPRESSION_LEVEL = 1  # enough for a factor of 2-3 at a small part of the cost of a batch
 
 
 @dataclass(frozen=True, slots=True, order=True)
 class LogFile:
-    """One file of the raw log: complete blocks `from_height`…`to_height` of a shard, in one hour."""
+    """One file of the raw log: complete blocks `from_height`…`to_height` of a shard, in one hour.
+
+    `written_bytes` and `checksum` (the first digits of the SHA-256) are what it was written as; None in old lakes.
+    """
 
     shard: int
     from_height: int
@@ -50,6 +57,15 @@ class LogFile:
     hour: Hour
     path: str
     size_bytes: int
+    written_bytes: int | None = None
+    checksum: str | None = None
+
+    @property
+    def wrong_length(self) -> str | None:
+        """What is wrong with it as far as a listing tells, such as that it was cut short; None if nothing."""
+        if self.written_bytes is None or self.written_bytes == self.size_bytes:
+            return None
+        return f"it has {self.size_bytes} bytes, and {self.written_bytes} were written"
 
 
 class EventLog:
@@ -75,7 +91,7 @@ class EventLog:
         """The files of an hour in ascending order of shard and height."""
         shards = [shard] if shard is not None else self._shards(hour)
         return sorted(
-            LogFile(number, int(match[1]), int(match[2]), hour, f"{self._folder(hour, number)}/{name}", size)
+            _listed(match, number, hour, f"{self._folder(hour, number)}/{name}", size)
             for number in shards
             for name, size in self._storage.names(self._folder(hour, number))
             if (match := _NAME.fullmatch(name))
@@ -89,7 +105,7 @@ class EventLog:
     def read(self, files: Sequence[LogFile]) -> Iterator[EventBatch]:
         """The blocks of ascending files of one shard, one batch per file; heights in several files are read once.
 
-        Raises LakeError for a file that cannot be read.
+        Raises LakeError for a file that cannot be read and whose heights no other one holds.
         """
         done = -1
         for file in files:
@@ -100,6 +116,10 @@ class EventLog:
                 batch = self._read(file, first)
             except FileNotFoundError as error:
                 batch = self._read(self._successor(file, error), first)
+            except LakeError:
+                if not _hold(files, file, first):
+                    raise
+                continue
             yield batch
             done = batch.to_height
 
@@ -145,9 +165,11 @@ class EventLog:
             write_page_checksum=True,
         )
         content = sink.getvalue()
-        path = f"{self._folder(hour, shard)}/{from_height:012d}-{to_height:012d}.parquet"
+        checksum = _checksum(content)
+        name = f"{from_height:012d}-{to_height:012d}.{content.size}-{checksum}.parquet"
+        path = f"{self._folder(hour, shard)}/{name}"
         self._storage.write(path, content)
-        return LogFile(shard, from_height, to_height, hour, path, content.size)
+        return LogFile(shard, from_height, to_height, hour, path, content.size, content.size, checksum)
 
     def _read(self, file: LogFile, first: int) -> EventBatch:
         table = self._table(file)
@@ -163,24 +185,35 @@ class EventLog:
             insort(batch.undecodable, Undecodable(event_id, _UNSENDABLE, b"", event_id), key=attrgetter("near_id"))
         return batch
 
-    def _table(self, file: LogFile) -> pa.Table:
-        """The file's rows. Raises FileNotFoundError if it is gone, LakeError if it cannot be read."""
-        full = self._storage.full_path(file.path)
+    def damage(self, file: LogFile) -> str | None:
+        """What is wrong with a file, which is read for that; None if it is whole, or was joined into another one."""
         try:
+            self._table(file)
+        except FileNotFoundError:
+            return None
+        except LakeError as error:
+            return error.message
+        return None
+
+    def delete(self, file: LogFile) -> None:
+        """Delete a file whose heights others hold, or that is of no use."""
+        self._storage.delete(file.path)
+
+    def _table(self, file: LogFile) -> pa.Table:
+        """The file's rows. Raises FileNotFoundError if it is gone, LakeError if it is not what was written."""
+        try:
+            content = self._storage.read(file.path)
+            if file.written_bytes is not None and content.size != file.written_bytes:
+                raise _damaged(file, f"it has {content.size} bytes, and {file.written_bytes} were written")
+            if file.checksum is not None and _checksum(content) != file.checksum:
+                raise _damaged(file, "its checksum is another one than when it was written")
             return pq.read_table(
-                full,
-                filesystem=self._storage.filesystem,
-                schema=EVENT_LOG_SCHEMA,
-                partitioning=None,
-                page_checksum_verification=True,
+                pa.BufferReader(content), schema=EVENT_LOG_SCHEMA, partitioning=None, page_checksum_verification=True
             )
         except FileNotFoundError:
             raise
         except (OSError, pa.ArrowInvalid) as error:
-            raise LakeError(
-                f"cannot read {file.path} of the raw log: {error}",
-                hint=f"delete the file and materialise hub_events for {file.hour.key} while the hub still has the hour",
-            ) from error
+            raise _damaged(file, str(error)) from error
 
     def _shards(self, hour: Hour) -> list[int]:
         names = self._storage.folders(f"{_FOLDER}/hour={hour.folder}")
@@ -188,6 +221,23 @@ class EventLog:
 
     def _folder(self, hour: Hour, shard: int) -> str:
         return f"{_FOLDER}/hour={hour.folder}/shard={shard}"
+
+
+def _listed(match: re.Match[str], shard: int, hour: Hour, path: str, size_bytes: int) -> LogFile:
+    written_bytes = int(match[3]) if match[3] is not None else None
+    return LogFile(shard, int(match[1]), int(match[2]), hour, path, size_bytes, written_bytes, match[4])
+
+
+def _checksum(content: pa.Buffer) -> str:
+    return hashlib.sha256(memoryview(content)).hexdigest()[:_CHECKSUM_DIGITS]
+
+
+def _damaged(file: LogFile, problem: str) -> LakeError:
+    return LakeError(
+        f"cannot read {file.path} of the raw log: {problem}",
+        hint=f"materialise hub_events for {file.hour.key} while a hub still has the hour, or put the file back from a "
+        "copy of the lake",
+    )
 
 
 def events_table(batch: EventBatch) -> pa.Table:
@@ -209,6 +259,14 @@ def _with_unsendable(batch: EventBatch) -> tuple[list[int], list[bytes]]:
     rows = [*zip(batch.event_ids, batch.raws, strict=True), *((event_id, b"") for event_id in unsendable)]
     rows.sort(key=itemgetter(0))
     return [event_id for event_id, _ in rows], [raw for _, raw in rows]
+
+
+def _hold(files: Sequence[LogFile], damaged: LogFile, first: int) -> bool:
+    """Whether others of ascending files hold the damaged one's heights from `first` on."""
+    for file in files:
+        if file is not damaged and file.from_height <= first:
+            first = max(first, file.to_height + 1)
+    return first > damaged.to_height
 
 
 def _adjacent(files: Sequence[LogFile]) -> list[list[LogFile]]:

@@ -7,11 +7,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, cast
+from urllib.parse import urlsplit
 
 import pyarrow as pa
 from pyarrow import fs
 
 from fc_pipeline.errors import LakeError
+from fc_pipeline.plain_text import shown_url
 
 __all__ = ["LakeStorage"]
 
@@ -33,8 +35,7 @@ class LakeStorage:
         except pa.ArrowInvalid:
             filesystem, root = _open_by_fsspec(uri)
         except OSError as error:
-            reason = next(iter(str(error).splitlines()), "")  # a store may list every library that it missed
-            raise LakeError(f"cannot open the lake at {uri}: {reason}", hint="check FC_LAKE_URI") from error
+            raise _cannot_open(uri, error) from None
         return cls(filesystem, root.rstrip("/"))
 
     @property
@@ -53,6 +54,11 @@ class LakeStorage:
         """
         with self.writing(path) as stream:
             stream.write(memoryview(content))
+
+    def read(self, path: str) -> pa.Buffer:
+        """A whole file. Raises FileNotFoundError, OSError."""
+        with self.filesystem.open_input_file(self.full_path(path)) as stream:
+            return stream.read_buffer()
 
     @contextmanager
     def writing(self, path: str) -> Generator[BinaryIO]:
@@ -94,6 +100,15 @@ class LakeStorage:
     def delete(self, path: str) -> None:
         """Delete one file."""
         self.filesystem.delete_file(self.full_path(path))
+
+
+def _cannot_open(uri: str, error: Exception) -> LakeError:
+    """Without its cause: what a store says may quote the URI, and the keys in it."""
+    reason = next(iter(str(error).splitlines()), "")  # a store may list every library that it missed
+    keys = urlsplit(uri).netloc.rpartition("@")[0]
+    for secret in filter(None, (uri, keys, *keys.split(":"))):
+        reason = reason.replace(secret, shown_url(uri) if secret == uri else "…hidden…")
+    return LakeError(f"cannot open the lake at {shown_url(uri)}: {reason}", hint="check FC_LAKE_URI")
 
 
 def _local_folder(path: str) -> str:
@@ -139,12 +154,12 @@ def _open_by_fsspec(uri: str) -> tuple[fs.FileSystem, str]:
         import fsspec
     except ImportError as error:
         raise LakeError(
-            f"Arrow cannot open the lake at {uri}, and fsspec is not installed",
+            f"Arrow cannot open the lake at {shown_url(uri)}, and fsspec is not installed",
             hint="install fsspec and the package for this kind of store, or change FC_LAKE_URI",
         ) from error
     try:
         filesystem, root = fsspec.core.url_to_fs(uri)
     except (ValueError, ImportError) as error:
-        raise LakeError(f"cannot open the lake at {uri}: {error}", hint="check FC_LAKE_URI") from error
+        raise _cannot_open(uri, error) from None
     handler = fs.FSSpecHandler(filesystem)  # pyright: ignore[reportAbstractUsage] - the stubs miss its methods
     return fs.PyFileSystem(handler), root

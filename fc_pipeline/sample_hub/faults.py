@@ -13,6 +13,7 @@ class Faults:
     `pruned_before_height`: events of lower blocks are gone, silently (hub-api 3.5); per shard, or 0 for all shards.
     `frozen`: live mode stands still, so the head grows stale. `num_shards`: what /v1/info claims.
     `hidden_shards`: the hub does not host them. `status`: every request gets this status, with `retry_after_seconds`.
+    `api_key`: requests without it in `x-api-key` get 401, and hear which one was refused, as hosted hubs do.
     `failures_left`: only so many requests get it, then the hub is sound again (None: all).
     """
 
@@ -24,6 +25,7 @@ class Faults:
     status: int | None = None
     retry_after_seconds: float | None = None
     failures_left: int | None = None
+    api_key: str | None = field(default=None, repr=False)
 
     def oldest_height(self, shard: int) -> int:
         """The lowest height that the shard still shows."""

@@ -9,7 +9,7 @@ import re
 import signal
 import subprocess
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -66,8 +66,12 @@ def start_child(
     return Child(name, log_file, process)
 
 
-def end_marked(data_dir: Path, *, patience_seconds: float) -> int:
+def end_marked(
+    data_dir: Path, *, patience_seconds: float, only: Callable[[psutil.Process], bool] = lambda process: True
+) -> int:
     """End every process that carries the mark of this data folder: SIGTERM, and SIGKILL after the patience.
+
+    With `only`, those of them that it says yes to.
 
     Returns:
         How many there were.
@@ -81,7 +85,7 @@ def end_marked(data_dir: Path, *, patience_seconds: float) -> int:
         deadline = time.monotonic() + seconds
         while True:
             # Looked up anew each time: a process may have started another one before it got its signal.
-            marked = list(_marked(str(data_dir)))
+            marked = list(_marked(str(data_dir), only))
             if not marked:
                 return len(seen)
             for process in marked:
@@ -93,14 +97,15 @@ def end_marked(data_dir: Path, *, patience_seconds: float) -> int:
             if time.monotonic() > deadline:
                 break
             time.sleep(0.1)
-    names = ", ".join(f"{process.pid} ({process.name()})" for process in _marked(str(data_dir)))
+    names = ", ".join(f"{process.pid} ({process.name()})" for process in _marked(str(data_dir), only))
     raise ServiceError(f"these processes do not end: {names}")
 
 
-def _marked(data_dir: str) -> Iterable[psutil.Process]:
+def _marked(data_dir: str, only: Callable[[psutil.Process], bool]) -> Iterable[psutil.Process]:
     for process in psutil.process_iter():
         try:
-            if process.status() != psutil.STATUS_ZOMBIE and process.environ().get(MARK) == data_dir:
+            living = process.status() != psutil.STATUS_ZOMBIE
+            if living and process.environ().get(MARK) == data_dir and only(process):
                 yield process
         except (psutil.NoSuchProcess, psutil.AccessDenied):  # denied: another user's, so none of ours
             continue

@@ -8,14 +8,10 @@ import sys
 import threading
 from contextlib import suppress
 from types import FrameType
-from typing import Final
 
 import psutil
 
 __all__ = ["main"]
-
-_RUN_MODULE: Final = "multiprocessing.spawn"
-"""How Dagster's default launcher starts the process of a run."""
 
 
 def main() -> None:
@@ -36,14 +32,14 @@ def _end(number: int, frame: FrameType | None) -> None:
 
 
 def _end_runs() -> None:
-    from fc_pipeline.services.ending_runs import announce_end
+    from fc_pipeline.services.ending_runs import announce_end, is_run_worker
 
     try:
         announce_end()
     finally:
         for process in psutil.Process().children(recursive=True):
             with suppress(psutil.NoSuchProcess):
-                if any(_RUN_MODULE in argument for argument in process.cmdline()):
+                if is_run_worker(process):
                     process.terminate()
 
 

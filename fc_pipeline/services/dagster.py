@@ -9,7 +9,7 @@ import logging
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, ClassVar, Final
@@ -19,8 +19,9 @@ import httpx
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from fc_pipeline.errors import ServiceError
-from fc_pipeline.services.children import Child, start_child
+from fc_pipeline.services.children import Child, end_marked, start_child
 from fc_pipeline.services.ports import free_port
+from fc_pipeline.services.restarts import Restarts
 
 __all__ = ["PREFERRED_UI_PORT", "DagsterProcesses"]
 
@@ -56,6 +57,8 @@ class DagsterProcesses:
         self.data_dir = data_dir
         self.ui_port = free_port(PREFERRED_UI_PORT if ui_port is None else ui_port)
         self.children: list[Child] = []
+        self._commands: dict[str, Sequence[str]] = {}
+        self._restarts = Restarts()
 
     @property
     def ui_url(self) -> str:
@@ -96,6 +99,31 @@ class DagsterProcesses:
                     hint=f"see {child.log_file}",
                 )
 
+    def revive(self) -> None:
+        """Start again what has ended, with a word in the log; what its death left undone is found by the sensors.
+
+        Raises:
+            ServiceError: one of them has ended too often, with the end of its log.
+        """
+        for child in [child for child in self.children if child.ended() is not None]:
+            if not self._restarts.may(child.name):
+                self.check()
+            code = child.ended()
+            _log.warning(
+                "Dagster's %s ended (exit code %s) and is started again; see %s", child.name, code, child.log_file
+            )
+            self.children.remove(child)
+            if child.name == "code_server":
+                self._end_orphaned_runs()
+            self._child(child.name, *self._commands[child.name])
+
+    def _end_orphaned_runs(self) -> None:
+        """Runs whose code server is gone end by themselves, whole; who does not is ended, and called failed."""
+        from fc_pipeline.services.ending_runs import fail_orphaned_runs, is_run_worker
+
+        end_marked(self.data_dir, patience_seconds=END_SECONDS, only=is_run_worker)
+        fail_orphaned_runs(self.root)
+
     def end_runs(self) -> None:
         """End the daemon, which launches runs, and the code server, which ends those at work; waits for both."""
         children = [child for child in self.children if child.name in ("daemon", "code_server")]
@@ -111,6 +139,7 @@ class DagsterProcesses:
     def _child(self, name: str, module: str, *arguments: str) -> None:
         environment = {"DAGSTER_HOME": str(self.root), "DAGSTER_DISABLE_TELEMETRY": "1", "PYTHONUNBUFFERED": "1"}
         command = [sys.executable, "-m", module, *arguments]
+        self._commands[name] = (module, *arguments)
         self.children.append(start_child(name, command, data_dir=self.data_dir, cwd=self.root, environment=environment))
 
     def _write_workspace(self, code_port: int) -> Path:

@@ -8,11 +8,16 @@ having announced it.
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Final
 
+import psutil
 from dagster import DagsterInstance, DagsterRun, DagsterRunStatus, RunsFilter
 from dagster._core.storage.tags import GRPC_INFO_TAG
 
-__all__ = ["announce_end", "fail_orphaned_runs"]
+__all__ = ["announce_end", "fail_orphaned_runs", "is_run_worker"]
+
+_RUN_MODULE: Final = "multiprocessing.spawn"
+"""How Dagster's default launcher starts the process of a run."""
 
 _HAS_WORKER = [DagsterRunStatus.STARTING, DagsterRunStatus.STARTED, DagsterRunStatus.CANCELING]
 
@@ -42,6 +47,11 @@ def fail_orphaned_runs(dagster_home: Path) -> list[str]:
             instance.report_run_failed(run, "Its worker ended together with an earlier `fc-pipeline up`.")
             failed.append(run.run_id)
     return failed
+
+
+def is_run_worker(process: psutil.Process) -> bool:
+    """Whether this is the process of a run. Raises psutil.NoSuchProcess."""
+    return any(_RUN_MODULE in argument for argument in process.cmdline())
 
 
 def _runs(instance: DagsterInstance, statuses: Sequence[DagsterRunStatus]) -> Iterator[DagsterRun]:

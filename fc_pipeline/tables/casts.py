@@ -21,7 +21,7 @@ from fc_pipeline.tables.message import (
     tombstone,
 )
 
-__all__ = ["CASTS", "added", "gone", "removed", "taken"]
+__all__ = ["CASTS", "added", "gone", "named", "removed", "taken"]
 
 CASTS = DataTable(
     name="casts",
@@ -50,6 +50,7 @@ CASTS = DataTable(
         Index(("parent_hash",), where="parent_hash IS NOT NULL"),
         Index(("parent_url", "timestamp"), where="parent_url IS NOT NULL"),
     ),
+    concerns=("fid", "parent_fid", "mentions"),
 )
 
 _TYPES = {"CAST": "cast", "LONG_CAST": "long_cast", "TEN_K_CAST": "ten_k_cast"}
@@ -104,3 +105,11 @@ def removed(message: Message, version: int, deletion: Deletion) -> Row:
 def gone(message: Message, version: int, deletion: Deletion) -> Row:
     """A CAST_ADD that was pruned, revoked or displaced → its tombstone."""
     return tombstone(CASTS, (message_hash(message), message.data.fid), version, deletion)
+
+
+def named(message: Message) -> tuple[int, list[int]]:
+    """Whom a CAST_ADD that went away replied to (0: nobody) and mentioned, which its tombstone does not tell."""
+    body = message.data.castAddBody
+    if body is None:
+        return 0, []
+    return body.parentCastId.fid if body.parentCastId else 0, body.mentions

@@ -78,7 +78,8 @@ class DataTable:
 
     `columns` leaves out `version` and `deleted_at`, which every table has. `order` names the columns that decide which
     of two rows of one key wins, higher first; all but `username_proofs` go by `version`. `fillfactor` leaves room in
-    each page, in percent, so that an update stays there and touches no index.
+    each page, in percent, so that an update stays there and touches no index. `concerns` names the columns with the
+    FIDs for whose sake a row is kept where only targets are replicated.
     """
 
     name: str
@@ -89,6 +90,7 @@ class DataTable:
     order: tuple[str, ...] = ("version",)
     schema: str = "public"
     fillfactor: int = 100
+    concerns: tuple[str, ...] = ("fid",)
     sql: sa.Table = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:

@@ -37,6 +37,7 @@ LINKS = DataTable(
         DELETED_REASON,
     ),
     indexes=(Index(("target_fid", "type")),),
+    concerns=("fid", "target_fid"),
 )
 
 

@@ -39,8 +39,8 @@ ENVELOPE = (
 DELETED_REASON = Column(
     "deleted_reason",
     ColumnType.TEXT,
-    "Why the row was deleted: removed, pruned, revoked, replaced, compacted, released, or reconciled with a snapshot "
-    "that lacks it; null means live",
+    "Why the row was deleted: removed, pruned, revoked, replaced, compacted, released, not_target (of a name: its "
+    "holder is no target), or reconciled with a snapshot that lacks it; null means live",
 )
 
 

@@ -1,9 +1,12 @@
 """`reactions`: likes and recasts, by author, type and target (hub-api 5.2, 7.1)."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from fc_pipeline.hub.wire import Message, ReactionBody
 from fc_pipeline.tables.columnar import (
@@ -32,7 +35,7 @@ from fc_pipeline.tables.message import (
     tombstone,
 )
 
-__all__ = ["REACTIONS", "added", "gone", "taken"]
+__all__ = ["REACTIONS", "added", "gone", "taken", "target_fids"]
 
 REACTIONS = DataTable(
     name="reactions",
@@ -56,6 +59,7 @@ REACTIONS = DataTable(
         DELETED_REASON,
     ),
     indexes=(Index(("target_hash",), where="target_hash IS NOT NULL"),),
+    concerns=("fid", "target_fid"),
 )
 
 _TYPES = {"REACTION_TYPE_LIKE": "like", "REACTION_TYPE_RECAST": "recast"}
@@ -133,3 +137,11 @@ def _target(body: ReactionBody) -> bytes:
 
 def _url_key(url: str) -> bytes:
     return b"\x02" + key_text(url, "target URL").encode()
+
+
+def target_fids(targets: "pa.ChunkedArray[Any]") -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Values of `target` → the FIDs of the casts among them, and their places; URLs have none."""
+    keys = targets.combine_chunks()
+    of_cast = pc.equal(pc.binary_slice(keys, 0, 1), pa.scalar(b"\x01")).to_numpy(zero_copy_only=False)
+    fids: list[Any] = pc.binary_slice(keys.filter(pa.array(of_cast, pa.bool_())), 1, 9).to_pylist()
+    return np.frombuffer(b"".join(fids), ">u8").astype(np.int64), np.flatnonzero(of_cast)

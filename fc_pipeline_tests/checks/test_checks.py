@@ -2,6 +2,7 @@
 
 from collections.abc import Generator
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
@@ -46,7 +47,8 @@ def judged(pipeline: Pipeline, name: str) -> AssetCheckEvaluation:
 
 
 @pytest.mark.parametrize(
-    "name", ["coverage_without_holes", "blocks_have_their_events", "quarantine_share", "no_unknown_types"]
+    "name",
+    ["coverage_without_holes", "blocks_have_their_events", "files_as_written", "quarantine_share", "no_unknown_types"],
 )
 def test_a_sound_hour_is_green(pipeline: Pipeline, name: str):
     evaluation = judged(pipeline, name)
@@ -117,6 +119,24 @@ def test_too_much_in_quarantine_is_red_and_says_of_what(pipeline: Pipeline):
 def test_what_is_not_set_aside_in_this_hour_does_not_count(pipeline: Pipeline, statements: tuple[str, ...]):
     with damaged(pipeline, *statements):
         assert judged(pipeline, "quarantine_share").passed
+
+
+@pytest.mark.parametrize("how", ["cut short", "changed", "gone"])
+def test_a_file_of_the_raw_log_that_is_not_as_written_is_named_with_the_remedy(pipeline: Pipeline, how: str):
+    (file,) = pipeline.bench.replica.log.files(BUILT_HOUR)
+    path = Path(pipeline.bench.replica.settings.lake_uri) / file.path
+    whole = path.read_bytes()
+    path.write_bytes({"cut short": whole[:99], "changed": whole[:-1] + b"?", "gone": b""}[how])
+    if how == "gone":
+        path.unlink()
+    try:
+        evaluation = judged(pipeline, "files_as_written")
+    finally:
+        path.write_bytes(whole)
+    assert not evaluation.passed
+    assert (file.path if how != "gone" else "shard 1 lacks heights 1000-1029") in (evaluation.description or "")
+    assert f"Materialise hub_events for {HOUR}" in (evaluation.description or "")
+    assert judged(pipeline, "files_as_written").passed
 
 
 def test_an_unknown_type_warns(pipeline: Pipeline):

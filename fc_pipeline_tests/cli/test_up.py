@@ -15,6 +15,7 @@ import pytest
 from fc_pipeline.services import embedded_servers
 from fc_pipeline.services.children import MARK, end_marked
 from fc_pipeline.services.ports import free_port
+from fc_pipeline.services.restarts import MOST_RESTARTS
 from fc_pipeline.settings import Settings
 
 pytest.importorskip("fc_pipeline.definitions")
@@ -123,14 +124,28 @@ def test_stopped_while_it_starts_leaves_nothing(data_dir: Path):
     assert running_servers(data_dir) == set()
 
 
-def test_a_dead_child_is_named_with_its_log_and_everything_stops(data_dir: Path):
+def kill_daemon(data_dir: Path, killed: set[int]) -> bool:
+    """Kill the daemon that runs; whether there was one that was not killed before."""
+    found = {pid for pid, command in marked(data_dir).items() if "dagster._daemon" in command} - killed
+    for pid in found:
+        os.kill(pid, signal.SIGKILL)
+    killed |= found
+    return bool(found)
+
+
+def test_a_dead_child_is_started_again_and_one_that_dies_again_and_again_ends_everything(data_dir: Path):
     up = Up(data_dir, free_port())
     up.wait_until_up()
-    (daemon,) = [pid for pid, command in marked(data_dir).items() if "dagster._daemon" in command]
-    os.kill(daemon, signal.SIGKILL)
+    killed: set[int] = set()
+    deadline = time.monotonic() + UP_SECONDS
+    while len(killed) <= MOST_RESTARTS:
+        kill_daemon(data_dir, killed)
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
     assert up.process.wait(120) == 1
     said = up.output.read_text()
-    assert "Dagster's daemon ended" in said
+    assert said.count("Dagster's daemon ended (exit code -9) and is started again") == MOST_RESTARTS
+    assert "error: Dagster's daemon ended (exit code -9)" in said
     assert "daemon.log" in said
     assert "Traceback" not in said
     assert marked(data_dir) == {}

@@ -1,5 +1,6 @@
 """One migrated database for the whole room, emptied for each test; and how tables are looked at."""
 
+import uuid
 from collections import namedtuple
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -77,16 +78,17 @@ class Replica:
 
 @pytest.fixture(scope="session")
 def folded_database(postgres: EmbeddedPostgres) -> Iterator[Replica]:
+    name = f"folded_{uuid.uuid4().hex}"
     settings = Settings(data_dir=postgres.data_dir, lake_uri="unused", postgres_url=postgres.url())
     admin = sa.create_engine(settings.sqlalchemy_url("postgres"), isolation_level="AUTOCOMMIT", poolclass=NullPool)
     with admin.connect() as connection:
-        connection.execute(sa.text("CREATE DATABASE folded"))
-    engine = sa.create_engine(settings.sqlalchemy_url("folded"))
+        connection.execute(sa.text(f"CREATE DATABASE {name}"))
+    engine = sa.create_engine(settings.sqlalchemy_url(name))
     ensure_schema(engine)
-    yield Replica(settings.libpq_url("folded"), engine)
+    yield Replica(settings.libpq_url(name), engine)
     engine.dispose()
     with admin.connect() as connection:
-        connection.execute(sa.text("DROP DATABASE folded WITH (FORCE)"))
+        connection.execute(sa.text(f"DROP DATABASE {name} WITH (FORCE)"))
 
 
 @pytest.fixture

@@ -1,0 +1,72 @@
+-- Two roles for a Postgres server of your own: fc_writer, as whom the pipeline works, and fc_reader, for whoever reads.
+--
+--   fc_writer  makes, migrates and fills the tables; owns them, and neither the databases nor anything else.
+--   fc_reader  reads every table of schema public, also such as come later, and how far the pipeline is; writes nothing.
+--              Not for it: pipeline.quarantine and pipeline.drift, which keep records that users may have deleted since.
+--
+-- Run it as an administrator (a superuser, or the databases' owner with CREATEROLE and CREATEDB) in the database that is
+-- to hold the replica:
+--
+--   createdb fc_pipeline
+--   psql -d fc_pipeline -f docs/roles.sql
+--   psql -d fc_pipeline -c '\password fc_writer' -c '\password fc_reader'
+--   FC_POSTGRES_URL=postgresql://fc_writer:PASSWORD@HOST/fc_pipeline   (in .env)
+--
+-- and once more after the pipeline's first start: only then are there tables in schema pipeline to let fc_reader see.
+-- It can be run at any time again; a replica that another user has filled so far is handed over to fc_writer.
+
+\set ON_ERROR_STOP on
+SELECT current_database() AS replica \gset
+
+SELECT format('CREATE ROLE %I', name) FROM (VALUES ('fc_writer'), ('fc_reader')) AS wanted (name)
+WHERE NOT EXISTS (SELECT FROM pg_roles WHERE rolname = name) \gexec
+ALTER ROLE fc_writer LOGIN NOCREATEDB NOCREATEROLE;
+ALTER ROLE fc_reader LOGIN NOCREATEDB NOCREATEROLE;
+ALTER ROLE fc_reader SET default_transaction_read_only = on;
+-- An administrator who is no superuser must be able to act for fc_writer, whose tables these will be.
+SELECT format('GRANT fc_writer TO %I', current_user)
+WHERE NOT (SELECT rolsuper FROM pg_roles WHERE rolname = current_user) \gexec
+
+REVOKE ALL ON DATABASE :"replica" FROM PUBLIC;
+GRANT CONNECT, TEMPORARY ON DATABASE :"replica" TO fc_writer; -- micro-batches are staged in temporary tables
+GRANT CONNECT ON DATABASE :"replica" TO fc_reader;
+
+REVOKE ALL ON SCHEMA public FROM PUBLIC;
+GRANT USAGE, CREATE ON SCHEMA public TO fc_writer;
+GRANT USAGE ON SCHEMA public TO fc_reader;
+
+CREATE SCHEMA IF NOT EXISTS pipeline AUTHORIZATION fc_writer;
+ALTER SCHEMA pipeline OWNER TO fc_writer;
+GRANT USAGE ON SCHEMA pipeline TO fc_reader;
+
+-- What another user's pipeline has made so far.
+SELECT format('ALTER TABLE %s OWNER TO fc_writer', c.oid::regclass)
+FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
+WHERE n.nspname IN ('public', 'pipeline') AND c.relkind IN ('r', 'p')
+  AND c.relowner = (SELECT relowner FROM pg_class WHERE oid = to_regclass('pipeline.coverage'))
+  AND c.relowner <> 'fc_writer'::regrole \gexec
+
+GRANT SELECT ON ALL TABLES IN SCHEMA public TO fc_reader;
+ALTER DEFAULT PRIVILEGES FOR ROLE fc_writer IN SCHEMA public GRANT SELECT ON TABLES TO fc_reader;
+
+SELECT format('GRANT SELECT ON pipeline.%I TO fc_reader', name)
+FROM unnest(ARRAY['coverage', 'gaps', 'leases', 'shards', 'snapshots', 'snapshot_rounds', 'targets']) AS name
+WHERE to_regclass('pipeline.' || quote_ident(name)) IS NOT NULL \gexec
+
+-- Large objects are the one thing that any role may make where it may connect.
+SELECT format('REVOKE EXECUTE ON FUNCTION %s FROM PUBLIC', oid::regprocedure) FROM pg_proc
+WHERE pronamespace = 'pg_catalog'::regnamespace
+  AND proname IN ('lo_creat', 'lo_create', 'lo_from_bytea', 'lo_import', 'lo_put', 'lowrite')
+  AND (SELECT rolsuper FROM pg_roles WHERE rolname = current_user) \gexec
+
+-- Dagster's own storage, on the same server: fc_writer's alone.
+SELECT 'CREATE DATABASE dagster' WHERE NOT EXISTS (SELECT FROM pg_database WHERE datname = 'dagster') \gexec
+\connect dagster
+REVOKE ALL ON DATABASE dagster FROM PUBLIC;
+GRANT CONNECT, TEMPORARY ON DATABASE dagster TO fc_writer;
+REVOKE ALL ON SCHEMA public FROM PUBLIC;
+GRANT USAGE, CREATE ON SCHEMA public TO fc_writer;
+SELECT format('ALTER TABLE %s OWNER TO fc_writer', c.oid::regclass)
+FROM pg_class AS c
+WHERE c.relnamespace = 'public'::regnamespace AND c.relkind IN ('r', 'p')
+  AND c.relowner <> 'fc_writer'::regrole \gexec

@@ -1,0 +1,102 @@
+"""The asset of the target set: whom to index, each with the reason why; its copy in Redis is checked and put right."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from dagster import (
+    AssetCheckResult,
+    AssetDep,
+    AssetExecutionContext,
+    AssetSpec,
+    MaterializeResult,
+    MetadataValue,
+    TableColumn,
+    TableRecord,
+    TableSchema,
+    multi_asset,
+)
+
+from fc_pipeline.assets.specs import OWNERS
+from fc_pipeline.checks.targets import TARGET_CHECK_SPECS, TARGETS_ASSET, judge_targets
+from fc_pipeline.ingest.replica import Replica
+from fc_pipeline.ingest.target_sync import adopt_settings, publish, settle
+from fc_pipeline.resources import ReplicaResource
+from fc_pipeline.tables.bookkeeping import TARGETS
+from fc_pipeline.tables.links import LINKS
+from fc_pipeline.tables.on_chain_events import ON_CHAIN_EVENTS
+from fc_pipeline.targets import directory, owner
+
+__all__ = ["TARGETS_ASSET", "TARGETS_SPEC", "target_set"]
+
+SAMPLE_ROWS = 20
+
+TARGETS_SPEC = AssetSpec(
+    TARGETS_ASSET,
+    deps=[AssetDep(LINKS.name), AssetDep(ON_CHAIN_EVENTS.name)],
+    description=(
+        "The users to index with FC_TARGETS=set, each with the reason why: named by the owner, signed up through a "
+        "watched app, or followed by one of these. Micro-batches keep it up to date; this makes it anew from the "
+        "tables, and puts its copy in Redis right."
+    ),
+    group_name="targets",
+    kinds={"postgres", "redis"},
+    owners=OWNERS,
+    metadata={
+        "dagster/column_schema": TableSchema(
+            columns=[
+                TableColumn(column.name, str(column.type).lower(), description=column.comment)
+                for column in TARGETS.columns
+            ]
+        ),
+        "dagster/table_name": f"{TARGETS.schema}.{TARGETS.name}",
+    },
+)
+
+
+@multi_asset(name="target_set", specs=[TARGETS_SPEC], check_specs=TARGET_CHECK_SPECS)
+def target_set(context: AssetExecutionContext, replica: ReplicaResource) -> Iterator[MaterializeResult[None]]:
+    """Have the set follow settings and tables, settle former targets, and compare its copy in Redis."""
+    with replica.open(need_hub=False) as opened:
+        if opened.targets is None:
+            yield _result({"targets": "everybody (FC_TARGETS=all)"}, judge_targets(opened))
+            return
+        adopted = adopt_settings(opened)
+        change = owner.recompute_everyone(opened.engine)
+        publish(opened, change)
+        dropped = settle(opened)
+        added, removed = (
+            [*(getattr(adopted, what) if adopted else ()), *getattr(change, what)] for what in ("added", "removed")
+        )
+        context.log.info(f"{len(added)} targets added, {len(removed)} removed")
+        metadata = {
+            **_numbers(opened),
+            "added": len(added),
+            "removed": len(removed),
+            "rows_dropped": sum(dropped.values()),
+        }
+        yield _result(metadata, judge_targets(opened))
+
+
+def _result(metadata: dict[str, Any], checks: list[AssetCheckResult]) -> MaterializeResult[None]:
+    return MaterializeResult(asset_key=TARGETS_ASSET, metadata=metadata, check_results=checks, value=None)
+
+
+def _numbers(replica: Replica) -> dict[str, Any]:
+    with replica.engine.connect() as connection:
+        found = directory.numbers(connection)
+        sample = directory.all_targets(connection, directory.target_fids(connection)[:SAMPLE_ROWS])
+    columns = [TableColumn(name, "string") for name in ("fid", "username", "reason", "via_fid", "since", "synced_at")]
+    records = [TableRecord({one.name: _cell(getattr(target, one.name)) for one in columns}) for target in sample]
+    return {
+        "dagster/row_count": found.targets,
+        **{f"targets_{reason}": count for reason, count in found.by_reason.items()},
+        "unsynced": found.unsynced,
+        "failing": found.failing,
+        "former": found.former,
+        "generation": found.generation,
+        "sample": MetadataValue.table(records, TableSchema(columns=columns)),
+    }
+
+
+def _cell(value: Any) -> str:
+    return "" if value is None else str(value)

@@ -1,0 +1,195 @@
+"""`fc-pipeline targets`: who is in the target set and why; naming users, taking them back, what that would bring."""
+
+import json
+import sys
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from fc_pipeline.cli.backfill import counted, numbers_of
+from fc_pipeline.errors import ConfigError
+from fc_pipeline.services import open_services
+from fc_pipeline.settings import Settings
+
+if TYPE_CHECKING:
+    from fc_pipeline.ingest.replica import Replica
+    from fc_pipeline.targets.recompute import SetChange
+
+__all__ = ["targets"]
+
+_LARGEST_FID = 2**63 - 1
+_Fids = Annotated[str, typer.Argument(help="Users by FID, such as 3 or 3,1689.", metavar="FIDS")]
+_Json = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
+
+targets = typer.Typer(
+    name="targets", help="With FC_TARGETS=set: who is indexed, and why.", no_args_is_help=True, rich_markup_mode=None
+)
+
+
+def _settings() -> Settings:
+    settings = Settings.load()
+    if settings.targets != "set":
+        raise ConfigError(
+            "FC_TARGETS=all: everybody is replicated, there is no target set", hint="set FC_TARGETS=set to have one"
+        )
+    return settings
+
+
+@targets.command("add")
+def add(
+    fids: _Fids,
+    root: Annotated[bool, typer.Option("--root", help="Those whom they follow are targets, too.")] = False,
+    most: Annotated[int | None, typer.Option(help="With --root: at most so many of each, longest followed.")] = None,
+    what_if: Annotated[bool, typer.Option("--what-if", help="Only say what it would bring; asks the hub.")] = False,
+    as_json: _Json = False,
+) -> None:
+    """Name users as targets; with --root, whom they follow as well."""
+    chosen = numbers_of(fids, "FIDS", 1, _LARGEST_FID)
+    if most is not None and (not root or most < 1):
+        raise ConfigError(f"--most {most} makes no sense", hint="it is for --root, and at least 1")
+    settings = _settings()
+    limit = (most or settings.followed_per_root) if root else None
+    with open_services(settings, need_hub=what_if, need_redis=None) as opened:
+        from fc_pipeline.ingest.replica import open_replica
+        from fc_pipeline.ingest.target_sync import publish
+        from fc_pipeline.ingest.what_if import what_if_added
+        from fc_pipeline.targets import owner
+
+        if what_if:
+            with open_replica(opened, may_be_empty=True) as replica:
+                found = what_if_added(replica, chosen, follows=root, most_followed=limit)
+            _tell_what_if(asdict(found), as_json=as_json)
+            return
+        with open_replica(opened, may_be_empty=True) as replica:
+            change = owner.add_root(replica.engine, chosen, follows=root, most_followed=limit)
+            publish(replica, change)
+            _tell_change(replica, change, as_json=as_json)
+
+
+@targets.command("remove")
+def remove(
+    fids: _Fids,
+    deny: Annotated[bool, typer.Option("--deny", help="No targets from now on, whoever follows them.")] = False,
+    as_json: _Json = False,
+) -> None:
+    """Take back that users were named; with --deny, never have them as targets."""
+    chosen = numbers_of(fids, "FIDS", 1, _LARGEST_FID)
+    settings = _settings()
+    if named := sorted(set(chosen) & set(settings.root_fids)):
+        raise ConfigError(
+            f"FC_ROOT_FIDS names {', '.join(map(str, named))}: the next start would bring them back",
+            hint="take them out of FC_ROOT_FIDS",
+        )
+    with open_services(settings, need_hub=False, need_redis=None) as opened:
+        from fc_pipeline.ingest.replica import open_replica
+        from fc_pipeline.ingest.target_sync import publish
+        from fc_pipeline.targets import directory, owner
+
+        with open_replica(opened) as replica:
+            change = owner.deny(replica.engine, chosen) if deny else owner.remove(replica.engine, chosen)
+            publish(replica, change)
+            with replica.engine.connect() as connection:
+                still = directory.all_targets(connection, chosen)
+                reasons = [directory.why(connection, one.fid)[0] for one in still]
+            _tell_change(replica, change, as_json=as_json)
+            for reason in () if as_json else reasons:
+                Console(soft_wrap=True, highlight=False).print(f"still in: {reason}", markup=False)
+
+
+@targets.command("list")
+def list_all(
+    reason: Annotated[str | None, typer.Option(help="Only these: root, client or followed.")] = None,
+    as_json: _Json = False,
+) -> None:
+    """List every target, with the reason why."""
+    if reason not in (None, "root", "client", "followed"):
+        raise ConfigError(f"--reason is {reason!r}", hint="expected: root, client or followed")
+    with open_services(_settings(), need_hub=False, need_redis=None) as opened:
+        from fc_pipeline.ingest.replica import open_replica
+        from fc_pipeline.targets import directory
+
+        with open_replica(opened) as replica, replica.engine.connect() as connection:
+            found = [one for one in directory.all_targets(connection) if reason in (None, one.reason)]
+    if as_json:
+        lines = [
+            {
+                **asdict(one),
+                "since": one.since.isoformat(),
+                "synced_at": one.synced_at.isoformat() if one.synced_at else None,
+            }
+            for one in found
+        ]
+        sys.stdout.write(json.dumps(lines) + "\n")
+        return
+    table = Table("FID", "name", "reason", "via", "since", "history", title=counted(len(found), "target"))
+    for one in found:
+        history = "complete" if one.synced_at else f"failing: {one.failure}" if one.failure else "to be fetched"
+        via = str(one.via_fid) if one.via_fid is not None else ""
+        since = one.since.strftime("%Y-%m-%d %H:%M")
+        table.add_row(str(one.fid), escape(one.username or ""), one.reason, via, since, escape(history))
+    Console().print(table)
+
+
+@targets.command("why")
+def why(
+    fid: Annotated[int, typer.Argument(help="A user's FID.", min=1, max=_LARGEST_FID)], as_json: _Json = False
+) -> None:
+    """Say why a user is a target, or is not; exit code 1 if not."""
+    with open_services(_settings(), need_hub=False, need_redis=None) as opened:
+        from fc_pipeline.ingest.replica import open_replica
+        from fc_pipeline.targets import directory
+
+        with open_replica(opened) as replica, replica.engine.connect() as connection:
+            said = directory.why(connection, fid)
+            is_target = bool(directory.all_targets(connection, [fid]))
+    if as_json:
+        sys.stdout.write(json.dumps({"fid": fid, "is_target": is_target, "why": said}) + "\n")
+    else:
+        console = Console(soft_wrap=True, highlight=False)
+        for sentence in said:
+            console.print(sentence, markup=False)
+    if not is_target:
+        raise typer.Exit(1)
+
+
+def _tell_change(replica: "Replica", change: "SetChange", *, as_json: bool) -> None:
+    from fc_pipeline.targets import directory
+
+    with replica.engine.connect() as connection:
+        known = directory.numbers(connection)
+    if as_json:
+        outcome = {
+            "added": list(change.added),
+            "removed": list(change.removed),
+            "targets": known.targets,
+            "unsynced": known.unsynced,
+        }
+        sys.stdout.write(json.dumps(outcome) + "\n")
+        return
+    console = Console(soft_wrap=True, highlight=False)
+    console.print(
+        f"{counted(len(change.added), 'target')} added, {len(change.removed):,} removed: "
+        f"{counted(known.targets, 'target')} now"
+    )
+    if known.unsynced:
+        console.print(
+            f"{known.unsynced:,} wait for their history, which `up` fetches by itself and the next `sync` does; "
+            "whom new roots follow is known then"
+        )
+    if known.unsettled:
+        console.print(f"what becomes of the rows of {counted(known.unsettled, 'former target')} is settled then, too")
+
+
+def _tell_what_if(found: dict[str, Any], *, as_json: bool) -> None:
+    if as_json:
+        sys.stdout.write(json.dumps(found) + "\n")
+        return
+    Console(soft_wrap=True, highlight=False).print(
+        f"{counted(found['users'], 'user')} would come in ({found['already_targets']:,} more are targets already), "
+        f"with about {counted(found['messages'], 'message')} and {counted(found['requests'], 'request')} to the hub "
+        f"(from a sample of {counted(found['sampled_users'], 'user')})"
+    )

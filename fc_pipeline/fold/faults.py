@@ -1,0 +1,148 @@
+"""What Postgres' errors mean for who writes: whether to try again, for how long, and what to tell a person.
+
+A transaction that failed is rolled back, and nothing of it is left. So what may pass by itself is tried again for a
+while: a deadlock, a lock that another session holds too long, a full disk, a server that restarts, a cut connection.
+"""
+
+import logging
+import re
+import threading
+import time
+from collections.abc import Callable
+from typing import Final, TypeVar
+
+import adbc_driver_manager
+from sqlalchemy.exc import DBAPIError, OperationalError
+
+from fc_pipeline.errors import FcPipelineError, PostgresError, SessionLost
+
+__all__ = ["PATIENCE_SECONDS", "POSTGRES_ERRORS", "Patience", "explained", "is_passing", "through_faults"]
+
+T = TypeVar("T")
+
+_log = logging.getLogger(__name__)
+
+POSTGRES_ERRORS: Final = (adbc_driver_manager.Error, DBAPIError)
+"""Of the two drivers: that of a run's data, and that of everything else."""
+
+PATIENCE_SECONDS: Final = 45.0
+"""So long is one thing tried again: after a minute without a heartbeat a lease is free, for another run to do better"""
+FIRST_PAUSE_SECONDS: Final = 0.1
+LONGEST_PAUSE_SECONDS: Final = 2.0
+
+MOST_CHARACTERS: Final = 300
+_STATEMENT: Final = re.compile(r"Failed to execute query '.*': ", re.DOTALL)
+"""What the data's driver puts before Postgres' own words: the whole statement."""
+
+_QUERY_CANCELED: Final = "57014"
+_HINTS: Final = {
+    "53100": "its disk is full: make room there",
+    "53200": "it is out of memory: see its log",
+    "53300": "it has no connection to spare: raise max_connections, or close others",
+    "55P03": "another session holds a lock: SELECT pid, query FROM pg_stat_activity WHERE wait_event_type = 'Lock'; or "
+    "lock_timeout is too short for this role",
+    "40P01": "another session locks the same rows in another order: see Postgres' log for both",
+    "25006": "it is a standby, or default_transaction_read_only is on: name the primary in FC_POSTGRES_URL",
+    _QUERY_CANCELED: "statement_timeout is too short for this role (ALTER ROLE … SET statement_timeout = 0), or "
+    "somebody cancels its statements",
+}
+_PASSING: Final = frozenset({"40001", "40P01", "55P03", "57P01", "57P02", "57P03", "57P05", "25P03", _QUERY_CANCELED})
+_PASSING_CLASSES: Final = ("08", "53")
+"""Connections; insufficient resources, such as disk (53100) and connections (53300)."""
+
+
+def is_passing(error: BaseException) -> bool:
+    """Whether the same may succeed a little later: also where the session or the server is gone."""
+    if not isinstance(error, POSTGRES_ERRORS):
+        return isinstance(error, SessionLost)
+    state = _sqlstate(error)
+    if state is not None:
+        return state in _PASSING or state[:2] in _PASSING_CLASSES
+    if isinstance(error, DBAPIError):
+        return bool(error.connection_invalidated) or isinstance(error, OperationalError)
+    return getattr(error, "status_code", None) == adbc_driver_manager.AdbcStatusCode.IO
+
+
+def explained(error: BaseException) -> FcPipelineError:
+    """The same for a person: what Postgres said, its SQLSTATE, and a remedy where one is known."""
+    if isinstance(error, FcPipelineError):
+        return error
+    state = _sqlstate(error)
+    said = " ".join(_STATEMENT.sub("", str(getattr(error, "orig", None) or error)).split())[:MOST_CHARACTERS]
+    hint = _HINTS.get(state or "", "is Postgres up, and can it be reached?" if is_passing(error) else "")
+    code = f" (SQLSTATE {state})" if state else ""
+    return PostgresError(f"Postgres: {said or type(error).__name__}{code}", hint=hint or None)
+
+
+def _sqlstate(error: BaseException) -> str | None:
+    if isinstance(error, DBAPIError):
+        return getattr(error.orig, "pgcode", None)
+    return getattr(error, "sqlstate", None)
+
+
+def _explained_by(error: BaseException) -> FcPipelineError:
+    found = explained(error)
+    if found is not error:
+        found.__cause__ = error
+    return found
+
+
+class Patience:
+    """How long one thing is tried again.
+
+    Pauses grow, until `seconds` (default: PATIENCE_SECONDS) after it first failed, or until it is given up.
+    """
+
+    def __init__(
+        self,
+        what: str,
+        *,
+        seconds: float | None = None,
+        given_up: threading.Event | None = None,
+        should_stop: Callable[[], bool] = lambda: False,
+    ) -> None:
+        self._what = what
+        self._seconds = PATIENCE_SECONDS if seconds is None else seconds
+        self._deadline: float | None = None
+        self._given_up = given_up or threading.Event()
+        self._should_stop = should_stop
+        self._pause_seconds = FIRST_PAUSE_SECONDS
+
+    def pause_after(self, error: BaseException) -> None:
+        """Wait before the next attempt; raises PostgresError or SessionLost if there is to be none."""
+        now = time.monotonic()
+        if self._deadline is None:
+            self._deadline = now + self._seconds
+        over = now + self._pause_seconds > self._deadline
+        if not is_passing(error) or over or self._should_stop() or self._given_up.is_set():
+            raise _explained_by(error)
+        _log.warning("postgres_again what=%r reason=%r", self._what, explained(error).message)
+        if self._given_up.wait(self._pause_seconds):
+            raise _explained_by(error)
+        self._pause_seconds = min(LONGEST_PAUSE_SECONDS, self._pause_seconds * 2)
+
+
+def through_faults(
+    what: str,
+    work: Callable[[], T],
+    *,
+    reopen: Callable[[], None] = lambda: None,
+    done: Callable[[], int] = lambda: 0,
+    should_stop: Callable[[], bool] = lambda: False,
+) -> T:
+    """Do work that goes on from what Postgres has, and once more, after `reopen`, where it failed on the way.
+
+    As long as `done` grows from one failure to the next, that goes on for ever; else for a Patience.
+    """
+    patience: Patience | None = None
+    done_before = 0
+    while True:
+        try:
+            if patience is not None:
+                reopen()
+            return work()
+        except (SessionLost, *POSTGRES_ERRORS) as error:
+            if patience is None or done() > done_before:
+                patience = Patience(what, should_stop=should_stop)
+                done_before = done()
+            patience.pause_after(error)

@@ -1,0 +1,289 @@
+"""What of a micro-batch concerns the target set, and what the micro-batch makes of the set: inside its transaction.
+
+A root's follow and what its new target does a moment later may be in one micro-batch. So what changes the set is merged
+first, the set is brought up to date, and everything else is selected by what it has become.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Final
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from fc_pipeline.fold.micro_batch import MicroBatch
+from fc_pipeline.tables.casts import CASTS
+from fc_pipeline.tables.columns import DataTable
+from fc_pipeline.tables.link_compactions import LINK_COMPACTIONS
+from fc_pipeline.tables.links import LINKS
+from fc_pipeline.tables.on_chain_events import ON_CHAIN_EVENTS
+from fc_pipeline.tables.registry import MESSAGE_TABLES
+from fc_pipeline.tables.username_proofs import USERNAME_PROOFS
+from fc_pipeline.targets import recompute, rule
+from fc_pipeline.targets.cache import TargetCache
+from fc_pipeline.targets.membership import Membership
+from fc_pipeline.targets.recompute import SetChange
+from fc_pipeline.targets.sign_ups import METADATA_PREFIX_CHARACTERS, SIGNER_ADDED
+
+__all__ = ["TargetAccess", "TargetSelection", "TargetsMoved"]
+
+_ROOTS: Final = (
+    "SELECT fid FROM pipeline.target_roots WHERE follows UNION SELECT s.fid FROM pipeline.target_sign_ups AS s "
+    "JOIN pipeline.target_clients AS c ON c.fid = s.client_fid"
+)
+_PREFIXES: Final = "SELECT metadata_prefix FROM pipeline.target_clients"
+CACHE_KEY: Final = "SELECT cache_key FROM pipeline.target_set"
+
+Fids = npt.NDArray[np.int64]
+Mask = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True)
+class TargetAccess:
+    """That only targets are replicated: where their copy in Redis is, if anywhere.
+
+    With `only`, nothing is selected but what concerns these targets: for bringing them up to date.
+    """
+
+    redis_url: str | None = field(repr=False)
+    only: frozenset[int] | None = None
+
+
+class TargetsMoved(Exception):
+    """The set changed just now so that this transaction may change it, too: it is to begin again, and hold it."""
+
+
+@dataclass(frozen=True, slots=True)
+class _SetState:
+    """What decides whether a micro-batch may change the set: of which generation, and by whose doing."""
+
+    generation: int
+    mentions: bool
+    roots: Fids
+    prefixes: frozenset[str]
+
+
+@dataclass
+class TargetSelection:
+    """Selects for one connection. `execute` and `copy` work in its transaction; `merge` merges staged rows and links.
+
+    After `select`, `change` is what the transaction does to the set; it counts once that is committed (`publish`).
+    """
+
+    access: TargetAccess
+    execute: Callable[..., Sequence[tuple[Any, ...]]]
+    stage: Callable[[DataTable, pa.Table], None]
+    merge_staged: Callable[[], None]
+    change: SetChange | None = field(default=None, init=False)
+    _state: _SetState | None = field(default=None, init=False)
+
+    def __post_init__(self) -> None:
+        """Make the staging tables, and find the copy in Redis."""
+        for statement in recompute.CREATE_STAGING:
+            self.execute(statement)
+        keys = self.execute(CACHE_KEY)
+        url = self.access.redis_url
+        self._cache = TargetCache(url, keys[0][0]) if url is not None and keys else None
+        self._membership = Membership(self.execute, self._cache)
+        self._only = None if self.access.only is None else np.array(sorted(self.access.only), np.int64)
+
+    def close(self) -> None:
+        """Close the connection to Redis."""
+        if self._cache is not None:
+            self._cache.close()
+
+    def publish(self) -> None:
+        """Tell Redis what was committed."""
+        if self.change is not None:
+            self._membership.publish(self.change)
+            self.change = None
+
+    def select(self, batch: MicroBatch) -> MicroBatch:
+        """The same micro-batch with what concerns targets only; holds the set still until commit.
+
+        Raises TargetsMoved, before anything is written, if the transaction must begin again.
+        """
+        self.change = None
+        state = self._read_state()
+        acts = self._acts(batch, state)
+        may_change = acts is not None
+        self.execute(recompute.LOCK_TO_CHANGE if may_change else recompute.LOCK_TO_READ)
+        if self._read_state() is not state:  # somebody was faster
+            state = self._read_state()
+            acts = self._acts(batch, state)
+            if acts is not None and not may_change:
+                raise TargetsMoved
+        fids = self._fids(batch, mentions=state.mentions)
+        members = fids[self._membership.among(fids, state.generation)]
+        leavers: dict[int, int] = {}
+        if acts is not None:
+            self.change = self._act(acts)
+            members = np.union1d(members, np.intersect1d(fids, np.array(self.change.added, np.int64)))
+            members = np.setdiff1d(members, np.array(self.change.removed, np.int64))
+            leavers = acts.last_versions(self.change.removed)
+        if self._only is not None:
+            members = np.intersect1d(members, self._only)
+        return self._selected(batch, members, leavers, mentions=state.mentions)
+
+    def members_of(self, fids: Fids) -> Fids:
+        """Those of these FIDs that are targets, and wanted; holds the set still until commit."""
+        self.execute(recompute.LOCK_TO_READ)
+        asked = np.unique(fids)
+        members = asked[self._membership.among(asked, self._read_state().generation)]
+        return members if self._only is None else np.intersect1d(members, self._only)
+
+    def _read_state(self) -> _SetState:
+        generation, mentions = self.execute(recompute.GENERATION)[0]
+        if self._state is None or self._state.generation != generation:
+            roots = np.array(sorted(row[0] for row in self.execute(_ROOTS)), np.int64)
+            prefixes = frozenset(row[0] for row in self.execute(_PREFIXES))
+            self._state = _SetState(generation, mentions, roots, prefixes)
+        return self._state
+
+    def _acts(self, batch: MicroBatch, state: _SetState) -> "_Acts | None":
+        """What of a micro-batch may change the set; None if nothing may."""
+        chain = batch.rows.get(ON_CHAIN_EVENTS.name)
+        sign_ups = _sign_ups(chain, state.prefixes) if chain is not None and state.prefixes else None
+        roots = state.roots
+        if sign_ups is not None and len(sign_ups):
+            roots = np.union1d(roots, sign_ups["fid"].to_numpy())
+        links = batch.rows.get(LINKS.name)
+        follows = None
+        if links is not None:
+            is_follow = pc.equal(links["type"], pa.scalar("follow")).to_numpy().astype(np.bool_)
+            follows = links.filter(pa.array(is_follow & rule.is_member(links["fid"].to_numpy(), roots)))
+        compactions = batch.compactions.filter(
+            pa.array(rule.is_member(batch.compactions["fid"].to_numpy(), roots), pa.bool_())
+        )
+        acts = _Acts(sign_ups, follows, compactions)
+        return acts if acts else None
+
+    def _act(self, acts: "_Acts") -> SetChange:
+        """Merge what may change the set, and bring it up to date."""
+        if acts.sign_ups is not None:
+            self.stage(ON_CHAIN_EVENTS, acts.sign_ups)
+        if acts.follows is not None:
+            self.stage(LINKS, acts.follows)
+        self.stage(LINK_COMPACTIONS, acts.compactions)
+        self.execute(recompute.SIGN_UPS_STAGED)
+        self.merge_staged()
+        for statement in recompute.STAGED_FOLLOWS:
+            self.execute(statement)
+        change = recompute.recompute(self.execute)
+        for table in (ON_CHAIN_EVENTS, LINKS, LINK_COMPACTIONS):
+            self.execute(f"DELETE FROM stage_{table.name}")
+        return change
+
+    def _fids(self, batch: MicroBatch, *, mentions: bool) -> Fids:
+        """Everybody whom the micro-batch concerns, each once."""
+        found: list[Fids] = []
+        for name, rows in batch.rows.items():
+            found += rule.concerned_fids(MESSAGE_TABLES[name], rows, mentions=mentions)
+        found.append(batch.gone_casts["parent_fid"].to_numpy())
+        if mentions:
+            found.append(pc.list_flatten(batch.gone_casts["mentions"].combine_chunks()).to_numpy())
+        found += [part["fid"].to_numpy() for part in (batch.activity, batch.profile_fids) if part is not None]
+        return rule.distinct(found)
+
+    def _selected(self, batch: MicroBatch, members: Fids, leavers: dict[int, int], *, mentions: bool) -> MicroBatch:
+        rows: dict[str, pa.Table] = {}
+        filtered = 0
+        for name, all_rows in batch.rows.items():
+            table = MESSAGE_TABLES[name]
+            kept = rule.is_concerned(table, all_rows, members, mentions=mentions)
+            kept |= self._kept_all_the_same(table, all_rows, batch.gone_casts, members, leavers, mentions=mentions)
+            filtered += len(all_rows) - int(kept.sum())
+            rows[name] = all_rows.filter(pa.array(kept, pa.bool_()))
+            if table is USERNAME_PROOFS and self._only is None:
+                rows[name] = pa.concat_tables([rows[name], *_of_others(all_rows, kept)])
+        return replace(
+            batch,
+            rows=rows,
+            activity=_of_members(batch.activity, members),
+            profile_fids=_of_members(batch.profile_fids, members),
+            filtered=filtered,
+        )
+
+    def _kept_all_the_same(
+        self,
+        table: DataTable,
+        rows: pa.Table,
+        gone_casts: pa.Table,
+        members: Fids,
+        leavers: dict[int, int],
+        *,
+        mentions: bool,
+    ) -> Mask:
+        """Rows that a target does not seem to be concerned by, and that are wanted."""
+        kept = np.zeros(len(rows), np.bool_)
+        versions = rows["version"].to_numpy()
+        for fid, last_version in leavers.items():  # up to the event that took it out, it was a target
+            concerns = rule.is_concerned(table, rows, np.array([fid], np.int64), mentions=mentions)
+            kept |= concerns & (versions < last_version)
+        if table is CASTS:
+            named = rule.is_concerned(CASTS, _as_casts(gone_casts), members, mentions=mentions)
+            of_named = np.isin(versions, gone_casts["version"].to_numpy()[named])
+            kept |= of_named & rows["deleted_at"].is_valid().to_numpy().astype(np.bool_)
+        return kept | rule.kept_regardless(table, rows) if self._only is None else kept
+
+
+@dataclass(frozen=True, slots=True)
+class _Acts:
+    """Rows that may change the set: sign-ups through watched apps, follows by roots, and their compact states."""
+
+    sign_ups: pa.Table | None
+    follows: pa.Table | None
+    compactions: pa.Table
+
+    def __bool__(self) -> bool:
+        return any(rows is not None and len(rows) for rows in (self.sign_ups, self.follows, self.compactions))
+
+    def last_versions(self, removed: Sequence[int]) -> dict[int, int]:
+        """By which event each of these FIDs may have lost its place: the last one about it, or else any."""
+        if not removed:
+            return {}
+        anyhow = int(self.compactions["version"].to_numpy().max(initial=0))
+        found = dict.fromkeys(removed, anyhow)
+        if self.follows is not None:
+            about = (self.follows[name].to_numpy().tolist() for name in ("target_fid", "version"))
+            for fid, version in zip(*about, strict=True):
+                if fid in found:
+                    found[fid] = max(found[fid], version)
+        return found
+
+
+class _Signer(msgspec.Struct):
+    eventType: str = ""
+    metadata: str = ""
+
+
+def _sign_ups(rows: pa.Table, prefixes: frozenset[str]) -> pa.Table:
+    """The contract events by which users signed up through an app."""
+    of_signers = rows.filter(pc.equal(rows["type"], pa.scalar("signer")))
+    bodies: list[Any] = of_signers["body"].to_pylist()
+    signers = [msgspec.json.decode(body, type=_Signer) for body in bodies]
+    is_sign_up = [
+        one.eventType == SIGNER_ADDED and one.metadata[:METADATA_PREFIX_CHARACTERS] in prefixes for one in signers
+    ]
+    return of_signers.filter(pa.array(is_sign_up, pa.bool_()))
+
+
+def _as_casts(gone_casts: pa.Table) -> pa.Table:
+    """The same with the columns by which a cast concerns somebody; its author is looked at in its own row."""
+    return gone_casts.append_column("fid", pa.nulls(len(gone_casts), pa.int64()))
+
+
+def _of_members(rows: pa.Table | None, members: Fids) -> pa.Table | None:
+    if rows is None:
+        return None
+    return rows.filter(pa.array(rule.is_member(rows["fid"].to_numpy(), members), pa.bool_()))
+
+
+def _of_others(proofs: pa.Table, kept: Mask) -> list[pa.Table]:
+    """The proofs that were not kept as what is left of them; released names stay as they are."""
+    others = proofs.filter(pa.array(~kept, pa.bool_()))
+    is_live = others["deleted_at"].is_null()
+    return [rule.without_holder(others.filter(is_live)), others.filter(pc.invert(is_live))]

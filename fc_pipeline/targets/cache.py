@@ -1,0 +1,178 @@
+"""The target set's copy in Redis: one set of FIDs, and the generation that it is of.
+
+Postgres is the truth: whoever asks knows from there which generation counts, and takes an answer of another one for
+none. Every change names the generation that it builds on, so that late, lost or repeated ones do no harm.
+"""
+
+import logging
+import time
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+from redis import Redis
+from redis.exceptions import RedisError
+
+from fc_pipeline.targets.recompute import SetChange
+
+__all__ = ["CacheState", "RedisDown", "TargetCache"]
+
+log = logging.getLogger(__name__)
+
+FAILED_FOR_SECONDS: Final = 5.0
+"""So long after Redis failed it is not asked again, so that no micro-batch waits for it twice."""
+TIMEOUT_SECONDS: Final = 2.0
+_CHUNK_FIDS: Final = 50_000
+
+# KEYS: members, generation. ARGV: generation that this builds on, the new one, how many are added, those, the others.
+_APPLY: Final = """
+if redis.call('GET', KEYS[2]) ~= ARGV[1] then return 0 end
+local added = tonumber(ARGV[3])
+for first = 4, #ARGV, 5000 do
+  local last = math.min(first + 4999, #ARGV)
+  local until_added = math.min(last, 3 + added)
+  if first <= until_added then redis.call('SADD', KEYS[1], unpack(ARGV, first, until_added)) end
+  local from_removed = math.max(first, 4 + added)
+  if from_removed <= last then redis.call('SREM', KEYS[1], unpack(ARGV, from_removed, last)) end
+end
+redis.call('SET', KEYS[2], ARGV[2])
+return 1
+"""
+# KEYS: members, generation, the set that was filled. ARGV: its generation. An older one never replaces a newer one.
+_REPLACE: Final = """
+local current = tonumber(redis.call('GET', KEYS[2]) or '-1')
+if current > tonumber(ARGV[1]) then redis.call('DEL', KEYS[3]) return 0 end
+redis.call('DEL', KEYS[1])
+if redis.call('EXISTS', KEYS[3]) == 1 then redis.call('RENAME', KEYS[3], KEYS[1]) end
+redis.call('SET', KEYS[2], ARGV[1])
+return 1
+"""
+
+
+class RedisDown(Exception):
+    """Redis does not answer; the caller goes to Postgres."""
+
+
+@dataclass(frozen=True, slots=True)
+class CacheState:
+    """What Redis holds; generation None where it holds nothing."""
+
+    generation: int | None
+    members: int
+
+
+class TargetCache:
+    """One replica's keys in one Redis. Every method raises RedisDown where Redis does not answer."""
+
+    def __init__(self, redis_url: str, cache_key: str) -> None:
+        self._redis: Redis = Redis.from_url(
+            redis_url, socket_timeout=TIMEOUT_SECONDS, socket_connect_timeout=TIMEOUT_SECONDS
+        )
+        self._members = f"fc_pipeline:targets:{cache_key}:members"
+        self._generation = f"fc_pipeline:targets:{cache_key}:generation"
+        self._down_until = float("-inf")
+        self._is_down = False
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._redis.close()
+
+    def state(self) -> CacheState:
+        """Which generation it holds and how many members, in one round trip."""
+        generation, members = self._transaction(("GET", self._generation), ("SCARD", self._members))
+        return CacheState(None if generation is None else int(generation), int(members))
+
+    def ask(self, fids: npt.NDArray[np.int64]) -> tuple[int | None, npt.NDArray[np.bool_]]:
+        """The generation held, and which of these FIDs are members, in one round trip."""
+        if not len(fids):
+            return self.state().generation, np.zeros(0, np.bool_)
+        asked = ("SMISMEMBER", self._members, *fids.astype("S20").tolist())
+        generation, found = self._transaction(("GET", self._generation), asked)
+        return None if generation is None else int(generation), np.array(found, np.bool_)
+
+    def apply(self, change: SetChange) -> bool:
+        """Take over a committed change; False where Redis holds another generation than the one it builds on."""
+        values = (change.base, change.generation, len(change.added), *change.added, *change.removed)
+        return bool(self._run("EVAL", _APPLY, 2, self._members, self._generation, *values))
+
+    def replace(self, generation: int, fids: npt.NDArray[np.int64]) -> bool:
+        """Hold exactly these FIDs, all at once; False where Redis holds a newer generation already."""
+        filled = f"{self._members}:{generation}:{time.monotonic_ns()}"
+        self._run("DEL", filled)
+        for packed in _packed_adds(filled.encode(), fids):
+            self._send_packed(packed)
+        return bool(self._run("EVAL", _REPLACE, 3, self._members, self._generation, filled, generation))
+
+    def members(self) -> tuple[int | None, set[int]]:
+        """The generation held, and all members."""
+        generation, found = self._transaction(("GET", self._generation), ("SMEMBERS", self._members))
+        return None if generation is None else int(generation), {int(fid) for fid in found}
+
+    def _run(self, *command: Any) -> Any:
+        def execute() -> Any:
+            return self._redis.execute_command(*command)
+
+        return self._guarded(execute)
+
+    def _transaction(self, *commands: tuple[Any, ...]) -> Sequence[Any]:
+        def execute() -> Sequence[Any]:
+            with self._redis.pipeline(transaction=True) as pipeline:
+                for command in commands:
+                    pipeline.execute_command(*command)
+                return pipeline.execute()
+
+        return self._guarded(execute)
+
+    def _send_packed(self, packed: "_Packed") -> None:
+        def send() -> None:
+            pool = self._redis.connection_pool
+            connection = pool.get_connection()
+            try:
+                connection.send_packed_command(packed.chunks)
+                for _ in packed.chunks:
+                    connection.read_response()
+            except BaseException:
+                connection.disconnect()
+                raise
+            finally:
+                pool.release(connection)
+
+        self._guarded(send)
+
+    def _guarded(self, work: Any) -> Any:
+        if time.monotonic() < self._down_until:
+            raise RedisDown
+        try:
+            answer = work()
+        except (RedisError, OSError) as error:
+            self._down_until = time.monotonic() + FAILED_FOR_SECONDS
+            if not self._is_down:  # once, until it answers again
+                log.warning("redis_down reason=%s: membership is asked of Postgres, slower", type(error).__name__)
+            self._is_down = True
+            raise RedisDown from error
+        if self._is_down:
+            log.warning("redis_is_back: membership is asked of it again")
+            self._is_down = False
+        return answer
+
+
+@dataclass(frozen=True, slots=True)
+class _Packed:
+    """SADD commands as Redis reads them."""
+
+    chunks: Collection[bytes]
+
+
+def _packed_adds(key: bytes, fids: npt.NDArray[np.int64]) -> Iterator[_Packed]:
+    """SADDs of all FIDs, written as bytes at once: the client's own packing of a million arguments takes seconds."""
+    chunks = [_sadd(key, fids[at : at + _CHUNK_FIDS]) for at in range(0, len(fids), _CHUNK_FIDS)]
+    if chunks:
+        yield _Packed(chunks)
+
+
+def _sadd(key: bytes, fids: Iterable[int]) -> bytes:
+    texts = [b"%d" % fid for fid in fids]
+    head = b"*%d\r\n$4\r\nSADD\r\n$%d\r\n%s\r\n" % (len(texts) + 2, len(key), key)
+    return head + b"".join([b"$%d\r\n%s\r\n" % (len(text), text) for text in texts])

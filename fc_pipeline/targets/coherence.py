@@ -1,0 +1,156 @@
+"""Whether Redis holds just the set that Postgres does; brings it there where it does not."""
+
+import logging
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Final
+
+import sqlalchemy as sa
+
+from fc_pipeline.tables.bookkeeping import TARGET_SET, TARGETS
+from fc_pipeline.targets import recompute
+from fc_pipeline.targets.cache import RedisDown, TargetCache
+from fc_pipeline.targets.membership import Membership
+from fc_pipeline.targets.recompute import SetChange
+
+__all__ = ["CacheDrift", "compare", "publish", "repair", "repair_at_start", "warm"]
+
+log = logging.getLogger(__name__)
+
+MOST_NAMED: Final = 10
+
+
+@dataclass(frozen=True, slots=True)
+class CacheDrift:
+    """Both sets side by side; `reachable` is False where Redis does not answer, and nothing can be said of it.
+
+    Of another generation, Redis is behind, which every reader sees. Of the same one, FIDs that are `missing` in it, or
+    that only it has (`extra`), are drift: micro-batches have taken its word for them.
+    """
+
+    reachable: bool
+    targets: int
+    generation: int
+    cached: int = 0
+    cached_generation: int | None = None
+    missing: tuple[int, ...] = ()
+    extra: tuple[int, ...] = ()
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether Redis is of another generation: not yet told, emptied, or restored from an old dump."""
+        return self.reachable and self.cached_generation != self.generation
+
+    @property
+    def is_drift(self) -> bool:
+        """Whether Redis is wrong where it was believed."""
+        return self.reachable and not self.is_behind and bool(self.missing or self.extra)
+
+
+def compare(engine: sa.Engine, redis_url: str | None) -> CacheDrift:
+    """Compare count and members, both ways, while nobody changes the set; changes nothing."""
+    with _held(engine) as connection, _cache(connection, redis_url) as cache:
+        return _compare(connection, cache)
+
+
+def repair(engine: sa.Engine, redis_url: str | None) -> CacheDrift:
+    """The same, and put Redis right; what was found before that.
+
+    Targets that it did not know are asked for their history again: something of theirs may have been left out.
+    """
+    with _held(engine) as connection, _cache(connection, redis_url) as cache:
+        found = _compare(connection, cache)
+        if cache is None or not (found.is_behind or found.is_drift):
+            return found
+        if found.is_drift:
+            connection.execute(sa.update(TARGETS).where(TARGETS.c.fid.in_(found.missing)).values(synced_at=None))
+            log.warning(
+                "redis_drift missing=%d extra=%d such_as=%s",
+                len(found.missing),
+                len(found.extra),
+                [*found.missing, *found.extra][:MOST_NAMED],
+            )
+            _fill(connection, cache, found.generation)
+        else:
+            Membership(_query(connection), cache).warm(found.generation)
+        return found
+
+
+def repair_at_start(engine: sa.Engine, redis_url: str | None) -> None:
+    """Put Redis right once in this process: what it kept from before may be anything."""
+    if redis_url not in _repaired:
+        repair(engine, redis_url)
+        _repaired.add(redis_url)
+
+
+_repaired: set[str | None] = set()
+
+
+def warm(engine: sa.Engine, redis_url: str | None) -> None:
+    """Have Redis hold what Postgres does, if it is of another generation."""
+    with _held(engine) as connection, _cache(connection, redis_url) as cache:
+        Membership(_query(connection), cache).warm(_generation(connection))
+
+
+def publish(engine: sa.Engine, redis_url: str | None, change: SetChange) -> None:
+    """Tell Redis of a change that is committed. One that does not reach it is made up for by whoever asks next."""
+    with engine.connect() as connection, _cache(connection, redis_url) as cache:
+        Membership(_query(connection), cache).publish(change)
+
+
+def _compare(connection: sa.Connection, cache: TargetCache | None) -> CacheDrift:
+    generation = _generation(connection)
+    targets = set(connection.scalars(sa.select(TARGETS.c.fid)))
+    if cache is None:
+        return CacheDrift(False, len(targets), generation)
+    try:
+        held, members = cache.members()
+    except RedisDown:
+        return CacheDrift(False, len(targets), generation)
+    missing, extra = tuple(sorted(targets - members)), tuple(sorted(members - targets))
+    return CacheDrift(True, len(targets), generation, len(members), held, missing, extra)
+
+
+def _fill(connection: sa.Connection, cache: TargetCache, generation: int) -> None:
+    try:
+        cache.replace(generation, Membership(_query(connection), cache).everybody())
+    except RedisDown:
+        log.warning("redis_not_repaired: it went away meanwhile")
+
+
+def _generation(connection: sa.Connection) -> int:
+    return connection.scalar(sa.select(TARGET_SET.c.generation)) or 0
+
+
+@contextmanager
+def _held(engine: sa.Engine) -> Generator[sa.Connection]:
+    with engine.begin() as connection:
+        connection.execute(sa.text(recompute.LOCK_TO_READ))
+        yield connection
+
+
+@contextmanager
+def _cache(connection: sa.Connection, redis_url: str | None) -> Generator[TargetCache | None]:
+    key = connection.scalar(sa.select(TARGET_SET.c.cache_key))
+    if redis_url is None or key is None:
+        yield None
+        return
+    cache = TargetCache(redis_url, key)
+    try:
+        yield cache
+    finally:
+        cache.close()
+
+
+def _query(connection: sa.Connection) -> Any:
+    """Statements with `$1`… as this connection executes them."""
+
+    def execute(statement: str, parameters: tuple[Any, ...]) -> Sequence[tuple[Any, ...]]:
+        for number in range(len(parameters), 0, -1):
+            statement = statement.replace(f"${number}::bigint", f"CAST(:p{number} AS bigint)")
+            statement = statement.replace(f"${number}", f":p{number}")
+        values = {f"p{number}": value for number, value in enumerate(parameters, 1)}
+        return [tuple(row) for row in connection.execute(sa.text(statement), values)]
+
+    return execute

@@ -1,0 +1,135 @@
+"""Who of many FIDs is a target, as of the generation that counts by Postgres: from Redis, a local copy, or Postgres."""
+
+import logging
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from fc_pipeline.errors import ConfigError
+from fc_pipeline.targets.cache import RedisDown, TargetCache
+from fc_pipeline.targets.recompute import SetChange
+
+__all__ = ["LOCAL_ABOVE_TARGETS", "Membership", "Query"]
+
+log = logging.getLogger(__name__)
+
+LOCAL_ABOVE_TARGETS: Final = 20_000
+"""A larger set is kept in this process, as a sorted array (8 bytes each), and brought up to date by what changed."""
+
+Query = Callable[[str, tuple[Any, ...]], Sequence[tuple[Any, ...]]]
+"""Executes a statement with `$1`… in the caller's transaction; its rows."""
+
+_COUNT: Final = "SELECT (SELECT count(*) FROM pipeline.targets), (SELECT count(*) FROM pipeline.target_clients)"
+_AMONG: Final = "SELECT fid FROM pipeline.targets WHERE fid = ANY (CAST(string_to_array($1, ',') AS bigint[]))"
+_ALL: Final = "SELECT fid FROM pipeline.targets ORDER BY fid"
+_SINCE: Final = (
+    "SELECT fid, true FROM pipeline.targets WHERE generation > $1::bigint "
+    "UNION ALL SELECT fid, false FROM pipeline.former_targets WHERE generation > $1::bigint"
+)
+
+Fids = npt.NDArray[np.int64]
+
+
+class Membership:
+    """Answers for one process; not for several threads at once.
+
+    `query` reads in the caller's transaction, which holds the set still (recompute.LOCK_TO_READ). Without a `cache`,
+    everything is asked of Postgres.
+    """
+
+    def __init__(self, query: Query, cache: TargetCache | None, *, local_above: int = LOCAL_ABOVE_TARGETS) -> None:
+        self._query = query
+        self._cache = cache
+        self._local_above = local_above
+        self._counted: tuple[int, int] = (-1, 0)
+        self._local: tuple[int, Fids] | None = None
+
+    def among(self, fids: Fids, generation: int) -> npt.NDArray[np.bool_]:
+        """Which of these FIDs, each given once, are targets.
+
+        Raises ConfigError where there is no target at all, though no watched app could still bring some: nothing would
+        be kept.
+        """
+        if self._targets(generation) > self._local_above:
+            return np.isin(fids, self._local_copy(generation), assume_unique=True)
+        found = self._ask_cache(fids, generation)
+        return self._ask_postgres(fids) if found is None else found
+
+    def warm(self, generation: int) -> None:
+        """Have Redis hold this generation: by what changed since its own, or as a whole."""
+        if self._cache is None:
+            return
+        try:
+            held = self._cache.state().generation
+            if held is None or held < generation:
+                self._warm(self._cache, held, generation)
+        except RedisDown:
+            return
+
+    def publish(self, change: SetChange) -> None:
+        """Tell Redis of a change that is committed. One that does not reach it is made up for by whoever asks next."""
+        if self._cache is None or change.generation == change.base:
+            return
+        try:
+            self._cache.apply(change)
+        except RedisDown:
+            return
+
+    def _targets(self, generation: int) -> int:
+        """How many targets there are; counted once a generation."""
+        if self._counted[0] != generation:
+            targets, clients = self._query(_COUNT, ())[0]
+            if not targets and not clients:
+                raise ConfigError(
+                    "FC_TARGETS=set, and the target set is empty: nothing at all would be kept",
+                    hint="name users in FC_ROOT_FIDS or by `fc-pipeline targets add FID --root`",
+                )
+            if not targets:
+                log.warning("no_targets: nobody has signed up through FC_CLIENT_FIDS yet")
+            self._counted = (generation, int(targets))
+        return self._counted[1]
+
+    def _ask_cache(self, fids: Fids, generation: int) -> npt.NDArray[np.bool_] | None:
+        if self._cache is None:
+            return None
+        try:
+            held, found = self._cache.ask(fids)
+            if held == generation:
+                return found
+            self._warm(self._cache, held, generation)
+        except RedisDown:
+            pass
+        return None
+
+    def _warm(self, cache: TargetCache, held: int | None, generation: int) -> None:
+        if held is not None and held < generation:
+            lines = self._query(_SINCE, (held,))
+            added = tuple(fid for fid, is_target in lines if is_target)
+            removed = tuple(fid for fid, is_target in lines if not is_target)
+            if cache.apply(SetChange(held, generation, added, removed)):
+                log.info("redis_caught_up generation=%d since=%d fids=%d", generation, held, len(lines))
+                return
+        everybody = self.everybody()
+        cache.replace(generation, everybody)
+        log.warning("redis_warmed generation=%d targets=%d held=%s", generation, len(everybody), held)
+
+    def _ask_postgres(self, fids: Fids) -> npt.NDArray[np.bool_]:
+        found = self._query(_AMONG, (",".join(map(str, fids.tolist())),))
+        return np.isin(fids, np.array([row[0] for row in found], np.int64), assume_unique=True)
+
+    def everybody(self) -> Fids:
+        """All targets by Postgres, ascending."""
+        return np.array([row[0] for row in self._query(_ALL, ())], np.int64)
+
+    def _local_copy(self, generation: int) -> Fids:
+        if self._local is None or self._local[0] > generation:
+            self._local = (generation, self.everybody())
+        elif self._local[0] < generation:
+            since, members = self._local
+            lines = self._query(_SINCE, (since,))
+            removed = np.array([fid for fid, is_target in lines if not is_target], np.int64)
+            added = np.array([fid for fid, is_target in lines if is_target], np.int64)
+            self._local = (generation, np.union1d(np.setdiff1d(members, removed), added))
+        return self._local[1]

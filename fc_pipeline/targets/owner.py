@@ -1,0 +1,240 @@
+"""What the owner decides: roots, watched apps, whom never. After each change the set is up to date in one commit."""
+
+from collections.abc import Collection, Generator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Final, Literal
+from uuid import uuid4
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql as pg
+
+from fc_pipeline.errors import ConfigError
+from fc_pipeline.tables.bookkeeping import (
+    COVERAGE,
+    SNAPSHOTS,
+    TARGET_CLIENTS,
+    TARGET_DENIALS,
+    TARGET_ROOTS,
+    TARGET_SET,
+    TARGETS,
+)
+from fc_pipeline.targets import recompute
+from fc_pipeline.targets.recompute import SetChange
+from fc_pipeline.targets.sign_ups import metadata_prefix
+
+__all__ = [
+    "COMMAND",
+    "SETTINGS",
+    "OwnerWishes",
+    "add_root",
+    "adopt",
+    "declare_mode",
+    "deny",
+    "is_adopted",
+    "is_empty",
+    "recompute_everyone",
+    "remove",
+]
+
+SETTINGS: Final = "settings"
+COMMAND: Final = "command"
+
+
+@dataclass(frozen=True, slots=True)
+class OwnerWishes:
+    """What the settings say of the set; `most_followed` limits the follows of every root and every client's user."""
+
+    root_fids: tuple[int, ...] = ()
+    client_fids: tuple[int, ...] = ()
+    deny_fids: tuple[int, ...] = ()
+    most_followed: int | None = None
+    mentions: bool = True
+
+
+def declare_mode(engine: sa.Engine, mode: Literal["all", "set"]) -> None:
+    """Note of whom this database is: all users, or the target set; it stays so from the first fold on.
+
+    Raises ConfigError where its tables were filled in the other mode: rows would be missing that the ledger has.
+    """
+    with engine.begin() as connection:
+        found = connection.scalar(sa.select(TARGET_SET.c.mode))
+        if found == mode:
+            return
+        begun = connection.scalar(
+            sa.select(sa.exists(sa.select(COVERAGE.c.shard)) | sa.exists(sa.select(SNAPSHOTS.c.fid)))
+        )
+        if found is None:
+            named = connection.scalar(sa.select(sa.exists(sa.select(TARGET_ROOTS.c.fid))))
+            found = "set" if named else "all" if begun else mode
+            line = pg.insert(TARGET_SET).values(mode=found, cache_key=uuid4().hex)
+            connection.execute(line.on_conflict_do_nothing())
+        elif not begun:
+            connection.execute(sa.update(TARGET_SET).values(mode=mode))
+            found = mode
+    if found != mode:
+        raise ConfigError(
+            f"FC_TARGETS={mode}, but this database was filled with FC_TARGETS={found}",
+            hint="set it back, or name another database (FC_POSTGRES_URL, FC_DATA_DIR); the same FC_LAKE_URI serves "
+            "both: the raw log has the whole feed",
+        )
+
+
+def is_empty(engine: sa.Engine) -> bool:
+    """Whether there is no target at all, and no app whose users could become some."""
+    with engine.connect() as connection:
+        somebody = sa.exists(sa.select(TARGETS.c.fid)) | sa.exists(sa.select(TARGET_CLIENTS.c.fid))
+        return not connection.scalar(sa.select(somebody))
+
+
+def is_adopted(engine: sa.Engine, wishes: OwnerWishes) -> bool:
+    """Whether the set was made by these wishes."""
+    with engine.connect() as connection:
+        limits = sa.union(
+            sa.select(TARGET_CLIENTS.c.most_followed),
+            sa.select(TARGET_ROOTS.c.most_followed).where(TARGET_ROOTS.c.named_by == SETTINGS),
+        )
+        limit_differs = any(limit != wishes.most_followed for limit in connection.scalars(limits))
+        clients = connection.scalars(sa.select(TARGET_CLIENTS.c.fid))
+        return not limit_differs and wishes == OwnerWishes(
+            _fids(connection, TARGET_ROOTS, SETTINGS),
+            tuple(sorted(clients)),
+            _fids(connection, TARGET_DENIALS, SETTINGS),
+            wishes.most_followed,
+            bool(connection.scalar(sa.select(TARGET_SET.c.mentions))),
+        )
+
+
+def _fids(connection: sa.Connection, table: sa.Table, named_by: str) -> tuple[int, ...]:
+    query = sa.select(table.c.fid).where(table.c.named_by == named_by)
+    return tuple(connection.scalars(query.order_by(table.c.fid)))
+
+
+def adopt(engine: sa.Engine, wishes: OwnerWishes) -> SetChange:
+    """Make the set follow the settings: what they name comes in, what they name no longer goes out.
+
+    What commands named stays. Raises ConfigError, and changes nothing, where no root or client would be left.
+    """
+    with _changing(engine) as connection:
+        _replace(connection, TARGET_ROOTS, wishes.root_fids, follows=True, most_followed=wishes.most_followed)
+        _replace(connection, TARGET_DENIALS, wishes.deny_fids)
+        _replace_clients(connection, wishes)
+        _refuse_nobody(connection)
+        counted = connection.scalar(sa.select(TARGET_SET.c.mentions))
+        change = _recompute(connection, everyone=True)
+        if counted != wishes.mentions:
+            return _switch_mentions(connection, change, on=wishes.mentions)
+        return change
+
+
+def _replace(connection: sa.Connection, table: sa.Table, fids: Sequence[int], **values: Any) -> None:
+    """Have exactly these lines named by the settings; what a command named stays the command's."""
+    connection.execute(sa.delete(table).where(table.c.named_by == SETTINGS, table.c.fid.not_in(fids)))
+    for fid in fids:
+        insert = pg.insert(table).values(fid=fid, named_by=SETTINGS, **values)
+        update = insert.on_conflict_do_update(
+            index_elements=[table.c.fid], set_=values, where=table.c.named_by == SETTINGS
+        )
+        connection.execute(update if values else insert.on_conflict_do_nothing())
+
+
+def _replace_clients(connection: sa.Connection, wishes: OwnerWishes) -> None:
+    connection.execute(sa.delete(TARGET_CLIENTS).where(TARGET_CLIENTS.c.fid.not_in(wishes.client_fids)))
+    for fid in wishes.client_fids:
+        insert = pg.insert(TARGET_CLIENTS).values(
+            fid=fid, metadata_prefix=metadata_prefix(fid), most_followed=wishes.most_followed
+        )
+        limit = {"most_followed": wishes.most_followed}
+        connection.execute(insert.on_conflict_do_update(index_elements=[TARGET_CLIENTS.c.fid], set_=limit))
+    connection.execute(sa.text(recompute.SIGN_UPS_KNOWN))
+
+
+def _switch_mentions(connection: sa.Connection, change: SetChange, *, on: bool) -> SetChange:
+    """From now on mentions count, and what lies behind is to be read again; or they do not, and rows are to go."""
+    generation = connection.execute(
+        sa.update(TARGET_SET)
+        .values(mentions=on, generation=TARGET_SET.c.generation + 1, **({} if on else {"trimmed_at": None}))
+        .returning(TARGET_SET.c.generation)
+    ).scalar_one()
+    if on:
+        connection.execute(sa.update(TARGETS).values(synced_at=None))
+    return SetChange(change.base, generation, change.added, change.removed)
+
+
+def add_root(engine: sa.Engine, fids: Collection[int], *, follows: bool, most_followed: int | None) -> SetChange:
+    """Name users: targets from now on and, if `follows`, those whom they follow, at most so many of each.
+
+    An FID that was denied no longer is.
+    """
+    with _changing(engine) as connection:
+        connection.execute(sa.delete(TARGET_DENIALS).where(TARGET_DENIALS.c.fid.in_(fids)))
+        values = {"named_by": COMMAND, "follows": follows, "most_followed": most_followed}
+        insert = pg.insert(TARGET_ROOTS).values([{"fid": fid, **values} for fid in sorted(fids)])
+        connection.execute(insert.on_conflict_do_update(index_elements=[TARGET_ROOTS.c.fid], set_=values))
+        return _recompute_around(connection, fids)
+
+
+def remove(engine: sa.Engine, fids: Collection[int]) -> SetChange:
+    """Take back that users were named, by whatever; whom a root follows stays a target.
+
+    Raises ConfigError, and changes nothing, where no root or client would be left.
+    """
+    with _changing(engine) as connection:
+        connection.execute(sa.delete(TARGET_ROOTS).where(TARGET_ROOTS.c.fid.in_(fids)))
+        _refuse_nobody(connection)
+        return _recompute_around(connection, fids)
+
+
+def deny(engine: sa.Engine, fids: Collection[int]) -> SetChange:
+    """Users who are no targets from now on, whoever follows or named them. Raises ConfigError as `remove` does."""
+    with _changing(engine) as connection:
+        connection.execute(sa.delete(TARGET_ROOTS).where(TARGET_ROOTS.c.fid.in_(fids)))
+        _refuse_nobody(connection)
+        insert = pg.insert(TARGET_DENIALS).values([{"fid": fid, "named_by": COMMAND} for fid in sorted(fids)])
+        connection.execute(insert.on_conflict_do_nothing())
+        return _recompute_around(connection, fids)
+
+
+def recompute_everyone(engine: sa.Engine) -> SetChange:
+    """Have the whole set follow from what the tables say; nothing changes where it already does."""
+    with _changing(engine) as connection:
+        return _recompute(connection, everyone=True)
+
+
+@contextmanager
+def _changing(engine: sa.Engine) -> Generator[sa.Connection]:
+    with engine.begin() as connection:
+        for statement in (*recompute.CREATE_STAGING, recompute.LOCK_TO_CHANGE):
+            connection.execute(sa.text(statement))
+        yield connection
+
+
+def _recompute(connection: sa.Connection, *, everyone: bool = False) -> SetChange:
+    def execute(statement: str) -> Sequence[tuple[Any, ...]]:
+        result = connection.execute(sa.text(statement))
+        return [tuple(row) for row in result] if result.returns_rows else []
+
+    return recompute.recompute(execute, everyone=everyone)
+
+
+def _recompute_around(connection: sa.Connection, fids: Collection[int]) -> SetChange:
+    """After roots changed, also in what they bring: they and all whom they follow."""
+    candidates = sa.text(
+        "INSERT INTO stage_target_candidates SELECT unnest(CAST(:fids AS bigint[])) UNION "
+        "SELECT target_fid FROM public.links WHERE fid = ANY (CAST(:fids AS bigint[])) AND type = 'follow'"
+    )
+    connection.execute(candidates, {"fids": list(fids)})
+    return _recompute(connection)
+
+
+def _refuse_nobody(connection: sa.Connection) -> None:
+    """A filter that keeps nothing is a mistake. Raises ConfigError."""
+    denied = sa.select(TARGET_DENIALS.c.fid)
+    somebody = sa.exists(sa.select(TARGET_ROOTS.c.fid).where(TARGET_ROOTS.c.fid.not_in(denied))) | sa.exists(
+        sa.select(TARGET_CLIENTS.c.fid)
+    )
+    if not connection.scalar(sa.select(somebody)):
+        raise ConfigError(
+            "FC_TARGETS=set, but there is no root: nothing at all would be kept",
+            hint="name users in FC_ROOT_FIDS or by `fc-pipeline targets add FID --root`, or apps in FC_CLIENT_FIDS",
+        )

@@ -1,0 +1,112 @@
+"""Which rows concern the target set: those by a target, and those that reply to, react to, link to or mention one."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from fc_pipeline.tables.casts import CASTS
+from fc_pipeline.tables.columns import ColumnType, DataTable
+from fc_pipeline.tables.reactions import REACTIONS, target_fids
+from fc_pipeline.tables.username_proofs import USERNAME_PROOFS
+
+__all__ = [
+    "NOT_TARGET",
+    "concerned_fids",
+    "concerning",
+    "distinct",
+    "is_concerned",
+    "is_member",
+    "kept_regardless",
+    "without_holder",
+]
+
+Fids = npt.NDArray[np.int64]
+Mask = npt.NDArray[np.bool_]
+
+NOT_TARGET: Final = "not_target"
+
+
+def concerning(table: DataTable, *, mentions: bool) -> tuple[str, ...]:
+    """The columns that name whom a row of the table concerns."""
+    return tuple(name for name in table.concerns if mentions or name != "mentions")
+
+
+def kept_regardless(table: DataTable, rows: pa.Table) -> Mask:
+    """Rows that are kept whomever they are of, for they decide over others that may still come.
+
+    A CAST_REMOVE says nothing of the cast but its hash: whether that replied to a target, only the cast itself tells.
+    """
+    if table is CASTS:
+        return _plain(pc.equal(rows["deleted_reason"], pa.scalar("removed")))
+    return np.zeros(len(rows), np.bool_)
+
+
+def _plain(mask: Any) -> Mask:
+    return pc.fill_null(mask, False).to_numpy().astype(np.bool_)
+
+
+def _columns(table: DataTable, rows: pa.Table, *, mentions: bool) -> Iterator[tuple[Fids, npt.NDArray[np.int64]]]:
+    """Per column FIDs that rows name, and the places of these rows."""
+    for name in concerning(table, mentions=mentions):
+        if table is REACTIONS and name == "target_fid":  # a tombstone has its target in the key alone
+            yield target_fids(rows["target"])
+            continue
+        column = rows[name].combine_chunks()
+        if next(c for c in table.columns if c.name == name).type is ColumnType.BIGINTS:
+            places = pc.list_parent_indices(column).to_numpy()
+            yield pc.list_flatten(column).to_numpy(), places.astype(np.int64)
+        else:
+            places = np.flatnonzero(column.is_valid().to_numpy(zero_copy_only=False))
+            yield column.drop_null().to_numpy(), places
+
+
+def concerned_fids(table: DataTable, rows: pa.Table, *, mentions: bool) -> list[Fids]:
+    """All FIDs that these rows concern, in any order, repeated as they are."""
+    return [fids for fids, _ in _columns(table, rows, mentions=mentions)]
+
+
+def is_concerned(table: DataTable, rows: pa.Table, members: Fids, *, mentions: bool) -> Mask:
+    """Which rows concern one of `members`, a sorted array."""
+    found = np.zeros(len(rows), np.bool_)
+    for fids, places in _columns(table, rows, mentions=mentions):
+        found[places[is_member(fids, members)]] = True
+    return found
+
+
+def is_member(fids: Fids, members: Fids) -> Mask:
+    """Which of `fids` are in `members`, a sorted array."""
+    if not len(members):
+        return np.zeros(len(fids), np.bool_)
+    at = np.minimum(np.searchsorted(members, fids), len(members) - 1)
+    return members[at] == fids
+
+
+def distinct(parts: Iterable[Fids]) -> Fids:
+    """The FIDs of several arrays, each once, ascending."""
+    given = list(parts)
+    return np.unique(np.concatenate(given)) if given else np.zeros(0, np.int64)
+
+
+def without_holder(rows: pa.Table) -> pa.Table:
+    """Rows of `username_proofs` as tombstones that say only that somebody who is no target holds the name since then.
+
+    They keep an older proof of a target from coming back.
+    """
+    kept = {*USERNAME_PROOFS.key, *USERNAME_PROOFS.order}
+    said: Mapping[str, Any] = {
+        "deleted_at": rows["timestamp"],
+        "deleted_reason": pa.array([NOT_TARGET] * len(rows), pa.string()),
+    }
+    arrays = [
+        rows[column.name]
+        if column.name in kept
+        else said[column.name]
+        if column.name in said
+        else pa.nulls(len(rows)).cast(column.type.arrow)
+        for column in USERNAME_PROOFS.columns
+    ]
+    return pa.Table.from_arrays(arrays, schema=USERNAME_PROOFS.arrow_schema)

@@ -1,0 +1,116 @@
+"""What becomes of the rows of users who are targets no more: they stay as they were, or go; both is noted, per user."""
+
+import logging
+from collections.abc import Sequence
+from typing import Final, Literal
+
+import sqlalchemy as sa
+
+from fc_pipeline.tables.casts import CASTS
+from fc_pipeline.tables.columns import DataTable
+from fc_pipeline.tables.reactions import REACTIONS
+from fc_pipeline.tables.registry import DATA_TABLES
+from fc_pipeline.tables.username_proofs import USERNAME_PROOFS
+from fc_pipeline.targets import recompute
+from fc_pipeline.targets.rule import NOT_TARGET, concerning
+
+__all__ = ["selected_by_rule", "settle_former", "trim_all"]
+
+log = logging.getLogger(__name__)
+
+FIDS_PER_TRANSACTION: Final = 500
+
+_UNSETTLED: Final = sa.text("SELECT fid FROM pipeline.former_targets WHERE settled_at IS NULL ORDER BY fid LIMIT :most")
+_SETTLE: Final = sa.text(
+    "UPDATE pipeline.former_targets SET settled_at = now(), policy = :policy WHERE fid = ANY (:fids)"
+)
+
+
+def selected_by_rule(table: DataTable, *, mentions: bool = True) -> str:
+    """The rule in SQL: whether a row `t` of the table concerns a target."""
+    return _concerns(
+        table, "IN (SELECT fid FROM pipeline.targets)", "&& (SELECT array_agg(fid) FROM pipeline.targets)", mentions
+    )
+
+
+def _concerns(table: DataTable, is_one: str, has_one: str, mentions: bool) -> str:
+    said: list[str] = []
+    for name in concerning(table, mentions=mentions):
+        if name == "mentions":
+            said.append(f"coalesce(t.{name} {has_one}, false)")
+        elif table is REACTIONS and name == "target_fid":
+            said.append(f"coalesce({_REACTION_TARGET} {is_one}, false)")
+        else:
+            said.append(f"coalesce(t.{name} {is_one}, false)")
+    return f"({' OR '.join(said)})"
+
+
+# A tombstone of a reaction has its target in the key alone (tables.reactions).
+_REACTION_TARGET: Final = (
+    "coalesce(t.target_fid, CASE WHEN get_byte(t.target, 0) = 1 THEN "
+    "('x' || encode(substring(t.target from 2 for 8), 'hex'))::bit(64)::bigint END)"
+)
+
+
+def settle_former(engine: sa.Engine, policy: Literal["keep", "drop"]) -> dict[str, int]:
+    """Do what the policy says with all former targets that nothing was done with yet; rows that went, per table."""
+    dropped: dict[str, int] = {}
+    while True:
+        with engine.begin() as connection:
+            # As a fold does: nobody changes the set meanwhile, so whoever comes back does so with its rows gone.
+            connection.execute(sa.text(recompute.LOCK_TO_READ))
+            fids = list(connection.scalars(_UNSETTLED, {"most": FIDS_PER_TRANSACTION}))
+            if not fids:
+                return dropped
+            if policy == "drop":
+                for name, rows in _drop(connection, fids).items():
+                    dropped[name] = dropped.get(name, 0) + rows
+            connection.execute(_SETTLE, {"policy": policy, "fids": fids})
+        log.warning(
+            "former_targets_settled policy=%s fids=%d first=%d rows=%d",
+            policy,
+            len(fids),
+            fids[0],
+            sum(dropped.values()),
+        )
+
+
+def trim_all(engine: sa.Engine) -> dict[str, int]:
+    """Drop the casts that no target explains any more, once mentions no longer count; rows that went, per table."""
+    with engine.begin() as connection:
+        connection.execute(sa.text(recompute.LOCK_TO_READ))
+        untrimmed = sa.text(
+            "SELECT 1 FROM pipeline.target_set WHERE mode = 'set' AND trimmed_at IS NULL AND NOT mentions"
+        )
+        if connection.scalar(untrimmed) is None:
+            return {}
+        dropped = {"casts": _delete(connection, CASTS, "true", (), mentions=False)}
+        connection.execute(sa.text("UPDATE pipeline.target_set SET trimmed_at = now()"))
+    log.warning("mentions_dropped rows=%d", dropped["casts"])
+    return dropped
+
+
+def _drop(connection: sa.Connection, fids: Sequence[int]) -> dict[str, int]:
+    mentions = bool(connection.scalar(sa.text("SELECT mentions FROM pipeline.target_set")))
+    dropped: dict[str, int] = {}
+    for table in DATA_TABLES.values():
+        concerned = _concerns(table, "= ANY (:fids)", "&& CAST(:fids AS bigint[])", True)
+        dropped[table.name] = _delete(connection, table, concerned, fids, mentions=mentions)
+    return {name: rows for name, rows in dropped.items() if rows}
+
+
+def _delete(connection: sa.Connection, table: DataTable, concerned: str, fids: Sequence[int], *, mentions: bool) -> int:
+    """Delete the rows that concern these FIDs and no target, but for what decides over rows that may still come."""
+    where = f"{concerned} AND NOT {selected_by_rule(table, mentions=mentions)}"
+    values = {"fids": list(fids)} if fids else {}
+    if table is USERNAME_PROOFS:
+        kept = {*table.key, *table.order, "deleted_at", "deleted_reason"}
+        blank = ", ".join(f"{name} = NULL" for name in table.names if name not in kept)
+        update = (
+            f"UPDATE {table.qualified} AS t SET {blank}, deleted_at = timestamp, deleted_reason = '{NOT_TARGET}' "
+            f"WHERE t.deleted_at IS NULL AND {where}"
+        )
+        return connection.execute(sa.text(update), values).rowcount
+    if table is CASTS:
+        where += " AND t.deleted_reason IS DISTINCT FROM 'removed'"
+    return connection.execute(sa.text(f"DELETE FROM {table.qualified} AS t WHERE {where}"), values).rowcount
