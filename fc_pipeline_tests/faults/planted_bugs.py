@@ -41,10 +41,11 @@ PLANTED_BUGS = (
         "cursor before rows",
         (
             "fold/session.py",
-            "        self._stage(batch)\n        self._fence(batch)\n        written = self._merge_all(batch)\n",
-            "        self._fence(batch)\n"
-            "        self._execute(ledger.COVER, ledger.cover_parameters(batch, self.run_id, 0))\n"
-            "        self._connection.commit()\n        self._stage(batch)\n        return self._merge_all(batch)\n",
+            "            self._stage(batch)\n            self._fence(batch)\n",
+            "            self._fence(batch)\n"
+            "            self._execute(ledger.COVER, ledger.cover_parameters(batch, self.run_id, 0))\n"
+            "            self._connection.commit()\n"
+            "            self._stage(batch)\n            return self._merge_all(batch)\n",
         ),
     ),
     bug(
