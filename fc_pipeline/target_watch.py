@@ -1,14 +1,15 @@
 """The sensor that has new targets completed: one run at a time, new ones at once, failing ones later and later."""
 
 import time
+from itertools import takewhile
 
-import sqlalchemy as sa
 from dagster import (
     DagsterInstance,
     DagsterRunStatus,
     DefaultScheduleStatus,
     DefaultSensorStatus,
     RunConfig,
+    RunRecord,
     RunRequest,
     RunsFilter,
     ScheduleEvaluationContext,
@@ -21,19 +22,17 @@ from dagster import (
 from fc_pipeline.assets.snapshots import TARGETS_TAG, BackfillConfig, fid_tables
 from fc_pipeline.gap_watch import RANGE_TAGS
 from fc_pipeline.ingest.replica import Replica
-from fc_pipeline.ingest.target_sync import is_anything_due
+from fc_pipeline.ingest.target_sync import is_anything_due, is_anything_new
 from fc_pipeline.jobs import SNAPSHOTS, TARGET_SET_JOB
 from fc_pipeline.resources import ReplicaResource
-from fc_pipeline.sensors import Attempt
-from fc_pipeline.tables.bookkeeping import FORMER_TARGETS, TARGETS
-from fc_pipeline.targets import coherence
+from fc_pipeline.sensors import DEAD_AFTER_SECONDS, Attempt
+from fc_pipeline.targets import coherence, directory
+from fc_pipeline.targets.completing import is_being_completed
 
 __all__ = ["hourly_targets", "target_sensor"]
 
 LOOK_SECONDS = 1  # Dagster looks every five
 MOST_COUNTED_ATTEMPTS = 10
-DEAD_AFTER_SECONDS = 3600.0
-"""A run that is called started for longer, though nothing came of it, is not waited for any more."""
 _UNFINISHED = (
     DagsterRunStatus.QUEUED,
     DagsterRunStatus.NOT_STARTED,
@@ -69,24 +68,32 @@ def target_sensor(context: SensorEvaluationContext, replica: ReplicaResource) ->
 
 def _reason_to_wait(instance: DagsterInstance, replica: Replica, now: float) -> str | None:
     """Why no run is to be launched; None if one is."""
+    with replica.engine.connect() as connection:
+        if is_being_completed(connection):
+            return "a run is completing targets"
+        failed = directory.failed_attempts(connection)
     newest = instance.get_run_records(
         RunsFilter(job_name=SNAPSHOTS.name, tags={TARGETS_TAG: "true"}), limit=MOST_COUNTED_ATTEMPTS
     )
-    for record in newest:
-        is_dead = record.start_time is not None and now - record.start_time > DEAD_AFTER_SECONDS
-        if not record.dagster_run.is_finished and not is_dead:
-            return "a run is completing targets, or on its way"
-    with replica.engine.connect() as connection:
-        untried = sa.exists(sa.select(TARGETS.c.fid).where(TARGETS.c.synced_at.is_(None), TARGETS.c.attempts == 0))
-        unsettled = sa.exists(sa.select(FORMER_TARGETS.c.fid).where(FORMER_TARGETS.c.settled_at.is_(None)))
-        is_new = bool(connection.scalar(sa.select(untried | unsettled)))
-    ends = [record.end_time for record in newest if record.end_time is not None]
-    failed = [record for record in newest if record.dagster_run.status == DagsterRunStatus.FAILURE]
-    # What no run has looked at yet goes at once, unless runs as such keep failing.
-    attempts = len(failed) if is_new else len(ends)
-    if ends and attempts and not Attempt(attempts, max(ends)).is_due(now):
-        return f"{attempts} runs have not completed all: waiting before the next attempt"
+    if any(_is_on_its_way(record, now) for record in newest):
+        return "a run that will complete targets is on its way"
+    failures = list(takewhile(lambda record: record.dagster_run.status == DagsterRunStatus.FAILURE, newest))
+    if failures and not Attempt(len(failures), failures[0].end_time or now).is_due(now):
+        return f"the last {len(failures)} runs failed: waiting before the next attempt"
+    # What no run has looked at yet goes at once; whose history no hub could give is asked for later and later.
+    tried = [Attempt(count, last.timestamp()) for count, last in failed]
+    if not is_anything_new(replica) and not any(attempt.is_due(now) for attempt in tried):
+        return "the targets that are left were asked for in vain: waiting before the next attempt"
     return None
+
+
+def _is_on_its_way(record: RunRecord, now: float) -> bool:
+    """Whether a run waits or starts; one that is called started, but completes nothing, is dead after a while."""
+    if record.dagster_run.is_finished:
+        return False
+    if record.dagster_run.status == DagsterRunStatus.STARTED:
+        return record.start_time is None or now - record.start_time < DEAD_AFTER_SECONDS
+    return True
 
 
 @schedule(

@@ -16,6 +16,7 @@ from dagster import (
     EventLogRecord,
     ExecuteInProcessResult,
     RunConfig,
+    RunRequest,
     TableMetadataValue,
 )
 from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus
@@ -30,12 +31,14 @@ from sqlalchemy.pool import NullPool
 from fc_pipeline.assets.hourly import MicroBatchConfig, hourly_tables
 from fc_pipeline.definitions import defs
 from fc_pipeline.hours import Hour
+from fc_pipeline.ingest.replica import open_replica
 from fc_pipeline.instance_storage import DAGSTER_DATABASE
 from fc_pipeline.sample_hub.log import load_log
 from fc_pipeline.sample_hub.serving import serving
 from fc_pipeline.settings import Settings, project_root
 from fc_pipeline_tests.conftest import Database
-from fc_pipeline_tests.workbench import Workbench, workbench
+from fc_pipeline_tests.fold.conftest import Replica as Tables
+from fc_pipeline_tests.workbench import Workbench
 
 
 @dataclass(frozen=True)
@@ -61,13 +64,22 @@ class Pipeline:
             raise_on_error=raise_on_error,
         )
 
-    def record(self, asset: str, hour: Hour) -> EventLogRecord:
-        """The newest materialisation of an asset's hour."""
-        wanted = AssetRecordsFilter(AssetKey(asset), asset_partitions=[hour.key])
+    def launch(self, request: RunRequest, job: str, *, raise_on_error: bool = True) -> ExecuteInProcessResult:
+        """The run of a job that a sensor or a schedule asks for."""
+        return defs.resolve_job_def(job).execute_in_process(
+            instance=self.instance,
+            tags=dict(request.tags),
+            run_config=request.run_config,
+            raise_on_error=raise_on_error,
+        )
+
+    def record(self, asset: str, hour: Hour | None = None) -> EventLogRecord:
+        """The newest materialisation of an asset's hour, or of an asset that has no partitions."""
+        wanted = AssetRecordsFilter(AssetKey(asset), asset_partitions=[hour.key] if hour else None)
         return self.instance.fetch_materializations(wanted, limit=1).records[0]
 
-    def metadata(self, asset: str, hour: Hour) -> dict[str, Any]:
-        """The values of the newest materialisation's metadata of an asset's hour."""
+    def metadata(self, asset: str, hour: Hour | None = None) -> dict[str, Any]:
+        """The values of that materialisation's metadata."""
         materialization = self.record(asset, hour).asset_materialization
         assert materialization is not None
         return {
@@ -124,13 +136,13 @@ def project_environment(**variables: str) -> dict[str, str]:
 
 
 @contextmanager
-def open_pipeline(database: Database, data_dir: Path, *hub_urls: str) -> Generator[Pipeline]:
-    """A pipeline on this database; Dagster's own database on the same server is emptied first.
+def open_pipeline(database: Database, data_dir: Path, *hub_urls: str, **variables: str) -> Generator[Pipeline]:
+    """A pipeline on this database, with more settings if need be; Dagster's own database there is emptied first.
 
     The variables of this process say so too, as long as it is open.
     """
     environment = project_environment(
-        FC_DATA_DIR=str(data_dir), FC_POSTGRES_URL=database.url, FC_HUB_URLS=",".join(hub_urls)
+        FC_DATA_DIR=str(data_dir), FC_POSTGRES_URL=database.url, FC_HUB_URLS=",".join(hub_urls), **variables
     )
     before = dict(os.environ)
     _drop_dagster_database(database)
@@ -139,9 +151,9 @@ def open_pipeline(database: Database, data_dir: Path, *hub_urls: str) -> Generat
     try:
         with (
             DagsterInstance.from_config(str(project_root())) as instance,
-            workbench(database, data_dir / "lake", *hub_urls) as bench,
+            open_replica(Settings.load(dotenv=None)) as replica,
         ):
-            yield Pipeline(instance, bench, environment)
+            yield Pipeline(instance, Workbench(replica, Tables(database.url, replica.engine)), environment)
     finally:
         os.environ.clear()
         os.environ.update(before)

@@ -20,6 +20,7 @@ from fc_pipeline_tests.pipeline import project_environment
 
 ASSETS = (RAW_LOG, *DATA_TABLES)
 BY_FID = ("fid_snapshots", "reconciled_fids")
+TARGETS = "targets"
 GRAPH = defs.resolve_asset_graph()
 
 
@@ -33,7 +34,7 @@ def test_a_fresh_interpreter_loads_the_definitions_and_starts_nothing(tmp_path: 
     script = "from fc_pipeline.definitions import defs; print(len(list(defs.resolve_all_asset_specs())))"
     done = run(tmp_path, sys.executable, "-W", "error::SyntaxWarning", "-c", script)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.strip() == str(len(ASSETS) + len(BY_FID))
+    assert done.stdout.strip() == str(len([*ASSETS, *BY_FID, TARGETS]))
     assert list(tmp_path.iterdir()) == []
 
 
@@ -79,7 +80,7 @@ def test_definitions_are_loadable():
     Definitions.validate_loadable(defs)
 
 
-@pytest.mark.parametrize("name", [*ASSETS, *BY_FID])
+@pytest.mark.parametrize("name", [*ASSETS, *BY_FID, TARGETS])
 def test_every_asset_says_what_it_is(name: str):
     spec = GRAPH.get(AssetKey(name)).to_asset_spec()
     assert spec.description
@@ -120,8 +121,14 @@ def test_lineage():
     assert parents[RAW_LOG] == set()
     assert all(parents[table] == {RAW_LOG} for table in (*MESSAGE_TABLES, "fid_activity"))
     assert parents["user_profiles"] == set(PROFILE_SOURCES)
-    by_fid = {name: {key.to_user_string() for key in GRAPH.get(AssetKey(name)).parent_keys} for name in BY_FID}
-    assert by_fid == {"fid_snapshots": set(), "reconciled_fids": {"fid_snapshots"}}
+    by_fid = {
+        name: {key.to_user_string() for key in GRAPH.get(AssetKey(name)).parent_keys} for name in (*BY_FID, TARGETS)
+    }
+    assert by_fid == {
+        "fid_snapshots": {TARGETS},
+        "reconciled_fids": {"fid_snapshots"},
+        TARGETS: {"links", "on_chain_events"},
+    }
     groups = {name: GRAPH.get(AssetKey(name)).group_name for name in ASSETS}
     assert {groups[name] for name in MESSAGE_TABLES} == {"message_sets"}
     assert groups[RAW_LOG] == "raw_log"
@@ -130,7 +137,7 @@ def test_lineage():
 
 def test_every_asset_has_a_check_and_coverage_blocks():
     checks = {(key.asset_key.to_user_string(), key.name): GRAPH.get(key) for key in GRAPH.asset_check_keys}
-    assert {asset for asset, _ in checks} == {*ASSETS, "reconciled_fids"}
+    assert {asset for asset, _ in checks} == {*ASSETS, "reconciled_fids", TARGETS}
     assert {name for asset, name in checks if asset == RAW_LOG} == {
         "coverage_without_holes",
         "blocks_have_their_events",
@@ -141,6 +148,7 @@ def test_every_asset_has_a_check_and_coverage_blocks():
         "quarantine_share",
         "no_unknown_types",
     }
+    assert {name for asset, name in checks if asset == TARGETS} == {"redis_equals_postgres", "histories_complete"}
     blocking = {key for key, node in checks.items() if node.blocking}
     assert blocking == {(RAW_LOG, "coverage_without_holes")}
     assert all(node.description for node in checks.values())
@@ -148,8 +156,11 @@ def test_every_asset_has_a_check_and_coverage_blocks():
 
 def test_all_is_switched_on_from_the_start():
     repository = defs.get_repository_def()
-    assert [one.name for one in repository.sensor_defs] == ["gap_sensor", "hub_event_sensor", "standstill_sensor"]
-    assert {one.name for one in repository.schedule_defs} == {"close_hour", "daily_audit", "daily_maintenance"}
+    sensors = ["gap_sensor", "hub_event_sensor", "standstill_sensor", "target_sensor"]
+    assert [one.name for one in repository.sensor_defs] == sensors
+    schedules = {"close_hour", "daily_audit", "daily_maintenance", "hourly_targets"}
+    assert {one.name for one in repository.schedule_defs} == schedules
     running = {one.default_status.value for one in (*repository.sensor_defs, *repository.schedule_defs)}
     assert running == {"RUNNING"}
-    assert {job.name for job in repository.get_all_jobs()} >= {"micro_batches", "snapshots", "maintenance"}
+    jobs = {"micro_batches", "snapshots", "target_set", "maintenance"}
+    assert {job.name for job in repository.get_all_jobs()} >= jobs

@@ -3,10 +3,13 @@
 import json
 from datetime import UTC, datetime
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from psycopg2.extensions import parse_dsn
+from sqlalchemy.engine import URL, make_url
 
 from fc_pipeline.errors import ConfigError
 from fc_pipeline.settings import REMOTE_HUB_RPS, Settings, is_loopback, project_root
@@ -59,6 +62,15 @@ def test_every_postgres_scheme_works(scheme: str):
     assert settings.sqlalchemy_url("dagster").startswith("postgresql+psycopg2://me:p%40ss@db.example:5433/dagster?")
 
 
+@pytest.mark.parametrize("password", ["with space", "a+b", "100%", "%41", "q'\"\\", "ü", "/?#@:&="])
+def test_any_password_reaches_libpq_as_it_is(password: str):
+    url = URL.create("postgresql", "me", password, "h", 5432, "d").render_as_string(hide_password=False)
+    for written in (url, f"postgresql://me:{quote(password, safe='')}@h:5432/d"):
+        settings = load(FC_POSTGRES_URL=written)
+        assert parse_dsn(settings.libpq_url())["password"] == password
+        assert make_url(settings.sqlalchemy_url()).password == password
+
+
 def test_a_socket_folder_in_the_postgres_url_works():
     settings = load(FC_POSTGRES_URL="postgresql://me:x@/replica?host=/run/postgresql")
     assert settings.libpq_url() == "postgresql://me:x@/replica?host=%2Frun%2Fpostgresql"
@@ -100,6 +112,23 @@ def test_headers_for_every_hub_and_for_one():
     settings = load(FC_HUB_URLS="https://a.example,https://b.example", FC_HUB_HEADERS=json.dumps(headers))
     assert settings.hub_headers_for("https://a.example") == {"x-api-key": "all"}
     assert settings.hub_headers_for("https://b.example") == {"x-api-key": "b"}
+
+
+def test_the_target_set_is_configured():
+    settings = load(
+        FC_TARGETS="set",
+        FC_ROOT_FIDS="3, 2",
+        FC_CLIENT_FIDS="9152",
+        FC_DENY_FIDS="5,5",
+        FC_FOLLOWED_PER_ROOT="100",
+        FC_TARGET_MENTIONS="false",
+        FC_REMOVED_TARGETS="keep",
+    )
+    assert (settings.root_fids, settings.client_fids, settings.deny_fids) == ((3, 2), (9152,), (5,))
+    assert (settings.followed_per_root, settings.target_mentions, settings.removed_targets) == (100, False, "keep")
+    unset = load(FC_TARGETS="set")
+    assert (unset.deny_fids, unset.followed_per_root) == ((), None)
+    assert (unset.target_mentions, unset.removed_targets) == (True, "drop")
 
 
 def test_targets_are_audited_more_often_unless_told_otherwise():
@@ -144,6 +173,11 @@ def test_the_first_hour_in_its_forms(text: str):
         ("FC_CLIENT_FIDS", "-1"),
         ("FC_CLIENT_FIDS", "٣"),
         ("FC_CLIENT_FIDS", str(2**63)),
+        ("FC_DENY_FIDS", "3;4"),
+        ("FC_FOLLOWED_PER_ROOT", "0"),
+        ("FC_FOLLOWED_PER_ROOT", "all"),
+        ("FC_TARGET_MENTIONS", "yes"),
+        ("FC_REMOVED_TARGETS", "hide"),
         ("FC_START", "yesterday"),
         ("FC_START", "2026-01-31T08:30Z"),
         ("FC_FOLLOW_SECONDS", "-1"),
@@ -170,6 +204,7 @@ def test_a_wrong_value_is_refused_with_its_variable_and_what_is_expected(name: s
         ("FC_POSTGRES_URL", "postgresql://u:hunter2@h/d"),
         ("FC_REDIS_URL", "redis://:hunter2@h/0"),
         ("FC_HUB_HEADERS", '{"x-api-key": "hunter2"}'),
+        ("FC_LAKE_URI", "s3://key:hunter2@bucket/lake"),
     ],
 )
 def test_secrets_are_not_in_the_repr(name: str, value: str):
@@ -183,6 +218,9 @@ def test_secrets_are_not_in_the_repr(name: str, value: str):
         ("FC_POSTGRES_URL", "postgresql://u:hunter2@h:port/d"),
         ("FC_REDIS_URL", "http://:hunter2@h/0"),
         ("FC_HUB_URLS", "https://u:hunter2@hub.example"),
+        ("FC_HUB_URLS", "https://hub.example/?key=hunter2"),
+        ("FC_HUB_URLS", "https://u:hunter2@[::1"),
+        ("FC_HUB_URLS", "https://hub.example:hunter2"),
         ("FC_HUB_HEADERS", '{"x-api-key": "hunter2"'),
     ],
 )

@@ -29,6 +29,8 @@ from fc_pipeline.targets import directory, owner
 __all__ = ["TARGETS_ASSET", "TARGETS_SPEC", "target_set"]
 
 SAMPLE_ROWS = 20
+_PLAIN = {"fid": "The user", "since": "When it became a target"}
+"""Columns whose name says in the table what it cannot say in a list."""
 
 TARGETS_SPEC = AssetSpec(
     TARGETS_ASSET,
@@ -44,7 +46,7 @@ TARGETS_SPEC = AssetSpec(
     metadata={
         "dagster/column_schema": TableSchema(
             columns=[
-                TableColumn(column.name, str(column.type).lower(), description=column.comment)
+                TableColumn(column.name, str(column.type).lower(), description=column.comment or _PLAIN[column.name])
                 for column in TARGETS.columns
             ]
         ),
@@ -53,7 +55,7 @@ TARGETS_SPEC = AssetSpec(
 )
 
 
-@multi_asset(name="target_set", specs=[TARGETS_SPEC], check_specs=TARGET_CHECK_SPECS)
+@multi_asset(name="compute_targets", specs=[TARGETS_SPEC], check_specs=TARGET_CHECK_SPECS)
 def target_set(context: AssetExecutionContext, replica: ReplicaResource) -> Iterator[MaterializeResult[None]]:
     """Have the set follow settings and tables, settle former targets, and compare its copy in Redis."""
     with replica.open(need_hub=False) as opened:

@@ -13,6 +13,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from fc_pipeline.cli.chosen_fids import left_out, said_of_left_out
 from fc_pipeline.errors import ConfigError
 from fc_pipeline.services import close_services_for_process, open_services
 from fc_pipeline.settings import Settings, project_root
@@ -53,6 +54,8 @@ def backfill(
     with open_services(settings, need_redis=None) as opened:
         from fc_pipeline.ingest.backfill_scope import BackfillScope
 
+        if chosen is not None and opened.targets == "set":
+            chosen = _without_others(opened, chosen)
         scope = BackfillScope.of_fids(chosen) if chosen is not None else BackfillScope(tuple(sorted(ranges)))
         plan = _plan_healing(opened) if gaps else None
         if plan is not None and not plan.wounds:
@@ -65,6 +68,17 @@ def backfill(
         else:
             fids_of_scope = sorted(scope.fids) if scope.fids is not None else None
             tell_outcome(_run(_spans_of(scope), fids=fids_of_scope, quiet=as_json), as_json=as_json)
+
+
+def _without_others(settings: Settings, fids: Collection[int]) -> Collection[int]:
+    """The chosen users who are targets; of the others it is said that they are left out. Raises ConfigError."""
+    from fc_pipeline.ingest.replica import open_replica
+
+    with open_replica(settings) as replica:
+        others = left_out(replica, fids)
+    if others:
+        Console(stderr=True, highlight=False, soft_wrap=True).print(said_of_left_out(others))
+    return set(fids).difference(others)
 
 
 def numbers_of(text: str, option: str, least: int, most: int) -> Collection[int]:

@@ -2,6 +2,7 @@
 
 import json
 import sys
+from collections.abc import Collection
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["targets"]
 
 _LARGEST_FID = 2**63 - 1
+_MOST_TOLD = 10
 _Fids = Annotated[str, typer.Argument(help="Users by FID, such as 3 or 3,1689.", metavar="FIDS")]
 _Json = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 
@@ -39,6 +41,15 @@ def _settings() -> Settings:
     return settings
 
 
+def _refuse_named(fids: Collection[int], named: Collection[int], variable: str, what_then: str) -> None:
+    """Raise ConfigError where the settings say otherwise: they have the last word."""
+    if both := sorted(set(fids) & set(named)):
+        raise ConfigError(
+            f"{variable} names {', '.join(map(str, both))}: the next start would {what_then}",
+            hint=f"take them out of {variable}",
+        )
+
+
 @targets.command("add")
 def add(
     fids: _Fids,
@@ -52,6 +63,7 @@ def add(
     if most is not None and (not root or most < 1):
         raise ConfigError(f"--most {most} makes no sense", hint="it is for --root, and at least 1")
     settings = _settings()
+    _refuse_named(chosen, settings.deny_fids, "FC_DENY_FIDS", "take them out again")
     limit = (most or settings.followed_per_root) if root else None
     with open_services(settings, need_hub=what_if, need_redis=None) as opened:
         from fc_pipeline.ingest.replica import open_replica
@@ -79,11 +91,7 @@ def remove(
     """Take back that users were named; with --deny, never have them as targets."""
     chosen = numbers_of(fids, "FIDS", 1, _LARGEST_FID)
     settings = _settings()
-    if named := sorted(set(chosen) & set(settings.root_fids)):
-        raise ConfigError(
-            f"FC_ROOT_FIDS names {', '.join(map(str, named))}: the next start would bring them back",
-            hint="take them out of FC_ROOT_FIDS",
-        )
+    _refuse_named(chosen, settings.root_fids, "FC_ROOT_FIDS", "bring them back")
     with open_services(settings, need_hub=False, need_redis=None) as opened:
         from fc_pipeline.ingest.replica import open_replica
         from fc_pipeline.ingest.target_sync import publish
@@ -93,11 +101,13 @@ def remove(
             change = owner.deny(replica.engine, chosen) if deny else owner.remove(replica.engine, chosen)
             publish(replica, change)
             with replica.engine.connect() as connection:
-                still = directory.all_targets(connection, chosen)
-                reasons = [directory.why(connection, one.fid)[0] for one in still]
+                still = [one.fid for one in directory.all_targets(connection, chosen)]
+                never = sorted(set(chosen) - set(still) - set(change.removed))
+                reasons = [f"still in: {directory.why(connection, fid)[0]}" for fid in still[:_MOST_TOLD]]
+                reasons += [directory.why(connection, fid)[0] for fid in never[:_MOST_TOLD]]
             _tell_change(replica, change, as_json=as_json)
             for reason in () if as_json else reasons:
-                Console(soft_wrap=True, highlight=False).print(f"still in: {reason}", markup=False)
+                Console(soft_wrap=True, highlight=False).print(reason, markup=False)
 
 
 @targets.command("list")

@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from fc_pipeline.cli.backfill import counted, numbers_of
+from fc_pipeline.cli.chosen_fids import left_out, said_of_left_out
 from fc_pipeline.errors import ConfigError
 from fc_pipeline.plain_text import plain
 from fc_pipeline.services import open_services
@@ -47,18 +48,23 @@ def verify(
         from fc_pipeline.ingest.replica import open_replica
         from fc_pipeline.ingest.verify import verify as compare
 
-        with open_replica(opened) as replica, _bar(quiet=as_json) as progress:
-            bar = progress.add_task("fids", total=None)
-            found = compare(
-                replica,
-                fids=chosen,
-                sample=None if chosen is not None else sample or DEFAULT_SAMPLE,
-                on_progress=lambda now: progress.update(bar, total=now.fids, completed=now.fids_done),
-            )
+        with open_replica(opened) as replica:
+            others = left_out(replica, chosen) if chosen is not None else []
+            with _bar(quiet=as_json) as progress:
+                bar = progress.add_task("fids", total=None)
+                found = compare(
+                    replica,
+                    fids=None if chosen is None else set(chosen).difference(others),
+                    sample=None if chosen is not None else sample or DEFAULT_SAMPLE,
+                    on_progress=lambda now: progress.update(bar, total=now.fids, completed=now.fids_done),
+                )
     if as_json:
-        sys.stdout.write(json.dumps(_figures(found)) + "\n")
+        sys.stdout.write(json.dumps({**_figures(found), **({"not_targets": others} if others else {})}) + "\n")
     else:
-        _tell(Console(highlight=False, soft_wrap=True), found)
+        console = Console(highlight=False, soft_wrap=True)
+        if others:
+            console.print(said_of_left_out(others))
+        _tell(console, found)
     if found.drift or found.unread:
         raise typer.Exit(1)
 

@@ -20,6 +20,7 @@ __all__ = [
     "add_to_rounds",
     "drift_of_run",
     "finish_rounds",
+    "folded_fids",
     "folded_versions",
     "forget_folds",
     "known_fids",
@@ -193,6 +194,12 @@ def folded_versions(connection: sa.Connection) -> dict[int, int]:
     """Per FID the version of the snapshot that was folded last."""
     query = sa.select(SNAPSHOTS.c.fid, SNAPSHOTS.c.folded_version).where(SNAPSHOTS.c.folded_version.is_not(None))
     return {row[0]: row[1] for row in connection.execute(query)}
+
+
+def folded_fids(connection: sa.Connection, *, since: datetime | None = None) -> set[int]:
+    """The FIDs of which a snapshot was folded, if need be since a moment."""
+    query = sa.select(SNAPSHOTS.c.fid).where(SNAPSHOTS.c.folded_at.is_not(None))
+    return set(connection.scalars(query if since is None else query.where(SNAPSHOTS.c.folded_at >= since)))
 
 
 def registered_fids(connection: sa.Connection, fids: Collection[int]) -> set[int]:

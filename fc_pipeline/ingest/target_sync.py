@@ -6,8 +6,9 @@ target is done once both are; what was cut short is begun anew, and changes noth
 """
 
 import logging
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Final
 
 import sqlalchemy as sa
@@ -25,13 +26,15 @@ from fc_pipeline.ingest.writer import BatchWriter
 from fc_pipeline.tables.bookkeeping import TARGET_CLIENTS, TARGETS
 from fc_pipeline.tables.registry import DATA_TABLES
 from fc_pipeline.targets import coherence, directory, owner, sweep
+from fc_pipeline.targets.completing import completing
 from fc_pipeline.targets.recompute import SetChange
 
-__all__ = ["TargetSync", "adopt_settings", "is_anything_due", "publish", "settle", "sync_targets"]
+__all__ = ["TargetSync", "adopt_settings", "is_anything_due", "is_anything_new", "publish", "settle", "sync_targets"]
 
 log = logging.getLogger(__name__)
 
 TARGETS_PER_ROUND: Final = 20_000
+GONE_MEANWHILE: Final = "it was a target no more when its turn came"
 MOST_ROUNDS: Final = 100
 """A round brings roots, the next one those whom they follow; whatever follows after that is new."""
 
@@ -59,11 +62,18 @@ def is_anything_due(replica: Replica) -> bool:
     if replica.targets is None:
         return False
     with replica.engine.connect() as connection:
+        failing = directory.numbers(connection).failing
+    return bool(failing) or is_anything_new(replica)
+
+
+def is_anything_new(replica: Replica) -> bool:
+    """The same without the targets whose history was asked for in vain."""
+    with replica.engine.connect() as connection:
         known = directory.numbers(connection)
         unsearched = connection.scalar(
             sa.select(sa.exists(sa.select(TARGET_CLIENTS.c.fid).where(TARGET_CLIENTS.c.searched_at.is_(None))))
         )
-    return bool(known.unsynced or known.unsettled or unsearched) or not owner.is_adopted(
+    return bool(known.unsynced > known.failing or known.unsettled or unsearched) or not owner.is_adopted(
         replica.engine, replica.owner_wishes
     )
 
@@ -80,6 +90,13 @@ def sync_targets(
     `backfill` gives the work over a scope, which must fetch and fold. Targets that the hub cannot answer for are tried
     once and left for the next run. Raises HubError where the hub itself fails, LakeError.
     """
+    with completing(replica.engine):
+        return _sync(replica, run_id, backfill, should_stop)
+
+
+def _sync(
+    replica: Replica, run_id: str, backfill: Callable[[BackfillScope], Backfill], should_stop: Callable[[], bool]
+) -> TargetSync:
     done = TargetSync()
     adopt_settings(replica)
     try:
@@ -108,10 +125,13 @@ def _round(
     done: TargetSync,
     should_stop: Callable[[], bool],
 ) -> None:
-    done.events_replayed += _replay(replica, run_id, fids, should_stop)
+    # Who signed up through a newly watched app, any event may tell.
+    done.events_replayed += _replay(replica, run_id, fids, () if clients else fids, should_stop)
     with replica.engine.begin() as connection:
         searched = sa.update(TARGET_CLIENTS).where(TARGET_CLIENTS.c.fid.in_(clients))
         connection.execute(searched.values(searched_at=sa.func.now()))
+    with replica.engine.connect() as connection:
+        begun_at: datetime = connection.execute(sa.select(sa.func.clock_timestamp())).scalar_one()
     work = backfill(BackfillScope.of_fids(fids))
     failure: HubError | None = None
     if fids:
@@ -121,10 +141,16 @@ def _round(
             failure = error
     if should_stop():
         raise Stopped
-    _note(replica, fids, work.progress.unread, failure, done)
+    # Of users whom it could not read, it tells at its end only.
+    is_cut_short = failure is not None and not (work.progress.unread and not work.progress.fids_left)
+    with replica.engine.connect() as connection:
+        # Who was a target before has an old snapshot.
+        folded = snapshot_ledger.folded_fids(connection, since=begun_at if is_cut_short else None)
+    reasons = {**dict.fromkeys(fids, str(failure) if failure else GONE_MEANWHILE), **work.progress.unread}
+    _note(replica, {fid: reasons[fid] for fid in fids}, folded - work.progress.unread.keys(), done)
     # Whom a new root follows is known only now.
     publish(replica, owner.recompute_everyone(replica.engine))
-    if failure is not None and not work.progress.unread:
+    if failure is not None and is_cut_short:
         raise failure
 
 
@@ -147,33 +173,31 @@ def publish(replica: Replica, change: SetChange) -> None:
     )
 
 
-def _replay(replica: Replica, run_id: str, fids: Collection[int], should_stop: Callable[[], bool]) -> int:
+def _replay(
+    replica: Replica, run_id: str, fids: Collection[int], naming: Collection[int], should_stop: Callable[[], bool]
+) -> int:
     with replica.engine.connect() as connection:
         hours = sorted(map(Hour.from_key, ledger.covered_partitions(connection)))
     events = 0
     with BatchWriter(replica, run_id, tuple(DATA_TABLES), Progress(), only=frozenset(fids)) as writer:
         for hour in hours:
-            events += replay_hour(replica, writer, hour, should_stop=should_stop)
+            events += replay_hour(replica, writer, hour, naming, should_stop=should_stop)
     return events
 
 
-def _note(
-    replica: Replica, fids: Collection[int], unread: dict[int, str], failure: HubError | None, done: TargetSync
-) -> None:
-    """Note who is complete: of whom a snapshot was folded."""
+def _note(replica: Replica, reasons: Mapping[int, str], folded: Collection[int], done: TargetSync) -> None:
+    """Note who is complete: of whom a snapshot was folded; of the others, why not."""
+    complete = sorted(reasons.keys() & set(folded))
     with replica.engine.begin() as connection:
-        folded = snapshot_ledger.folded_versions(connection).keys() & set(fids)
-        complete = sorted(folded - unread.keys())
         waiting = sa.and_(TARGETS.c.synced_at.is_(None), TARGETS.c.fid.in_(complete))
         values = {"synced_at": sa.func.now(), "attempts": 0, "tried_at": None, "failure": None}
         done.synced += connection.execute(sa.update(TARGETS).where(waiting).values(**values)).rowcount
-        for fid in sorted(set(fids).difference(complete)):
-            reason = unread.get(fid) or (str(failure) if failure else "it was a target no more when its turn came")
-            done.failed[fid] = reason
+        for fid in sorted(reasons.keys() - set(complete)):
+            done.failed[fid] = reasons[fid]
             connection.execute(
                 sa.update(TARGETS)
                 .where(TARGETS.c.fid == fid, TARGETS.c.synced_at.is_(None))
-                .values(attempts=TARGETS.c.attempts + 1, tried_at=sa.func.now(), failure=reason)
+                .values(attempts=TARGETS.c.attempts + 1, tried_at=sa.func.now(), failure=reasons[fid])
             )
     log.info("targets_synced fids=%d failed=%d", len(complete), len(done.failed))
 

@@ -62,7 +62,7 @@ async def _tick(hub: SampleHub) -> None:
 
 async def _answer(hub: SampleHub, request: Request) -> Response:
     """One request: unknown path or method is 404, a bad query 400 in plain text, a refusal 400 in JSON."""
-    failure = _failure(hub.faults, request.headers.get("x-api-key", ""))
+    failure = _failure(hub.faults, request)
     if failure is not None:
         return failure
     is_hubble = hub.dialect == "hubble"
@@ -82,9 +82,12 @@ async def _answer(hub: SampleHub, request: Request) -> Response:
         return Response(status_code=500)
 
 
-def _failure(faults: Faults, api_key: str) -> Response | None:
+def _failure(faults: Faults, request: Request) -> Response | None:
+    api_key = request.headers.get("x-api-key", "")
     if faults.api_key is not None and api_key != faults.api_key:
         return Response(f"invalid API key {api_key}", status_code=401)
+    if faults.refused_fids and request.query_params.get("fid", "") in map(str, faults.refused_fids):
+        return Response("fault", status_code=400)
     if faults.status is None or faults.failures_left == 0:
         return None
     if faults.failures_left is not None:

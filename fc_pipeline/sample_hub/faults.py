@@ -15,6 +15,7 @@ class Faults:
     `hidden_shards`: the hub does not host them. `status`: every request gets this status, with `retry_after_seconds`.
     `api_key`: requests without it in `x-api-key` get 401, and hear which one was refused, as hosted hubs do.
     `failures_left`: only so many requests get it, then the hub is sound again (None: all).
+    `refused_fids`: whatever is asked of these users is refused.
     """
 
     poison_event_ids: set[int] = field(default_factory=set[int])
@@ -25,6 +26,7 @@ class Faults:
     status: int | None = None
     retry_after_seconds: float | None = None
     failures_left: int | None = None
+    refused_fids: set[int] = field(default_factory=set[int])
     api_key: str | None = field(default=None, repr=False)
 
     def oldest_height(self, shard: int) -> int:

@@ -6,7 +6,7 @@ none. Every change names the generation that it builds on, so that late, lost or
 
 import logging
 import time
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -25,6 +25,7 @@ FAILED_FOR_SECONDS: Final = 5.0
 """So long after Redis failed it is not asked again, so that no micro-batch waits for it twice."""
 TIMEOUT_SECONDS: Final = 2.0
 _CHUNK_FIDS: Final = 50_000
+_POWERS_OF_TEN: Final = 10 ** np.arange(19, dtype=np.int64)
 
 # KEYS: members, generation. ARGV: generation that this builds on, the new one, how many are added, those, the others.
 _APPLY: Final = """
@@ -47,6 +48,12 @@ if current > tonumber(ARGV[1]) then redis.call('DEL', KEYS[3]) return 0 end
 redis.call('DEL', KEYS[1])
 if redis.call('EXISTS', KEYS[3]) == 1 then redis.call('RENAME', KEYS[3], KEYS[1]) end
 redis.call('SET', KEYS[2], ARGV[1])
+return 1
+"""
+# KEYS: members, generation. ARGV: the generation that is to go.
+_FORGET: Final = """
+if redis.call('GET', KEYS[2]) ~= ARGV[1] then return 0 end
+redis.call('DEL', KEYS[1], KEYS[2])
 return 1
 """
 
@@ -101,9 +108,13 @@ class TargetCache:
         """Hold exactly these FIDs, all at once; False where Redis holds a newer generation already."""
         filled = f"{self._members}:{generation}:{time.monotonic_ns()}"
         self._run("DEL", filled)
-        for packed in _packed_adds(filled.encode(), fids):
-            self._send_packed(packed)
+        if len(fids):
+            self._send_packed(_packed_adds(filled.encode(), fids))
         return bool(self._run("EVAL", _REPLACE, 3, self._members, self._generation, filled, generation))
+
+    def forget(self, generation: int) -> bool:
+        """Hold nothing, if it is this generation that is held."""
+        return bool(self._run("EVAL", _FORGET, 2, self._members, self._generation, generation))
 
     def members(self) -> tuple[int | None, set[int]]:
         """The generation held, and all members."""
@@ -125,13 +136,18 @@ class TargetCache:
 
         return self._guarded(execute)
 
-    def _send_packed(self, packed: "_Packed") -> None:
+    def _send_packed(self, commands: Iterable[bytes]) -> None:
+        """Send commands while the next ones are made, and read the answers, which are short, at the end."""
+
         def send() -> None:
             pool = self._redis.connection_pool
             connection = pool.get_connection()
+            sent = 0
             try:
-                connection.send_packed_command(packed.chunks)
-                for _ in packed.chunks:
+                for command in commands:
+                    connection.send_packed_command([command])
+                    sent += 1
+                for _ in range(sent):
                     connection.read_response()
             except BaseException:
                 connection.disconnect()
@@ -158,21 +174,23 @@ class TargetCache:
         return answer
 
 
-@dataclass(frozen=True, slots=True)
-class _Packed:
-    """SADD commands as Redis reads them."""
-
-    chunks: Collection[bytes]
-
-
-def _packed_adds(key: bytes, fids: npt.NDArray[np.int64]) -> Iterator[_Packed]:
+def _packed_adds(key: bytes, fids: npt.NDArray[np.int64]) -> Iterator[bytes]:
     """SADDs of all FIDs, written as bytes at once: the client's own packing of a million arguments takes seconds."""
-    chunks = [_sadd(key, fids[at : at + _CHUNK_FIDS]) for at in range(0, len(fids), _CHUNK_FIDS)]
-    if chunks:
-        yield _Packed(chunks)
+    for at in range(0, len(fids), _CHUNK_FIDS):
+        chunk = fids[at : at + _CHUNK_FIDS]
+        head = b"*%d\r\n$4\r\nSADD\r\n$%d\r\n%s\r\n" % (len(chunk) + 2, len(key), key)
+        yield head + b"".join(_arguments(chunk))
 
 
-def _sadd(key: bytes, fids: Iterable[int]) -> bytes:
-    texts = [b"%d" % fid for fid in fids]
-    head = b"*%d\r\n$4\r\nSADD\r\n$%d\r\n%s\r\n" % (len(texts) + 2, len(key), key)
-    return head + b"".join([b"$%d\r\n%s\r\n" % (len(text), text) for text in texts])
+def _arguments(fids: npt.NDArray[np.int64]) -> Iterator[bytes]:
+    """FIDs, which are above 0, as Redis reads arguments: length, value. Those with as many digits are written at once."""
+    digits = np.searchsorted(_POWERS_OF_TEN, fids, side="right")
+    for count in np.unique(digits).tolist():
+        same = fids[digits == count]
+        head, end = np.frombuffer(b"$%d\r\n" % count, np.uint8), np.frombuffer(b"\r\n", np.uint8)
+        written = np.empty((len(same), len(head) + count + len(end)), np.uint8)
+        written[:, : len(head)] = head
+        written[:, -len(end) :] = end
+        for place in range(count):
+            written[:, len(head) + place] = same // _POWERS_OF_TEN[count - 1 - place] % 10 + ord("0")
+        yield written.tobytes()

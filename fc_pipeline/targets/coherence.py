@@ -71,20 +71,18 @@ def repair(engine: sa.Engine, redis_url: str | None) -> CacheDrift:
                 len(found.extra),
                 [*found.missing, *found.extra][:MOST_NAMED],
             )
-            _fill(connection, cache, found.generation)
-        else:
-            Membership(_query(connection), cache).warm(found.generation)
+        _fill(connection, cache, found)
         return found
 
 
 def repair_at_start(engine: sa.Engine, redis_url: str | None) -> None:
     """Put Redis right once in this process: what it kept from before may be anything."""
-    if redis_url not in _repaired:
-        repair(engine, redis_url)
-        _repaired.add(redis_url)
+    replica = (str(engine.url), redis_url)
+    if replica not in _repaired and repair(engine, redis_url).reachable:
+        _repaired.add(replica)
 
 
-_repaired: set[str | None] = set()
+_repaired: set[tuple[str, str | None]] = set()
 
 
 def warm(engine: sa.Engine, redis_url: str | None) -> None:
@@ -112,9 +110,12 @@ def _compare(connection: sa.Connection, cache: TargetCache | None) -> CacheDrift
     return CacheDrift(True, len(targets), generation, len(members), held, missing, extra)
 
 
-def _fill(connection: sa.Connection, cache: TargetCache, generation: int) -> None:
+def _fill(connection: sa.Connection, cache: TargetCache, found: CacheDrift) -> None:
+    """Fill it whole: what changed since its generation says nothing of what was wrong in it by then."""
     try:
-        cache.replace(generation, Membership(_query(connection), cache).everybody())
+        if found.cached_generation is not None and found.cached_generation > found.generation:
+            cache.forget(found.cached_generation)  # of a future that a restored Postgres has lost
+        cache.replace(found.generation, Membership(_query(connection), cache).everybody())
     except RedisDown:
         log.warning("redis_not_repaired: it went away meanwhile")
 

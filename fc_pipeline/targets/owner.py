@@ -129,13 +129,25 @@ def adopt(engine: sa.Engine, wishes: OwnerWishes) -> SetChange:
 
 def _replace(connection: sa.Connection, table: sa.Table, fids: Sequence[int], **values: Any) -> None:
     """Have exactly these lines named by the settings; what a command named stays the command's."""
-    connection.execute(sa.delete(table).where(table.c.named_by == SETTINGS, table.c.fid.not_in(fids)))
-    for fid in fids:
-        insert = pg.insert(table).values(fid=fid, named_by=SETTINGS, **values)
-        update = insert.on_conflict_do_update(
-            index_elements=[table.c.fid], set_=values, where=table.c.named_by == SETTINGS
-        )
-        connection.execute(update if values else insert.on_conflict_do_nothing())
+    is_named = table.c.fid == sa.any_(_array(fids))
+    connection.execute(sa.delete(table).where(table.c.named_by == SETTINGS, sa.not_(is_named)))
+    insert = _named(table, fids, named_by=SETTINGS, **values)
+    if values:
+        is_ours = table.c.named_by == SETTINGS
+        insert = insert.on_conflict_do_update(index_elements=[table.c.fid], set_=values, where=is_ours)
+    else:
+        insert = insert.on_conflict_do_nothing()
+    connection.execute(insert)
+
+
+def _array(fids: Collection[int]) -> sa.Cast[Any]:
+    return sa.cast(sorted(fids), pg.ARRAY(sa.BigInteger))
+
+
+def _named(table: sa.Table, fids: Collection[int], **values: Any) -> pg.Insert:
+    """A line for each of these FIDs, in a statement that is as short for many as for one."""
+    same = [sa.literal(value, table.c[name].type) for name, value in values.items()]
+    return pg.insert(table).from_select(["fid", *values], sa.select(sa.func.unnest(_array(fids)), *same))
 
 
 def _replace_clients(connection: sa.Connection, wishes: OwnerWishes) -> None:
@@ -167,9 +179,9 @@ def add_root(engine: sa.Engine, fids: Collection[int], *, follows: bool, most_fo
     An FID that was denied no longer is.
     """
     with _changing(engine) as connection:
-        connection.execute(sa.delete(TARGET_DENIALS).where(TARGET_DENIALS.c.fid.in_(fids)))
+        connection.execute(sa.delete(TARGET_DENIALS).where(TARGET_DENIALS.c.fid == sa.any_(_array(fids))))
         values = {"named_by": COMMAND, "follows": follows, "most_followed": most_followed}
-        insert = pg.insert(TARGET_ROOTS).values([{"fid": fid, **values} for fid in sorted(fids)])
+        insert = _named(TARGET_ROOTS, fids, **values)
         connection.execute(insert.on_conflict_do_update(index_elements=[TARGET_ROOTS.c.fid], set_=values))
         return _recompute_around(connection, fids)
 
@@ -190,7 +202,7 @@ def deny(engine: sa.Engine, fids: Collection[int]) -> SetChange:
     with _changing(engine) as connection:
         connection.execute(sa.delete(TARGET_ROOTS).where(TARGET_ROOTS.c.fid.in_(fids)))
         _refuse_nobody(connection)
-        insert = pg.insert(TARGET_DENIALS).values([{"fid": fid, "named_by": COMMAND} for fid in sorted(fids)])
+        insert = _named(TARGET_DENIALS, fids, named_by=COMMAND)
         connection.execute(insert.on_conflict_do_nothing())
         return _recompute_around(connection, fids)
 

@@ -14,6 +14,7 @@ __all__ = [
     "CREATE_STAGING",
     "EVERYONE",
     "GENERATION",
+    "LOCK_SPACE",
     "LOCK_TO_CHANGE",
     "LOCK_TO_READ",
     "SIGN_UPS_KNOWN",
@@ -27,12 +28,12 @@ __all__ = [
 Execute = Callable[[str], Sequence[tuple[Any, ...]]]
 """Executes a statement in the caller's transaction; its rows."""
 
-_LOCK_SPACE: Final = 0x6674  # "ft": keeps these advisory locks apart from those on shards
+LOCK_SPACE: Final = 0x6674  # "ft": keeps these advisory locks apart from those on shards
 
-LOCK_TO_READ: Final = f"SELECT pg_advisory_xact_lock_shared({_LOCK_SPACE}, 0)"
+LOCK_TO_READ: Final = f"SELECT pg_advisory_xact_lock_shared({LOCK_SPACE}, 0)"
 """Until commit nobody changes the set: so whatever was selected by it is committed before a new target is looked up."""
 
-LOCK_TO_CHANGE: Final = f"SELECT pg_advisory_xact_lock({_LOCK_SPACE}, 0)"
+LOCK_TO_CHANGE: Final = f"SELECT pg_advisory_xact_lock({LOCK_SPACE}, 0)"
 
 GENERATION: Final = "SELECT generation, mentions FROM pipeline.target_set"
 """Which generation the set is of, and whether mentions count; no row where no set was ever made."""
@@ -104,8 +105,8 @@ EVERYONE: Final = (
 # Who becomes a root, or stops being one, brings or takes those whom it follows.
 _WIDEN: Final = (
     f"WITH roots AS ({_ROOTS}), turned AS (SELECT c.fid FROM (SELECT DISTINCT fid FROM stage_target_candidates) AS c "
-    "LEFT JOIN pipeline.targets AS t ON t.fid = c.fid "
-    "WHERE (t.reason IS NOT NULL AND t.reason IN ('root', 'client')) "
+    # By key: a plan that reads the whole set looks cheaper, for nothing is known of how many are staged.
+    "WHERE coalesce((SELECT t.reason FROM pipeline.targets AS t WHERE t.fid = c.fid) IN ('root', 'client'), false) "
     "IS DISTINCT FROM EXISTS (SELECT FROM roots AS r WHERE r.fid = c.fid)) "
     "INSERT INTO stage_target_candidates SELECT l.target_fid FROM turned JOIN public.links AS l ON l.fid = turned.fid "
     f"WHERE {_LIVE_FOLLOW}"
@@ -127,9 +128,10 @@ def _desired(follows: str) -> str:
 
 
 # OFFSET 0 keeps the order of the joins. A few candidates are looked up by key: a popular one has many followers, a root
-# follows many. For everyone, the roots' follows are read once.
+# follows many; that a root is followed does not matter. For many or everyone, the roots' follows are read once.
 _DESIRED_OF_FEW: Final = _desired(
-    "SELECT c.fid, 'followed', r.fid, 2 FROM candidates AS c CROSS JOIN roots AS r CROSS JOIN LATERAL "
+    "SELECT c.fid, 'followed', r.fid, 2 FROM (SELECT fid FROM candidates EXCEPT SELECT fid FROM roots) AS c "
+    "CROSS JOIN roots AS r CROSS JOIN LATERAL "
     f"(SELECT 1 FROM public.links AS l WHERE l.fid = r.fid AND l.target_fid = c.fid AND {_LIVE_FOLLOW} "
     f"AND {_WITHIN_LIMIT} OFFSET 0) AS f WHERE r.follows"
 )
@@ -139,6 +141,13 @@ _DESIRED_OF_ALL: Final = _desired(
     "AND k.type = 'follow' AND k.deleted_at IS NULL) AS l ON r.most_followed IS NULL OR l.rank <= r.most_followed "
     "WHERE r.follows AND l.target_fid IN (SELECT fid FROM candidates)"
 )
+
+_PAIRS: Final = (
+    f"WITH roots AS ({_ROOTS}) SELECT (SELECT count(*) FROM (SELECT fid FROM stage_target_candidates "
+    "EXCEPT SELECT fid FROM roots) AS c) * (SELECT count(*) FROM roots WHERE follows)"
+)
+_MOST_PAIRS: Final = 20_000
+"""So many look-ups of a candidate and a root take about as long as reading some tens of thousands of follows."""
 
 _NEXT_GENERATION: Final = "(SELECT generation + 1 FROM pipeline.target_set)"
 
@@ -195,7 +204,8 @@ def recompute(execute: Execute, *, everyone: bool = False) -> SetChange:
         execute(EVERYONE)
     execute(_WIDEN)
     execute("DELETE FROM stage_target_desired")
-    execute(_DESIRED_OF_ALL if everyone else _DESIRED_OF_FEW)
+    are_few = not everyone and execute(_PAIRS)[0][0] <= _MOST_PAIRS
+    execute(_DESIRED_OF_FEW if are_few else _DESIRED_OF_ALL)
     entered = execute(_ENTER)
     gone = execute(_LEAVE)
     if not entered and not gone:

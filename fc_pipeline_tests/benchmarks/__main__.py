@@ -18,6 +18,8 @@ from fc_pipeline_tests.benchmarks.idle_sync import sync_with_nothing_to_do
 from fc_pipeline_tests.benchmarks.large_tables import fold_into_large_tables
 from fc_pipeline_tests.benchmarks.live import follow_live
 from fc_pipeline_tests.benchmarks.stage import Stage, hub_process, open_stage
+from fc_pipeline_tests.benchmarks.target_filter import complete_target, fold_profiles, fold_targets_only
+from fc_pipeline_tests.benchmarks.target_set import target_set
 
 SEED = 20_261_123
 
@@ -28,7 +30,9 @@ def main() -> None:
     parser.add_argument("--events", type=int, default=1_000_000, help="size of the generated log")
     parser.add_argument("--fids", type=int, default=20_000, help="users in it")
     parser.add_argument(
-        "--only", choices=("catch_up", "large_tables", "live", "idle_sync", "backfill"), help="leave the others out"
+        "--only",
+        choices=("catch_up", "large_tables", "live", "idle_sync", "backfill", "targets"),
+        help="leave the others out",
     )
     parser.add_argument("--live-seconds", type=float, default=120.0, help="how long to follow a live hub")
     parser.add_argument("--live-rate", type=float, default=200.0, help="its events per second")
@@ -55,6 +59,8 @@ def main() -> None:
             log_path = _generated(Path(folder), events=options.events // 2, fids=max(1, options.fids // 40))
             figures["backfill"] = backfill_users(Path(folder), log_path)
             figures["backfill_big_user"] = backfill_big_user(Path(folder))
+    if options.only in (None, "targets"):
+        figures |= _targets(events=options.events, fids=options.fids)
     _print(figures)
     options.json.parent.mkdir(parents=True, exist_ok=True)
     options.json.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
@@ -69,6 +75,22 @@ def _throughput(folder: Path, *, events: int, fids: int) -> dict[str, dict[str, 
         figures["catch_up"] = _child("catch_up", stage, hub_url)
     of_ceiling = figures["catch_up"]["events_per_second"] / figures["ceiling"]["events_per_second"]
     figures["catch_up"]["of_ceiling"] = of_ceiling
+    return figures
+
+
+def _targets(*, events: int, fids: int) -> dict[str, dict[str, Any]]:
+    """The target set itself, and what it costs and saves a fold."""
+    figures: dict[str, dict[str, Any]] = {}
+    with tempfile.TemporaryDirectory(prefix="fc_bench_") as folder:
+        figures |= target_set(Path(folder))
+    with tempfile.TemporaryDirectory(prefix="fc_bench_") as folder:
+        figures["profile_heavy_hour"] = fold_profiles(Path(folder))
+    with tempfile.TemporaryDirectory(prefix="fc_bench_") as folder:
+        # About half of it is on the one shard that is looked at.
+        log = load_log(_generated(Path(folder), events=events * 2 // 5, fids=fids // 4))
+        figures["target_filter"] = fold_targets_only(Path(folder), log, events=min(100_000, len(log.shards[1].raws)))
+    with tempfile.TemporaryDirectory(prefix="fc_bench_") as folder:
+        figures["target_completion"] = complete_target(Path(folder), log)
     return figures
 
 

@@ -13,14 +13,14 @@ import sqlalchemy as sa
 from fc_pipeline.fold.micro_batch import MicroBatch, prepare
 from fc_pipeline.fold.schema import ensure_schema
 from fc_pipeline.fold.session import FoldSession
-from fc_pipeline.hub.decode import batch_from_raws, split_page
+from fc_pipeline.hub.decode import EventBatch, batch_from_raws, split_page
 from fc_pipeline.hub.wire import height_of
 from fc_pipeline.sample_hub.log import EventLog
 from fc_pipeline.settings import Settings
 from fc_pipeline.tables.registry import DATA_TABLES
 from fc_pipeline_tests.benchmarks.stage import open_stage
 
-__all__ = ["fold_into_large_tables"]
+__all__ = ["batches", "event_batches", "fold_into_large_tables"]
 
 FILLED_FIDS = 400_000
 _HOUR_UNIX = 1_793_491_200
@@ -71,12 +71,12 @@ def fold_into_large_tables(
         cut = max(0, events - small * small_events)
         seconds = {"empty": 0.0, "large": 0.0}
         folded = 0
-        for number, batch in enumerate(_batches(log, 0, cut, batch_events)):
+        for number, batch in enumerate(batches(log, 0, cut, batch_events)):
             turns = (("empty", empty), ("large", large))
             for name, session in turns if number % 2 else reversed(turns):
                 seconds[name] += _seconds(session, batch)
             folded += batch.events
-        small_ms = [_seconds(large, batch) * 1000 for batch in _batches(log, cut, events, small_events)]
+        small_ms = [_seconds(large, batch) * 1000 for batch in batches(log, cut, events, small_events)]
     return {
         "rows_filled_casts": rows,
         "rows_filled_reactions": rows,
@@ -108,16 +108,21 @@ def _seconds(session: FoldSession, batch: MicroBatch) -> float:
     return time.perf_counter() - started
 
 
-def _batches(log: EventLog, first: int, last: int, size: int) -> Iterator[MicroBatch]:
+def batches(log: EventLog, first: int, last: int, size: int) -> Iterator[MicroBatch]:
     """Events `first` to `last` of the shard in micro-batches of about `size`, cut between blocks."""
+    for batch in event_batches(log, first, last, size):
+        yield prepare(batch, partition="bench", hour_unix=_HOUR_UNIX, tables=tuple(DATA_TABLES))
+
+
+def event_batches(log: EventLog, first: int, last: int, size: int) -> Iterator[EventBatch]:
+    """The same as they come from a hub."""
     ids, raws = list(log.shards[_SHARD].event_ids), list(log.shards[_SHARD].raws)
     cuts = sorted({_block_start(ids, at) for at in (*range(first, last, size), last)})
     for start, end in pairwise(cuts):
         from_height, to_height = height_of(ids[start]), height_of(ids[end - 1])
         events = split_page(b'{"events":[' + b",".join(raws[start:end]) + b"]}")
         times = dict.fromkeys(range(from_height, to_height + 1), _HOUR_UNIX)
-        batch = batch_from_raws(_SHARD, from_height, to_height, events, times)
-        yield prepare(batch, partition="bench", hour_unix=_HOUR_UNIX, tables=tuple(DATA_TABLES))
+        yield batch_from_raws(_SHARD, from_height, to_height, events, times)
 
 
 def _block_start(ids: list[int], at: int) -> int:

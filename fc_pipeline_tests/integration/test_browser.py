@@ -27,7 +27,7 @@ webdriver: Any = pytest.importorskip("selenium.webdriver", reason="selenium is n
 CHROMIUM, CHROMEDRIVER = shutil.which("chromium"), shutil.which("chromedriver")
 PATIENCE_SECONDS = 90.0
 """Until something that does not come counts as missing."""
-GROUPS = ("raw_log", "message_sets", "profiles", "activity", "snapshots")
+GROUPS = ("raw_log", "message_sets", "profiles", "activity", "targets", "snapshots")
 FIRST = SAMPLE_HOURS[0]
 
 pytestmark = pytest.mark.skipif(
@@ -46,7 +46,7 @@ class Browser:
         for argument in (
             *("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
             *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
-            *("--window-size=1600,1200", f"--user-data-dir={folder / 'profile'}"),
+            *("--window-size=2400,1800", f"--user-data-dir={folder / 'profile'}"),
         ):
             options.add_argument(argument)
         self.driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(CHROMEDRIVER))
@@ -160,7 +160,7 @@ def test_a_newcomer_finds_data_lineage_checks_and_buttons(up: Up, browser: Brows
 
     expanded = "%2C".join(f"global%40global%3A{group}" for group in GROUPS)
     browser.open(f"/asset-groups?expanded={expanded}")
-    graph = browser.wait_for(RAW_LOG, *GROUPS, "7 / 7 Passed", "1 / 1 Passed")
+    graph = browser.wait_for(RAW_LOG, *GROUPS, "8 / 8 Passed", "1 / 1 Passed")
     browser.shot("lineage")
     assert "Unsynced" not in graph
     assert "Failed" not in graph
@@ -176,7 +176,7 @@ def test_a_newcomer_finds_data_lineage_checks_and_buttons(up: Up, browser: Brows
     assert "Unsynced" not in page
 
     browser.open(f"/assets/{RAW_LOG}?view=checks")
-    checks = ("coverage_without_holes", "blocks_have_their_events", "quarantine_share", "fresh", "no_open_gaps")
+    checks = ("coverage_without_holes", "files_as_written", "quarantine_share", "fresh", "no_open_gaps")
     page = browser.wait_for(*checks)
     browser.shot("checks")
     assert page.count("Succeeded") >= 7
@@ -187,7 +187,7 @@ def test_a_newcomer_finds_data_lineage_checks_and_buttons(up: Up, browser: Brows
     browser.shot("runs")
 
     browser.open("/automation")
-    browser.wait_for("hub_event_sensor", "close_hour", "daily_maintenance")
+    browser.wait_for("hub_event_sensor", "target_sensor", "close_hour", "hourly_targets", "daily_maintenance")
 
     browser.open("/assets/casts?view=partitions")
     browser.wait_for("Partitions Selected")

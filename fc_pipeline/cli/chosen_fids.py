@@ -1,0 +1,43 @@
+"""Users chosen on the command line of whom nothing is kept, for only targets are replicated: said in words."""
+
+from collections.abc import Collection
+from typing import TYPE_CHECKING
+
+from fc_pipeline.errors import ConfigError
+
+if TYPE_CHECKING:
+    from fc_pipeline.ingest.replica import Replica
+
+__all__ = ["left_out", "said_of_left_out"]
+
+_MOST_NAMED = 10
+
+
+def left_out(replica: "Replica", fids: Collection[int]) -> list[int]:
+    """Those of the chosen users who are no targets; none where everybody is replicated.
+
+    Raises ConfigError if there is nobody else among them.
+    """
+    if replica.targets is None:
+        return []
+    from fc_pipeline.targets import directory
+
+    with replica.engine.connect() as connection:
+        others = directory.not_targets(connection, fids)
+    if len(others) == len(set(fids)):
+        raise ConfigError(
+            f"{_named(others)} no target{'s' if len(others) > 1 else ''}, and only targets are replicated "
+            "(FC_TARGETS=set)",
+            hint=f"`fc-pipeline targets why {others[0]}` says why; `fc-pipeline targets add {others[0]}` changes it",
+        )
+    return others
+
+
+def said_of_left_out(fids: Collection[int]) -> str:
+    """A line for people."""
+    return f"{_named(sorted(fids))} no target{'s' if len(fids) > 1 else ''}, and left out"
+
+
+def _named(fids: list[int]) -> str:
+    listed = ", ".join(map(str, fids[:_MOST_NAMED])) + (", …" if len(fids) > _MOST_NAMED else "")
+    return f"FIDs {listed} are" if len(fids) > 1 else f"FID {listed} is"
