@@ -32,6 +32,11 @@ class BlockCutter:
         self._confirmed_below = False
         self._oldest_height: int | None = None
 
+    @property
+    def half_read_id(self) -> int | None:
+        """The id of the last event of a block that is not handed out yet; None if there is no such block."""
+        return self._tail.event_ids[-1] if self._tail.event_ids else None
+
     def restart(self) -> None:
         """Forget the half-read block: reading goes on from the block boundary, maybe at another hub (hub-api 3.3)."""
         self._tail = DecodedEvents()

@@ -96,11 +96,23 @@ class _Reading:
             self.cutter.restart()
         start = self.cutter.next_event_id
         page = await reader.read(start, self._stop_id, self._page_size, start)
+        if page.at_tip and page.events.last_id is None and not await self._half_read_block_is_whole(reader):
+            self.cutter.restart()
+            return [], True
         oldest = await reader.oldest_height() if self.cutter.jumps_unproven(page.events) else None
         batches = self._cut(page, oldest)
         if page.at_tip and not self.is_done and self._until_height is not None:
             batches += await self._proof_of_no_events(reader, self._until_height)
         return batches, page.at_tip or self.is_done
+
+    async def _half_read_block_is_whole(self, reader: PageReader) -> bool:
+        """Whether what answered an empty page has the event before it, and no other event of that one's block.
+
+        Of several nodes behind one address, or of a hub that was set back, the one that answers may be behind the one
+        that sent the beginning of the block. The events of a block become visible at once (hub-api 3.4).
+        """
+        last_id = self.cutter.half_read_id
+        return last_id is None or await reader.ends_block(last_id)
 
     def _cut(self, page: FeedPage, oldest_height: int | None) -> list[EventBatch]:
         return self.cutter.add(page.events, page.next_event_id, at_tip=page.at_tip, oldest_height=oldest_height)

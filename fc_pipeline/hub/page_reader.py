@@ -86,6 +86,14 @@ class PageReader:
         reader = PageReader(self._hub, self._shard)
         return (await reader.read(from_event_id, None, 1, from_event_id)).events
 
+    async def ends_block(self, event_id: int) -> bool:
+        """Whether the hub has this event, and none of the same block behind it."""
+        try:
+            ids = decode_events(await self._events(event_id, None, 2))[0]
+        except (HubDisconnected, HubBodyTooLarge):
+            return True  # there is an event, and it dies of it: it was stepped over before
+        return ids[:1] == [event_id] and all(height_of(later) > height_of(event_id) for later in ids[1:])
+
     async def _events(self, from_event_id: int, stop_id: int | None, size: int, *, probe: bool = False) -> list[bytes]:
         retries = PROBE_RETRIES if probe else None
         return await self._hub.events(self._shard, from_event_id, stop_id, size, retries=retries)

@@ -41,10 +41,11 @@ PLANTED_BUGS = (
         "cursor before rows",
         (
             "fold/session.py",
-            "        self._stage(batch)\n        self._fence(batch)\n        written = self._merge_all(batch)\n",
-            "        self._fence(batch)\n"
-            "        self._execute(ledger.COVER, ledger.cover_parameters(batch, self.run_id, 0))\n"
-            "        self._connection.commit()\n        self._stage(batch)\n        return self._merge_all(batch)\n",
+            "            self._stage(batch)\n            self._fence(batch)\n",
+            "            self._fence(batch)\n"
+            "            self._execute(ledger.COVER, ledger.cover_parameters(batch, self.run_id, 0))\n"
+            "            self._connection.commit()\n"
+            "            self._stage(batch)\n            return self._merge_all(batch)\n",
         ),
     ),
     bug(
@@ -189,7 +190,11 @@ PLANTED_BUGS = (
     ),
     bug(
         "holes taken for blocks without events",
-        ("hub/blocks.py", "        if height in confirmed:\n            return True\n", ""),
+        ("hub/blocks.py", "        if height in confirmed:\n            return True\n", "        return False\n"),
+    ),
+    bug(
+        "half a block made whole by an empty page",
+        ("hub/feed.py", "return last_id is None or await reader.ends_block(last_id)", "return True"),
     ),
     # The client.
     bug(
@@ -236,6 +241,18 @@ PLANTED_BUGS = (
             "hub/page_reader.py",
             "        if shards - {self._shard, 0}:\n",
             "        if shards - {self._shard, 0, 1, 2}:\n",
+        ),
+    ),
+    bug(
+        "any refusal says that there are no such events",
+        ("hub/snapshot.py", ' or not (refused.detail or "").startswith(_UNKNOWN_VALUE)', ""),
+    ),
+    bug(
+        "a list is left at its first short page",
+        (
+            "hub/paging.py",
+            "        if token is None:\n            return\n        content",
+            "        if token is None or len(page.items) < 9:\n            return\n        content",
         ),
     ),
 )

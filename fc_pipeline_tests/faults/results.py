@@ -2,7 +2,7 @@
 
 import os
 import secrets
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 import pytest
@@ -50,6 +50,13 @@ every_seed = pytest.mark.parametrize("seed", [pytest.param(seed, marks=IN_THE_MA
 """For a scenario of the full matrix: once per seed."""
 with_a_fast_one = pytest.mark.parametrize("seed", [1, *(pytest.param(seed, marks=IN_THE_MATRIX) for seed in SEEDS)])
 """For a scenario that `make test` plays too, always with the same seed."""
+
+
+def each_with_every_seed(name: str, cases: Iterable[str], *, fast: Collection[str]) -> pytest.MarkDecorator:
+    """For scenarios of several cases: each once per seed in the full matrix, some in `make test` too."""
+    quick = [pytest.param(case, 1) for case in fast]
+    matrix = [pytest.param(case, seed, marks=IN_THE_MATRIX) for case in cases for seed in SEEDS]
+    return pytest.mark.parametrize((name, "seed"), [*quick, *matrix])
 
 
 def table(results: Sequence[Result]) -> list[str]:

@@ -17,8 +17,8 @@ def play(scenario: str, seed: int, database: Database, folder: Path, *kinds: str
         on.proxy.bad_share = share
         on.proxy.kinds = kinds or on.proxy.kinds
         failed = on.catch_up()
-        assert sum(count for kind, count in on.proxy.dealt.items() if kind != GOOD) > 5
-        assert all(error.message.startswith("hub 127.0.0.1") for error in failed), failed
+        assert sum(count for kind, count in on.proxy.dealt.items() if kind != GOOD) > (5 if share > 0.1 else 0)
+        assert all(error.message.startswith("hub http://127.0.0.1") for error in failed), failed
         on.proxy.bad_share = 0.0
         on.end(ended=f"complete, {len(failed)} runs failed")
 
@@ -33,10 +33,10 @@ def test_a_fifth_of_all_answers_is_bad(database: Database, tmp_path: Path, seed:
 @pytest.mark.parametrize("kind", BAD_ANSWERS)
 @pytest.mark.faults
 @pytest.mark.usefixtures("in_haste")
-def test_a_third_of_all_answers_is_bad_in_the_same_way(
-    database: Database, tmp_path: Path, kind: str, seed: int
-) -> None:
-    play(f"33% of answers: {kind}", seed, database, tmp_path, kind, share=0.33)
+def test_many_answers_are_bad_in_the_same_way(database: Database, tmp_path: Path, kind: str, seed: int) -> None:
+    # A run ends with the first refusal: with many, none gets anywhere.
+    share = 0.04 if kind == "400 that refuses" else 0.33
+    play(f"{share:.0%} of answers: {kind}", seed, database, tmp_path, kind, share=share)
 
 
 @pytest.mark.usefixtures("in_haste")

@@ -16,7 +16,7 @@ from fc_pipeline_tests.events import HOUR_UNIX
 from fc_pipeline_tests.faults.bad_answers import Answer
 from fc_pipeline_tests.faults.fault_proxy import Request
 from fc_pipeline_tests.faults.networks import changed, log_of, network, up_to
-from fc_pipeline_tests.faults.results import with_a_fast_one
+from fc_pipeline_tests.faults.results import each_with_every_seed, with_a_fast_one
 from fc_pipeline_tests.faults.stage import stage
 
 
@@ -65,8 +65,7 @@ OTHERS: dict[str, tuple[Callable[[list[bytes], Random], EventLog], str]] = {
 }
 
 
-@with_a_fast_one
-@pytest.mark.parametrize("other", OTHERS)
+@each_with_every_seed("other", OTHERS, fast=("another number of shards", "forked"))
 @pytest.mark.usefixtures("in_haste")
 def test_a_hub_of_another_history_is_refused(database: Database, tmp_path: Path, other: str, seed: int) -> None:
     make, said = OTHERS[other]
@@ -90,8 +89,7 @@ def test_a_hub_that_was_reset_is_refused(database: Database, tmp_path: Path, see
         on.refused("is behind: its shard")
 
 
-@with_a_fast_one
-@pytest.mark.parametrize("other", ["reset", "rolled back"])
+@each_with_every_seed("other", ("reset", "rolled back"), fast=("rolled back",))
 @pytest.mark.usefixtures("in_haste")
 def test_a_hub_that_goes_back_in_the_middle_of_a_run(database: Database, tmp_path: Path, other: str, seed: int) -> None:
     """Whatever the run has read by then is right, and what it says in the end names the hub."""

@@ -21,7 +21,7 @@ from fc_pipeline_tests.faults.fault_proxy import FaultProxy
 from fc_pipeline_tests.faults.networks import log_of, network
 from fc_pipeline_tests.faults.oracle import Oracle
 from fc_pipeline_tests.faults.paging_traps import FEED_TRAPS, LIST_TRAPS
-from fc_pipeline_tests.faults.results import every_seed, with_a_fast_one
+from fc_pipeline_tests.faults.results import each_with_every_seed, every_seed, with_a_fast_one
 from fc_pipeline_tests.faults.stage import stage
 
 ALL_SHARDS_PAGE = 2
@@ -35,8 +35,11 @@ LISTS = (
 )
 
 
-@with_a_fast_one
-@pytest.mark.parametrize("trap", FEED_TRAPS)
+@each_with_every_seed(
+    "trap",
+    FEED_TRAPS,
+    fast=("pages of any length", "stop_id ignored", "shard_index ignored", "reverse ignored", "events twice"),
+)
 @pytest.mark.usefixtures("in_haste")
 def test_traps_of_the_feed(database: Database, tmp_path: Path, trap: str, seed: int) -> None:
     lines = network(seed)
@@ -54,8 +57,9 @@ def test_traps_of_the_feed(database: Database, tmp_path: Path, trap: str, seed: 
         on.end(lines=read, covered=False, ended=f"refused: {refusal}")
 
 
-@with_a_fast_one
-@pytest.mark.parametrize("trap", LIST_TRAPS)
+@each_with_every_seed(
+    "trap", LIST_TRAPS, fast=("pages of any length", "the page token ignored", "tokens without an end")
+)
 @pytest.mark.usefixtures("in_haste")
 def test_traps_of_the_lists_by_fid(database: Database, tmp_path: Path, trap: str, seed: int) -> None:
     lines = network(seed, events=1_200, fids=25)

@@ -9,8 +9,11 @@ from fc_pipeline.ingest.drain import HourWindow
 from fc_pipeline_tests.conftest import Database
 from fc_pipeline_tests.events import (
     HOUR_UNIX,
+    NOW,
     block,
     cast_add,
+    compact_state,
+    link,
     merge,
     merge_proof,
     proof,
@@ -62,3 +65,18 @@ def test_a_name_goes_by_its_proof_where_shards_are_of_different_heights(database
         holders = on.bench.rows("SELECT fid FROM username_proofs WHERE name = 'name' AND deleted_at IS NULL")
         assert [row.fid for row in holders] == [6]
         on.end()
+
+
+def test_a_compact_state_leaves_newer_links_and_other_types_alone(database: Database, tmp_path: Path) -> None:
+    """It was made before a link that has come before it (hub-api 7.4)."""
+    links = [merge(link(1, target, NOW + age, kind)) for target, age, kind in LINKS]
+    lines = [*block(1_000, links), *block(1_001, [merge(compact_state(1, [2], NOW + 5))])]
+    with stage("a compact state behind newer links", 0, lines, database, tmp_path) as on:
+        on.catch_up()
+        left = on.bench.tables.live("links", "target_fid, type")
+        assert left == [(2, "follow"), (4, "follow"), (5, "block")]
+        on.end()
+
+
+LINKS = ((2, 0, "follow"), (3, 0, "follow"), (4, 9, "follow"), (5, 0, "block"))
+"""Target, seconds of age, and type: what the state names, what it masks, what is newer, what is of another type."""

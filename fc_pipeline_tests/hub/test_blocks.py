@@ -1,7 +1,7 @@
 import json
 from itertools import pairwise
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fc_pipeline.hub.blocks import BlockCutter
@@ -91,6 +91,7 @@ def test_what_is_kept_in_order_is_a_longest_ascending_run(ids: list[int]) -> Non
     assert page.event_ids == sorted(page.event_ids)
 
 
+@settings(deadline=None)
 @given(logs(), st.data())
 def test_the_very_same_event_a_second_time_says_nothing_new(log: list[bytes], data: st.DataObject) -> None:
     again = [data.draw(st.sampled_from(log)) for _ in range(data.draw(st.integers(1, 3)))] if log else []

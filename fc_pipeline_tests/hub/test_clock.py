@@ -154,6 +154,7 @@ def test_a_block_without_a_readable_confirmation_takes_the_time_of_the_next() ->
     with_clock(log, use)
 
 
+@settings(deadline=None)
 @given(st.dictionaries(st.integers(10, 60), st.integers(0, 50), max_size=20), st.sets(st.integers(10, 60), max_size=40))
 def test_filled_times_keep_the_known_ones_and_never_go_back(gaps: dict[int, int], heights: set[int]) -> None:
     at, known = 1_700_000_000, dict[int, int]()

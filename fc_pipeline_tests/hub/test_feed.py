@@ -70,6 +70,50 @@ def test_a_block_larger_than_a_page_is_whole() -> None:
     assert [(batch.to_height, len(batch.raws)) for batch in batches] == [(7, 951), (9, 204)]
 
 
+def events_page(params: dict[str, str], log: list[Event]) -> list[Event]:
+    low, stop = int(params["from_event_id"]), int(params.get("stop_id", 2**63))
+    return [event for event in log if low <= event["id"] < stop]
+
+
+@pytest.mark.parametrize("length", [1, 2, 4, 5, 7, 11])
+def test_a_page_that_is_cut_in_the_middle_of_a_block_is_no_tip(length: int) -> None:
+    """What stands before a hub may cut pages by their bytes: now shorter, now longer. No block comes in part."""
+    log = blocks(100, 109, events=3)
+
+    def cut(path: str, params: dict[str, str]) -> Answer | None:
+        is_page = path == "/v1/events" and params["page_size"] == "1000"
+        return json_answer({"events": events_page(params, log)[: length + len(hub.requests) % 3]}) if is_page else None
+
+    async def main() -> None:
+        batches: list[EventBatch] = []
+        async with hub:
+            hub.respond = cut
+            while not batches or batches[-1].to_height < 109:
+                batches += await read(hub, batches[-1].to_height + 1 if batches else 100, 109)
+        assert ids_of(batches) == [event["id"] for event in log]
+
+    hub = ActedHub({1: log})
+    asyncio.run(main())
+
+
+def test_an_empty_page_of_a_node_that_is_behind_does_not_make_half_a_block_whole() -> None:
+    """Of two nodes behind one address, the one answers the first page, the other, a block behind, the second."""
+    log = blocks(100, 104, events=9)
+
+    def behind(path: str, params: dict[str, str]) -> Answer | None:
+        if path != "/v1/events" or len(hub.asked("/v1/events")) == 1:
+            return None
+        return json_answer({"events": events_page(params, log[:-10])})
+
+    async def main() -> list[tuple[int, int]]:
+        async with hub:
+            hub.respond = behind
+            return spans_of(await read(hub, 100, page_size=len(log) - 3))
+
+    hub = ActedHub({1: log})
+    assert asyncio.run(main()) == [(100, 103)]
+
+
 def test_until_height_is_inclusive_and_the_rest_is_not_read() -> None:
     batches = read_log(blocks(100, 109), 102, 104, page_size=4)
     assert spans_of(batches) == [(102, 104)]
