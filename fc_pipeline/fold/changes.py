@@ -4,6 +4,7 @@ Messages that add rows, which are most, are only sorted by table here and become
 tombstones and contract events, become rows one by one.
 """
 
+from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -259,7 +260,7 @@ def _tombstone(message: Message, version: int, deletion: Deletion) -> tuple[str,
 
 def _raw(batch: EventBatch, event_id: int) -> bytes:
     """The event's raw bytes. A record without an id of its own stands behind its predecessor under the same one."""
-    return batch.raws[batch.event_ids.index(event_id)]
+    return batch.raws[bisect_left(batch.event_ids, event_id)]
 
 
 def _events_with_nul(batch: EventBatch) -> dict[int, bytes]:
@@ -273,7 +274,7 @@ def _events_with_nul(batch: EventBatch) -> dict[int, bytes]:
 
 def _set_aside(bad: Undecodable) -> Quarantined:
     """An event without raw bytes is one that the hub could not send (hub-api T3)."""
-    return Quarantined(bad.near_id, "undecodable" if bad.raw else "poison_page", bad.detail, bad.raw)
+    return Quarantined(bad.near_id, bad.reason if bad.raw else "poison_page", bad.detail, bad.raw)
 
 
 def _without_nul(raw: bytes) -> HubEvent:

@@ -6,31 +6,28 @@ the page as one typed value, and the raw bytes of every event are at hand for th
 
 import re
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import islice
 from operator import attrgetter, lt
+from typing import Literal
 
 import msgspec
 
+from fc_pipeline.hub.broken_page import DECODE_ERRORS, split_broken_page
 from fc_pipeline.hub.wire import FARCASTER_EPOCH_UNIX, HubEvent, first_event_id, height_of
 
 __all__ = [
     "DecodedEvents",
     "EventBatch",
-    "MalformedPage",
     "Undecodable",
     "batch_from_raws",
     "block_times_of",
     "decode_events",
     "decode_in_order",
-    "split_list",
     "split_page",
 ]
-
-
-class MalformedPage(ValueError):
-    """The body is not the page that was asked for: not JSON, or JSON without the list that it should hold."""
 
 
 class _Page(msgspec.Struct, gc=False):
@@ -44,8 +41,6 @@ class _EventHead(msgspec.Struct, gc=False):
 _PAGE = msgspec.json.Decoder(_Page)
 _EVENT = msgspec.json.Decoder(HubEvent)
 _HEAD = msgspec.json.Decoder(_EventHead)
-DECODE_ERRORS = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
-"""What decoding a record that is not what the wire types say can raise."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,13 +48,15 @@ class Undecodable:
     """An event that is not what the wire types say: its id where one can be trusted, why, and its raw bytes.
 
     `raw` is empty for an event that the hub could not send at all and that was stepped over (hub-api T3); such an
-    event is in no `raws`. `near_id` is its own id or else its predecessor's, so it tells the block.
+    event is in no `raws`. `near_id` is its own id or else its predecessor's, so it tells the block. The `reason` is
+    `misplaced` for one that decodes, but says of itself that it stands elsewhere: what it would decide is unknown.
     """
 
     event_id: int | None
     detail: str
     raw: bytes
     near_id: int = 0
+    reason: Literal["undecodable", "misplaced"] = "undecodable"
 
 
 @dataclass(slots=True)
@@ -133,6 +130,22 @@ class DecodedEvents:
             ids.append(self.events[-1].id)
         return max(ids, default=None)
 
+    def nameless_end(self) -> list[bytes]:
+        """The events behind the last one that has an id."""
+        count = 0
+        for bad in reversed(self.undecodable):
+            if bad.event_id is not None or bad.near_id != self.event_ids[-1]:
+                break
+            count += 1
+        return self.raws[len(self.raws) - count :]
+
+    def without_beginning(self, repeated: Sequence[bytes]) -> "DecodedEvents":
+        """The same without these events without an id, if it begins with them."""
+        count = len(repeated)
+        if not count or self.raws[:count] != list(repeated):
+            return self
+        return DecodedEvents(self.raws[count:], self.event_ids[count:], self.events, self.undecodable[count:])
+
 
 def batch_from_raws(
     shard: int,
@@ -145,7 +158,8 @@ def batch_from_raws(
 
     `block_times` (height → unix seconds) holds the times known beside BLOCK_CONFIRMED; what BLOCK_CONFIRMED says wins.
     """
-    decoded = decode_in_order(raws, floor=first_event_id(from_height), previous_id=first_event_id(from_height))
+    start = first_event_id(from_height)
+    decoded = decode_in_order(raws, floor=start, previous_id=start, shard=shard)
     times = dict(block_times or {})
     times.update(block_times_of(decoded.events))
     return EventBatch(
@@ -172,44 +186,13 @@ def block_times_of(events: Iterable[HubEvent]) -> dict[int, int]:
 def split_page(body: bytes) -> list[bytes]:
     """The raw JSON of each event of an events page, in order.
 
-    A page that is not valid JSON only because of some records in it (NaN, a lone surrogate, endless nesting) is still
-    split between records. Raises MalformedPage if there is no `events` list.
+    A page that is not valid JSON only because of some records in it (NaN, a lone surrogate, a bracket too many) is
+    still split between records. Raises MalformedPage if there is no `events` list.
     """
     try:
         return [bytes(raw) for raw in _PAGE.decode(body).events]
     except DECODE_ERRORS as error:
-        return split_list(body, "events", error)[0]
-
-
-def split_list(body: bytes, name: str, error: Exception) -> tuple[list[bytes], bytes]:
-    """The items of the array `name` of a body that failed to decode with `error`, and the rest behind the array.
-
-    Counts brackets outside strings. Raises MalformedPage, from `error`, if there is no such array or it does not
-    close: what then fails is the page, not a record in it.
-    """
-    opening = re.search(rb'"' + name.encode() + rb'"\s*:\s*\[', body)
-    items: list[bytes] = []
-    depth = 0
-    start = 0
-    for token in _TOKENS.finditer(body, opening.end()) if opening else _NO_TOKENS:
-        mark = body[token.start()]
-        if mark in b"{[":
-            if depth == 0:
-                start = token.start()
-            depth += 1
-        elif mark in b"}]":
-            if depth == 0:
-                if not items:
-                    break
-                return items, body[token.end() :]
-            depth -= 1
-            if depth == 0:
-                items.append(body[start : token.end()])
-    raise MalformedPage(str(error)) from error
-
-
-_TOKENS = re.compile(rb'"(?:[^"\\]|\\.)*"|[{}\[\]]', re.DOTALL)
-_NO_TOKENS: Iterator[re.Match[bytes]] = iter(())
+        return split_broken_page(body, error)
 
 
 def decode_events(
@@ -238,25 +221,40 @@ def decode_events(
 
 
 def decode_in_order(
-    raws: Sequence[bytes], *, floor: int = 0, ceiling: int = 2**63, previous_id: int = 0
+    raws: Sequence[bytes],
+    *,
+    floor: int = 0,
+    ceiling: int = 2**63,
+    previous_id: int = 0,
+    shard: int | None = None,
 ) -> DecodedEvents:
-    """Decode events; one whose id is out of order, below `floor` or not below `ceiling`, is set aside as Undecodable.
+    """Decode events; one that is out of place is set aside as Undecodable, and is none to read on from.
 
-    Ids ascend strictly within a shard (hub-api 3.1), so an id that does not is no place to read on from.
+    Out of place is an id that does not ascend (hub-api 3.1), lies below `floor` or not below `ceiling`, and, where
+    `shard` is given, an event that says it is of another shard, or of block 0 (hub-api 3.5, 4.1).
     """
     ids, events, undecodable = decode_events(raws, previous_id=previous_id)
-    if not ids or (ids[0] >= floor and ids[-1] < ceiling and all(map(lt, ids, islice(ids, 1, None)))):
+    is_ordered = not ids or (ids[0] >= floor and ids[-1] < ceiling and all(map(lt, ids, islice(ids, 1, None))))
+    if is_ordered and (shard is None or not any(map(partial(_is_elsewhere, shard=shard), events))):
         return DecodedEvents(list(raws), ids, events, undecodable)
-    return _set_aside_disordered(raws, floor, ceiling, previous_id)
+    return _set_aside_disordered(raws, floor, ceiling, previous_id, shard)
 
 
-def _set_aside_disordered(raws: Sequence[bytes], floor: int, ceiling: int, previous_id: int) -> DecodedEvents:
+def _is_elsewhere(event: HubEvent, shard: int) -> bool:
+    """Whether it says so; Hubble writes 0 for shard and block, or leaves both out (hub-api 8)."""
+    return event.shardIndex != 0 and (event.shardIndex != shard or event.blockNumber == 0)
+
+
+def _set_aside_disordered(
+    raws: Sequence[bytes], floor: int, ceiling: int, previous_id: int, shard: int | None
+) -> DecodedEvents:
     ids: list[int | None] = []
     decoded: list[tuple[list[HubEvent], list[Undecodable]]] = []
     for raw in raws:
         _, events, undecodable = decode_events([raw])
         own = events[0].id if events else undecodable[0].event_id
-        ids.append(own if own is not None and floor <= own < ceiling else None)
+        is_elsewhere = bool(events) and shard is not None and _is_elsewhere(events[0], shard)
+        ids.append(own if own is not None and floor <= own < ceiling and not is_elsewhere else None)
         decoded.append((events, undecodable))
     in_order = _longest_ascending(ids)
     result = DecodedEvents()
@@ -265,12 +263,19 @@ def _set_aside_disordered(raws: Sequence[bytes], floor: int, ceiling: int, previ
         previous_id = own if own is not None else previous_id
         if own is not None and events:
             result.events += events
+        elif events:
+            result.undecodable.append(Undecodable(None, _misplaced(events[0], shard), raw, previous_id, "misplaced"))
         else:
-            detail = undecodable[0].detail if undecodable else f"event id {events[0].id} is out of order"
-            result.undecodable.append(Undecodable(own, detail, raw, previous_id))
+            result.undecodable.append(Undecodable(own, undecodable[0].detail, raw, previous_id))
         result.raws.append(raw)
         result.event_ids.append(previous_id)
     return result
+
+
+def _misplaced(event: HubEvent, shard: int | None) -> str:
+    if shard is not None and _is_elsewhere(event, shard):
+        return f"event {event.id} says that it is of shard {event.shardIndex}, block {event.blockNumber}"
+    return f"event id {event.id} is out of order"
 
 
 def _longest_ascending(ids: Sequence[int | None]) -> set[int]:
@@ -282,6 +287,8 @@ def _longest_ascending(ids: Sequence[int | None]) -> set[int]:
         if event_id is None:
             continue
         at = bisect_left(tails, event_id)
+        if at < len(tails) and tails[at] == event_id:
+            continue  # of two under one id, the first
         before[index] = tail_indexes[at - 1] if at else None
         tails[at : at + 1] = [event_id]
         tail_indexes[at : at + 1] = [index]
