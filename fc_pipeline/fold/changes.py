@@ -174,7 +174,8 @@ def _in_columns(batch: EventBatch, found: _Sorted) -> Changes:
     if refused:
         gone = pa.array(list(refused), type=pa.int64())
         tables = {name: _without(rows, gone) for name, rows in tables.items()}
-        quarantined = [record for record in quarantined if record.event_id not in refused]
+        # Not what else stands under its id: a record without an id of its own stands under its predecessor's.
+        quarantined = [q for q in quarantined if q.event_id not in refused or q.reason != "nul_removed"]
         quarantined += [_refused(batch, event_id, reason) for event_id, reason in refused.items()]
         quarantined.sort(key=attrgetter("event_id"))
     return Changes({name: rows for name, rows in tables.items() if len(rows)}, compactions, quarantined)

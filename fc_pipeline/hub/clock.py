@@ -10,15 +10,17 @@ from dataclasses import dataclass
 from typing import Final
 
 from fc_pipeline.errors import HubError, HubUntrusted
-from fc_pipeline.hub.client import HubDisconnected
+from fc_pipeline.hub.client import HubDisconnected, HubMalformed
 from fc_pipeline.hub.decode import block_times_of, decode_in_order
-from fc_pipeline.hub.page_reader import PageReader
+from fc_pipeline.hub.page_reader import PLAUSIBLE_JUMP_HEIGHTS, PageReader
 from fc_pipeline.hub.reads import ReadEndpoints
-from fc_pipeline.hub.wire import ShardInfo, first_event_id, height_of
+from fc_pipeline.hub.wire import ShardInfo, first_event_id
 
 __all__ = ["HubClock", "NoEvents", "TimeEstimate"]
 
 MOST_CACHED_TIMES: Final = 100_000
+NEWEST_EVENTS: Final = 2
+"""One to say how far the hub is, another that this is no absurd id."""
 PAGE_PAST_UNREADABLE: Final = 100
 
 
@@ -202,15 +204,26 @@ class HubClock:
     async def _newest_height(self, up_to: int | None) -> int | None:
         floor = first_event_id(1)
         stop_id = None if up_to is None else first_event_id(max(up_to, 0) + 1)
-        for page_size in (1, PAGE_PAST_UNREADABLE):
+        for page_size in (NEWEST_EVENTS, PAGE_PAST_UNREADABLE):
             try:
                 raws = await self._hubs.events(self._shard, floor, stop_id, page_size=page_size, reverse=True)
+            except HubMalformed:
+                continue  # one that is no JSON: with more behind it the page can be split
             except HubDisconnected:
-                # The newest event is one that the hub cannot send (hub-api T3).
-                return (await self._shard_info()).maxHeight if up_to is None else up_to
-            page = decode_in_order(raws[::-1], floor=floor, previous_id=floor)
-            if page.last_id is not None:
-                return height_of(page.last_id)
-            if not raws:
-                break
-        return None
+                break  # one that the hub cannot send (hub-api T3)
+            height = await self._highest(raws[::-1])
+            if height is not None or not raws:
+                return height
+        else:
+            return None
+        return (await self._shard_info()).maxHeight if up_to is None else up_to
+
+    async def _highest(self, raws: list[bytes]) -> int | None:
+        """The height of the last of these events that has an id, and no absurd one."""
+        floor = first_event_id(1)
+        page = decode_in_order(raws, floor=floor, previous_id=floor, shard=self._shard)
+        heights = page.heights()
+        if len(heights) > 1 and heights[-1] - heights[-2] > PLAUSIBLE_JUMP_HEIGHTS:
+            ceiling = await self._reader.ceiling()
+            heights = decode_in_order(raws, floor=floor, ceiling=ceiling, previous_id=floor, shard=self._shard).heights()
+        return heights[-1] if heights else None

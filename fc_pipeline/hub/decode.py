@@ -159,7 +159,8 @@ def batch_from_raws(
     `block_times` (height → unix seconds) holds the times known beside BLOCK_CONFIRMED; what BLOCK_CONFIRMED says wins.
     """
     start = first_event_id(from_height)
-    decoded = decode_in_order(raws, floor=start, previous_id=start, shard=shard)
+    end = first_event_id(to_height + 1)
+    decoded = decode_in_order(raws, floor=start, ceiling=end, previous_id=start, shard=shard)
     times = dict(block_times or {})
     times.update(block_times_of(decoded.events))
     return EventBatch(

@@ -16,7 +16,7 @@ from fc_pipeline.hub.decode import DecodedEvents, Undecodable, decode_events, de
 from fc_pipeline.hub.reads import ReadEndpoints
 from fc_pipeline.hub.wire import first_event_id, height_of
 
-__all__ = ["FeedPage", "PageReader"]
+__all__ = ["PLAUSIBLE_JUMP_HEIGHTS", "FeedPage", "PageReader"]
 
 log = logging.getLogger(__name__)
 
@@ -26,8 +26,8 @@ PLAUSIBLE_JUMP_HEIGHTS: Final = 10_000
 PROBE_RETRIES: Final = 1
 WIDEST_PAGE_FACTOR: Final = 64
 END_OF_IDS: Final = 2**63
-MOST_STRANGE_SHARE: Final = 0.2
-"""Of a page's events so many may say that they belong elsewhere; of more, it is the hub that answers something else."""
+STRANGE_SHARE: Final = 0.5
+"""Where so many of a page's events say that they belong elsewhere, it is the hub that answers something else."""
 _UNSENDABLE: Final = (HubDisconnected, HubBodyTooLarge, HubMalformed)
 """How a hub fails that cannot send an event of a page, or not so that the page could be split."""
 
@@ -77,7 +77,8 @@ class PageReader:
                 # Not one id to read on from: look further ahead for one.
                 widest = self._widen(widest, page_size, raws)
                 continue
-            at_tip = not full and (page.last_id is None or len(raws) < self._longest_page)
+            # A broken record may be two in one: only a page without any says by its length that there is no more.
+            at_tip = not full and (page.last_id is None or (len(raws) < self._longest_page and not page.undecodable))
             self._longest_page = max(self._longest_page, len(raws))
             self._size = min(page_size, self._size * 2)
             next_id = from_event_id if page.last_id is None else page.last_id + 1
@@ -120,7 +121,7 @@ class PageReader:
         ceiling = END_OF_IDS
         plausible = first_event_id(height_of(from_event_id) + PLAUSIBLE_JUMP_HEIGHTS)
         if page.last_id is not None and page.last_id >= plausible:
-            ceiling = max(plausible, await self._ceiling())
+            ceiling = max(plausible, await self.ceiling())
             if page.last_id >= ceiling:
                 page = decode_in_order(
                     raws, floor=from_event_id, ceiling=ceiling, previous_id=previous_id, shard=self._shard
@@ -151,9 +152,9 @@ class PageReader:
             )
 
     def _is_of_the_hub(self, strange: int, page: DecodedEvents) -> bool:
-        return strange > MOST_STRANGE_SHARE * len(page.raws) or (strange > 0 and page.last_id is None)
+        return strange > 0 and (page.last_id is None or strange >= max(2, STRANGE_SHARE * len(page.raws)))
 
-    async def _ceiling(self) -> int:
+    async def ceiling(self) -> int:
         """Ids from here on are absurd: far above the head that the hub reports."""
         heads = [shard.maxHeight for shard in (await self._hub.info()).shardInfos if shard.shardId == self._shard]
         return first_event_id(heads[0] + PLAUSIBLE_JUMP_HEIGHTS) if heads and heads[0] else END_OF_IDS
