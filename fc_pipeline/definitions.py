@@ -13,6 +13,7 @@ from fc_pipeline.checks.standstill import no_standstill
 from fc_pipeline.gap_watch import gap_sensor
 from fc_pipeline.jobs import MICRO_BATCHES, SNAPSHOTS
 from fc_pipeline.maintenance import MAINTENANCE
+from fc_pipeline.quarantine_job import REPLAY_QUARANTINE
 from fc_pipeline.resources import ReplicaResource
 from fc_pipeline.schedules import close_hour, daily_audit, daily_maintenance
 from fc_pipeline.sensors import hub_event_sensor
@@ -23,7 +24,7 @@ __all__ = ["defs"]
 defs = Definitions(
     assets=[hourly_tables, fid_tables],
     asset_checks=[raw_log_checks, fresh, no_standstill, no_open_gaps, key_checks, no_drift],
-    jobs=[MICRO_BATCHES, SNAPSHOTS, MAINTENANCE],
+    jobs=[MICRO_BATCHES, SNAPSHOTS, MAINTENANCE, REPLAY_QUARANTINE],
     sensors=[hub_event_sensor, gap_sensor, standstill_sensor],
     schedules=[close_hour, daily_audit, daily_maintenance],
     resources={"replica": ReplicaResource()},

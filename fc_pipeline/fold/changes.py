@@ -9,7 +9,7 @@ from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from operator import attrgetter
-from typing import NamedTuple, TypeVar
+from typing import Final, NamedTuple, TypeVar
 
 import msgspec
 import pyarrow as pa
@@ -35,20 +35,27 @@ from fc_pipeline.tables.link_compactions import LINK_COMPACTIONS
 from fc_pipeline.tables.message import Adds, Deletion, Taken
 from fc_pipeline.tables.registry import MESSAGE_TABLES
 
-__all__ = ["Changes", "Quarantined", "changes_of"]
+__all__ = ["FEED", "Changes", "Quarantined", "changes_of"]
 
+FEED: Final = "feed"
+"""The source of a record that came as an event."""
 _MICROS = 1_000_000
 _Body = TypeVar("_Body")
 
 
 @dataclass(frozen=True, slots=True)
 class Quarantined:
-    """A record set aside: `event_id` is its own or, where that cannot be read, its predecessor's."""
+    """A record set aside: `event_id` is its own or, where that cannot be read, its predecessor's.
+
+    Of a snapshot, `event_id` is its version, `source` the list that the record stood in, and `fid` whose that is.
+    """
 
     event_id: int
     reason: str
     detail: str
     raw: bytes
+    source: str = FEED
+    fid: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

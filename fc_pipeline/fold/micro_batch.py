@@ -19,7 +19,7 @@ from fc_pipeline.tables.on_chain_events import ON_CHAIN_EVENTS
 from fc_pipeline.tables.registry import MESSAGE_TABLES
 from fc_pipeline.tables.user_profiles import PROFILE_CHAIN_EVENT, PROFILE_SOURCES, USER_PROFILES
 
-__all__ = ["MicroBatch", "joined", "last_per_key", "prepare"]
+__all__ = ["MicroBatch", "joined", "last_per_key", "prepare", "profile_fids_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +67,7 @@ def prepare(batch: EventBatch, *, partition: str, hour_unix: int, tables: Collec
         rows={n: last_per_key(rows, MESSAGE_TABLES[n]) for n, rows in merged.items() if n in wanted},
         compactions=changes.compactions if "links" in wanted else LINK_COMPACTIONS.arrow([]),
         activity=count_activity(merged, hour_unix * 1_000_000) if FID_ACTIVITY.name in wanted else None,
-        profile_fids=_profile_fids(merged) if USER_PROFILES.name in wanted else None,
+        profile_fids=profile_fids_of(merged) if USER_PROFILES.name in wanted else None,
         quarantined=tuple(changes.quarantined),
         tables=wanted,
         events=len(batch.raws),
@@ -138,7 +138,7 @@ def _in_order(rows: pa.Table, table: DataTable) -> npt.NDArray[np.int64]:
     return indices.to_numpy().astype(np.int64)
 
 
-def _profile_fids(merged: dict[str, pa.Table]) -> pa.Table:
+def profile_fids_of(merged: dict[str, pa.Table]) -> pa.Table:
     """The distinct FIDs among rows that profiles are derived from, as a column `fid`."""
     none = pa.schema([("fid", pa.int64())]).empty_table()
     sources = {name: merged[name] for name in PROFILE_SOURCES if name in merged}

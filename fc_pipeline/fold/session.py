@@ -1,6 +1,6 @@
 """The one connection through which a run writes: COPY into staging, then the micro-batch's single transaction."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from fc_pipeline.errors import AlreadyFolded, LeaseLost
 from fc_pipeline.fold import gaps, ledger, quarantine, statements
+from fc_pipeline.fold.changes import Quarantined
 from fc_pipeline.fold.micro_batch import MicroBatch
 from fc_pipeline.fold.profiles import STAGE_PROFILE_FIDS, UPSERT_PROFILES
 from fc_pipeline.tables.fid_activity import FID_ACTIVITY
@@ -93,6 +94,10 @@ class FoldSession:
         """Write heights that the ledger covers once more, as their versions allow: all tables but `fid_activity`."""
         return self._transaction(lambda: self._fold_again(replace(batch, activity=None)))
 
+    def replay(self, batch: MicroBatch, resolved: Sequence[Quarantined]) -> dict[str, Written]:
+        """Fold quarantined records as their versions allow, all but `fid_activity`, and note that they are resolved."""
+        return self._transaction(lambda: self._replay(replace(batch, activity=None), resolved))
+
     def replace_activity(self, shards: Iterable[int], count: Callable[[], pa.Table]) -> Written:
         """Set the counts of `fid_activity` for whole hours, over all shards.
 
@@ -151,6 +156,13 @@ class FoldSession:
         self._stage(batch)
         self._execute(ledger.LOCK_SHARD, (batch.shard,))
         return self._merge_all(batch)
+
+    def _replay(self, batch: MicroBatch, resolved: Sequence[Quarantined]) -> dict[str, Written]:
+        written = self._fold_again(batch)
+        self._execute("DELETE FROM stage_quarantine")
+        self._copy("stage_quarantine", quarantine.staged(batch.shard, resolved))
+        self._execute(quarantine.RESOLVE)
+        return written
 
     def _replace_activity(self, shards: Iterable[int], count: Callable[[], pa.Table]) -> Written:
         for shard in sorted(shards):

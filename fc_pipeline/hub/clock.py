@@ -225,5 +225,6 @@ class HubClock:
         heights = page.heights()
         if len(heights) > 1 and heights[-1] - heights[-2] > PLAUSIBLE_JUMP_HEIGHTS:
             ceiling = await self._reader.ceiling()
-            heights = decode_in_order(raws, floor=floor, ceiling=ceiling, previous_id=floor, shard=self._shard).heights()
+            page = decode_in_order(raws, floor=floor, ceiling=ceiling, previous_id=floor, shard=self._shard)
+            heights = page.heights()
         return heights[-1] if heights else None

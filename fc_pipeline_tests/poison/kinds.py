@@ -282,7 +282,11 @@ _text("embed number beyond numeric", "invalid", '"MARK"', b"1e400000", _embeddin
 _text("embed number beyond any exponent", "invalid", '"MARK"', b"1e99999999999999999999", _embedding)
 _text("embed number below any exponent", "invalid", '"MARK"', b"1e-99999999999999999999", _embedding)
 _text("embed integer of 200,000 digits", "invalid", '"MARK"', b"9" * 200_000, _embedding)
-_event("reaction without target", "invalid", lambda p: merge(_message("REACTION_ADD", p, "reactionBody", {"type": "REACTION_TYPE_LIKE"})))
+_event(
+    "reaction without target",
+    "invalid",
+    lambda p: merge(_message("REACTION_ADD", p, "reactionBody", {"type": "REACTION_TYPE_LIKE"})),
+)
 _event("reaction unknown", "unknown_type", lambda p: merge(reaction(p.fid, "https://a.example", "HATE")))
 _event("reaction to a URL of 5,000 bytes", "invalid", lambda p: merge(reaction(p.fid, "é" * 2_500)))
 _event("reaction to a hash of odd length", "invalid", lambda p: merge(reaction(p.fid, (1, "0xabc"))))
@@ -294,12 +298,22 @@ _event("compaction with a target 2^63", "undecodable", lambda p: merge(compact_s
 _event("compaction without targets that are numbers", "undecodable", lambda p: merge(compact_state(p.fid, ["all"])))  # pyright: ignore[reportArgumentType]
 _event("compaction with a hash of odd length", "invalid", lambda p: merge({**compact_state(p.fid, [1]), "hash": "0xa"}))
 _event("user data unknown", "unknown_type", lambda p: merge(user_data(p.fid, "AURA", "x")))
-_event("user data without a value", "undecodable", lambda p: merge(_message("USER_DATA_ADD", p, "userDataBody", {"type": "USER_DATA_TYPE_BIO"})))
+_event(
+    "user data without a value",
+    "undecodable",
+    lambda p: merge(_message("USER_DATA_ADD", p, "userDataBody", {"type": "USER_DATA_TYPE_BIO"})),
+)
 _event("username of 10 MB", "invalid", lambda p: merge(user_data(p.fid, "USERNAME", "u" * (10 * MEGABYTE))))
 _event("address no hex", "invalid", lambda p: merge(verification(p.fid, "0xzz")))
 _event("protocol unknown", "unknown_type", lambda p: merge(verification(p.fid, "0x" + "aa" * 20, protocol="BITCOIN")))
 _event("verification type 2^40", "unknown_type", lambda p: merge(verification(p.fid, "0x" + "aa" * 20, type=2**40)))
-_event("remove with a hash in hex", "invalid", lambda p: merge(edited(cast_remove(p.fid, hex_hash(p.fid)), "data.castRemoveBody", {"targetHash": hex_hash(p.fid)})))
+_event(
+    "remove with a hash in hex",
+    "invalid",
+    lambda p: merge(
+        edited(cast_remove(p.fid, hex_hash(p.fid)), "data.castRemoveBody", {"targetHash": hex_hash(p.fid)})
+    ),
+)
 _event("prune of nothing", "undecodable", lambda p: {"type": "HUB_EVENT_TYPE_PRUNE_MESSAGE", "pruneMessageBody": {}})
 _event("prune of an unknown type", "unknown_type", lambda p: prune(message("NEW", p.fid, NOW, {})))
 _event("revoke of a bad hash", "invalid", lambda p: revoke({**cast_add(p.fid), "hash": "0xzz"}))
@@ -310,14 +324,40 @@ _event("failure without end of depth", "undecodable", lambda p: failure({"deep":
 _event("proof event without a proof", "invalid", lambda p: merge_proof())
 _event("proof at 10^12", "invalid", lambda p: merge_proof(proof(f"p{p.event_id}", p.fid, 10**12)))
 _event("proof at 2^63", "undecodable", lambda p: merge_proof(proof(f"p{p.event_id}", p.fid, 2**63)))
-_event("proof of an unknown type", "unknown_type", lambda p: merge_proof(proof(f"p{p.event_id}", p.fid, HOUR_UNIX, "DNS")))
+_event(
+    "proof of an unknown type", "unknown_type", lambda p: merge_proof(proof(f"p{p.event_id}", p.fid, HOUR_UNIX, "DNS"))
+)
 _event("proof of an endless name", "invalid", lambda p: merge_proof(proof("n" * 5000, p.fid, HOUR_UNIX)))
-_event("proof with a bad signature", "invalid", lambda p: merge_proof({**proof(f"p{p.event_id}", p.fid, HOUR_UNIX), "signature": "?"}))
-_event("contract event of an unknown type", "unknown_type", lambda p: merge_chain({**chain_event("signer", p.fid), "type": "EVENT_TYPE_NEW"}))
-_event("contract event at 10^15", "invalid", lambda p: merge_chain({**chain_event("signer", p.fid), "blockTimestamp": 10**15}))
-_event("contract event in block 2^63", "undecodable", lambda p: merge_chain({**chain_event("signer", p.fid), "blockNumber": 2**63}))
-_event("contract event without a transaction", "undecodable", lambda p: merge_chain({k: v for k, v in chain_event("signer", p.fid).items() if k != "transactionHash"}))
-_event("transaction hash of odd length", "invalid", lambda p: merge_chain({**chain_event("signer", p.fid), "transactionHash": "0xabc"}))
+_event(
+    "proof with a bad signature",
+    "invalid",
+    lambda p: merge_proof({**proof(f"p{p.event_id}", p.fid, HOUR_UNIX), "signature": "?"}),
+)
+_event(
+    "contract event of an unknown type",
+    "unknown_type",
+    lambda p: merge_chain({**chain_event("signer", p.fid), "type": "EVENT_TYPE_NEW"}),
+)
+_event(
+    "contract event at 10^15",
+    "invalid",
+    lambda p: merge_chain({**chain_event("signer", p.fid), "blockTimestamp": 10**15}),
+)
+_event(
+    "contract event in block 2^63",
+    "undecodable",
+    lambda p: merge_chain({**chain_event("signer", p.fid), "blockNumber": 2**63}),
+)
+_event(
+    "contract event without a transaction",
+    "undecodable",
+    lambda p: merge_chain({k: v for k, v in chain_event("signer", p.fid).items() if k != "transactionHash"}),
+)
+_event(
+    "transaction hash of odd length",
+    "invalid",
+    lambda p: merge_chain({**chain_event("signer", p.fid), "transactionHash": "0xabc"}),
+)
 
 
 def _message(kind: str, place: Place, key: str, body: Any) -> Any:
@@ -346,7 +386,9 @@ _nul("NUL in a name", lambda p, nul: merge_proof(proof(f"n{nul}{p.event_id}", p.
 _kept("text of 10 MB", lambda p: p.raw(merge(cast_add(p.fid, "é" * (5 * MEGABYTE)))))
 _kept("unknown key of 10 MB", lambda p: p.raw({**merge(cast_add(p.fid)), "extra": "x" * (10 * MEGABYTE)}))
 _kept("bio of 1 MB", lambda p: p.raw(merge(user_data(p.fid, "BIO", "b" * MEGABYTE))))
-_kept("100,000 mentions", lambda p: p.raw(merge(cast_add(p.fid, mentions=list(range(1, 100_001)), mentionsPositions=[]))))
+_kept(
+    "100,000 mentions", lambda p: p.raw(merge(cast_add(p.fid, mentions=list(range(1, 100_001)), mentionsPositions=[])))
+)
 _kept("100,000 embeds", lambda p: p.raw(merge(cast_add(p.fid, embeds=[{"url": "u"}] * 100_000))))
 _kept("100,000 targets kept", lambda p: p.raw(merge(compact_state(p.fid, range(1, 100_001)))))
 _kept("timestamp at 0", lambda p: p.raw(merge(cast_add(p.fid, timestamp=0))))
@@ -358,8 +400,18 @@ _kept("empty text", lambda p: p.raw(merge(cast_add(p.fid, ""))))
 _kept("empty URL", lambda p: p.raw(merge(reaction(p.fid, ""))))
 _kept("SQL in a text", lambda p: p.raw(merge(cast_add(p.fid, "'); DROP TABLE casts; --"))))
 _kept("COPY's end in a text", lambda p: p.raw(merge(cast_add(p.fid, "\\.\n\\N\t\\\\"))))
-_kept("noncharacters and bidi marks", lambda p: p.raw(merge(cast_add(p.fid, "\ufffe\uffff\u202e\U0010ffff\x7f\x1b[31m"))))
+_kept(
+    "noncharacters and bidi marks", lambda p: p.raw(merge(cast_add(p.fid, "\ufffe\uffff\u202e\U0010ffff\x7f\x1b[31m")))
+)
 _kept("half of an escaped NUL", lambda p: p.raw(merge(cast_add(p.fid, "\\u0000 \\\\u0000"))))
 _text("a key twice, the last one counts", None, '"text":"MARK"', b'"text":"first","text":"last"')
-_text("the same id twice", None, '"type":"HUB_EVENT_TYPE_MERGE_MESSAGE","id":', b'"id":1,"type":"HUB_EVENT_TYPE_MERGE_MESSAGE","id":')
-_kept("failure with any body", lambda p: p.raw({"type": "HUB_EVENT_TYPE_MERGE_FAILURE", "mergeFailureBody": {"message": [None, -1]}}))
+_text(
+    "the same id twice",
+    None,
+    '"type":"HUB_EVENT_TYPE_MERGE_MESSAGE","id":',
+    b'"id":1,"type":"HUB_EVENT_TYPE_MERGE_MESSAGE","id":',
+)
+_kept(
+    "failure with any body",
+    lambda p: p.raw({"type": "HUB_EVENT_TYPE_MERGE_FAILURE", "mergeFailureBody": {"message": [None, -1]}}),
+)

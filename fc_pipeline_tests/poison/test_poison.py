@@ -1,15 +1,10 @@
 """A stream of which one event in a hundred is poison: no crash, no good row lost, each poison in quarantine once."""
 
-import random
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
-
-import pytest
 
 from fc_pipeline.sample_hub.serving import serving
 from fc_pipeline_tests.conftest import Database
-from fc_pipeline_tests.poison.kinds import KINDS
 from fc_pipeline_tests.poison.stream import Spoilt, good_log, spoil
 from fc_pipeline_tests.workbench import Workbench, workbench
 
@@ -44,7 +39,10 @@ def difference(found: dict[str, list[str]], expected: dict[str, list[str]]) -> d
         lost, extra = Counter(expected[table]), Counter(found[table])
         lost, extra = lost - extra, extra - lost
         if lost or extra:
-            cut[table] = ([r[:150] for r in sorted(lost.elements())[:5]], [r[:150] for r in sorted(extra.elements())[:5]])
+            cut[table] = (
+                [r[:400] for r in sorted(lost.elements())[:5]],
+                [r[:400] for r in sorted(extra.elements())[:5]],
+            )
     return cut
 
 
