@@ -3,6 +3,7 @@
 # make lint      ruff and pyright
 # make sync      catch up to the hub's head and end
 # make test-slow run the few tests that take a minute each
+# make test-faults run the full matrix of faults
 # make test-live tests against a public hub, skipped where none can be reached
 # make bench     measure decoding, catching up and following live; prints a table, writes data/bench.json
 #                following for 15 minutes alone: make bench BENCH="--only live --live-seconds 900"
@@ -16,7 +17,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet install
 export PIP_NO_INPUT := 1
 
-.PHONY: up sync test test-slow test-live bench lint lock docs clean
+.PHONY: up sync test test-slow test-faults test-live bench lint lock docs clean
 
 up: $(VENV)/.runtime
 	@$(BIN)/fc-pipeline up
@@ -29,6 +30,9 @@ test: $(VENV)/.dev
 
 test-slow: $(VENV)/.dev
 	$(BIN)/python -m pytest -m slow
+
+test-faults: $(VENV)/.dev
+	$(BIN)/python -m pytest -m faults
 
 test-live: $(VENV)/.dev
 	$(BIN)/python -m pytest -rs fc_pipeline_tests/live

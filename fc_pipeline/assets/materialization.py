@@ -38,6 +38,13 @@ def _common(progress: HourProgress) -> dict[str, Any]:
         "bytes": progress.size_bytes,
         "micro_batches": progress.micro_batches,
         "quarantined": progress.quarantined,
+        # Each event is in exactly one of these.
+        "events_written": progress.events_written,
+        "events_unchanged": progress.events_unchanged,
+        "events_without_rows": progress.fates.without_rows,
+        "events_filtered": progress.fates.filtered,
+        "events_quarantined": progress.fates.set_aside,
+        "events_unaccounted": progress.events_unaccounted,
         "naive_rows": progress.naive_rows,
         "message_rows_written": progress.message_rows_written,
         "rows_written": progress.rows_written,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from fc_pipeline.services import close_services_for_process, open_services
 from fc_pipeline.settings import Settings, project_root
@@ -51,7 +51,7 @@ def list_records(
     if not lines:
         console.print("nothing is in quarantine" if not reason else "nothing is in quarantine for this reason")
         return
-    table = Table("record", "reason", "from", "last seen", "bytes", "detail")
+    table = Table(Column("record", no_wrap=True), "reason", "from", "last seen", "bytes", "detail")
     for line in lines:
         whence = "feed" if line.is_of_feed else f"{line.source} of FID {line.fid}"
         seen = line.last_seen.strftime("%Y-%m-%d %H:%M") + (" (resolved)" if line.resolved_at else "")

@@ -63,12 +63,13 @@ class Changes:
     """Rows per message table, and what could not become a row.
 
     A table's rows are those of all its events: of one event, what it displaced stands before what it added, and within
-    equal versions later rows win. `messages` counts the rows that one write per message would have written.
+    equal versions later rows win. `without_rows` counts the events that change no table.
     """
 
     rows: dict[str, pa.Table]
     compactions: pa.Table
     quarantined: list[Quarantined]
+    without_rows: int = 0
 
     @property
     def messages(self) -> int:
@@ -84,6 +85,7 @@ class _Sorted:
     rows: dict[str, list[Row]] = field(default_factory=lambda: defaultdict(list))
     compactions: list[Row] = field(default_factory=list[Row])
     quarantined: list[Quarantined] = field(default_factory=list[Quarantined])
+    without_rows: int = 0
 
 
 class _Add(NamedTuple):
@@ -153,6 +155,7 @@ def changes_of(batch: EventBatch) -> Changes:
     times = batch.block_times
     for event in batch.events:
         if event.type in _NO_ROWS:
+            found.without_rows += 1
             continue
         try:
             stored = _without_nul(with_nul[event.id]) if event.id in with_nul else event
@@ -185,7 +188,8 @@ def _in_columns(batch: EventBatch, found: _Sorted) -> Changes:
         quarantined = [q for q in quarantined if q.event_id not in refused or q.reason != "nul_removed"]
         quarantined += [_refused(batch, event_id, reason) for event_id, reason in refused.items()]
         quarantined.sort(key=attrgetter("event_id"))
-    return Changes({name: rows for name, rows in tables.items() if len(rows)}, compactions, quarantined)
+    written = {name: rows for name, rows in tables.items() if len(rows)}
+    return Changes(written, compactions, quarantined, found.without_rows)
 
 
 def _without(rows: pa.Table, versions: ArrowArray) -> pa.Table:
@@ -245,13 +249,17 @@ def _merge(merge: MergeMessageBody, version: int, block_micros: int, found: _Sor
         found.compactions.append(link_compactions.merged(message, version, block_micros))
     elif kind not in _KNOWN_MESSAGES:
         raise UnknownValue(f"unknown message type {kind[:80]!r}")
+    elif not displaced:
+        found.without_rows += 1
     for gone_table, row in displaced:
         found.rows[gone_table].append(row)
 
 
 def _take_away(message: Message, version: int, deletion: Deletion, found: _Sorted) -> None:
     gone = _tombstone(message, version, deletion)
-    if gone is not None:
+    if gone is None:
+        found.without_rows += 1
+    else:
         found.rows[gone[0]].append(gone[1])
 
 

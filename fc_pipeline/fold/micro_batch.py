@@ -1,14 +1,15 @@
 """One micro-batch: complete blocks of one shard and one hour, as Arrow tables ready for their transaction."""
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from fc_pipeline.fold.changes import Quarantined, changes_of
+from fc_pipeline.fold.changes import Changes, Quarantined, changes_of
+from fc_pipeline.fold.fates import EventFates, events_of
 from fc_pipeline.hub.decode import EventBatch
 from fc_pipeline.hub.wire import BLOCK_SEQUENCE_BITS
 from fc_pipeline.tables.columns import DataTable
@@ -29,7 +30,7 @@ class MicroBatch:
     `rows` holds the last row per key of each message table; `activity` counts of `fid_activity` (its Arrow schema);
     `profile_fids` the FIDs whose profile may have changed. `confirmed_events` is how many events the blocks'
     BLOCK_CONFIRMED announced, `messages` how many rows one write per message would have written. `last_block_unix`
-    and `last_block_hash` are the time and hash of the block at `to_height`.
+    and `last_block_hash` are the time and hash of the block at `to_height`; `fates` says what became of each event.
     """
 
     shard: int
@@ -48,6 +49,7 @@ class MicroBatch:
     size_bytes: int
     last_block_unix: int
     last_block_hash: bytes | None
+    fates: EventFates = field(default_factory=EventFates)
 
 
 def prepare(batch: EventBatch, *, partition: str, hour_unix: int, tables: Collection[str]) -> MicroBatch:
@@ -77,7 +79,21 @@ def prepare(batch: EventBatch, *, partition: str, hour_unix: int, tables: Collec
         # Where no height has a block (feeds without BLOCK_CONFIRMED), all that is known is the hour.
         last_block_unix=max(batch.block_times.values(), default=hour_unix),
         last_block_hash=_last_block_hash(batch),
+        fates=_fates(changes, wanted),
     )
+
+
+def _fates(changes: Changes, wanted: frozenset[str]) -> EventFates:
+    compactions = [changes.compactions] if len(changes.compactions) else []
+    all_events = events_of([*changes.rows.values(), *compactions])
+    if changes.rows.keys() <= wanted and (not compactions or "links" in wanted):
+        with_rows = all_events
+    else:
+        kept = [rows for name, rows in changes.rows.items() if name in wanted]
+        with_rows = events_of([*kept, *(compactions if "links" in wanted else ())])
+    # A text without its U+0000 is stored; an event that no hub could send was not read.
+    set_aside = sum(record.reason not in ("nul_removed", "poison_page") for record in changes.quarantined)
+    return EventFates(changes.without_rows, set_aside, all_events - with_rows, with_rows)
 
 
 def joined(parts: Sequence[MicroBatch]) -> MicroBatch:
@@ -101,6 +117,7 @@ def joined(parts: Sequence[MicroBatch]) -> MicroBatch:
         confirmed_events=sum(part.confirmed_events for part in parts),
         messages=sum(part.messages for part in parts),
         size_bytes=sum(part.size_bytes for part in parts),
+        fates=sum((part.fates for part in parts), EventFates()),
     )
 
 

@@ -7,7 +7,10 @@ from typing import Any, Self, TypeVar
 
 import adbc_driver_manager
 import adbc_driver_postgresql.dbapi as adbc
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from fc_pipeline.errors import AlreadyFolded, LeaseLost
 from fc_pipeline.fold import gaps, ledger, quarantine, statements
@@ -50,14 +53,17 @@ class FoldSession:
     """A writer: one ADBC connection, its staging tables, and the id of the run that it writes for.
 
     Not for several threads at once. `holder` is what the run's leases are held under; None writes without a lease
-    (tests, and rebuilding from the raw log, which the versions alone keep right).
+    (tests, and rebuilding from the raw log, which the versions alone keep right). `events_written` is how many events
+    the last fold wrote rows of: an event's rows may be in several tables, and it counts once.
     """
 
     libpq_url: str
     run_id: str
     holder: str | None = None
     backend_pid: int = field(default=0, init=False)
+    events_written: int = field(default=0, init=False)
     _planned: dict[str, str] = field(default_factory=dict[str, str], init=False, repr=False)
+    _versions: list[npt.NDArray[np.int64]] = field(default_factory=list, init=False, repr=False)
 
     def __enter__(self) -> Self:
         self._connection = adbc.connect(self.libpq_url)
@@ -184,6 +190,7 @@ class FoldSession:
             )
 
     def _merge_all(self, batch: MicroBatch) -> dict[str, Written]:
+        self._versions.clear()
         written = {name: self._counted(statements.merge(MESSAGE_TABLES[name])) for name in batch.rows}
         if "links" in batch.tables:
             written["links"] = written.get("links", Written()) + self._mask_links(batch)
@@ -194,6 +201,7 @@ class FoldSession:
         if batch.quarantined:
             self._execute(quarantine.MERGE)
             self._execute(gaps.RECORD_POISON)
+        self.events_written = len(np.unique(np.concatenate(self._versions))) if self._versions else 0
         return written
 
     def _mask_links(self, batch: MicroBatch) -> Written:
@@ -211,7 +219,11 @@ class FoldSession:
             name = f"fold_{len(self._planned)}"
             self._execute(f"PREPARE {name} AS {statement}")
             self._planned[statement] = name
-        inserted, updated, deleted = self._execute(f"EXECUTE {self._planned[statement]}")[0]
+        self._cursor.execute(f"EXECUTE {self._planned[statement]}")
+        found = self._cursor.fetch_arrow_table()
+        if "versions" in found.column_names:
+            self._versions += [pc.list_flatten(chunk).to_numpy() for chunk in found["versions"].chunks]
+        inserted, updated, deleted = (found[name][0].as_py() for name in ("inserted", "updated", "deleted"))
         return Written(inserted, updated, deleted)
 
     def _copy(self, staging: str, rows: pa.Table) -> None:

@@ -96,7 +96,9 @@ def _selected(reasons: Collection[str], *, with_resolved: bool) -> "sa.Select[An
 
 def _line(row: "sa.RowMapping") -> QuarantineLine:
     values: dict[str, Any] = {str(name): value for name, value in row.items()}
-    return QuarantineLine(**{**values, "raw": bytes(values["raw"]), "raw_sha256": bytes(values["raw_sha256"])})
+    for name in ("raw", "raw_sha256"):
+        values[name] = bytes(values[name])
+    return QuarantineLine(**values)
 
 
 @dataclass(slots=True)

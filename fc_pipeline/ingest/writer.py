@@ -205,13 +205,16 @@ class BatchWriter:
         self, hour: Hour, micro: MicroBatch, written: dict[str, Written], started: float, *, log_bytes: int
     ) -> None:
         seconds = time.monotonic() - started
-        self._progress.add(hour, micro, written, log_bytes=log_bytes, seconds=seconds)
+        events_written = self._session.events_written
+        self._progress.add(hour, micro, written, events_written, log_bytes=log_bytes, seconds=seconds)
         _log.info(
-            "micro_batch shard=%d heights=%d-%d events=%d rows=%d quarantined=%d postgres_ms=%d lag_seconds=%d",
+            "micro_batch shard=%d heights=%d-%d events=%d events_written=%d rows=%d quarantined=%d postgres_ms=%d "
+            "lag_seconds=%d",
             micro.shard,
             micro.from_height,
             micro.to_height,
             micro.events,
+            events_written,
             sum(rows.rows for rows in written.values()),
             len(micro.quarantined),
             seconds * 1000,

@@ -129,7 +129,7 @@ def test_chosen_records_only_and_the_rest_is_left_alone(database: Database, tmp_
         assert find_line(bench.replica, chosen[0]).resolved_at is not None
         assert Replay(bench.replica, "replay", reasons=["invalid"]).execute().resolved == 0
         for wrong in ("x", "1-2", "1-2-abcd", "1"):
-            with pytest.raises(ConfigError, match="record|name"):
+            with pytest.raises(ConfigError, match=r"record|name"):
                 find_line(bench.replica, wrong)
         with pytest.raises(ConfigError, match="no reason is called 'bad'"):
             quarantine_lines(bench.replica, reasons=["bad"])
