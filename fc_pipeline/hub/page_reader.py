@@ -1,8 +1,8 @@
 """Pages of one shard's feed from one hub: checked, in order, and past events that the hub cannot send.
 
 An event that the hub's JSON mapper fails on kills every request whose page holds it (hub-api T3). The reader asks for
-ever smaller pages, finds the one id with `stop_id`, and steps over it with a record of what it left out. It does so, too,
-with an event that is so little JSON that its page cannot be split; then the record has its bytes.
+ever smaller pages, finds the one id with `stop_id`, and steps over it with a record of what it left out; so, too, where
+an event is so little JSON that its page cannot be split: then the record has its bytes.
 """
 
 import logging
