@@ -23,10 +23,14 @@ _OPENING: Final = re.compile(rb'"events"\s*:\s*\[\s*')
 _CLOSING: Final = re.compile(rb'\s*\](?:\s*,\s*"nextPageEventId"\s*:\s*\d+)?\s*\}\s*\Z')
 _CLOSING_BYTES: Final = 200
 # In a valid record this can be nowhere: a quote within a text is escaped, and events are in no event.
-_BETWEEN: Final = re.compile(rb',\s*(?=\{\s*"type"\s*:\s*"HUB_EVENT_TYPE_)')
+_BEGINNING: Final = b'"HUB_EVENT_TYPE_'
+_BEFORE_IT: Final = re.compile(rb',\s*\{\s*"type"\s*:\s*\Z')
+_BEFORE_IT_BYTES: Final = 40
 _TOKENS: Final = re.compile(rb'"(?:[^"\\]|\\.)*"|[{}\[\],"]', re.DOTALL)
 _CLOSES: Final = {b"{": b"}", b"[": b"]"}
-_RAW: Final = msgspec.json.Decoder(msgspec.Raw)
+_RAWS: Final = msgspec.json.Decoder(list[msgspec.Raw])
+_TOGETHER: Final = 32
+"""So many records are tried at once: most of a page is fine."""
 
 
 def split_broken_page(body: bytes, error: Exception) -> list[bytes]:
@@ -42,16 +46,19 @@ def split_broken_page(body: bytes, error: Exception) -> list[bytes]:
         raise MalformedPage(str(error)) from error
     records: list[bytes] = []
     is_closed = True
-    start = opening.end()
-    for place in (*(mark.span() for mark in _BETWEEN.finditer(body, start, closing.start())), closing.span()):
-        piece = body[start : place[0]].strip()
-        is_closed = _is_json(piece)
-        if is_closed:
-            records.append(piece)
-        else:
-            several, is_closed = _records_of(piece)
+    commas = _commas_between(body, opening.end(), closing.start())
+    starts = [opening.end(), *(comma + 1 for comma in commas)]
+    ends = [*commas, closing.start()]
+    for first in range(0, len(starts), _TOGETHER):
+        last = min(first + _TOGETHER, len(starts)) - 1
+        several = _if_json(body[starts[first] : ends[last]])
+        if several is not None:
             records += several
-        start = place[1]
+            is_closed = True
+            continue
+        for start, end in zip(starts[first : last + 1], ends[first : last + 1], strict=True):
+            several, is_closed = _records_of(body[start:end])
+            records += several
     if not is_closed:
         raise MalformedPage(str(error)) from error
     return records
@@ -64,12 +71,25 @@ def only_record(body: bytes) -> bytes:
     return body[opening.end() : closing.start()].strip() if opening and closing else b""
 
 
-def _is_json(piece: bytes) -> bool:
+def _commas_between(body: bytes, start: int, end: int) -> list[int]:
+    """The places of the commas before which one record ends and after which another begins."""
+    commas: list[int] = []
+    at = body.find(_BEGINNING, start, end)
+    while at >= 0:
+        if body.startswith(b',{"type":', at - 9):  # as Snapchain writes it
+            commas.append(at - 9)
+        elif before := _BEFORE_IT.search(body, max(start, at - _BEFORE_IT_BYTES), at):
+            commas.append(before.start())
+        at = body.find(_BEGINNING, at + 1, end)
+    return commas
+
+
+def _if_json(pieces: bytes) -> list[bytes] | None:
+    """The values of a list without its brackets; None if this is not valid JSON."""
     try:
-        _RAW.decode(piece)
+        return [bytes(raw) for raw in _RAWS.decode(b"[" + pieces + b"]")]
     except DECODE_ERRORS:
-        return False
-    return True
+        return None
 
 
 def _records_of(piece: bytes) -> tuple[list[bytes], bool]:
@@ -77,6 +97,9 @@ def _records_of(piece: bytes) -> tuple[list[bytes], bool]:
 
     Something that closes more than it opened, or less, is one record with all that follows it.
     """
+    valid = _if_json(piece)
+    if valid is not None:
+        return valid, True
     records: list[bytes] = []
     awaited: list[bytes] = []  # what closes the brackets that are open
     start = 0

@@ -6,7 +6,7 @@ the page as one typed value, and the raw bytes of every event are at hand for th
 
 import re
 from bisect import bisect_left
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import islice
@@ -238,7 +238,8 @@ def decode_in_order(
     is_ordered = not ids or (ids[0] >= floor and ids[-1] < ceiling and all(map(lt, ids, islice(ids, 1, None))))
     if is_ordered and (shard is None or not any(map(partial(_is_elsewhere, shard=shard), events))):
         return DecodedEvents(list(raws), ids, events, undecodable)
-    return _set_aside_disordered(raws, floor, ceiling, previous_id, shard)
+    is_placed = _Placing(floor, ceiling, shard).is_placed
+    return _set_aside_disordered(raws, _outcomes(raws, events, undecodable), is_placed, previous_id, shard)
 
 
 def _is_elsewhere(event: HubEvent, shard: int) -> bool:
@@ -246,29 +247,58 @@ def _is_elsewhere(event: HubEvent, shard: int) -> bool:
     return event.shardIndex != 0 and (event.shardIndex != shard or event.blockNumber == 0)
 
 
-def _set_aside_disordered(
-    raws: Sequence[bytes], floor: int, ceiling: int, previous_id: int, shard: int | None
-) -> DecodedEvents:
-    ids: list[int | None] = []
-    decoded: list[tuple[list[HubEvent], list[Undecodable]]] = []
+@dataclass(frozen=True, slots=True)
+class _Placing:
+    """Where events of a page may stand."""
+
+    floor: int
+    ceiling: int
+    shard: int | None
+
+    def is_placed(self, outcome: HubEvent | Undecodable) -> bool:
+        """Whether its id is one to go by, as far as it alone tells."""
+        if isinstance(outcome, Undecodable):
+            return outcome.event_id is not None and self.floor <= outcome.event_id < self.ceiling
+        if self.shard is not None and _is_elsewhere(outcome, self.shard):
+            return False
+        return self.floor <= outcome.id < self.ceiling
+
+
+def _outcomes(
+    raws: Sequence[bytes], events: Sequence[HubEvent], undecodable: Sequence[Undecodable]
+) -> list[HubEvent | Undecodable]:
+    """What `decode_events` gave, in the order of `raws`."""
+    outcomes: list[HubEvent | Undecodable] = []
+    good, bad = iter(events), iter(undecodable)
+    next_bad = next(bad, None)
     for raw in raws:
-        _, events, undecodable = decode_events([raw])
-        own = events[0].id if events else undecodable[0].event_id
-        is_elsewhere = bool(events) and shard is not None and _is_elsewhere(events[0], shard)
-        ids.append(own if own is not None and floor <= own < ceiling and not is_elsewhere else None)
-        decoded.append((events, undecodable))
+        if next_bad is not None and next_bad.raw is raw:
+            outcomes.append(next_bad)
+            next_bad = next(bad, None)
+        else:
+            outcomes.append(next(good))
+    return outcomes
+
+
+def _set_aside_disordered(
+    raws: Sequence[bytes],
+    outcomes: Sequence[HubEvent | Undecodable],
+    is_placed: Callable[[HubEvent | Undecodable], bool],
+    previous_id: int,
+    shard: int | None,
+) -> DecodedEvents:
+    ids = [(one.event_id if isinstance(one, Undecodable) else one.id) if is_placed(one) else None for one in outcomes]
     in_order = _longest_ascending(ids)
-    result = DecodedEvents()
-    for index, (raw, (events, undecodable)) in enumerate(zip(raws, decoded, strict=True)):
+    result = DecodedEvents(raws=list(raws))
+    for index, (raw, outcome) in enumerate(zip(raws, outcomes, strict=True)):
         own = ids[index] if index in in_order else None
         previous_id = own if own is not None else previous_id
-        if own is not None and events:
-            result.events += events
-        elif events:
-            result.undecodable.append(Undecodable(None, _misplaced(events[0], shard), raw, previous_id, "misplaced"))
+        if isinstance(outcome, Undecodable):
+            result.undecodable.append(Undecodable(own, outcome.detail, raw, previous_id))
+        elif own is not None:
+            result.events.append(outcome)
         else:
-            result.undecodable.append(Undecodable(own, undecodable[0].detail, raw, previous_id))
-        result.raws.append(raw)
+            result.undecodable.append(Undecodable(None, _misplaced(outcome, shard), raw, previous_id, "misplaced"))
         result.event_ids.append(previous_id)
     return result
 
