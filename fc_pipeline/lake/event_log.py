@@ -9,7 +9,7 @@ is only waste. Files of lakes before there were checksums are named after their 
 import hashlib
 import re
 from bisect import insort
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from operator import attrgetter, itemgetter
 from typing import cast
@@ -122,6 +122,19 @@ class EventLog:
                 continue
             yield batch
             done = batch.to_height
+
+    def block_times(self, hour: Hour, shard: int, heights: Collection[int]) -> dict[int, int]:
+        """Unix seconds of those blocks of an hour that the log has. Raises LakeError for a file that cannot be read."""
+        found: dict[int, int] = {}
+        wanted = pa.array(sorted(set(heights)), type=pa.int64())
+        for file in self.files(hour, shard):
+            if not any(file.from_height <= height <= file.to_height for height in heights):
+                continue
+            table = self._table(file).select(["height", "block_time"])
+            table = table.filter(pc.is_in(table["height"], value_set=wanted)).drop_null()
+            times = cast(list[int], table["block_time"].cast(pa.int64()).to_pylist())
+            found.update(zip(cast(list[int], table["height"].to_pylist()), times, strict=True))
+        return found
 
     def _successor(self, gone: LogFile, error: FileNotFoundError) -> LogFile:
         """The file into which one was joined since it was listed."""

@@ -93,7 +93,9 @@ def test_what_is_kept_in_order_is_a_longest_ascending_run(ids: list[int]) -> Non
 
 @given(logs(), st.data())
 def test_the_very_same_event_a_second_time_says_nothing_new(log: list[bytes], data: st.DataObject) -> None:
-    again = [data.draw(st.sampled_from(log)) for _ in range(data.draw(st.integers(1, 3)))] if log else []
+    # Of records without an id nobody can say that they are the same.
+    named = [one for one in log if json.loads(one)["id"] != "x"]
+    again = [data.draw(st.sampled_from(named)) for _ in range(data.draw(st.integers(1, 3)))] if named else []
     places = [data.draw(st.integers(log.index(one) + 1, len(log))) for one in again]
     mixed = list(log)
     for place, one in sorted(zip(places, again, strict=True), reverse=True):
