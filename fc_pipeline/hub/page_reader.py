@@ -127,15 +127,15 @@ class PageReader:
                     raws, floor=from_event_id, ceiling=ceiling, previous_id=previous_id, shard=self._shard
                 )
         if page.undecodable:
-            await self._refuse_another_page(raws, page, from_event_id)
+            self._refuse_another_page(page, from_event_id)
         return page
 
-    async def _refuse_another_page(self, raws: list[bytes], page: DecodedEvents, from_event_id: int) -> None:
+    def _refuse_another_page(self, page: DecodedEvents, from_event_id: int) -> None:
         """Raise HubUntrusted if the hub ignored where to begin or which shard was asked for (hub-api T1).
 
         Then that is so of many events of the page; a few are broken themselves.
         """
-        _, events, undecodable = decode_events(raws)
+        _, events, undecodable = decode_events([bad.raw for bad in page.undecodable if bad.event_id is None])
         own_ids = [event.id for event in events] + [bad.event_id for bad in undecodable if bad.event_id is not None]
         below = sum(event_id < from_event_id for event_id in own_ids)
         if self._is_of_the_hub(below, page):
