@@ -8,7 +8,7 @@ from pydantic import Field
 from fc_pipeline.ingest.quarantine import Replay, ReplayOutcome
 from fc_pipeline.resources import ReplicaResource
 
-__all__ = ["REPLAY_QUARANTINE", "ReplayConfig", "replay_quarantine"]
+__all__ = ["REPLAY_QUARANTINE", "ReplayConfig", "fold_quarantined"]
 
 
 class ReplayConfig(Config):
@@ -21,7 +21,7 @@ class ReplayConfig(Config):
 
 
 @op(description="Fold what this release can understand of the quarantine; what it cannot is left with its reason.")
-def replay_quarantine(context: OpExecutionContext, config: ReplayConfig, replica: ReplicaResource) -> dict[str, Any]:
+def fold_quarantined(context: OpExecutionContext, config: ReplayConfig, replica: ReplicaResource) -> dict[str, Any]:
     """Tables that got rows have an observation that says so."""
     with replica.open(need_hub=False) as opened:
         outcome = Replay(opened, context.run_id, config.reasons, config.records).execute()
@@ -53,4 +53,4 @@ def _figures(outcome: ReplayOutcome) -> dict[str, Any]:
 @job(name="replay_quarantine", description="Fold what this release can understand of the quarantine.")
 def REPLAY_QUARANTINE() -> None:  # noqa: N802 - a job is a constant of the code location
     """One step."""
-    replay_quarantine()
+    fold_quarantined()

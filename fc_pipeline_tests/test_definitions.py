@@ -152,4 +152,5 @@ def test_all_is_switched_on_from_the_start():
     assert {one.name for one in repository.schedule_defs} == {"close_hour", "daily_audit", "daily_maintenance"}
     running = {one.default_status.value for one in (*repository.sensor_defs, *repository.schedule_defs)}
     assert running == {"RUNNING"}
-    assert {job.name for job in repository.get_all_jobs()} >= {"micro_batches", "snapshots", "maintenance"}
+    jobs = {job.name for job in repository.get_all_jobs()}
+    assert jobs >= {"micro_batches", "snapshots", "maintenance", "replay_quarantine"}

@@ -117,12 +117,12 @@ def _run(reasons: list[str], records: list[str]) -> dict[str, Any]:
     from dagster import DagsterInstance  # importing Dagster takes seconds
 
     from fc_pipeline.cli.in_process import run_for_output
-    from fc_pipeline.quarantine_job import REPLAY_QUARANTINE, ReplayConfig, replay_quarantine
+    from fc_pipeline.quarantine_job import REPLAY_QUARANTINE, ReplayConfig, fold_quarantined
 
     try:
         with DagsterInstance.from_config(str(project_root())) as instance:
             config = ReplayConfig(reasons=reasons, records=records)
-            return run_for_output(instance, REPLAY_QUARANTINE.name, replay_quarantine.name, config)
+            return run_for_output(instance, REPLAY_QUARANTINE.name, fold_quarantined.name, config)
     finally:
         close_services_for_process()
 

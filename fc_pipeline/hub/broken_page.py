@@ -29,7 +29,7 @@ _BEFORE_IT_BYTES: Final = 40
 _TOKENS: Final = re.compile(rb'"(?:[^"\\]|\\.)*"|[{}\[\],"]', re.DOTALL)
 _CLOSES: Final = {b"{": b"}", b"[": b"]"}
 _RAWS: Final = msgspec.json.Decoder(list[msgspec.Raw])
-_TOGETHER: Final = 32
+_TOGETHER: Final = 16
 """So many records are tried at once: most of a page is fine."""
 
 

@@ -9,7 +9,7 @@ from bisect import bisect_left
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from itertools import islice
+from itertools import islice, pairwise
 from operator import attrgetter, lt
 from typing import Literal
 
@@ -176,12 +176,19 @@ def batch_from_raws(
 
 
 def block_times_of(events: Iterable[HubEvent]) -> dict[int, int]:
-    """Height → unix seconds, from the BLOCK_CONFIRMED among these events (Farcaster seconds on the wire)."""
-    return {
-        event.id >> 14: event.blockConfirmedBody.timestamp + FARCASTER_EPOCH_UNIX
+    """Height → unix seconds, from the BLOCK_CONFIRMED among these events (Farcaster seconds on the wire).
+
+    Block times never go back; without the few that contradict the others, which are as if they were not told.
+    """
+    told = [
+        (event.id >> 14, event.blockConfirmedBody.timestamp + FARCASTER_EPOCH_UNIX)
         for event in events
         if event.blockConfirmedBody is not None
-    }
+    ]
+    if any(later[1] < earlier[1] for earlier, later in pairwise(told)):
+        believed = _longest_ascending([unix << 32 | place for place, (_, unix) in enumerate(told)])
+        told = [one for place, one in enumerate(told) if place in believed]
+    return dict(told)
 
 
 def split_page(body: bytes) -> list[bytes]:

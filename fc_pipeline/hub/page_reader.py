@@ -136,18 +136,20 @@ class PageReader:
             if page.last_id is None:
                 raise stop_ignored(self._hub.name, self._shard, stop_id)
         if page.undecodable:
-            await self._refuse_another_page(raws, page, from_event_id)
+            self._refuse_another_page(page, from_event_id)
         return page
 
-    async def _refuse_another_page(self, raws: list[bytes], page: DecodedEvents, from_event_id: int) -> None:
+    def _refuse_another_page(self, page: DecodedEvents, from_event_id: int) -> None:
         """Raise HubUntrusted if the hub ignored where to begin or which shard was asked for (hub-api T1).
 
         Then that is so of many events of the page, or of several at its beginning; single ones are broken themselves.
         """
-        ids, events, undecodable = decode_events(raws, previous_id=from_event_id)
+        aside = [bad.raw for bad in page.undecodable if bad.event_id is None]
+        ids, events, undecodable = decode_events(aside, previous_id=from_event_id)
         own_ids = [event.id for event in events] + [bad.event_id for bad in undecodable if bad.event_id is not None]
         below = sum(event_id < from_event_id for event_id in own_ids)
-        first_below = set(takewhile(lambda event_id: event_id < from_event_id, ids))
+        leading = sum(1 for _ in takewhile(lambda both: both[0] == both[1], zip(page.raws, aside, strict=False)))
+        first_below = {event_id for event_id in ids[:leading] if event_id < from_event_id}
         if len(first_below) > 1 or self._is_of_the_hub(below, page):
             raise HubUntrusted(
                 f"hub {self._hub.name} answered events below id {from_event_id} of shard {self._shard}, "

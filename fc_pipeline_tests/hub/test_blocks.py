@@ -1,11 +1,19 @@
 import json
 from itertools import pairwise
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from fc_pipeline.hub.blocks import BlockCutter
-from fc_pipeline.hub.decode import EventBatch, batch_from_raws, decode_events, decode_in_order, split_page
+from fc_pipeline.hub.decode import (
+    EventBatch,
+    batch_from_raws,
+    block_times_of,
+    decode_events,
+    decode_in_order,
+    split_page,
+)
 from fc_pipeline_tests.hub.acted_hub import Event, confirmed, failure
 
 
@@ -121,3 +129,11 @@ def test_bad_records_fail_alone_and_keep_their_bytes() -> None:
         (81923, 81923, bad[1]),
         (None, 81923, bad[2]),
     ]
+
+
+@pytest.mark.parametrize("told", [0, 2**32 - 1])
+def test_a_block_time_that_contradicts_the_others_is_not_believed(told: int) -> None:
+    log = [confirmed(height, 1_700_000_000 + height) for height in range(1, 6)]
+    log[2]["blockConfirmedBody"]["timestamp"] = told
+    times = block_times_of(decode_events([raw(event) for event in log])[1])
+    assert times == {height: 1_700_000_000 + height for height in (1, 2, 4, 5)}
