@@ -10,6 +10,7 @@
 #                following for 15 minutes alone: make bench BENCH="--only live --live-seconds 900"
 # make docs      write docs/tables.md from the table declarations
 # make lock      resolve the dependencies anew
+# make audit     look the locked dependencies up among known vulnerabilities
 # make clean     remove .venv and caches; the data stays
 
 PYTHON ?= python3
@@ -18,7 +19,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet install
 export PIP_NO_INPUT := 1
 
-.PHONY: up sync test test-slow test-faults test-mutations test-live bench lint lock docs clean
+.PHONY: up sync test test-slow test-faults test-mutations test-live bench lint lock audit docs clean
 
 up: $(VENV)/.runtime
 	@$(BIN)/fc-pipeline up
@@ -71,6 +72,10 @@ lock:
 	  --extra build --extra dev pyproject.toml --output-file requirements-dev.lock
 	uv pip compile --quiet --universal --python-version 3.11 --no-emit-index-url --custom-compile-command 'make lock' \
 	  --extra build --constraint requirements-dev.lock pyproject.toml --output-file requirements.lock
+
+# Strict: a dependency that could not be looked up, as behind a mirror without advisories, is a failure and not clean.
+audit: $(VENV)/.dev
+	$(BIN)/pip-audit --strict --disable-pip --no-deps --progress-spinner off -r requirements.lock
 
 bench: $(VENV)/.dev
 	$(BIN)/python -W ignore -m fc_pipeline_tests.benchmarks $(BENCH)

@@ -3,10 +3,13 @@
 import json
 from datetime import UTC, datetime
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from psycopg2.extensions import parse_dsn
+from sqlalchemy.engine import URL, make_url
 
 from fc_pipeline.errors import ConfigError
 from fc_pipeline.settings import REMOTE_HUB_RPS, Settings, is_loopback, project_root
@@ -57,6 +60,15 @@ def test_every_postgres_scheme_works(scheme: str):
     assert settings.sqlalchemy_url() == "postgresql+psycopg2://me:p%40ss@db.example:5433/replica?sslmode=require"
     assert settings.libpq_url("dagster") == "postgresql://me:p%40ss@db.example:5433/dagster?sslmode=require"
     assert settings.sqlalchemy_url("dagster").startswith("postgresql+psycopg2://me:p%40ss@db.example:5433/dagster?")
+
+
+@pytest.mark.parametrize("password", ["with space", "a+b", "100%", "%41", "q'\"\\", "ü", "/?#@:&="])
+def test_any_password_reaches_libpq_as_it_is(password: str):
+    url = URL.create("postgresql", "me", password, "h", 5432, "d").render_as_string(hide_password=False)
+    for written in (url, f"postgresql://me:{quote(password, safe='')}@h:5432/d"):
+        settings = load(FC_POSTGRES_URL=written)
+        assert parse_dsn(settings.libpq_url())["password"] == password
+        assert make_url(settings.sqlalchemy_url()).password == password
 
 
 def test_a_socket_folder_in_the_postgres_url_works():
@@ -170,6 +182,7 @@ def test_a_wrong_value_is_refused_with_its_variable_and_what_is_expected(name: s
         ("FC_POSTGRES_URL", "postgresql://u:hunter2@h/d"),
         ("FC_REDIS_URL", "redis://:hunter2@h/0"),
         ("FC_HUB_HEADERS", '{"x-api-key": "hunter2"}'),
+        ("FC_LAKE_URI", "s3://key:hunter2@bucket/lake"),
     ],
 )
 def test_secrets_are_not_in_the_repr(name: str, value: str):
@@ -183,6 +196,9 @@ def test_secrets_are_not_in_the_repr(name: str, value: str):
         ("FC_POSTGRES_URL", "postgresql://u:hunter2@h:port/d"),
         ("FC_REDIS_URL", "http://:hunter2@h/0"),
         ("FC_HUB_URLS", "https://u:hunter2@hub.example"),
+        ("FC_HUB_URLS", "https://hub.example/?key=hunter2"),
+        ("FC_HUB_URLS", "https://u:hunter2@[::1"),
+        ("FC_HUB_URLS", "https://hub.example:hunter2"),
         ("FC_HUB_HEADERS", '{"x-api-key": "hunter2"'),
     ],
 )

@@ -60,12 +60,18 @@ def rebuild_hour(
 
 
 def replay_hour(
-    replica: Replica, writer: BatchWriter, hour: Hour, *, should_stop: Callable[[], bool] = lambda: False
+    replica: Replica,
+    writer: BatchWriter,
+    hour: Hour,
+    fids: Collection[int],
+    *,
+    should_stop: Callable[[], bool] = lambda: False,
 ) -> int:
     """Fold what the ledger covers of an hour once more, for the few targets that the writer is for; how many events.
 
-    Heights that the ledger lacks are left to whoever reads them, who knows these targets by now. Blocks that only
-    snapshots brought are in no file. Raises LakeError if the log lacks heights that the ledger covers, Stopped.
+    Of the log only what may name one of `fids` is decoded, or everything, if there are none. Heights that the ledger
+    lacks are left to whoever reads them, who knows these targets by now; blocks that only snapshots brought are in no
+    file. Raises LakeError if the log lacks heights that the ledger covers, Stopped.
     """
 
     def go_on() -> None:
@@ -79,13 +85,13 @@ def replay_hour(
     for shard in shards:
         covered, files = _ledger_and_log(replica, shard, hour)
         _refuse_missing(hour, shard, covered, files)
-        for batch in replica.log.read(files):
+        for batch in replica.log.read(files, naming=fids):
             go_on()
             for part in _parts(batch, covered):
                 writer.refold(hour, part)
                 events += len(part.raws)
     if shards:
-        writer.replace_activity(hour, known_shards, lambda: _activity_of_hour(replica, hour, go_on))
+        writer.replace_activity(hour, known_shards, lambda: _activity_of_hour(replica, hour, go_on, naming=fids))
     return events
 
 
@@ -160,12 +166,17 @@ def _refuse_missing(hour: Hour, shard: int, covered: Sequence[HeightRange], file
             )
 
 
-def _activity_of_hour(replica: Replica, hour: Hour, go_on: Callable[[], None]) -> pa.Table:
-    """Counts of all shards of an hour as far as the ledger covers it, as rows of `fid_activity`."""
+def _activity_of_hour(
+    replica: Replica, hour: Hour, go_on: Callable[[], None], *, naming: Collection[int] = ()
+) -> pa.Table:
+    """Counts of all shards of an hour as far as the ledger covers it, as rows of `fid_activity`.
+
+    With `naming`, FIDs, only their rows are right.
+    """
     counts: list[pa.Table] = [FID_ACTIVITY.arrow([])]
     for shard in sorted({file.shard for file in replica.log.files(hour)}):
         covered, files = _ledger_and_log(replica, shard, hour)
-        for batch in replica.log.read(files):
+        for batch in replica.log.read(files, naming=naming):
             go_on()
             for part in _parts(batch, covered):
                 micro = prepare(part, partition=hour.key, hour_unix=hour.start_unix, tables={FID_ACTIVITY.name})

@@ -108,7 +108,8 @@ def _round(
     done: TargetSync,
     should_stop: Callable[[], bool],
 ) -> None:
-    done.events_replayed += _replay(replica, run_id, fids, should_stop)
+    # Who signed up through a newly watched app, any event may tell.
+    done.events_replayed += _replay(replica, run_id, fids, () if clients else fids, should_stop)
     with replica.engine.begin() as connection:
         searched = sa.update(TARGET_CLIENTS).where(TARGET_CLIENTS.c.fid.in_(clients))
         connection.execute(searched.values(searched_at=sa.func.now()))
@@ -147,13 +148,15 @@ def publish(replica: Replica, change: SetChange) -> None:
     )
 
 
-def _replay(replica: Replica, run_id: str, fids: Collection[int], should_stop: Callable[[], bool]) -> int:
+def _replay(
+    replica: Replica, run_id: str, fids: Collection[int], naming: Collection[int], should_stop: Callable[[], bool]
+) -> int:
     with replica.engine.connect() as connection:
         hours = sorted(map(Hour.from_key, ledger.covered_partitions(connection)))
     events = 0
     with BatchWriter(replica, run_id, tuple(DATA_TABLES), Progress(), only=frozenset(fids)) as writer:
         for hour in hours:
-            events += replay_hour(replica, writer, hour, should_stop=should_stop)
+            events += replay_hour(replica, writer, hour, naming, should_stop=should_stop)
     return events
 
 

@@ -12,7 +12,7 @@ from bisect import insort
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from operator import attrgetter, itemgetter
-from typing import cast
+from typing import Final, cast
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -37,6 +37,7 @@ EVENT_LOG_SCHEMA = pa.schema(
     ]
 )
 
+MOST_NAMED_FIDS: Final = 500
 _FOLDER = "hub_events"
 _NAME = re.compile(r"(\d+)-(\d+)(?:\.(\d+)-([0-9a-f]{16}))?\.parquet")
 _CHECKSUM_DIGITS = 16
@@ -102,20 +103,22 @@ class EventLog:
         names = self._storage.folders(_FOLDER)
         return [Hour.from_key(f"{n.removeprefix('hour=').replace('T', '-')}:00") for n in names if n[:5] == "hour="]
 
-    def read(self, files: Sequence[LogFile]) -> Iterator[EventBatch]:
+    def read(self, files: Sequence[LogFile], *, naming: Collection[int] = ()) -> Iterator[EventBatch]:
         """The blocks of ascending files of one shard, one batch per file; heights in several files are read once.
 
+        With `naming`, FIDs, a batch has only events that may name one of them: all that do, and few others.
         Raises LakeError for a file that cannot be read and whose heights no other one holds.
         """
+        pattern = _naming(naming)
         done = -1
         for file in files:
             first = max(file.from_height, done + 1)
             if first > file.to_height:
                 continue
             try:
-                batch = self._read(file, first)
+                batch = self._read(file, first, pattern)
             except FileNotFoundError as error:
-                batch = self._read(self._successor(file, error), first)
+                batch = self._read(self._successor(file, error), first, pattern)
             except LakeError:
                 if not _hold(files, file, first):
                     raise
@@ -184,8 +187,10 @@ class EventLog:
         self._storage.write(path, content)
         return LogFile(shard, from_height, to_height, hour, path, content.size, content.size, checksum)
 
-    def _read(self, file: LogFile, first: int) -> EventBatch:
+    def _read(self, file: LogFile, first: int, pattern: str | None = None) -> EventBatch:
         table = self._table(file)
+        if pattern is not None:
+            table = table.filter(pc.match_substring_regex(table["event"], pattern))
         if first > file.from_height:
             table = table.filter(pc.field("height") >= first)
         unsendable = table.filter(pc.field("event") == b"")["event_id"]
@@ -251,6 +256,13 @@ def _damaged(file: LogFile, problem: str) -> LakeError:
         hint=f"materialise hub_events for {file.hour.key} while a hub still has the hour, or put the file back from a "
         "copy of the lake",
     )
+
+
+def _naming(fids: Collection[int]) -> str | None:
+    """What is in an event's JSON that names one of these FIDs; None where looking for it would cost too much."""
+    if not 0 < len(fids) <= MOST_NAMED_FIDS:
+        return None
+    return rf"[:\[,]\s*(?:{'|'.join(map(str, sorted(fids)))})\s*[,}}\]]"
 
 
 def events_table(batch: EventBatch) -> pa.Table:

@@ -8,10 +8,14 @@ import sys
 import threading
 from contextlib import suppress
 from types import FrameType
+from typing import Final
 
 import psutil
 
-__all__ = ["main"]
+__all__ = ["SOCKET_NAME", "main"]
+
+SOCKET_NAME: Final = "code_server.sock"
+"""The file name of the socket that `up` has it listen on; runs are known by it."""
 
 
 def main() -> None:

@@ -6,6 +6,7 @@ costs CPU and loses what a sensor keeps warm.
 
 import json
 import logging
+import os
 import subprocess
 import sys
 import time
@@ -20,6 +21,8 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from fc_pipeline.errors import ServiceError
 from fc_pipeline.services.children import Child, end_marked, start_child
+from fc_pipeline.services.code_server import SOCKET_NAME
+from fc_pipeline.services.lifetime import private_dir
 from fc_pipeline.services.ports import free_port
 from fc_pipeline.services.restarts import Restarts
 
@@ -54,7 +57,7 @@ class DagsterProcesses:
 
     def __init__(self, root: Path, data_dir: Path, *, ui_port: int | None = None) -> None:
         self.root = root
-        self.data_dir = data_dir
+        self.data_dir = data_dir.absolute()
         self.ui_port = free_port(PREFERRED_UI_PORT if ui_port is None else ui_port)
         self.children: list[Child] = []
         self._commands: dict[str, Sequence[str]] = {}
@@ -75,15 +78,17 @@ class DagsterProcesses:
             ServiceError: one of them ended, the definitions do not load, or it took longer than READY_SECONDS.
         """
         on_step("Dagster's code server")
-        code_port = free_port()
+        # Who reaches it may have it run any code: TCP would let every user of this machine.
+        socket = private_dir(self.data_dir, "dagster", SOCKET_NAME, os.geteuid()) / SOCKET_NAME
+        socket.unlink(missing_ok=True)
         code_server = ("fc_pipeline.services.code_server", "-m", "fc_pipeline.definitions")
-        self._child("code_server", *code_server, "-h", "127.0.0.1", "-p", str(code_port), "-d", str(self.root))
-        workspace = self._write_workspace(code_port)
+        self._child("code_server", *code_server, "-s", str(socket), "-d", str(self.root))
+        workspace = self._write_workspace(socket)
         # While the code server loads; imported here, since importing Dagster takes seconds.
         from fc_pipeline.services.ending_runs import fail_orphaned_runs
 
         fail_orphaned_runs(self.root)
-        self._wait_for_code_server(code_port)
+        self._wait_for_code_server(socket)
         on_step("Dagster's webserver and daemon")
         self._child("webserver", "dagster_webserver", "-h", "127.0.0.1", "-p", str(self.ui_port), "-w", str(workspace))
         self._child("daemon", "dagster._daemon", "run", "-w", str(workspace))
@@ -142,15 +147,15 @@ class DagsterProcesses:
         self._commands[name] = (module, *arguments)
         self.children.append(start_child(name, command, data_dir=self.data_dir, cwd=self.root, environment=environment))
 
-    def _write_workspace(self, code_port: int) -> Path:
+    def _write_workspace(self, socket: Path) -> Path:
         workspace = self.data_dir / "run" / "workspace.yaml"
-        server = {"host": "127.0.0.1", "port": code_port, "location_name": self.location}
+        server = {"host": "localhost", "socket": str(socket), "location_name": self.location}
         workspace.write_text(json.dumps({"load_from": [{"grpc_server": server}]}), encoding="utf-8")  # JSON is YAML
         return workspace
 
-    def _wait_for_code_server(self, port: int) -> None:
+    def _wait_for_code_server(self, socket: Path) -> None:
         request = health_pb2.HealthCheckRequest(service="DagsterApi")
-        with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
+        with grpc.insecure_channel(f"unix:{socket}") as channel:
             check: Any = health_pb2_grpc.HealthStub(channel).Check  # pyright: ignore[reportAttributeAccessIssue]
             for _ in self._while_starting("the code server does not answer"):
                 with suppress(grpc.RpcError):  # not listening yet

@@ -14,6 +14,8 @@ import psutil
 from dagster import DagsterInstance, DagsterRun, DagsterRunStatus, RunsFilter
 from dagster._core.storage.tags import GRPC_INFO_TAG
 
+from fc_pipeline.services.code_server import SOCKET_NAME
+
 __all__ = ["announce_end", "fail_orphaned_runs", "is_run_worker"]
 
 _RUN_MODULE: Final = "multiprocessing.spawn"
@@ -55,10 +57,11 @@ def is_run_worker(process: psutil.Process) -> bool:
 
 
 def _runs(instance: DagsterInstance, statuses: Sequence[DagsterRunStatus]) -> Iterator[DagsterRun]:
-    """The runs of a code server with a port, which is that of `up`.
+    """The runs of a code server with a port, or on the socket that `up` gives it.
 
     A run by another command (`fc-pipeline sync`, `dagster asset materialize`, `dagster dev`) is left alone.
     """
     for run in instance.get_runs(RunsFilter(statuses=list(statuses))):
-        if json.loads(run.tags.get(GRPC_INFO_TAG, "{}")).get("port"):
+        server = json.loads(run.tags.get(GRPC_INFO_TAG, "{}"))
+        if server.get("port") or Path(server.get("socket") or "").name == SOCKET_NAME:
             yield run

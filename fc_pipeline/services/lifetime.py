@@ -26,7 +26,7 @@ import psutil
 from fc_pipeline.errors import ServiceError
 from fc_pipeline.services.children import tail
 
-__all__ = ["EmbeddedServer", "alive_in", "exclusively"]
+__all__ = ["EmbeddedServer", "alive_in", "exclusively", "private_dir"]
 
 _MAX_SOCKET_PATH_BYTES: Final = 107
 
@@ -160,22 +160,7 @@ class EmbeddedServer(ABC):
         return self.run_dir / f"{self.name}.start.lock"
 
     def _private_dir(self, uid: int, socket_name: str) -> Path:
-        """A folder for the server's socket that only the user `uid` (and root) enters, made if need be.
-
-        It is in the data folder where the socket's path fits the kernel's limit there, else below /tmp.
-        """
-        folder = self.run_dir / self.name
-        if len(os.fsencode(folder / socket_name)) > _MAX_SOCKET_PATH_BYTES:
-            digest = sha256(os.fsencode(self.data_dir)).hexdigest()[:12]
-            folder = Path("/tmp") / f"fc_pipeline-{self.name}-{uid}-{digest}"  # noqa: S108 - whose it is, is checked
-        folder.mkdir(mode=0o700, exist_ok=True)
-        found = folder.lstat()
-        if not stat.S_ISDIR(found.st_mode) or found.st_uid not in {uid, os.geteuid()}:
-            raise ServiceError(f"{folder} is not a folder of this user", hint="remove it")
-        if found.st_uid != uid:
-            os.chown(folder, uid, -1)
-        folder.chmod(0o700)
-        return folder
+        return private_dir(self.data_dir, self.name, socket_name, uid)
 
     def _password(self) -> str:
         """The server's random password, made at first need and kept in a file of mode 0600."""
@@ -202,6 +187,25 @@ class EmbeddedServer(ABC):
     def last_log_lines(self, count: int = 8) -> str:
         """The end of the server's log, for a message."""
         return tail(self.log_file, count)
+
+
+def private_dir(data_dir: Path, name: str, socket_name: str, uid: int) -> Path:
+    """A folder for a server's socket that only the user `uid` (and root) enters, made if need be.
+
+    It is in the data folder where the socket's path fits the kernel's limit there, else below /tmp.
+    """
+    folder = data_dir / "run" / name
+    if len(os.fsencode(folder / socket_name)) > _MAX_SOCKET_PATH_BYTES:
+        digest = sha256(os.fsencode(data_dir)).hexdigest()[:12]
+        folder = Path("/tmp") / f"fc_pipeline-{name}-{uid}-{digest}"  # noqa: S108 - whose it is, is checked
+    folder.mkdir(mode=0o700, exist_ok=True)
+    found = folder.lstat()
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid not in {uid, os.geteuid()}:
+        raise ServiceError(f"{folder} is not a folder of this user", hint="remove it")
+    if found.st_uid != uid:
+        os.chown(folder, uid, -1)
+    folder.chmod(0o700)
+    return folder
 
 
 def alive_in(pid: int, folder: Path, program: str) -> bool:

@@ -2,11 +2,14 @@
 
 import os
 import signal
+import socket
+import stat
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import httpx
 import psutil
@@ -82,11 +85,43 @@ def running_servers(data_dir: Path) -> set[str]:
     return {server.name for server in servers if server.running_pid() is not None}
 
 
+def check_who_may_enter(data_dir: Path, ui_url: str) -> None:
+    """Nothing listens but on this machine's own address, and there only the UI and the hub; sockets are private."""
+    servers = embedded_servers(Settings(data_dir=data_dir, lake_uri="unused"))
+    pids = {*marked(data_dir), *(server.running_pid() for server in servers)} - {None}
+    listening = {
+        one.laddr
+        for pid in pids
+        for one in psutil.Process(pid).net_connections()
+        if one.status == psutil.CONN_LISTEN or (one.type == socket.SOCK_DGRAM and one.laddr)
+    }
+    (hub,) = [server for server in servers if server.name == "sample_hub"]
+    urls = {urlsplit(url) for url in (ui_url, hub.url())}
+    assert {(address.ip, address.port) for address in listening} == {(url.hostname, url.port) for url in urls}
+    sockets = {
+        Path(one.laddr)
+        for pid in pids
+        for one in psutil.Process(pid).net_connections("unix")
+        if one.laddr and str(one.laddr).startswith("/")
+    }
+    assert {path.name for path in sockets} >= {".s.PGSQL.5432", "redis.sock", "code_server.sock"}
+    for path in sockets:
+        assert not_for_others(path), path
+    for secret in (*data_dir.glob("*.password"), *(data_dir / "run").glob("*.lock")):
+        assert not stat.S_IMODE(secret.stat().st_mode) & 0o077, secret
+
+
+def not_for_others(path: Path) -> bool:
+    """Whether another user cannot connect: a folder that keeps them out, or a socket that is not theirs to write to."""
+    return not path.parent.stat().st_mode & 0o077 or not path.stat().st_mode & 0o022
+
+
 def test_up_twice_killed_and_stopped(data_dir: Path):
     first = Up(data_dir, free_port())
     first.wait_until_up()
     assert running_servers(data_dir) == {"postgres", "redis", "sample_hub"}
     assert httpx.get(f"{first.ui_url}/server_info").json()["dagster_version"]
+    check_who_may_enter(data_dir, first.ui_url)
 
     second = subprocess.run(
         [sys.executable, "-m", "fc_pipeline.cli", "up"], env=environment(data_dir), capture_output=True, text=True

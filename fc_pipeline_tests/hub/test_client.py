@@ -1,6 +1,7 @@
 import asyncio
 import gzip
 import json
+from base64 import b64encode
 from collections.abc import Callable
 from typing import Any
 
@@ -205,6 +206,30 @@ def test_headers_and_password_are_sent_and_never_shown(caplog: pytest.LogCapture
             assert not any("s3cret" in text or "hunter2" in text for text in [*shown, caplog.text])
 
     asyncio.run(main())
+
+
+def test_a_hub_that_repeats_the_key_or_commands_a_terminal_is_told_of_in_plain_words() -> None:
+    answers = [Answer(401, b"no such key: \x1b[31ms3cret-key-1\x1b[0m, " + b64encode(b"user:hunter2-pw"))] * 2
+    answers += [Answer(200, b"<html>Bearer s3cret-key-1 \xc2\x9b2J \xe2\x80\xae"), Answer(503, b'"s3cret\\"key"')]
+
+    async def main() -> list[str]:
+        said: list[str] = []
+        async with ActedHub() as hub:
+            url = hub.url.replace("http://", "http://user:hunter2-pw@") + "/path-with-a-key"
+            headers = {"x-api-key": "Bearer s3cret-key-1", "x-other": 's3cret"key'}
+            hub.script = list(answers)
+            async with HubClient(HubEndpoint(url, headers), retries=0) as client:
+                for _ in answers:
+                    with pytest.raises(FcPipelineError) as caught:
+                        await client.get("/v1/info")
+                    said.append(str(caught.value))
+        return said
+
+    refused, _, no_json, broken = asyncio.run(main())
+    assert "401 no such key: \\x1b[31m…hidden…\\x1b[0m, …hidden…" in refused
+    assert "…hidden… \\x9b2J \\u202e" in no_json
+    assert '503 "…hidden…"' in broken
+    assert "path-with" not in refused + no_json + broken
 
 
 def test_parameters_are_encoded_exactly() -> None:

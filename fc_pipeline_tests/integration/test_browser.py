@@ -160,7 +160,7 @@ def test_a_newcomer_finds_data_lineage_checks_and_buttons(up: Up, browser: Brows
 
     expanded = "%2C".join(f"global%40global%3A{group}" for group in GROUPS)
     browser.open(f"/asset-groups?expanded={expanded}")
-    graph = browser.wait_for(RAW_LOG, *GROUPS, "7 / 7 Passed", "1 / 1 Passed")
+    graph = browser.wait_for(RAW_LOG, *GROUPS, "8 / 8 Passed", "1 / 1 Passed")
     browser.shot("lineage")
     assert "Unsynced" not in graph
     assert "Failed" not in graph
@@ -176,7 +176,7 @@ def test_a_newcomer_finds_data_lineage_checks_and_buttons(up: Up, browser: Brows
     assert "Unsynced" not in page
 
     browser.open(f"/assets/{RAW_LOG}?view=checks")
-    checks = ("coverage_without_holes", "blocks_have_their_events", "quarantine_share", "fresh", "no_open_gaps")
+    checks = ("coverage_without_holes", "files_as_written", "quarantine_share", "fresh", "no_open_gaps")
     page = browser.wait_for(*checks)
     browser.shot("checks")
     assert page.count("Succeeded") >= 7

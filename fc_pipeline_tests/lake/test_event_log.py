@@ -223,3 +223,26 @@ def test_anybody_can_read_the_log_with_any_parquet_reader(tmp_path: Path) -> Non
     assert table["event_id"].to_pylist() == batch.event_ids
     assert {time.timestamp() for time in table["block_time"].to_pylist()} == set(batch.block_times.values())
     assert file.size_bytes == (tmp_path / file.path).stat().st_size
+
+
+def test_only_what_may_name_some_fids_is_decoded(log: EventLog) -> None:
+    said = [
+        cast_add(12, "by 12"),
+        cast_add(5, "mention", mentions=[3, 12], mentionsPositions=[0, 0]),
+        cast_add(5, "reply", parentCastId={"fid": 12, "hash": "0x" + "12" * 20}),
+        cast_add(5, "neither 12 nor [12], in a text"),
+        cast_add(120, "by another"),
+        cast_add(5, "another's", mentions=[112], mentionsPositions=[0]),
+    ]
+    batch = event_batch(blocks_of(*([merge(one)] for one in said)))
+    log.write(batch, HOUR)
+    (found,) = log.read(log.files(HOUR), naming=[12, 7])
+    texts = {
+        event.mergeMessageBody.message.data.castAddBody.text
+        for event in found.events
+        if event.mergeMessageBody and event.mergeMessageBody.message.data.castAddBody
+    }
+    assert {"by 12", "mention", "reply"} <= texts
+    assert not texts & {"by another", "another's"}
+    assert (found.from_height, found.to_height) == (batch.from_height, batch.to_height)
+    assert all(height in found.block_times for height in (event.height for event in found.events))
