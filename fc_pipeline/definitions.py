@@ -14,6 +14,7 @@ from fc_pipeline.checks.standstill import no_standstill
 from fc_pipeline.gap_watch import gap_sensor
 from fc_pipeline.jobs import MICRO_BATCHES, SNAPSHOTS, TARGET_SET_JOB
 from fc_pipeline.maintenance import MAINTENANCE
+from fc_pipeline.quarantine_job import REPLAY_QUARANTINE
 from fc_pipeline.resources import ReplicaResource
 from fc_pipeline.schedules import close_hour, daily_audit, daily_maintenance
 from fc_pipeline.sensors import hub_event_sensor
@@ -25,7 +26,7 @@ __all__ = ["defs"]
 defs = Definitions(
     assets=[hourly_tables, fid_tables, target_set],
     asset_checks=[raw_log_checks, fresh, no_standstill, no_open_gaps, key_checks, no_drift],
-    jobs=[MICRO_BATCHES, SNAPSHOTS, TARGET_SET_JOB, MAINTENANCE],
+    jobs=[MICRO_BATCHES, SNAPSHOTS, TARGET_SET_JOB, MAINTENANCE, REPLAY_QUARANTINE],
     sensors=[hub_event_sensor, gap_sensor, target_sensor, standstill_sensor],
     schedules=[close_hour, daily_audit, hourly_targets, daily_maintenance],
     resources={"replica": ReplicaResource()},

@@ -9,7 +9,7 @@ from dagster._core.storage.tags import ASSET_PARTITION_RANGE_END_TAG, ASSET_PART
 from fc_pipeline.definitions import defs
 from fc_pipeline.errors import FcPipelineError, ServiceError
 
-__all__ = ["run_over_partitions"]
+__all__ = ["run_for_output", "run_over_partitions"]
 
 
 def run_over_partitions(
@@ -19,10 +19,25 @@ def run_over_partitions(
 
     Raises KeyboardInterrupt where the run was asked to end.
     """
+    tags = {ASSET_PARTITION_RANGE_START_TAG: first, ASSET_PARTITION_RANGE_END_TAG: last}
+    result = _run(instance, job, op, config, tags)
+    return None if result.success else _failure(result)
+
+
+def run_for_output(instance: DagsterInstance, job: str, op: str, config: Config) -> Any:
+    """One run of a job without partitions; what its op gives.
+
+    Raises FcPipelineError if it failed, KeyboardInterrupt where it was asked to end.
+    """
+    result = _run(instance, job, op, config, {})
+    if not result.success:
+        raise _failure(result)
+    return result.output_for_node(op)
+
+
+def _run(instance: DagsterInstance, job: str, op: str, config: Config, tags: dict[str, Any]) -> ExecuteInProcessResult:
     logging.getLogger("dagster").setLevel(logging.CRITICAL)
-    definition = defs.resolve_job_def(job)
-    tags: dict[str, Any] = {ASSET_PARTITION_RANGE_START_TAG: first, ASSET_PARTITION_RANGE_END_TAG: last}
-    result = definition.execute_in_process(
+    result = defs.resolve_job_def(job).execute_in_process(
         instance=instance,
         raise_on_error=False,
         tags=tags,
@@ -34,7 +49,7 @@ def run_over_partitions(
     canceled = RunsFilter(run_ids=[result.run_id], statuses=[DagsterRunStatus.CANCELED])
     if instance.get_runs_count(canceled):
         raise KeyboardInterrupt  # the run has taken note of Ctrl-C or SIGTERM, and ended early
-    return None if result.success else _failure(result)
+    return result
 
 
 def _failure(result: ExecuteInProcessResult) -> FcPipelineError:

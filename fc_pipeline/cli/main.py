@@ -9,6 +9,7 @@ import typer
 from rich.console import Console
 
 from fc_pipeline.cli.backfill import backfill
+from fc_pipeline.cli.quarantine import quarantine
 from fc_pipeline.cli.sample_hub import sample_hub
 from fc_pipeline.cli.status import status
 from fc_pipeline.cli.sync import sync
@@ -36,6 +37,7 @@ app.command("backfill")(backfill)
 app.command("verify")(verify)
 app.add_typer(targets)
 app.command("status")(status)
+app.add_typer(quarantine, name="quarantine")
 app.command("url")(url)
 app.command("sample-hub")(sample_hub)
 

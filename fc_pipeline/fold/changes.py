@@ -4,11 +4,12 @@ Messages that add rows, which are most, are only sorted by table here and become
 tombstones and contract events, become rows one by one.
 """
 
+from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from operator import attrgetter
-from typing import NamedTuple, TypeVar
+from typing import Final, NamedTuple, TypeVar
 
 import msgspec
 import pyarrow as pa
@@ -34,8 +35,10 @@ from fc_pipeline.tables.link_compactions import LINK_COMPACTIONS
 from fc_pipeline.tables.message import Adds, Deletion, Taken
 from fc_pipeline.tables.registry import MESSAGE_TABLES
 
-__all__ = ["GONE_CASTS_SCHEMA", "Changes", "Quarantined", "changes_of"]
+__all__ = ["FEED", "GONE_CASTS_SCHEMA", "Changes", "Quarantined", "changes_of"]
 
+FEED: Final = "feed"
+"""The source of a record that came as an event."""
 _MICROS = 1_000_000
 
 GONE_CASTS_SCHEMA = pa.schema([("version", pa.int64()), ("parent_fid", pa.int64()), ("mentions", pa.list_(pa.int64()))])
@@ -45,12 +48,17 @@ _Body = TypeVar("_Body")
 
 @dataclass(frozen=True, slots=True)
 class Quarantined:
-    """A record set aside: `event_id` is its own or, where that cannot be read, its predecessor's."""
+    """A record set aside: `event_id` is its own or, where that cannot be read, its predecessor's.
+
+    Of a snapshot, `event_id` is its version, `source` the list that the record stood in, and `fid` whose that is.
+    """
 
     event_id: int
     reason: str
     detail: str
     raw: bytes
+    source: str = FEED
+    fid: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,14 +66,15 @@ class Changes:
     """Rows per message table, and what could not become a row.
 
     A table's rows are those of all its events: of one event, what it displaced stands before what it added, and within
-    equal versions later rows win. `messages` counts the rows that one write per message would have written.
-    `gone_casts` says whom the casts named that were pruned, revoked or displaced (GONE_CASTS_SCHEMA).
+    equal versions later rows win. `without_rows` counts the events that change no table. `gone_casts` says whom the
+    casts named that were pruned, revoked or displaced (GONE_CASTS_SCHEMA).
     """
 
     rows: dict[str, pa.Table]
     compactions: pa.Table
     quarantined: list[Quarantined]
     gone_casts: pa.Table
+    without_rows: int = 0
 
     @property
     def messages(self) -> int:
@@ -82,6 +91,7 @@ class _Sorted:
     compactions: list[Row] = field(default_factory=list[Row])
     gone_casts: list[tuple[int, int, list[int]]] = field(default_factory=list[tuple[int, int, list[int]]])
     quarantined: list[Quarantined] = field(default_factory=list[Quarantined])
+    without_rows: int = 0
 
 
 class _Add(NamedTuple):
@@ -151,6 +161,7 @@ def changes_of(batch: EventBatch) -> Changes:
     times = batch.block_times
     for event in batch.events:
         if event.type in _NO_ROWS:
+            found.without_rows += 1
             continue
         try:
             stored = _without_nul(with_nul[event.id]) if event.id in with_nul else event
@@ -179,13 +190,15 @@ def _in_columns(batch: EventBatch, found: _Sorted) -> Changes:
     if refused:
         gone = pa.array(list(refused), type=pa.int64())
         tables = {name: _without(rows, gone) for name, rows in tables.items()}
-        quarantined = [record for record in quarantined if record.event_id not in refused]
+        # Not what else stands under its id: a record without an id of its own stands under its predecessor's.
+        quarantined = [q for q in quarantined if q.event_id not in refused or q.reason != "nul_removed"]
         quarantined += [_refused(batch, event_id, reason) for event_id, reason in refused.items()]
         quarantined.sort(key=attrgetter("event_id"))
     named = list(zip(*found.gone_casts, strict=True)) or [(), (), ()]
     columns = [pa.array(values, type=field.type) for values, field in zip(named, GONE_CASTS_SCHEMA, strict=True)]
     gone_casts = pa.Table.from_arrays(columns, schema=GONE_CASTS_SCHEMA)
-    return Changes({name: rows for name, rows in tables.items() if len(rows)}, compactions, quarantined, gone_casts)
+    written = {name: rows for name, rows in tables.items() if len(rows)}
+    return Changes(written, compactions, quarantined, gone_casts, found.without_rows)
 
 
 def _without(rows: pa.Table, versions: ArrowArray) -> pa.Table:
@@ -233,7 +246,6 @@ def _merge(merge: MergeMessageBody, version: int, block_micros: int, found: _Sor
         for gone_message in merge.deletedMessages
         if (gone := _tombstone(gone_message, version, Deletion(block_micros, "replaced")))
     ]
-    found.gone_casts += [named for gone_message in merge.deletedMessages if (named := _named(gone_message, version))]
     if kind in _ADDS:
         table, taken, _ = _ADDS[kind]
         adds = found.adds[table]
@@ -246,13 +258,18 @@ def _merge(merge: MergeMessageBody, version: int, block_micros: int, found: _Sor
         found.compactions.append(link_compactions.merged(message, version, block_micros))
     elif kind not in _KNOWN_MESSAGES:
         raise UnknownValue(f"unknown message type {kind[:80]!r}")
+    elif not displaced:
+        found.without_rows += 1
     for gone_table, row in displaced:
         found.rows[gone_table].append(row)
+    found.gone_casts += [named for gone_message in merge.deletedMessages if (named := _named(gone_message, version))]
 
 
 def _take_away(message: Message, version: int, deletion: Deletion, found: _Sorted) -> None:
     gone = _tombstone(message, version, deletion)
-    if gone is not None:
+    if gone is None:
+        found.without_rows += 1
+    else:
         found.rows[gone[0]].append(gone[1])
     if (named := _named(message, version)) is not None:
         found.gone_casts.append(named)
@@ -279,7 +296,7 @@ def _tombstone(message: Message, version: int, deletion: Deletion) -> tuple[str,
 
 def _raw(batch: EventBatch, event_id: int) -> bytes:
     """The event's raw bytes. A record without an id of its own stands behind its predecessor under the same one."""
-    return batch.raws[batch.event_ids.index(event_id)]
+    return batch.raws[bisect_left(batch.event_ids, event_id)]
 
 
 def _events_with_nul(batch: EventBatch) -> dict[int, bytes]:
@@ -293,7 +310,7 @@ def _events_with_nul(batch: EventBatch) -> dict[int, bytes]:
 
 def _set_aside(bad: Undecodable) -> Quarantined:
     """An event without raw bytes is one that the hub could not send (hub-api T3)."""
-    return Quarantined(bad.near_id, "undecodable" if bad.raw else "poison_page", bad.detail, bad.raw)
+    return Quarantined(bad.near_id, bad.reason if bad.raw else "poison_page", bad.detail, bad.raw)
 
 
 def _without_nul(raw: bytes) -> HubEvent:

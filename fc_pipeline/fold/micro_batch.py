@@ -1,14 +1,15 @@
 """One micro-batch: complete blocks of one shard and one hour, as Arrow tables ready for their transaction."""
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from fc_pipeline.fold.changes import Quarantined, changes_of
+from fc_pipeline.fold.changes import Changes, Quarantined, changes_of
+from fc_pipeline.fold.fates import EventFates, events_of
 from fc_pipeline.hub.decode import EventBatch
 from fc_pipeline.hub.wire import BLOCK_SEQUENCE_BITS
 from fc_pipeline.tables.columns import DataTable
@@ -19,7 +20,7 @@ from fc_pipeline.tables.on_chain_events import ON_CHAIN_EVENTS
 from fc_pipeline.tables.registry import MESSAGE_TABLES
 from fc_pipeline.tables.user_profiles import PROFILE_CHAIN_EVENT, PROFILE_SOURCES, USER_PROFILES
 
-__all__ = ["MicroBatch", "joined", "last_per_key", "prepare"]
+__all__ = ["MicroBatch", "joined", "last_per_key", "prepare", "profile_fids_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,8 +30,9 @@ class MicroBatch:
     `rows` holds the last row per key of each message table; `activity` counts of `fid_activity` (its Arrow schema);
     `profile_fids` the FIDs whose profile may have changed. `confirmed_events` is how many events the blocks'
     BLOCK_CONFIRMED announced, `messages` how many rows one write per message would have written. `gone_casts` says
-    whom casts named that went away (GONE_CASTS_SCHEMA), `filtered` how many rows no target concerns. `last_block_unix`
-    and `last_block_hash` are the time and hash of the block at `to_height`.
+    whom casts named that went away (GONE_CASTS_SCHEMA), `rows_filtered` how many rows no target concerns.
+    `last_block_unix` and `last_block_hash` are the time and hash of the block at `to_height`; `fates` says what became
+    of each event.
     """
 
     shard: int
@@ -50,7 +52,8 @@ class MicroBatch:
     size_bytes: int
     last_block_unix: int
     last_block_hash: bytes | None
-    filtered: int = 0
+    rows_filtered: int = 0
+    fates: EventFates = field(default_factory=EventFates)
 
 
 def prepare(batch: EventBatch, *, partition: str, hour_unix: int, tables: Collection[str]) -> MicroBatch:
@@ -70,7 +73,7 @@ def prepare(batch: EventBatch, *, partition: str, hour_unix: int, tables: Collec
         rows={n: last_per_key(rows, MESSAGE_TABLES[n]) for n, rows in merged.items() if n in wanted},
         compactions=changes.compactions if "links" in wanted else LINK_COMPACTIONS.arrow([]),
         activity=count_activity(merged, hour_unix * 1_000_000) if FID_ACTIVITY.name in wanted else None,
-        profile_fids=_profile_fids(merged) if USER_PROFILES.name in wanted else None,
+        profile_fids=profile_fids_of(merged) if USER_PROFILES.name in wanted else None,
         gone_casts=changes.gone_casts,
         quarantined=tuple(changes.quarantined),
         tables=wanted,
@@ -81,7 +84,21 @@ def prepare(batch: EventBatch, *, partition: str, hour_unix: int, tables: Collec
         # Where no height has a block (feeds without BLOCK_CONFIRMED), all that is known is the hour.
         last_block_unix=max(batch.block_times.values(), default=hour_unix),
         last_block_hash=_last_block_hash(batch),
+        fates=_fates(changes, wanted),
     )
+
+
+def _fates(changes: Changes, wanted: frozenset[str]) -> EventFates:
+    compactions = [changes.compactions] if len(changes.compactions) else []
+    all_events = events_of([*changes.rows.values(), *compactions])
+    if changes.rows.keys() <= wanted and (not compactions or "links" in wanted):
+        with_rows = all_events
+    else:
+        kept = [rows for name, rows in changes.rows.items() if name in wanted]
+        with_rows = events_of([*kept, *(compactions if "links" in wanted else ())])
+    # A text without its U+0000 is stored; an event that no hub could send was not read.
+    set_aside = sum(record.reason not in ("nul_removed", "poison_page") for record in changes.quarantined)
+    return EventFates(changes.without_rows, set_aside, all_events - with_rows, with_rows)
 
 
 def joined(parts: Sequence[MicroBatch]) -> MicroBatch:
@@ -106,6 +123,7 @@ def joined(parts: Sequence[MicroBatch]) -> MicroBatch:
         confirmed_events=sum(part.confirmed_events for part in parts),
         messages=sum(part.messages for part in parts),
         size_bytes=sum(part.size_bytes for part in parts),
+        fates=sum((part.fates for part in parts), EventFates()),
     )
 
 
@@ -143,7 +161,7 @@ def _in_order(rows: pa.Table, table: DataTable) -> npt.NDArray[np.int64]:
     return indices.to_numpy().astype(np.int64)
 
 
-def _profile_fids(merged: dict[str, pa.Table]) -> pa.Table:
+def profile_fids_of(merged: dict[str, pa.Table]) -> pa.Table:
     """The distinct FIDs among rows that profiles are derived from, as a column `fid`."""
     none = pa.schema([("fid", pa.int64())]).empty_table()
     sources = {name: merged[name] for name in PROFILE_SOURCES if name in merged}

@@ -7,7 +7,7 @@ import pyarrow as pa
 
 from fc_pipeline.fold.changes import Quarantined
 
-__all__ = ["CREATE_STAGING", "MERGE", "MERGE_OF_SNAPSHOTS", "staged"]
+__all__ = ["CREATE_STAGING", "MERGE", "MERGE_OF_SNAPSHOTS", "RESOLVE", "staged"]
 
 _DETAIL_CHARACTERS = 500
 
@@ -19,34 +19,44 @@ _SCHEMA = pa.schema(
         ("reason", pa.string()),
         ("detail", pa.string()),
         ("raw", pa.binary()),
+        ("source", pa.string()),
+        ("fid", pa.int64()),
     ]
 )
 
 CREATE_STAGING = (
     "CREATE TEMPORARY TABLE IF NOT EXISTS stage_quarantine (shard integer, event_id bigint, raw_sha256 bytea, "
-    "reason text, detail text, raw bytea) ON COMMIT DELETE ROWS"
+    "reason text, detail text, raw bytea, source text, fid bigint) ON COMMIT DELETE ROWS"
 )
 
 MERGE = (
-    "INSERT INTO pipeline.quarantine AS q (shard, event_id, raw_sha256, reason, detail, raw) "
-    "SELECT DISTINCT ON (shard, event_id, raw_sha256) shard, event_id, raw_sha256, reason, detail, raw "
+    "INSERT INTO pipeline.quarantine AS q (shard, event_id, raw_sha256, reason, detail, raw, source, fid) "
+    "SELECT DISTINCT ON (shard, event_id, raw_sha256) shard, event_id, raw_sha256, reason, detail, raw, source, fid "
     "FROM stage_quarantine ORDER BY shard, event_id, raw_sha256 "
     "ON CONFLICT (shard, event_id, raw_sha256) DO UPDATE SET last_seen = now(), reason = excluded.reason, "
-    "detail = excluded.detail"
+    "detail = excluded.detail, resolved_at = NULL"
 )
-"""A record that is met again keeps its first sighting."""
+"""A record that is met again keeps its first sighting; set aside again, it is not resolved."""
 
 MERGE_OF_SNAPSHOTS = (
-    "WITH seen AS (UPDATE pipeline.quarantine AS q SET last_seen = now(), reason = s.reason, detail = s.detail "
+    "WITH seen AS (UPDATE pipeline.quarantine AS q SET last_seen = now(), reason = s.reason, detail = s.detail, "
+    "resolved_at = NULL, source = s.source, fid = s.fid "
     "FROM stage_quarantine AS s WHERE s.shard = q.shard AND s.raw_sha256 = q.raw_sha256 "
     "RETURNING s.shard, s.raw_sha256) "
-    "INSERT INTO pipeline.quarantine (shard, event_id, raw_sha256, reason, detail, raw) "
-    "SELECT DISTINCT ON (shard, raw_sha256) shard, event_id, raw_sha256, reason, detail, raw "
+    "INSERT INTO pipeline.quarantine (shard, event_id, raw_sha256, reason, detail, raw, source, fid) "
+    "SELECT DISTINCT ON (shard, raw_sha256) shard, event_id, raw_sha256, reason, detail, raw, source, fid "
     "FROM stage_quarantine AS s "
     "WHERE NOT EXISTS (SELECT FROM seen WHERE seen.shard = s.shard AND seen.raw_sha256 = s.raw_sha256) "
     "ORDER BY shard, raw_sha256, event_id"
 )
 """The same for records of snapshots: they have no event, so a record is known by its bytes alone, audit after audit."""
+
+RESOLVE = (
+    "UPDATE pipeline.quarantine AS q SET resolved_at = now() FROM stage_quarantine AS s "
+    "WHERE s.shard = q.shard AND s.event_id = q.event_id AND s.raw_sha256 = q.raw_sha256 AND q.resolved_at IS NULL "
+    "RETURNING q.event_id"
+)
+"""Note that the staged records are folded, in the transaction that folds them."""
 
 
 def staged(shard: int, records: Sequence[Quarantined]) -> pa.Table:
@@ -59,6 +69,8 @@ def staged(shard: int, records: Sequence[Quarantined]) -> pa.Table:
             record.reason,
             _plain(record.detail),
             record.raw,
+            record.source,
+            record.fid,
         )
         for record in records
     ]

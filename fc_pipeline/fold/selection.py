@@ -14,6 +14,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from fc_pipeline.fold.fates import events_of
 from fc_pipeline.fold.micro_batch import MicroBatch
 from fc_pipeline.tables.casts import CASTS
 from fc_pipeline.tables.columns import DataTable
@@ -119,6 +120,7 @@ class TargetSelection:
         fids = self._fids(batch, mentions=state.mentions)
         members = fids[self._membership.among(fids, state.generation)]
         leavers: dict[int, int] = {}
+        merged = () if acts is None else acts.tables
         if acts is not None:
             self.change = self._act(acts)
             members = np.union1d(members, np.intersect1d(fids, np.array(self.change.added, np.int64)))
@@ -126,7 +128,8 @@ class TargetSelection:
             leavers = acts.last_versions(self.change.removed)
         if self._only is not None:
             members = np.intersect1d(members, self._only)
-        return self._selected(batch, members, leavers, mentions=state.mentions)
+        selected = self._selected(batch, members, leavers, mentions=state.mentions)
+        return _with_fates(selected, batch, merged)
 
     def members_of(self, fids: Fids) -> Fids:
         """Those of these FIDs that are targets, and wanted; holds the set still until commit."""
@@ -204,7 +207,7 @@ class TargetSelection:
             rows=rows,
             activity=_of_members(batch.activity, members),
             profile_fids=_of_members(batch.profile_fids, members),
-            filtered=filtered,
+            rows_filtered=filtered,
         )
 
     def _kept_all_the_same(
@@ -239,7 +242,12 @@ class _Acts:
     compactions: pa.Table
 
     def __bool__(self) -> bool:
-        return any(rows is not None and len(rows) for rows in (self.sign_ups, self.follows, self.compactions))
+        return any(map(len, self.tables))
+
+    @property
+    def tables(self) -> Sequence[pa.Table]:
+        """All of them."""
+        return [rows for rows in (self.sign_ups, self.follows, self.compactions) if rows is not None]
 
     def last_versions(self, removed: Sequence[int]) -> dict[int, int]:
         """By which event each of these FIDs may have lost its place: the last one about it, or else any."""
@@ -274,6 +282,17 @@ def _sign_ups(rows: pa.Table, prefixes: frozenset[str]) -> pa.Table:
 def _as_casts(gone_casts: pa.Table) -> pa.Table:
     """The same with the columns by which a cast concerns somebody; its author is looked at in its own row."""
     return gone_casts.append_column("fid", pa.nulls(len(gone_casts), pa.int64()))
+
+
+def _with_fates(selected: MicroBatch, batch: MicroBatch, merged: Sequence[pa.Table]) -> MicroBatch:
+    """The selection, with what became of the events: of those left out, no row is written, and none was `merged`.
+
+    An event whose rows were all overtaken within the micro-batch is none of them: nobody has looked whom it concerned.
+    """
+    left_out = events_of([*batch.rows.values(), batch.compactions]) - events_of(
+        [*selected.rows.values(), selected.compactions, *merged]
+    )
+    return replace(selected, fates=batch.fates.with_filtered(left_out))
 
 
 def _of_members(rows: pa.Table | None, members: Fids) -> pa.Table | None:

@@ -1,18 +1,22 @@
 """The one connection through which a run writes: COPY into staging, then the micro-batch's single transaction."""
 
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
 import adbc_driver_manager
 import adbc_driver_postgresql.dbapi as adbc
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from fc_pipeline.errors import AlreadyFolded, LeaseLost, SessionLost
 from fc_pipeline.fold import gaps, ledger, quarantine, statements
+from fc_pipeline.fold.changes import Quarantined
+from fc_pipeline.fold.fates import EventFates
 from fc_pipeline.fold.faults import Patience, through_faults
 from fc_pipeline.fold.micro_batch import MicroBatch
 from fc_pipeline.fold.profiles import STAGE_PROFILE_FIDS, UPSERT_PROFILES
@@ -58,7 +62,10 @@ class FoldSession:
 
     Not for several threads at once. `holder` is what the run's leases are held under; None writes without a lease
     (tests, and rebuilding from the raw log, which the versions alone keep right). With `targets`, only what concerns
-    the target set is written, and the set follows what is; `filtered` is how many rows the last micro-batch left out.
+    the target set is written, and the set follows what is.
+
+    Of the last fold, `fates` says what became of its events, `events_written` how many of them it wrote rows of (an
+    event's rows may be in several tables, and it counts once), `rows_filtered` how many rows no target concerns.
 
     A transaction that fails for a reason that may pass (fold.faults) is rolled back and tried again for a while, until
     `give_up`. Raises PostgresError where that did not help, SessionLost where the session is gone: nothing of the
@@ -69,12 +76,15 @@ class FoldSession:
     run_id: str
     holder: str | None = None
     targets: TargetAccess | None = None
-    filtered: int = field(default=0, init=False)
     backend_pid: int = field(default=0, init=False)
+    fates: EventFates = field(default_factory=EventFates, init=False)
+    events_written: int = field(default=0, init=False)
+    rows_filtered: int = field(default=0, init=False)
     _planned: dict[str, str] = field(default_factory=dict[str, str], init=False, repr=False)
     _selection: TargetSelection | None = field(default=None, init=False, repr=False)
     _written_early: dict[str, Written] = field(default_factory=dict[str, Written], init=False, repr=False)
     _given_up: threading.Event = field(default_factory=threading.Event, init=False, repr=False)
+    _versions: list[npt.NDArray[np.int64]] = field(default_factory=list, init=False, repr=False)
 
     def __enter__(self) -> Self:
         through_faults(f"the session of run {self.run_id}", self._open)
@@ -139,6 +149,10 @@ class FoldSession:
         """Write heights that the ledger covers once more, as their versions allow: all tables but `fid_activity`."""
         return self._transaction(lambda: self._fold_again(replace(batch, activity=None)))
 
+    def replay(self, batch: MicroBatch, resolved: Sequence[Quarantined]) -> dict[str, Written]:
+        """Fold quarantined records as their versions allow, all but `fid_activity`, and note that they are resolved."""
+        return self._transaction(lambda: self._replay(replace(batch, activity=None), resolved))
+
     def replace_activity(self, shards: Iterable[int], count: Callable[[], pa.Table]) -> Written:
         """Set the counts of `fid_activity` for whole hours, over all shards.
 
@@ -150,6 +164,7 @@ class FoldSession:
     def _transaction(self, write: Callable[[], T]) -> T:
         patience = Patience(f"a transaction of run {self.run_id}", given_up=self._given_up)
         while True:
+            self._versions.clear()
             try:
                 written = write()
                 self._connection.commit()
@@ -197,9 +212,7 @@ class FoldSession:
         self._written_early = {}
         if self._selection is None:
             return batch
-        selected = self._selection.select(batch)
-        self.filtered = selected.filtered
-        return selected
+        return self._selection.select(batch)
 
     def _merge_early(self) -> None:
         """Merge what is staged of what may change the target set."""
@@ -246,6 +259,13 @@ class FoldSession:
             self._stage(batch)
         return self._merge_all(batch)
 
+    def _replay(self, batch: MicroBatch, resolved: Sequence[Quarantined]) -> dict[str, Written]:
+        written = self._fold_again(batch)
+        self._execute("DELETE FROM stage_quarantine")
+        self._copy("stage_quarantine", quarantine.staged(batch.shard, resolved))
+        self._execute(quarantine.RESOLVE)
+        return written
+
     def _replace_activity(self, shards: Iterable[int], count: Callable[[], pa.Table]) -> Written:
         hold_schema(self._execute)
         for shard in sorted(shards):
@@ -284,6 +304,8 @@ class FoldSession:
         if batch.quarantined:
             self._execute(quarantine.MERGE)
             self._execute(gaps.RECORD_POISON)
+        self.fates, self.rows_filtered = batch.fates, batch.rows_filtered
+        self.events_written = len(np.unique(np.concatenate(self._versions))) if self._versions else 0
         return written
 
     def _mask_links(self, batch: MicroBatch) -> Written:
@@ -301,7 +323,11 @@ class FoldSession:
             name = f"fold_{len(self._planned)}"
             self._execute(f"PREPARE {name} AS {statement}")
             self._planned[statement] = name
-        inserted, updated, deleted = self._execute(f"EXECUTE {self._planned[statement]}")[0]
+        self._cursor.execute(f"EXECUTE {self._planned[statement]}")
+        found = self._cursor.fetch_arrow_table()
+        if "versions" in found.column_names:
+            self._versions += [pc.list_flatten(chunk).to_numpy() for chunk in found["versions"].chunks]
+        inserted, updated, deleted = (found[name][0].as_py() for name in ("inserted", "updated", "deleted"))
         return Written(inserted, updated, deleted)
 
     def _copy(self, staging: str, rows: pa.Table) -> None:

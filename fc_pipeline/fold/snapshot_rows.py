@@ -93,6 +93,9 @@ class _Sorted:
     adds: dict[str, Adds] = field(default_factory=lambda: defaultdict(Adds))
     add_lines: dict[str, list[_Line]] = field(default_factory=lambda: defaultdict(list))
     rows: dict[str, list[Row]] = field(default_factory=lambda: defaultdict(list))
+    without_nul: list[_Line] = field(default_factory=list[_Line])
+    refused: set[_Line] = field(default_factory=set[_Line])
+    """What had to be set aside after all, when columns were made."""
 
 
 def snapshot_rows(batch: pa.RecordBatch) -> SnapshotRows:
@@ -116,8 +119,12 @@ def snapshot_rows(batch: pa.RecordBatch) -> SnapshotRows:
             _set_aside(line, error, found)
         else:
             if stored is not raw and stored != raw:
-                found.quarantined[shard].append(Quarantined(version, "nul_removed", NUL_REMOVED, raw))
+                made.without_nul.append(line)
     _in_columns(made, found)
+    for line in made.without_nul:
+        if line not in made.refused:
+            note = Quarantined(line.version, "nul_removed", NUL_REMOVED, line.raw, line.kind, line.fid)
+            found.quarantined[line.shard].append(note)
     return found
 
 
@@ -162,6 +169,7 @@ def _in_columns(made: _Sorted, found: SnapshotRows) -> None:
         rows = _SETS[name].added(adds, rejects)
         if rejects.reasons:
             for place, reason in rejects.reasons.items():
+                made.refused.add(made.add_lines[name][place])
                 _set_aside(made.add_lines[name][place], reason, found)
             refused = pa.array(sorted(rejects.reasons), type=pa.int64())
             places = pa.array(range(len(rows)), type=pa.int64())
@@ -174,7 +182,7 @@ def _set_aside(line: _Line, error: Exception, found: SnapshotRows) -> None:
     # A decoder's error is a ValueError as well.
     known = "undecodable" if isinstance(error, DECODE_ERRORS) else "invalid"
     reason = "unknown_type" if isinstance(error, UnknownValue) else known
-    found.quarantined[line.shard].append(Quarantined(line.version, reason, str(error), line.raw))
+    found.quarantined[line.shard].append(Quarantined(line.version, reason, str(error), line.raw, line.kind, line.fid))
     found.set_aside.append(SetAside(line.fid, line.kind, _hash_of(line.raw)))
 
 

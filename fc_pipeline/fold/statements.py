@@ -37,19 +37,24 @@ _COUNTED = (
     "count(*) FILTER (WHERE NOT inserted AND NOT dead) AS updated, "
     "count(*) FILTER (WHERE NOT inserted AND dead) AS deleted FROM merged"
 )
+_COUNTED_WITH_VERSIONS = _COUNTED.replace(" FROM merged", ", array_agg(version) AS versions FROM merged")
 _RETURNING = "RETURNING t.xmax = 0 AS inserted, t.deleted_at IS NOT NULL AS dead"
 
 
 @cache
 def merge(table: DataTable) -> str:
-    """Upsert the staged rows; one that is not newer by the table's order changes nothing. Returns the counts."""
+    """Upsert the staged rows; one that is not newer by the table's order changes nothing.
+
+    Returns the counts, and the versions of the rows that were written.
+    """
     order = ", ".join(f"excluded.{name}" for name in table.order)
     current = ", ".join(f"t.{name}" for name in table.order)
     return (
         f"WITH merged AS (INSERT INTO {table.qualified} AS t ({', '.join(table.names)}) "
         f"SELECT {_selected(table)} FROM {stage_name(table)} ORDER BY {', '.join(table.key)} "
         f"ON CONFLICT ({', '.join(table.key)}) DO UPDATE SET {_assigned(table)} "
-        f"WHERE ({order}) > ({current}){_or_known_better(table, order, current)} {_RETURNING}) {_COUNTED}"
+        f"WHERE ({order}) > ({current}){_or_known_better(table, order, current)} "
+        f"{_RETURNING}, t.version) {_COUNTED_WITH_VERSIONS}"
     )
 
 

@@ -14,6 +14,7 @@ from copy import copy
 from dataclasses import dataclass
 from datetime import UTC
 from email.utils import parsedate_to_datetime
+from functools import partial
 from types import TracebackType
 from typing import Final, Self, TypeVar
 from urllib.parse import urlencode
@@ -31,6 +32,7 @@ __all__ = [
     "HubClient",
     "HubDisconnected",
     "HubKeyRefused",
+    "HubMalformed",
     "Params",
     "Timeouts",
 ]
@@ -59,6 +61,14 @@ class HubBodyTooLarge(HubUnavailable):
     """The answer is longer than the client's bound in bytes (hub-api T23); asking for less may help."""
 
 
+class HubMalformed(HubUnavailable):
+    """The answer is not the JSON expected, again and again; `body` is what came last."""
+
+    def __init__(self, message: str, *, hint: str | None = None, body: bytes = b"") -> None:
+        super().__init__(message, hint=hint)
+        self.body = body
+
+
 class HubKeyRefused(HubRefused):
     """401, 402 or 403: a proxy in front of the hub wants another API key or plan."""
 
@@ -78,7 +88,7 @@ class _Trouble(Exception):
     def __init__(
         self,
         what: str,
-        error: type[HubUnavailable] = HubUnavailable,
+        error: Callable[[str], HubUnavailable] = HubUnavailable,
         *,
         retry_after_seconds: float | None = None,
         most_retries: int | None = None,
@@ -173,8 +183,8 @@ class HubClient:
         """What `parse` makes of the answer; a ValueError from it is a broken answer, worth a retry.
 
         `internal_is_trouble`: whether a 400 with `status: Internal` is retried; not for eventById, which says
-        "not found" so (hub-api 1.3). Raises HubUnavailable (HubDisconnected, HubBodyTooLarge) when the retries are
-        used up or the hub asks to wait for longer than a minute, HubRefused (HubKeyRefused) at once.
+        "not found" so (hub-api 1.3). Raises HubUnavailable (HubDisconnected, HubBodyTooLarge, HubMalformed) when the
+        retries are used up or the hub asks to wait for longer than a minute, HubRefused (HubKeyRefused) at once.
         """
         query = urlencode(params, safe="[]")
         request = f"{path}?{query}" if query else path
@@ -212,7 +222,8 @@ class HubClient:
         try:
             return parse(body)
         except (ValueError, RecursionError) as error:
-            raise _Trouble(f"200 with a body that is not the JSON expected ({error}): {self._excerpt(body)}") from error
+            what = f"200 with a body that is not the JSON expected ({error}): {self._excerpt(body)}"
+            raise _Trouble(what, partial(HubMalformed, body=body)) from error
 
     async def _send(self, request: str, internal_is_trouble: bool) -> bytes:
         self.requests += 1

@@ -5,23 +5,23 @@ a second, but times may stand still or jump between two blocks; they never go ba
 """
 
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from fc_pipeline.errors import HubError, HubUntrusted
-from fc_pipeline.hub.client import HubDisconnected
+from fc_pipeline.hub.client import HubDisconnected, HubMalformed
 from fc_pipeline.hub.decode import block_times_of, decode_events, decode_in_order
-from fc_pipeline.hub.page_reader import END_OF_IDS, PageReader, stop_ignored
+from fc_pipeline.hub.page_reader import END_OF_IDS, PLAUSIBLE_JUMP_HEIGHTS, PageReader, stop_ignored
 from fc_pipeline.hub.reads import ReadEndpoints
-from fc_pipeline.hub.wire import ShardInfo, first_event_id, height_of
+from fc_pipeline.hub.wire import ShardInfo, first_event_id
 
 __all__ = ["HubClock", "NoEvents", "TimeEstimate"]
 
 MOST_CACHED_TIMES: Final = 100_000
+NEWEST_EVENTS: Final = 2
+"""One to say how far the hub is, another that this is no absurd id, and that the hub heeded `reverse`."""
 PAGE_PAST_UNREADABLE: Final = 100
-ENOUGH_TO_SEE_THE_ORDER: Final = 2
-"""Events, where the newest one is asked for: of one alone nobody can tell whether the hub heeded `reverse`."""
 
 
 class NoEvents(HubError):
@@ -209,28 +209,48 @@ class HubClock:
 
     async def _newest_height(self, up_to: int | None) -> int | None:
         floor = first_event_id(1)
-        stop_id = END_OF_IDS if up_to is None else first_event_id(max(up_to, 0) + 1)
-        for page_size in (ENOUGH_TO_SEE_THE_ORDER, PAGE_PAST_UNREADABLE):
-            asked_stop = None if up_to is None else stop_id
+        stop_id = None if up_to is None else first_event_id(max(up_to, 0) + 1)
+        for page_size in (NEWEST_EVENTS, PAGE_PAST_UNREADABLE):
             try:
-                raws = await self._hubs.events(self._shard, floor, asked_stop, page_size=page_size, reverse=True)
+                raws = await self._hubs.events(self._shard, floor, stop_id, page_size=page_size, reverse=True)
+            except HubMalformed:
+                continue  # one that is no JSON: with more behind it the page can be split
             except HubDisconnected:
-                # The newest event is one that the hub cannot send (hub-api T3).
-                return (await self._shard_info()).maxHeight if up_to is None else up_to
-            ids = decode_events(raws)[0]
-            if ids == sorted(ids) != ids[::-1]:
-                raise self._reverse_ignored()
-            page = decode_in_order(raws[::-1], floor=floor, ceiling=stop_id, previous_id=floor)
-            if page.last_id is not None:
-                return height_of(page.last_id)
+                break  # one that the hub cannot send (hub-api T3)
             if not raws:
                 return None
-        if up_to is not None and min(ids) >= stop_id:
-            raise stop_ignored(self._hubs.name, self._shard, stop_id)
-        return None
+            ids = [event_id for event_id in decode_events(raws)[0] if event_id >= floor]
+            # Of two events, one may have an id that is wrong: more of them tell.
+            height = None if _is_oldest_first(ids) else await self._highest(raws[::-1], stop_id)
+            if height is not None:
+                return height
+            if page_size == PAGE_PAST_UNREADABLE or len(raws) < page_size:
+                self._refuse_another_answer(ids, stop_id)
+                return None
+        return (await self._shard_info()).maxHeight if up_to is None else up_to
 
-    def _reverse_ignored(self) -> HubUntrusted:
-        return HubUntrusted(
-            f"hub {self._hubs.name} answered the oldest events of shard {self._shard} when asked for the newest ones",
-            hint="is it a Snapchain hub's HTTP API?",
-        )
+    async def _highest(self, raws: list[bytes], stop_id: int | None) -> int | None:
+        """The height of the last of these events that has an id, and no absurd one."""
+        floor = first_event_id(1)
+        end = END_OF_IDS if stop_id is None else stop_id
+        page = decode_in_order(raws, floor=floor, ceiling=end, previous_id=floor, shard=self._shard)
+        heights = page.heights()
+        if len(heights) > 1 and heights[-1] - heights[-2] > PLAUSIBLE_JUMP_HEIGHTS:
+            ceiling = min(end, await self._reader.ceiling())
+            page = decode_in_order(raws, floor=floor, ceiling=ceiling, previous_id=floor, shard=self._shard)
+            heights = page.heights()
+        return heights[-1] if heights else None
+
+    def _refuse_another_answer(self, ids: Sequence[int], stop_id: int | None) -> None:
+        """Raise HubUntrusted if the hub ignored `reverse` or `stop_id` (hub-api T1)."""
+        if _is_oldest_first(ids):
+            raise HubUntrusted(
+                f"hub {self._hubs.name} answered the oldest events of shard {self._shard} when asked for the newest",
+                hint="is it a Snapchain hub's HTTP API?",
+            )
+        if stop_id is not None and ids and min(ids) >= stop_id:
+            raise stop_ignored(self._hubs.name, self._shard, stop_id)
+
+
+def _is_oldest_first(ids: Sequence[int]) -> bool:
+    return len(set(ids)) > 1 and list(ids) == sorted(ids)

@@ -6,31 +6,28 @@ the page as one typed value, and the raw bytes of every event are at hand for th
 
 import re
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import islice
+from functools import partial
+from itertools import islice, pairwise
 from operator import attrgetter, lt
+from typing import Literal
 
 import msgspec
 
+from fc_pipeline.hub.broken_page import DECODE_ERRORS, split_broken_page
 from fc_pipeline.hub.wire import FARCASTER_EPOCH_UNIX, HubEvent, first_event_id, height_of
 
 __all__ = [
     "DecodedEvents",
     "EventBatch",
-    "MalformedPage",
     "Undecodable",
     "batch_from_raws",
     "block_times_of",
     "decode_events",
     "decode_in_order",
-    "split_list",
     "split_page",
 ]
-
-
-class MalformedPage(ValueError):
-    """The body is not the page that was asked for: not JSON, or JSON without the list that it should hold."""
 
 
 class _Page(msgspec.Struct, gc=False):
@@ -44,8 +41,6 @@ class _EventHead(msgspec.Struct, gc=False):
 _PAGE = msgspec.json.Decoder(_Page)
 _EVENT = msgspec.json.Decoder(HubEvent)
 _HEAD = msgspec.json.Decoder(_EventHead)
-DECODE_ERRORS = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
-"""What decoding a record that is not what the wire types say can raise."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,13 +48,15 @@ class Undecodable:
     """An event that is not what the wire types say: its id where one can be trusted, why, and its raw bytes.
 
     `raw` is empty for an event that the hub could not send at all and that was stepped over (hub-api T3); such an
-    event is in no `raws`. `near_id` is its own id or else its predecessor's, so it tells the block.
+    event is in no `raws`. `near_id` is its own id or else its predecessor's, so it tells the block. The `reason` is
+    `misplaced` for one that decodes, but says of itself that it stands elsewhere: what it would decide is unknown.
     """
 
     event_id: int | None
     detail: str
     raw: bytes
     near_id: int = 0
+    reason: Literal["undecodable", "misplaced"] = "undecodable"
 
 
 @dataclass(slots=True)
@@ -133,6 +130,22 @@ class DecodedEvents:
             ids.append(self.events[-1].id)
         return max(ids, default=None)
 
+    def nameless_end(self) -> list[bytes]:
+        """The events behind the last one that has an id."""
+        count = 0
+        for bad in reversed(self.undecodable):
+            if bad.event_id is not None or bad.near_id != self.event_ids[-1]:
+                break
+            count += 1
+        return self.raws[len(self.raws) - count :]
+
+    def without_beginning(self, repeated: Sequence[bytes]) -> "DecodedEvents":
+        """The same without these events without an id, if it begins with them."""
+        count = len(repeated)
+        if not count or self.raws[:count] != list(repeated):
+            return self
+        return DecodedEvents(self.raws[count:], self.event_ids[count:], self.events, self.undecodable[count:])
+
 
 def batch_from_raws(
     shard: int,
@@ -145,7 +158,9 @@ def batch_from_raws(
 
     `block_times` (height → unix seconds) holds the times known beside BLOCK_CONFIRMED; what BLOCK_CONFIRMED says wins.
     """
-    decoded = decode_in_order(raws, floor=first_event_id(from_height), previous_id=first_event_id(from_height))
+    start = first_event_id(from_height)
+    end = first_event_id(to_height + 1)
+    decoded = decode_in_order(raws, floor=start, ceiling=end, previous_id=start, shard=shard)
     times = dict(block_times or {})
     times.update(block_times_of(decoded.events))
     return EventBatch(
@@ -161,55 +176,31 @@ def batch_from_raws(
 
 
 def block_times_of(events: Iterable[HubEvent]) -> dict[int, int]:
-    """Height → unix seconds, from the BLOCK_CONFIRMED among these events (Farcaster seconds on the wire)."""
-    return {
-        event.id >> 14: event.blockConfirmedBody.timestamp + FARCASTER_EPOCH_UNIX
+    """Height → unix seconds, from the BLOCK_CONFIRMED among these events (Farcaster seconds on the wire).
+
+    Block times never go back; without the few that contradict the others, which are as if they were not told.
+    """
+    told = [
+        (event.id >> 14, event.blockConfirmedBody.timestamp + FARCASTER_EPOCH_UNIX)
         for event in events
         if event.blockConfirmedBody is not None
-    }
+    ]
+    if any(later[1] < earlier[1] for earlier, later in pairwise(told)):
+        believed = _longest_ascending([unix << 32 | place for place, (_, unix) in enumerate(told)])
+        told = [one for place, one in enumerate(told) if place in believed]
+    return dict(told)
 
 
 def split_page(body: bytes) -> list[bytes]:
     """The raw JSON of each event of an events page, in order.
 
-    A page that is not valid JSON only because of some records in it (NaN, a lone surrogate, endless nesting) is still
-    split between records. Raises MalformedPage if there is no `events` list.
+    A page that is not valid JSON only because of some records in it (NaN, a lone surrogate, a bracket too many) is
+    still split between records. Raises MalformedPage if there is no `events` list.
     """
     try:
         return [bytes(raw) for raw in _PAGE.decode(body).events]
     except DECODE_ERRORS as error:
-        return split_list(body, "events", error)[0]
-
-
-def split_list(body: bytes, name: str, error: Exception) -> tuple[list[bytes], bytes]:
-    """The items of the array `name` of a body that failed to decode with `error`, and the rest behind the array.
-
-    Counts brackets outside strings. Raises MalformedPage, from `error`, if there is no such array or it does not
-    close: what then fails is the page, not a record in it.
-    """
-    opening = re.search(rb'"' + name.encode() + rb'"\s*:\s*\[', body)
-    items: list[bytes] = []
-    depth = 0
-    start = 0
-    for token in _TOKENS.finditer(body, opening.end()) if opening else _NO_TOKENS:
-        mark = body[token.start()]
-        if mark in b"{[":
-            if depth == 0:
-                start = token.start()
-            depth += 1
-        elif mark in b"}]":
-            if depth == 0:
-                if not items:
-                    break
-                return items, body[token.end() :]
-            depth -= 1
-            if depth == 0:
-                items.append(body[start : token.end()])
-    raise MalformedPage(str(error)) from error
-
-
-_TOKENS = re.compile(rb'"(?:[^"\\]|\\.)*"|[{}\[\]]', re.DOTALL)
-_NO_TOKENS: Iterator[re.Match[bytes]] = iter(())
+        return split_broken_page(body, error)
 
 
 def decode_events(
@@ -238,40 +229,96 @@ def decode_events(
 
 
 def decode_in_order(
-    raws: Sequence[bytes], *, floor: int = 0, ceiling: int = 2**63, previous_id: int = 0
+    raws: Sequence[bytes],
+    *,
+    floor: int = 0,
+    ceiling: int = 2**63,
+    previous_id: int = 0,
+    shard: int | None = None,
 ) -> DecodedEvents:
-    """Decode events; one whose id is out of order, below `floor` or not below `ceiling`, is set aside as Undecodable.
+    """Decode events; one that is out of place is set aside as Undecodable, and is none to read on from.
 
-    Ids ascend strictly within a shard (hub-api 3.1), so an id that does not is no place to read on from. The very same
-    event a second time is left out: it says nothing new.
+    Out of place is an id that does not ascend (hub-api 3.1), lies below `floor` or not below `ceiling`, and, where
+    `shard` is given, an event that says it is of another shard, or of block 0 (hub-api 3.5, 4.1). The very same event
+    a second time is left out: it says nothing new; of records without an id, nobody can say that they are the same.
     """
     ids, events, undecodable = decode_events(raws, previous_id=previous_id)
-    if not ids or (ids[0] >= floor and ids[-1] < ceiling and all(map(lt, ids, islice(ids, 1, None)))):
+    is_ordered = not ids or (ids[0] >= floor and ids[-1] < ceiling and all(map(lt, ids, islice(ids, 1, None))))
+    if is_ordered and (shard is None or not any(map(partial(_is_elsewhere, shard=shard), events))):
         return DecodedEvents(list(raws), ids, events, undecodable)
-    return _set_aside_disordered(list(dict.fromkeys(raws)), floor, ceiling, previous_id)
+    is_placed = _Placing(floor, ceiling, shard).is_placed
+    return _set_aside_disordered(raws, _outcomes(raws, events, undecodable), is_placed, previous_id, shard)
 
 
-def _set_aside_disordered(raws: Sequence[bytes], floor: int, ceiling: int, previous_id: int) -> DecodedEvents:
-    ids: list[int | None] = []
-    decoded: list[tuple[list[HubEvent], list[Undecodable]]] = []
+def _is_elsewhere(event: HubEvent, shard: int) -> bool:
+    """Whether it says so; Hubble writes 0 for shard and block, or leaves both out (hub-api 8)."""
+    return event.shardIndex != 0 and (event.shardIndex != shard or event.blockNumber == 0)
+
+
+@dataclass(frozen=True, slots=True)
+class _Placing:
+    """Where events of a page may stand."""
+
+    floor: int
+    ceiling: int
+    shard: int | None
+
+    def is_placed(self, outcome: HubEvent | Undecodable) -> bool:
+        """Whether its id is one to go by, as far as it alone tells."""
+        if isinstance(outcome, Undecodable):
+            return outcome.event_id is not None and self.floor <= outcome.event_id < self.ceiling
+        if self.shard is not None and _is_elsewhere(outcome, self.shard):
+            return False
+        return self.floor <= outcome.id < self.ceiling
+
+
+def _outcomes(
+    raws: Sequence[bytes], events: Sequence[HubEvent], undecodable: Sequence[Undecodable]
+) -> list[HubEvent | Undecodable]:
+    """What `decode_events` gave, in the order of `raws`."""
+    outcomes: list[HubEvent | Undecodable] = []
+    good, bad = iter(events), iter(undecodable)
+    next_bad = next(bad, None)
     for raw in raws:
-        _, events, undecodable = decode_events([raw])
-        own = events[0].id if events else undecodable[0].event_id
-        ids.append(own if own is not None and floor <= own < ceiling else None)
-        decoded.append((events, undecodable))
+        if next_bad is not None and next_bad.raw is raw:
+            outcomes.append(next_bad)
+            next_bad = next(bad, None)
+        else:
+            outcomes.append(next(good))
+    return outcomes
+
+
+def _set_aside_disordered(
+    raws: Sequence[bytes],
+    outcomes: Sequence[HubEvent | Undecodable],
+    is_placed: Callable[[HubEvent | Undecodable], bool],
+    previous_id: int,
+    shard: int | None,
+) -> DecodedEvents:
+    ids = [(one.event_id if isinstance(one, Undecodable) else one.id) if is_placed(one) else None for one in outcomes]
     in_order = _longest_ascending(ids)
+    placed = {raws[index] for index in in_order}
     result = DecodedEvents()
-    for index, (raw, (events, undecodable)) in enumerate(zip(raws, decoded, strict=True)):
+    for index, (raw, outcome) in enumerate(zip(raws, outcomes, strict=True)):
+        if index not in in_order and raw in placed:
+            continue
         own = ids[index] if index in in_order else None
         previous_id = own if own is not None else previous_id
-        if own is not None and events:
-            result.events += events
+        if isinstance(outcome, Undecodable):
+            result.undecodable.append(Undecodable(own, outcome.detail, raw, previous_id))
+        elif own is not None:
+            result.events.append(outcome)
         else:
-            detail = undecodable[0].detail if undecodable else f"event id {events[0].id} is out of order"
-            result.undecodable.append(Undecodable(own, detail, raw, previous_id))
+            result.undecodable.append(Undecodable(None, _misplaced(outcome, shard), raw, previous_id, "misplaced"))
         result.raws.append(raw)
         result.event_ids.append(previous_id)
     return result
+
+
+def _misplaced(event: HubEvent, shard: int | None) -> str:
+    if shard is not None and _is_elsewhere(event, shard):
+        return f"event {event.id} says that it is of shard {event.shardIndex}, block {event.blockNumber}"
+    return f"event id {event.id} is out of order"
 
 
 def _longest_ascending(ids: Sequence[int | None]) -> set[int]:
@@ -283,6 +330,8 @@ def _longest_ascending(ids: Sequence[int | None]) -> set[int]:
         if event_id is None:
             continue
         at = bisect_left(tails, event_id)
+        if at < len(tails) and tails[at] == event_id:
+            continue  # of two under one id, the first
         before[index] = tail_indexes[at - 1] if at else None
         tails[at : at + 1] = [event_id]
         tail_indexes[at : at + 1] = [index]

@@ -10,7 +10,7 @@ from fc_pipeline.hub.decode import EventBatch
 from fc_pipeline.hub.failover import ANOTHER_HUB_MAY_DO, HubPool
 from fc_pipeline.hub.page_reader import FeedPage, PageReader
 from fc_pipeline.hub.reads import HubReads
-from fc_pipeline.hub.wire import first_event_id
+from fc_pipeline.hub.wire import first_event_id, height_of
 
 __all__ = ["Feed"]
 
@@ -95,7 +95,9 @@ class _Reading:
             self._hub = hub
             self.cutter.restart()
         start = self.cutter.next_event_id
-        page = await reader.read(start, self._stop_id, self._page_size, start)
+        # What stands at a page's beginning without an id belongs behind the page before, unless a block begins here.
+        previous_id = start if start == first_event_id(height_of(start)) else start - 1
+        page = await reader.read(start, self._stop_id, self._page_size, previous_id)
         if page.at_tip and page.events.last_id is None and not await self._half_read_block_is_whole(reader):
             self.cutter.restart()
             return [], True

@@ -1,20 +1,23 @@
 """Pages of one shard's feed from one hub: checked, in order, and past events that the hub cannot send.
 
 An event that the hub's JSON mapper fails on kills every request whose page holds it (hub-api T3). The reader asks for
-ever smaller pages, finds the one id with `stop_id`, and steps over it with a record of what it left out.
+ever smaller pages, finds the one id with `stop_id`, and steps over it with a record of what it left out; so, too, where
+an event is so little JSON that its page cannot be split: then the record has its bytes.
 """
 
 import logging
 from dataclasses import dataclass
+from itertools import takewhile
 from typing import Final, Literal
 
 from fc_pipeline.errors import HubError, HubUnavailable, HubUntrusted
-from fc_pipeline.hub.client import HubBodyTooLarge, HubDisconnected
+from fc_pipeline.hub.broken_page import only_record
+from fc_pipeline.hub.client import HubBodyTooLarge, HubDisconnected, HubMalformed
 from fc_pipeline.hub.decode import DecodedEvents, Undecodable, decode_events, decode_in_order
 from fc_pipeline.hub.reads import ReadEndpoints
 from fc_pipeline.hub.wire import first_event_id, height_of
 
-__all__ = ["END_OF_IDS", "FeedPage", "PageReader", "stop_ignored"]
+__all__ = ["END_OF_IDS", "PLAUSIBLE_JUMP_HEIGHTS", "FeedPage", "PageReader", "stop_ignored"]
 
 log = logging.getLogger(__name__)
 
@@ -24,6 +27,10 @@ PLAUSIBLE_JUMP_HEIGHTS: Final = 10_000
 PROBE_RETRIES: Final = 1
 WIDEST_PAGE_FACTOR: Final = 64
 END_OF_IDS: Final = 2**63
+STRANGE_SHARE: Final = 0.5
+"""Where so many of a page's events say that they belong elsewhere, it is the hub that answers something else."""
+_UNSENDABLE: Final = (HubDisconnected, HubBodyTooLarge, HubMalformed)
+"""How a hub fails that cannot send an event of a page, or not so that the page could be split."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +52,8 @@ class PageReader:
         # The longest page this hub has sent: a page of just this length may have been cut by a limit of the hub's that
         # is below the size asked for.
         self._longest_page = 0
+        self._nameless_end: list[bytes] = []
+        self._nameless_until = -1
 
     async def read(self, from_event_id: int, stop_id: int | None, page_size: int, previous_id: int) -> FeedPage:
         """The events from `from_event_id` on, below `stop_id`; `previous_id` is the id of the last event before.
@@ -57,7 +66,7 @@ class PageReader:
             self._size = max(self._size, 1)
             try:
                 raws = await self._events(from_event_id, stop_id, self._size, probe=self._size < page_size)
-            except (HubDisconnected, HubBodyTooLarge) as error:
+            except _UNSENDABLE as error:
                 await self._check_alive(from_event_id)
                 if self._size == 1:
                     return await self._step_over(from_event_id, stop_id, error)
@@ -73,7 +82,10 @@ class PageReader:
             self._longest_page = max(self._longest_page, len(raws))
             self._size = min(page_size, self._size * 2)
             next_id = from_event_id if page.last_id is None else page.last_id + 1
-            return FeedPage(self._without_strays(page), next_id, at_tip)
+            # A hub that knows by itself where an event without a usable id stands sends it again with the next page.
+            again = self._nameless_end if from_event_id == self._nameless_until else []
+            self._nameless_end, self._nameless_until = page.nameless_end(), next_id
+            return FeedPage(page.without_beginning(again), next_id, at_tip)
 
     async def oldest_height(self) -> int | None:
         """The height of the oldest event that the hub retains; None without events."""
@@ -114,59 +126,58 @@ class PageReader:
     async def _checked(
         self, raws: list[bytes], from_event_id: int, previous_id: int, stop_id: int | None = None
     ) -> DecodedEvents:
-        page = decode_in_order(raws, floor=from_event_id, previous_id=previous_id)
-        if stop_id is not None and page.last_id is not None and page.last_id >= stop_id:
-            # One id that is wrong is a bad event, several are a hub that ignores the parameter (hub-api T1).
-            page = decode_in_order(raws, floor=from_event_id, ceiling=stop_id, previous_id=previous_id)
-            if len(page.undecodable) > 1 or page.last_id is None:
-                raise stop_ignored(self._hub.name, self._shard, stop_id)
+        """The page decoded, what is out of place in it set aside. Raises HubUntrusted if that is more than a few."""
+        page = decode_in_order(raws, floor=from_event_id, previous_id=previous_id, shard=self._shard)
         plausible = first_event_id(height_of(from_event_id) + PLAUSIBLE_JUMP_HEIGHTS)
         if page.last_id is not None and page.last_id >= plausible:
-            ceiling = max(plausible, await self._ceiling())
+            ceiling = max(plausible, await self.ceiling())
             if page.last_id >= ceiling:
-                page = decode_in_order(raws, floor=from_event_id, ceiling=ceiling, previous_id=previous_id)
-        shards = {event.shardIndex for event in page.events}
-        if shards - {self._shard, 0}:
-            raise HubUntrusted(
-                f"hub {self._hub.name} answered events of shard {shards} when asked for shard {self._shard}",
-                hint="is it a Snapchain hub's HTTP API?",
-            )
-        if page.undecodable:
-            below = sum(event_id < from_event_id for event_id in decode_events(raws, previous_id=previous_id)[0])
-            if below > 1 or (below and page.last_id is None):
-                raise HubUntrusted(
-                    f"hub {self._hub.name} answered events below id {from_event_id} of shard {self._shard}, "
-                    "which was the lowest asked for",
-                    hint="is it a Snapchain hub's HTTP API?",
+                page = decode_in_order(
+                    raws, floor=from_event_id, ceiling=ceiling, previous_id=previous_id, shard=self._shard
                 )
+        if stop_id is not None and page.last_id is not None and page.last_id >= stop_id:
+            if len({event_id for event_id in page.event_ids if event_id >= stop_id}) > 1:
+                raise stop_ignored(self._hub.name, self._shard, stop_id)
+            page = decode_in_order(
+                raws, floor=from_event_id, ceiling=stop_id, previous_id=previous_id, shard=self._shard
+            )
+            if page.last_id is None:
+                raise stop_ignored(self._hub.name, self._shard, stop_id)
+        if page.undecodable:
+            self._refuse_another_page(page, from_event_id)
         return page
 
-    async def _ceiling(self) -> int:
+    def _refuse_another_page(self, page: DecodedEvents, from_event_id: int) -> None:
+        """Raise HubUntrusted if the hub ignored where to begin or which shard was asked for (hub-api T1).
+
+        Then that is so of many events of the page, or of several at its beginning; single ones are broken themselves.
+        """
+        aside = [bad.raw for bad in page.undecodable if bad.event_id is None]
+        ids, events, undecodable = decode_events(aside, previous_id=from_event_id)
+        own_ids = [event.id for event in events] + [bad.event_id for bad in undecodable if bad.event_id is not None]
+        below = sum(event_id < from_event_id for event_id in own_ids)
+        leading = sum(1 for _ in takewhile(lambda both: both[0] == both[1], zip(page.raws, aside, strict=False)))
+        first_below = {event_id for event_id in ids[:leading] if event_id < from_event_id}
+        if len(first_below) > 1 or self._is_of_the_hub(below, page):
+            raise HubUntrusted(
+                f"hub {self._hub.name} answered events below id {from_event_id} of shard {self._shard}, "
+                "which was the lowest asked for",
+                hint="is it a Snapchain hub's HTTP API?",
+            )
+        others = [event.shardIndex for event in events if event.shardIndex not in (self._shard, 0)]
+        if self._is_of_the_hub(len(others), page):
+            raise HubUntrusted(
+                f"hub {self._hub.name} answered events of shards {sorted(set(others))} when asked for {self._shard}",
+                hint="is it a Snapchain hub's HTTP API?",
+            )
+
+    def _is_of_the_hub(self, strange: int, page: DecodedEvents) -> bool:
+        return strange > 0 and (page.last_id is None or strange >= max(2, STRANGE_SHARE * len(page.raws)))
+
+    async def ceiling(self) -> int:
         """Ids from here on are absurd: far above the head that the hub reports."""
         heads = [shard.maxHeight for shard in (await self._hub.info()).shardInfos if shard.shardId == self._shard]
         return first_event_id(heads[0] + PLAUSIBLE_JUMP_HEIGHTS) if heads and heads[0] else END_OF_IDS
-
-    def _without_strays(self, page: DecodedEvents) -> DecodedEvents:
-        """The page without events of block 0, left over from a node's bootstrap (hub-api 3.5).
-
-        Hubble writes 0 everywhere, so 0 means a stray only beside real block numbers.
-        """
-        numbers = {event.blockNumber for event in page.events}
-        if 0 not in numbers or len(numbers) == 1:
-            return page
-        kept: list[bytes] = []
-        for raw in page.raws:
-            _, events, _ = decode_events([raw])
-            if not events or events[0].blockNumber != 0:
-                kept.append(raw)
-        log.warning(
-            "strays_ignored hub=%s shard=%d events=%d: blockNumber 0",
-            self._hub.name,
-            self._shard,
-            len(page.raws) - len(kept),
-        )
-        floor = page.event_ids[0]
-        return decode_in_order(kept, floor=floor, ceiling=(page.last_id or floor) + 1, previous_id=floor)
 
     async def _step_over(self, from_event_id: int, stop_id: int | None, error: HubError) -> FeedPage:
         """The page of the one event that the hub cannot send: as an Undecodable without raw bytes.
@@ -177,7 +188,7 @@ class PageReader:
         if event_id is not None:
             try:
                 raws = await self._events(event_id, event_id + 1, 1)
-            except (HubDisconnected, HubBodyTooLarge) as confirmed:
+            except _UNSENDABLE as confirmed:
                 await self._check_alive(event_id)
                 return await self._unsendable(event_id, confirmed)
             if raws:
@@ -192,6 +203,10 @@ class PageReader:
         if raw is not None:
             return FeedPage(await self._checked([raw], event_id, event_id), event_id + 1, at_tip=False)
         log.warning("event_stepped_over hub=%s shard=%d event_id=%d", self._hub.name, self._shard, event_id)
+        sent = only_record(error.body) if isinstance(error, HubMalformed) else b""
+        if sent:
+            record = Undecodable(event_id, f"not the JSON expected: {error}", sent, event_id)
+            return FeedPage(DecodedEvents([sent], [event_id], [], [record]), event_id + 1, at_tip=False)
         record = Undecodable(event_id, f"the hub cannot send this event: {error}", b"", event_id)
         return FeedPage(DecodedEvents(undecodable=[record]), event_id + 1, at_tip=False)
 
@@ -222,7 +237,7 @@ class PageReader:
     async def _probe(self, from_event_id: int, stop_id: int) -> Literal["empty", "sent", "dead"]:
         try:
             raws = await self._events(from_event_id, stop_id, 1, probe=True)
-        except (HubDisconnected, HubBodyTooLarge):
+        except _UNSENDABLE:
             return "dead"
         return "sent" if raws else "empty"
 
@@ -239,8 +254,11 @@ def _ends_with_block(page: DecodedEvents) -> bool:
     """Whether all is there that the BLOCK_CONFIRMED of the page's last block announces.
 
     A page that is shorter than asked for need not end at the tip: what stands before a hub may cut it at some length of
-    its own, in the middle of a block. Where the announcement is not on the page, the next page tells, by being empty.
+    its own, in the middle of a block. Where the announcement is not on the page, the next page tells, by being empty;
+    so, too, where a record is broken, which may be two in one.
     """
+    if page.undecodable:
+        return False
     last = height_of(page.last_id or 0)
     announced = [e.blockConfirmedBody.totalEvents for e in page.events if e.blockConfirmedBody and e.height == last]
     return bool(announced) and 0 < announced[0] <= sum(height_of(event_id) == last for event_id in page.event_ids)

@@ -13,7 +13,7 @@ from typing import Final, Generic, TypeVar
 import msgspec
 
 from fc_pipeline.errors import HubError
-from fc_pipeline.hub.decode import DECODE_ERRORS, MalformedPage, split_list
+from fc_pipeline.hub.broken_page import DECODE_ERRORS, MalformedPage, split_list
 
 __all__ = ["ListPage", "fids_page", "raw_page", "walk", "walk_all_shards"]
 

@@ -19,6 +19,9 @@ BLOCK_SEQUENCE_BITS: Final = 14
 BigInt = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 """An unsigned number that fits a Postgres bigint."""
 
+Fid = Annotated[int, Meta(ge=1, le=2**63 - 1)]
+"""A user's number where there must be one; a hub refuses messages that say 0 (hub-api T14)."""
+
 Seconds = Annotated[int, Meta(ge=0, le=2**32 - 1)]
 """A 32-bit timestamp in seconds; the epoch is the field's own (hub-api T5)."""
 
@@ -36,7 +39,7 @@ def height_of(event_id: int) -> int:
 class CastId(Struct, gc=False):
     """A cast by its author's FID and 0x-hex hash."""
 
-    fid: BigInt
+    fid: Fid
     hash: str
 
 
@@ -46,7 +49,7 @@ class CastAddBody(Struct, gc=False):
     text: str
     embeds: Raw = Raw(b"[]")
     embedsDeprecated: list[str] = []
-    mentions: list[BigInt] = []
+    mentions: list[Fid] = []
     mentionsPositions: list[Annotated[int, Meta(ge=0, le=2**31 - 1)]] = []
     parentCastId: CastId | None = None
     parentUrl: str | None = None
@@ -67,13 +70,13 @@ class ReactionBody(Struct, gc=False):
 
 class LinkBody(Struct, gc=False):
     type: str
-    targetFid: BigInt
+    targetFid: Fid
     displayTimestamp: Seconds | None = None
 
 
 class LinkCompactStateBody(Struct, gc=False):
     type: str
-    targetFids: list[BigInt] = []
+    targetFids: list[Fid] = []
 
 
 class UserDataBody(Struct, gc=False):
@@ -114,7 +117,7 @@ class MessageData(Struct, gc=False):
     """`timestamp` is Farcaster seconds and a claim of the user, never a watermark (hub-api T6)."""
 
     type: str
-    fid: BigInt
+    fid: Fid
     timestamp: Seconds
     castAddBody: CastAddBody | None = None
     castRemoveBody: CastRemoveBody | None = None

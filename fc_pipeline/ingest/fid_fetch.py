@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from fc_pipeline.errors import HubRefused
 from fc_pipeline.fold.snapshot_ledger import SnapshotLine
-from fc_pipeline.hub.client import HubBodyTooLarge, HubDisconnected, HubKeyRefused
+from fc_pipeline.hub.client import HubBodyTooLarge, HubDisconnected, HubKeyRefused, HubMalformed
 from fc_pipeline.hub.reads import HubReads
 from fc_pipeline.hub.snapshot import SnapshotPage, ids_after, ids_before, snapshot
 from fc_pipeline.lake.snapshot_log import Heads, SnapshotFile, SnapshotLog, bucket_of
@@ -26,7 +26,7 @@ INFO_REQUESTS: Final = 2
 BIG_FID_BYTES: Final = 4 * 1024 * 1024
 """The records of an FID with more go into a file of their own as they come."""
 
-_OF_THE_FID: Final = (HubRefused, HubDisconnected, HubBodyTooLarge)
+_OF_THE_FID: Final = (HubRefused, HubDisconnected, HubBodyTooLarge, HubMalformed)
 """Errors that may lie in what the hub stores of an FID, when it answers other questions (hub-api T3)."""
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 import pyarrow as pa
 
+from fc_pipeline.fold.fates import EventFates
 from fc_pipeline.fold.micro_batch import MicroBatch
 from fc_pipeline.fold.session import Written
 from fc_pipeline.hours import Hour
@@ -32,8 +33,8 @@ class HourProgress:
     """Everything done for one hour by this run.
 
     `heights` maps a shard to the first and last folded height, `last_block_unix` to the time of the last block;
-    `naive_rows` is what one write per message would have written, `filtered` how many rows concern no
-    target. `seconds` is time spent in Postgres.
+    `naive_rows` is what one write per message would have written. `seconds` is time spent in Postgres. `fates` and
+    `events_written` say what became of the `events`, `rows_filtered` how many rows concern no target.
     """
 
     hour: Hour
@@ -42,9 +43,11 @@ class HourProgress:
     size_bytes: int = 0
     log_bytes: int = 0
     naive_rows: int = 0
-    filtered: int = 0
+    rows_filtered: int = 0
     quarantined: int = 0
     seconds: float = 0.0
+    fates: EventFates = field(default_factory=EventFates)
+    events_written: int = 0
     heights: dict[int, tuple[int, int]] = field(default_factory=dict[int, tuple[int, int]])
     last_block_unix: dict[int, int] = field(default_factory=dict[int, int])
     tables: dict[str, TableProgress] = field(default_factory=dict[str, TableProgress])
@@ -66,11 +69,23 @@ class HourProgress:
         """
         return sum(self.tables[name].written.rows for name in MESSAGE_TABLES.keys() & self.tables.keys())
 
+    @property
+    def events_unchanged(self) -> int:
+        """Events whose rows were in the tables already, or decided by later events."""
+        return self.fates.with_rows - self.events_written
+
+    @property
+    def events_unaccounted(self) -> int:
+        """Events of which nobody can say what became: none, ever."""
+        return self.events - self.fates.events
+
     def add(
-        self, batch: MicroBatch, written: dict[str, Written], *, filtered: int, log_bytes: int, seconds: float
+        self, batch: MicroBatch, written: dict[str, Written], events_written: int, *, log_bytes: int, seconds: float
     ) -> None:
-        """Count one committed micro-batch."""
-        self.filtered += filtered
+        """Count one committed micro-batch, of whose events so many had rows that were written."""
+        self.fates += batch.fates
+        self.rows_filtered += batch.rows_filtered
+        self.events_written += events_written
         self.micro_batches += 1
         self.events += batch.events
         self.size_bytes += batch.size_bytes
@@ -108,14 +123,14 @@ class Progress:
         hour: Hour,
         batch: MicroBatch,
         written: dict[str, Written],
+        events_written: int,
         *,
-        filtered: int,
         log_bytes: int,
         seconds: float,
     ) -> None:
-        """Count one committed micro-batch."""
+        """Count one committed micro-batch, of whose events so many had rows that were written."""
         progress = self._hours.setdefault(hour, HourProgress(hour))
-        progress.add(batch, written, filtered=filtered, log_bytes=log_bytes, seconds=seconds)
+        progress.add(batch, written, events_written, log_bytes=log_bytes, seconds=seconds)
         self._unreported.add(hour)
         if self._on_batch is not None:
             self._on_batch(progress)

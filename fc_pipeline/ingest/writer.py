@@ -5,7 +5,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Collection, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Self
 
@@ -232,17 +232,19 @@ class BatchWriter:
         self, hour: Hour, micro: MicroBatch, written: dict[str, Written], started: float, *, log_bytes: int
     ) -> None:
         seconds = time.monotonic() - started
-        filtered = self._session.filtered
-        self._progress.add(hour, micro, written, filtered=filtered, log_bytes=log_bytes, seconds=seconds)
+        session = self._session
+        micro = replace(micro, fates=session.fates, rows_filtered=session.rows_filtered)
+        self._progress.add(hour, micro, written, session.events_written, log_bytes=log_bytes, seconds=seconds)
         _log.info(
-            "micro_batch shard=%d heights=%d-%d events=%d rows=%d filtered=%d quarantined=%d postgres_ms=%d "
-            "lag_seconds=%d",
+            "micro_batch shard=%d heights=%d-%d events=%d events_written=%d rows=%d events_filtered=%d quarantined=%d "
+            "postgres_ms=%d lag_seconds=%d",
             micro.shard,
             micro.from_height,
             micro.to_height,
             micro.events,
+            session.events_written,
             sum(rows.rows for rows in written.values()),
-            filtered,
+            micro.fates.filtered,
             len(micro.quarantined),
             seconds * 1000,
             time.time() - micro.last_block_unix,

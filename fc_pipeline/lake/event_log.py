@@ -126,6 +126,19 @@ class EventLog:
             yield batch
             done = batch.to_height
 
+    def block_times(self, hour: Hour, shard: int, heights: Collection[int]) -> dict[int, int]:
+        """Unix seconds of those blocks of an hour that the log has. Raises LakeError for a file that cannot be read."""
+        found: dict[int, int] = {}
+        wanted = pa.array(sorted(set(heights)), type=pa.int64())
+        for file in self.files(hour, shard):
+            if not any(file.from_height <= height <= file.to_height for height in heights):
+                continue
+            table = self._table(file).select(["height", "block_time"])
+            table = table.filter(pc.is_in(table["height"], value_set=wanted)).drop_null()
+            times = cast(list[int], table["block_time"].cast(pa.int64()).to_pylist())
+            found.update(zip(cast(list[int], table["height"].to_pylist()), times, strict=True))
+        return found
+
     def _successor(self, gone: LogFile, error: FileNotFoundError) -> LogFile:
         """The file into which one was joined since it was listed."""
         for file in self.files(gone.hour, gone.shard):

@@ -66,13 +66,24 @@ QUARANTINE = sa.Table(
     sa.Column("event_id", sa.BigInteger, primary_key=True, autoincrement=False, comment="Or its predecessor's"),
     sa.Column("raw_sha256", pg.BYTEA, primary_key=True, comment="Tells apart records whose id cannot be read"),
     sa.Column(
-        "reason", sa.Text, nullable=False, comment="undecodable, invalid, unknown_type, nul_removed or poison_page"
+        "reason",
+        sa.Text,
+        nullable=False,
+        comment="undecodable, misplaced, invalid, unknown_type, nul_removed or poison_page",
     ),
     sa.Column("detail", sa.Text, nullable=False),
     sa.Column("raw", pg.BYTEA, nullable=False, comment="The event as the hub sent it"),
     sa.Column("first_seen", sa.DateTime(timezone=True), nullable=False, server_default=_now),
     sa.Column("last_seen", sa.DateTime(timezone=True), nullable=False, server_default=_now),
     sa.Column("resolved_at", sa.DateTime(timezone=True), comment="When a replay folded it after all"),
+    sa.Column(
+        "source",
+        sa.Text,
+        nullable=False,
+        server_default="feed",
+        comment="feed, or the list of a by-FID snapshot: casts, reactions, links, …",
+    ),
+    sa.Column("fid", sa.BigInteger, comment="Whose snapshot; null for the feed"),
     schema=SCHEMA,
     comment="Records set aside, with reason and raw bytes, counted and replayable.",
 )

@@ -1,8 +1,9 @@
 """Text forms of the wire → values of columns (hub-api 4.2); anything else raises ValueError."""
 
 import binascii
+import re
 from collections.abc import Mapping
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 
 import msgspec
 
@@ -30,6 +31,7 @@ HASH_BYTES = 20
 _MICROS = 1_000_000
 _LAST_UNIX_SECOND = 253_402_300_799  # 9999-12-31: beyond it neither Python nor the UI can show a date
 MOST_KEY_BYTES = 1024  # far above every protocol limit (hub-api 5.3), far below the 2,704 bytes of a Postgres index row
+_MOST_JSON_DEPTH = 200  # far above anything on the wire, far below where Postgres' or Python's stack ends
 _NUMERIC_EXPONENT = 1000  # far above anything on the wire, far below where Postgres' numeric overflows
 
 
@@ -96,19 +98,42 @@ def key_bytes(value: bytes, what: str) -> bytes:
 def json_text(raw: msgspec.Raw) -> str | None:
     """A raw JSON value → the text of a jsonb column; None for an absent one or `null`.
 
-    Raises ValueError for what jsonb refuses and the decoder lets pass in raw values: bytes that are not UTF-8, and
-    numbers beyond Postgres' numeric.
+    Raises ValueError for what jsonb refuses and the decoder lets pass in raw values: bytes that are not UTF-8, numbers
+    beyond Postgres' numeric, and values nested more than 200 deep.
     """
     text = str(raw, "utf-8")
     if text in ("", "null"):
         return None
     if text != "[]":
+        # Fewer brackets than that need not be looked at one by one.
+        if text.count("[") + text.count("{") > _MOST_JSON_DEPTH and _json_depth(text) > _MOST_JSON_DEPTH:
+            raise ValueError(f"JSON nested more than {_MOST_JSON_DEPTH} deep")
         _JSON.decode(text)
     return text
 
 
+def _json_depth(text: str) -> int:
+    """How deeply valid JSON is nested."""
+    depth = deepest = 0
+    for token in _BRACKETS.finditer(text):
+        mark = token[0][0]
+        if mark in "[{":
+            depth += 1
+            deepest = max(deepest, depth)
+        elif mark in "]}":
+            depth -= 1
+    return deepest
+
+
+_BRACKETS = re.compile(r'"(?:[^"\\]|\\.)*"|[\[\]{}]')
+
+
 def _numeric(text: str) -> float:
-    if abs(Decimal(text).adjusted()) > _NUMERIC_EXPONENT:
+    try:
+        is_beyond = abs(Decimal(text).adjusted()) > _NUMERIC_EXPONENT
+    except InvalidOperation:  # an exponent that even Decimal cannot hold
+        is_beyond = True
+    if is_beyond:
         raise ValueError(f"number {text[:80]} is beyond Postgres' numeric")
     return 0.0
 

@@ -17,6 +17,7 @@ from fc_pipeline_tests.benchmarks.decode import decode_pages
 from fc_pipeline_tests.benchmarks.idle_sync import sync_with_nothing_to_do
 from fc_pipeline_tests.benchmarks.large_tables import fold_into_large_tables
 from fc_pipeline_tests.benchmarks.live import follow_live
+from fc_pipeline_tests.benchmarks.poison import catch_up_with_poison
 from fc_pipeline_tests.benchmarks.stage import Stage, hub_process, open_stage
 from fc_pipeline_tests.benchmarks.target_filter import complete_target, fold_profiles, fold_targets_only
 from fc_pipeline_tests.benchmarks.target_set import target_set
@@ -31,7 +32,7 @@ def main() -> None:
     parser.add_argument("--fids", type=int, default=20_000, help="users in it")
     parser.add_argument(
         "--only",
-        choices=("catch_up", "large_tables", "live", "idle_sync", "backfill", "targets"),
+        choices=("catch_up", "poison", "large_tables", "live", "idle_sync", "backfill", "targets"),
         help="leave the others out",
     )
     parser.add_argument("--live-seconds", type=float, default=120.0, help="how long to follow a live hub")
@@ -43,6 +44,10 @@ def main() -> None:
     if options.only in (None, "catch_up"):
         with tempfile.TemporaryDirectory(prefix="fc_bench_") as folder:
             figures |= _throughput(Path(folder), events=options.events, fids=options.fids)
+    if options.only in (None, "poison"):
+        with tempfile.TemporaryDirectory(prefix="fc_bench_") as folder:
+            log_path = _generated(Path(folder), events=options.events // 5, fids=max(1, options.fids // 5))
+            figures["poison"] = catch_up_with_poison(Path(folder), log_path)
     if options.only in (None, "large_tables"):
         with tempfile.TemporaryDirectory(prefix="fc_bench_") as folder:
             # Fewer users than elsewhere: less of the log is their registration.

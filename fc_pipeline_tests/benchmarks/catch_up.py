@@ -39,6 +39,7 @@ def catch_up(replica: Replica) -> dict[str, float]:
         "events_per_second": progress.events / seconds,
         "python_cpu_seconds": time.process_time() - cpu,
         "postgres_seconds": sum(hour.seconds for hour in progress.hours),
+        "quarantined": sum(hour.fates.set_aside for hour in progress.hours),
         "rows_written": sum(hour.rows_written for hour in progress.hours),
         "naive_rows": sum(hour.naive_rows for hour in progress.hours),
         "memory_above_idle_mb": (peak_rss_bytes() - idle) / 1e6,

@@ -285,11 +285,15 @@ def test_ids_out_of_order_and_absurd_ones_go_aside_and_do_not_move_the_cursor() 
     assert len({bad.raw for batch in batches for bad in batch.undecodable}) == 3
 
 
-def test_strays_of_block_zero_are_ignored() -> None:
+def test_strays_of_block_zero_are_set_aside() -> None:
     stray = failure(101, 2)
     stray["blockNumber"] = 0
     log = block(100) + block(101, 1) + [stray] + block(102)
-    assert ids_of(read_log([failure(0, 5), *log], 0)) == [event["id"] for event in log if event is not stray]
+    batches = read_log([failure(0, 5), *log], 0)
+    assert [e.id for batch in batches for e in batch.events] == [event["id"] for event in log if event is not stray]
+    assert [(bad.reason, bad.near_id) for batch in batches for bad in batch.undecodable] == [
+        ("misplaced", log[log.index(stray) - 1]["id"])
+    ]
 
 
 def test_hubble_writes_block_number_zero_everywhere() -> None:

@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from fc_pipeline.errors import ConfigError
+from fc_pipeline.fold.fates import EventFates
 from fc_pipeline.fold.selection import TargetAccess
 from fc_pipeline.fold.session import FoldSession
 from fc_pipeline.tables.link_compactions import SCOPED_SINCE
@@ -224,7 +225,35 @@ def test_what_concerns_a_target_is_kept_whoever_did_it(filtered: Filtered) -> No
         "SELECT fid, casts, likes_received, replies_received, follows_received FROM fid_activity"
     )
     assert [tuple(row) for row in activity] == [(ROOT, 1, 1, 1, 1)]
-    assert filtered.session.filtered == 8
+    assert filtered.session.rows_filtered == 8
+    # What is left of the stranger's name is written; BLOCK_CONFIRMED is the event without rows.
+    assert filtered.session.fates == EventFates(without_rows=1, set_aside=0, filtered=7, with_rows=6)
+    assert filtered.session.events_written == 6
+
+
+def test_each_event_is_counted_once_whatever_becomes_of_it(filtered: Filtered) -> None:
+    overtaken = reaction(STRANGER, (ROOT, hex_hash("liked")))
+    batch = micro_batch(
+        blocks_of(
+            [
+                merge(link(ROOT, FRIEND)),  # merged ahead of the others, and once more with them
+                sign_up(OTHER),
+                merge(cast_add(FRIEND, "a target since a moment ago")),
+                merge(cast_add(STRANGER, "of nobody")),
+                merge(link(STRANGER, 50), link(STRANGER, 50)),  # a row and a tombstone of one event
+                merge(overtaken),
+                prune(overtaken),
+                merge(compact_state(STRANGER, [51])),  # compact states are kept of everybody
+                merge(cast_add(-1, "undecodable")),
+            ],
+            first_height=FIRST_HEIGHT,
+        )
+    )
+    for fold, written in ((filtered.session.fold, 5), (filtered.session.refold, 0)):
+        fold(batch)
+        assert filtered.session.fates == EventFates(without_rows=1, set_aside=1, filtered=2, with_rows=6)
+        assert filtered.session.fates.events == batch.events
+        assert filtered.session.events_written == written
 
 
 def test_without_mentions_a_mention_is_not_enough(replica: Replica, redis_url: str) -> None:

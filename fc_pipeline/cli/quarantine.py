@@ -1,0 +1,157 @@
+"""`fc-pipeline quarantine`: look at what was set aside, and fold what can be understood by now."""
+
+import json
+import signal
+import sys
+from collections import Counter
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Column, Table
+
+from fc_pipeline.services import close_services_for_process, open_services
+from fc_pipeline.settings import Settings, project_root
+
+if TYPE_CHECKING:
+    from fc_pipeline.fold.replay import QuarantineLine
+
+__all__ = ["quarantine"]
+
+_MOST_SHOWN = 50
+_DETAIL_CHARACTERS = 100
+_RAW_CHARACTERS = 20_000
+
+quarantine = typer.Typer(help="Look at records that were set aside, and replay them.", no_args_is_help=True)
+
+_Reasons = Annotated[list[str] | None, typer.Option("--reason", help="Only this reason; may be given several times.")]
+_Json = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
+
+
+@quarantine.command("list")
+def list_records(
+    reason: _Reasons = None,
+    with_resolved: Annotated[bool, typer.Option("--all", help="Also what a replay has folded since.")] = False,
+    limit: Annotated[int, typer.Option(min=1, help="At most so many, the newest first.")] = _MOST_SHOWN,
+    as_json: _Json = False,
+) -> None:
+    """List records, unresolved ones unless --all is given."""
+    settings = Settings.load()
+    with open_services(settings, need_hub=False, need_redis=False) as opened:
+        from fc_pipeline.ingest.quarantine import quarantine_counts, quarantine_lines
+        from fc_pipeline.ingest.replica import open_replica
+
+        with open_replica(opened) as replica:
+            lines = quarantine_lines(replica, reasons=reason or (), with_resolved=with_resolved, limit=limit)
+            counts = quarantine_counts(replica, reasons=reason or (), with_resolved=with_resolved)
+    if as_json:
+        sys.stdout.write(json.dumps({"counts": counts, "records": [_as_json(line) for line in lines]}) + "\n")
+        return
+    console = Console(highlight=False)
+    if not lines:
+        console.print("nothing is in quarantine" if not reason else "nothing is in quarantine for this reason")
+        return
+    table = Table(Column("record", no_wrap=True), "reason", "from", "last seen", "bytes", "detail")
+    for line in lines:
+        whence = "feed" if line.is_of_feed else f"{line.source} of FID {line.fid}"
+        seen = line.last_seen.strftime("%Y-%m-%d %H:%M") + (" (resolved)" if line.resolved_at else "")
+        detail = _printable(line.detail.encode())[:_DETAIL_CHARACTERS]
+        # What a hub sent is no markup.
+        table.add_row(line.name, line.reason, whence, seen, f"{len(line.raw):,}", _plain(detail))
+    console.print(table)
+    console.print("in all: " + ", ".join(f"{count:,} {name}" for name, count in counts.items()))
+
+
+@quarantine.command("show")
+def show(record: Annotated[str, typer.Argument(help="Its name, as `list` shows it.")], as_json: _Json = False) -> None:
+    """Show a record: why it was set aside, and its bytes."""
+    settings = Settings.load()
+    with open_services(settings, need_hub=False, need_redis=False) as opened:
+        from fc_pipeline.ingest.quarantine import find_line
+        from fc_pipeline.ingest.replica import open_replica
+
+        with open_replica(opened) as replica:
+            line = find_line(replica, record)
+    if as_json:
+        sys.stdout.write(json.dumps({**_as_json(line), "raw_hex": line.raw.hex()}) + "\n")
+        return
+    console = Console(highlight=False, soft_wrap=True)
+    for name, value in _as_json(line).items():
+        console.print(f"{name}: {'' if value is None else _printable(str(value).encode())}", markup=False)
+    console.print()
+    console.print(_printable(line.raw[:_RAW_CHARACTERS]), markup=False)
+    if len(line.raw) > _RAW_CHARACTERS:
+        console.print(f"… {len(line.raw) - _RAW_CHARACTERS:,} bytes more; --json has all", markup=False)
+
+
+@quarantine.command("replay")
+def replay(
+    records: Annotated[list[str] | None, typer.Argument(help="Names, as `list` shows them. Default: all.")] = None,
+    reason: _Reasons = None,
+    as_json: _Json = False,
+) -> None:
+    """Fold what this release can understand; what it cannot is left with its reason."""
+    settings = Settings.load()
+    # As Ctrl-C: the run is recorded as ended, and the servers are stopped.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    with open_services(settings, need_hub=False, need_redis=False) as opened:
+        from fc_pipeline.ingest.quarantine import quarantine_lines
+        from fc_pipeline.ingest.replica import open_replica
+
+        with open_replica(opened) as replica:  # says at once what it does not know
+            quarantine_lines(replica, reasons=reason or (), names=records or (), limit=1)
+        figures = _run(reason or [], records or [])
+    if as_json:
+        sys.stdout.write(json.dumps(figures) + "\n")
+        return
+    console = Console(highlight=False, soft_wrap=True)
+    said = f", {figures['noted']:,} stored without U+0000" if figures["noted"] else ""
+    console.print(f"{figures['resolved']:,} records resolved{said}, {figures['rows_written']:,} rows written")
+    left: dict[str, str] = figures["left"]
+    for detail, count in Counter(left.values()).most_common(_MOST_SHOWN):
+        console.print(f"left, {count:,}: {_printable(detail.encode())[:_DETAIL_CHARACTERS]}", markup=False)
+
+
+def _run(reasons: list[str], records: list[str]) -> dict[str, Any]:
+    """A run of the job, as the UI would launch it."""
+    from dagster import DagsterInstance  # importing Dagster takes seconds
+
+    from fc_pipeline.cli.in_process import run_for_output
+    from fc_pipeline.quarantine_job import REPLAY_QUARANTINE, ReplayConfig, fold_quarantined
+
+    try:
+        with DagsterInstance.from_config(str(project_root())) as instance:
+            config = ReplayConfig(reasons=reasons, records=records)
+            return run_for_output(instance, REPLAY_QUARANTINE.name, fold_quarantined.name, config)
+    finally:
+        close_services_for_process()
+
+
+def _as_json(line: "QuarantineLine") -> dict[str, Any]:
+    return {
+        "record": line.name,
+        "shard": line.shard,
+        "event_id": line.event_id,
+        "height": line.height,
+        "reason": line.reason,
+        "detail": line.detail,
+        "source": line.source,
+        "fid": line.fid,
+        "first_seen": line.first_seen.isoformat(),
+        "last_seen": line.last_seen.isoformat(),
+        "resolved_at": line.resolved_at.isoformat() if line.resolved_at else None,
+        "sha256": line.raw_sha256.hex(),
+        "bytes": len(line.raw),
+    }
+
+
+def _printable(raw: bytes) -> str:
+    """Bytes as text that does nothing to a terminal: what is no UTF-8, or does not print, stands as an escape."""
+    text = raw.decode("utf-8", "backslashreplace")
+    return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in text)
+
+
+def _plain(text: str) -> Any:
+    from rich.text import Text
+
+    return Text(text)

@@ -1,0 +1,47 @@
+"""What becomes of the events of a micro-batch: each is counted once, so that none can be lost unnoticed."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+
+__all__ = ["EventFates", "events_of"]
+
+
+@dataclass(frozen=True, slots=True)
+class EventFates:
+    """Events by what became of them before anything was written; together they are all that were read.
+
+    `without_rows` are of no table, such as BLOCK_CONFIRMED or MERGE_FAILURE; `set_aside` are in quarantine and nowhere
+    else; `filtered` are of tables or users that were not asked for; `with_rows` have rows to be written. Which of
+    these change something, the tables decide.
+    """
+
+    without_rows: int = 0
+    set_aside: int = 0
+    filtered: int = 0
+    with_rows: int = 0
+
+    def __add__(self, other: "EventFates") -> "EventFates":
+        return EventFates(
+            self.without_rows + other.without_rows,
+            self.set_aside + other.set_aside,
+            self.filtered + other.filtered,
+            self.with_rows + other.with_rows,
+        )
+
+    def with_filtered(self, events: int) -> "EventFates":
+        """The same when the rows of so many more events are not asked for."""
+        return EventFates(self.without_rows, self.set_aside, self.filtered + events, self.with_rows - events)
+
+    @property
+    def events(self) -> int:
+        """All of them."""
+        return self.without_rows + self.set_aside + self.filtered + self.with_rows
+
+
+def events_of(tables: Iterable[pa.Table]) -> int:
+    """How many events rows are of: an event has one version, in however many rows."""
+    versions = [table["version"].to_numpy() for table in tables]
+    return len(np.unique(np.concatenate(versions))) if versions else 0

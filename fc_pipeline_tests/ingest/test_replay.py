@@ -1,0 +1,151 @@
+"""Replaying the quarantine: what a release that knew less has set aside is folded as if it had never been."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+
+from fc_pipeline.errors import ConfigError
+from fc_pipeline.fold import changes
+from fc_pipeline.ingest.backfill import Backfill
+from fc_pipeline.ingest.backfill_scope import BackfillScope
+from fc_pipeline.ingest.quarantine import Replay, find_line, quarantine_counts, quarantine_lines
+from fc_pipeline.sample_hub.log import EventLog
+from fc_pipeline.sample_hub.serving import serving
+from fc_pipeline.tables import casts, on_chain_events, reactions, user_data, username_proofs, verifications
+from fc_pipeline_tests.conftest import Database
+from fc_pipeline_tests.poison.stream import good_log, spoil
+from fc_pipeline_tests.workbench import Workbench, workbench
+
+Forget = Callable[[pytest.MonkeyPatch], None]
+
+
+def forget_values(patch: pytest.MonkeyPatch) -> None:
+    """Be a release that knows fewer values."""
+    patch.delitem(casts._TYPES, "CAST")
+    patch.delitem(reactions._TYPES, "REACTION_TYPE_RECAST")
+    patch.delitem(user_data._TYPES, "USER_DATA_TYPE_BIO")
+    patch.delitem(verifications._PROTOCOLS, "PROTOCOL_ETHEREUM")
+    patch.delitem(username_proofs._TYPES, "USERNAME_TYPE_FNAME")
+    patch.delitem(on_chain_events._BODIES, "EVENT_TYPE_ID_REGISTER")
+
+
+def forget_messages(patch: pytest.MonkeyPatch) -> None:
+    """Be a release that knows fewer messages."""
+    gone = {"MESSAGE_TYPE_CAST_REMOVE", "MESSAGE_TYPE_LINK_REMOVE", "MESSAGE_TYPE_LINK_COMPACT_STATE"}
+    patch.setattr(changes, "_KNOWN_MESSAGES", changes._KNOWN_MESSAGES - gone)
+    patch.setattr(changes, "_COMPACT_STATE", "not known yet")
+    for one in ("MESSAGE_TYPE_CAST_REMOVE", "MESSAGE_TYPE_LINK_REMOVE"):
+        patch.delitem(changes._REMOVES, one)
+
+
+@pytest.fixture(scope="module")
+def log() -> EventLog:
+    return good_log(31, 4_000)
+
+
+@pytest.mark.parametrize("forget", [forget_values, forget_messages])
+def test_what_is_understood_by_now_is_folded_as_if_it_had_been_at_first(
+    database: Database, other_database: Database, tmp_path: Path, log: EventLog, forget: Forget
+) -> None:
+    names = ("hash no hex", "type unknown", "id 1", "FID 2^64", "text not UTF-8", "null")
+    spoilt = spoil(log, 5, names=names)
+    with serving(spoilt.log) as url:
+        with workbench(other_database, tmp_path / "other", url) as bench:
+            bench.run()
+            expected = bench.dump()
+            kept = bench.quarantine()
+        with workbench(database, tmp_path / "lake", url, batch_events=500) as bench:
+            with pytest.MonkeyPatch.context() as patch:
+                forget(patch)
+                bench.run()
+            assert bench.dump() != expected
+            set_aside = bench.quarantine()
+            outcome = Replay(bench.replica, "replay").execute()
+    assert bench.dump() == expected
+    unresolved = bench.rows("SELECT shard, event_id FROM pipeline.quarantine WHERE resolved_at IS NULL")
+    assert sorted(map(tuple, unresolved)) == sorted(record[:2] for record in kept)
+    assert len(set_aside) > len(kept) + 20
+    assert outcome.resolved == len(set_aside) - len(kept)
+    assert len(outcome.left) + outcome.noted == len(kept)
+    assert all(outcome.left.values())
+    again = Replay(bench.replica, "again").execute()
+    assert (again.resolved, sum(w.rows for w in again.written.values())) == (0, 0)
+
+
+def test_records_of_snapshots_are_folded_too(
+    database: Database, other_database: Database, tmp_path: Path, log: EventLog
+) -> None:
+    def backfill(bench: Workbench) -> None:
+        Backfill(bench.replica, "backfill", BackfillScope(tuple(range(256)))).execute()
+
+    with serving(log) as url:
+        with workbench(other_database, tmp_path / "other", url) as bench:
+            backfill(bench)
+            expected = bench.dump()
+        with workbench(database, tmp_path / "lake", url) as bench:
+            with pytest.MonkeyPatch.context() as patch:
+                forget_values(patch)
+                backfill(bench)
+            assert bench.dump() != expected
+            sources = {row.source for row in bench.rows("SELECT source FROM pipeline.quarantine")}
+            assert {"casts", "reactions", "user_data", "verifications", "username_proofs", "on_chain_events"} <= sources
+            Replay(bench.replica, "replay", reasons=["unknown_type"]).execute()
+            assert _without_removes(bench.dump()) == _without_removes(expected)
+            assert "unknown_type" not in quarantine_counts(bench.replica)
+
+
+def _without_removes(dump: dict[str, list[str]]) -> dict[str, list[str]]:
+    """A snapshot's CAST_REMOVE says nothing of when: its tombstone has the time of the request."""
+    return {**dump, "casts": [row for row in dump["casts"] if ",removed," not in row]}
+
+
+def test_what_the_newest_snapshot_no_longer_lists_is_resolved_without_a_row(
+    database: Database, tmp_path: Path, log: EventLog
+) -> None:
+    with serving(log) as url, workbench(database, tmp_path / "lake", url) as bench:
+        with pytest.MonkeyPatch.context() as patch:
+            forget_values(patch)
+            Backfill(bench.replica, "backfill", BackfillScope(tuple(range(256)))).execute()
+        with bench.replica.engine.begin() as connection:
+            connection.execute(sa.text("UPDATE pipeline.quarantine SET last_seen = last_seen - interval '1 day'"))
+        before = bench.dump()
+        outcome = Replay(bench.replica, "replay", reasons=["unknown_type"]).execute()
+        assert outcome.resolved > 100
+        assert bench.dump() == before
+
+
+def test_chosen_records_only_and_the_rest_is_left_alone(database: Database, tmp_path: Path, log: EventLog) -> None:
+    with serving(log) as url, workbench(database, tmp_path / "lake", url) as bench:
+        with pytest.MonkeyPatch.context() as patch:
+            forget_values(patch)
+            bench.run()
+        lines = quarantine_lines(bench.replica, reasons=["unknown_type"])
+        chosen = [lines[3].name, lines[7].name]
+        assert Replay(bench.replica, "replay", names=chosen).execute().resolved == 2
+        resolved = {line.name for line in quarantine_lines(bench.replica, with_resolved=True) if line.resolved_at}
+        assert resolved == set(chosen)
+        assert find_line(bench.replica, chosen[0]).resolved_at is not None
+        assert Replay(bench.replica, "replay", reasons=["invalid"]).execute().resolved == 0
+        for wrong in ("x", "1-2", "1-2-abcd", "1"):
+            with pytest.raises(ConfigError, match=r"record|name"):
+                find_line(bench.replica, wrong)
+        with pytest.raises(ConfigError, match="no reason is called 'bad'"):
+            quarantine_lines(bench.replica, reasons=["bad"])
+
+
+def test_a_record_that_is_set_aside_again_is_unresolved_again(
+    database: Database, tmp_path: Path, log: EventLog
+) -> None:
+    with serving(log) as url, workbench(database, tmp_path / "lake", url) as bench:
+        with pytest.MonkeyPatch.context() as patch:
+            forget_values(patch)
+            bench.run()
+        before = quarantine_counts(bench.replica)
+        Replay(bench.replica, "replay").execute()
+        assert "unknown_type" not in quarantine_counts(bench.replica)
+        with pytest.MonkeyPatch.context() as patch:
+            forget_values(patch)
+            bench.rebuild()
+        assert quarantine_counts(bench.replica) == before
