@@ -173,7 +173,7 @@ def _packed_adds(key: bytes, fids: npt.NDArray[np.int64]) -> Iterator[bytes]:
 
 
 def _arguments(fids: npt.NDArray[np.int64]) -> Iterator[bytes]:
-    """FIDs, which are above 0, as Redis reads arguments: length, value. Those with as many digits are written at once."""
+    """FIDs, all above 0, as Redis reads arguments: length, value. Those with as many digits are written at once."""
     digits = np.searchsorted(_POWERS_OF_TEN, fids, side="right")
     for count in np.unique(digits).tolist():
         same = fids[digits == count]
