@@ -147,11 +147,15 @@ class TargetSelection:
         return self._state
 
     def _acts(self, batch: MicroBatch, state: _SetState) -> "_Acts | None":
-        """What of a micro-batch may change the set; None if nothing may."""
+        """What of a micro-batch may change the set; None if nothing may.
+
+        What is folded once more for some targets was heard before: only a newly watched app makes it say something new,
+        and whom new roots follow is looked up when their histories are complete.
+        """
         chain = batch.rows.get(ON_CHAIN_EVENTS.name)
         sign_ups = _sign_ups(chain, state.prefixes) if chain is not None and state.prefixes else None
-        roots = state.roots
-        if sign_ups is not None and len(sign_ups):
+        roots = state.roots if self._only is None else np.zeros(0, np.int64)
+        if self._only is None and sign_ups is not None and len(sign_ups):
             roots = np.union1d(roots, sign_ups["fid"].to_numpy())
         links = batch.rows.get(LINKS.name)
         follows = None
