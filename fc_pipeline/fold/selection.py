@@ -221,11 +221,11 @@ class TargetSelection:
         mentions: bool,
     ) -> Mask:
         """Rows that a target does not seem to be concerned by, and that are wanted."""
-        kept = np.zeros(len(rows), np.bool_)
+        # Up to the event that took them out, they were targets.
+        gone = np.array(sorted(leavers), np.int64)
+        last_versions = np.array([leavers[fid] for fid in gone.tolist()], np.int64)
+        kept = rule.is_concerned_before(table, rows, gone, last_versions, mentions=mentions)
         versions = rows["version"].to_numpy()
-        for fid, last_version in leavers.items():  # up to the event that took it out, it was a target
-            concerns = rule.is_concerned(table, rows, np.array([fid], np.int64), mentions=mentions)
-            kept |= concerns & (versions < last_version)
         if table is CASTS:
             named = rule.is_concerned(CASTS, _as_casts(gone_casts), members, mentions=mentions)
             of_named = np.isin(versions, gone_casts["version"].to_numpy()[named])

@@ -19,6 +19,7 @@ __all__ = [
     "concerning",
     "distinct",
     "is_concerned",
+    "is_concerned_before",
     "is_member",
     "kept_regardless",
     "without_holder",
@@ -74,6 +75,21 @@ def is_concerned(table: DataTable, rows: pa.Table, members: Fids, *, mentions: b
     found = np.zeros(len(rows), np.bool_)
     for fids, places in _columns(table, rows, mentions=mentions):
         found[places[is_member(fids, members)]] = True
+    return found
+
+
+def is_concerned_before(
+    table: DataTable, rows: pa.Table, members: Fids, last_versions: npt.NDArray[np.int64], *, mentions: bool
+) -> Mask:
+    """Which rows concern one of `members`, a sorted array, and are older than what `last_versions` has in its place."""
+    found = np.zeros(len(rows), np.bool_)
+    if not len(members):
+        return found
+    versions = rows["version"].to_numpy()
+    for fids, places in _columns(table, rows, mentions=mentions):
+        is_one = is_member(fids, members)
+        of = places[is_one]
+        found[of[versions[of] < last_versions[np.searchsorted(members, fids[is_one])]]] = True
     return found
 
 

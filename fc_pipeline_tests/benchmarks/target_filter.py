@@ -1,6 +1,7 @@
 """What the filter costs a fold, what folding saves of a profile-heavy hour, and how fast a new target is completed."""
 
 import time
+from collections import Counter
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -130,8 +131,8 @@ def _change(number: int) -> Event:
     return merge(user_data(fid, _KINDS[turn % 5], f"{fid} says {turn}", at))
 
 
-def complete_target(folder: Path, log: EventLog, fid: int) -> dict[str, Any]:
-    """A raw log of one hour, folded for another target, is folded once more for a new one."""
+def complete_target(folder: Path, log: EventLog) -> dict[str, Any]:
+    """A raw log of one hour, folded for another target, is folded once more for a new one: who casts most."""
     hour = Hour(HOUR_UNIX)
     with open_stage(folder) as stage, open_redis(folder) as redis_url:
         settings = stage.settings(redis_url=redis_url, targets="set", root_fids=(1,))
@@ -140,10 +141,14 @@ def complete_target(folder: Path, log: EventLog, fid: int) -> dict[str, Any]:
                 writer.hold(hour, [1])
                 started = time.perf_counter()
                 folded = 0
+                casts: Counter[int] = Counter()
                 for batch in event_batches(log, 0, len(log.shards[1].raws), BATCH_EVENTS):
-                    writer.fold_new(writer.store_new([writer.prepare(hour, batch)]))
+                    prepared = writer.prepare(hour, batch)
+                    writer.fold_new(writer.store_new([prepared]))
                     folded += len(batch.raws)
+                    casts.update(prepared.micro_batch.rows["casts"]["fid"].to_pylist())
                 first_seconds = time.perf_counter() - started
+            fid = casts.most_common(1)[0][0]
             change = owner.add_root(replica.engine, [fid], follows=True, most_followed=None)
             coherence.publish(replica.engine, redis_url, change)
             started = time.perf_counter()
