@@ -6,8 +6,9 @@ an event is so little JSON that its page cannot be split: then the record has it
 """
 
 import logging
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import takewhile
+from itertools import pairwise
 from typing import Final, Literal
 
 from fc_pipeline.errors import HubError, HubUnavailable, HubUntrusted
@@ -28,7 +29,8 @@ PROBE_RETRIES: Final = 1
 WIDEST_PAGE_FACTOR: Final = 64
 END_OF_IDS: Final = 2**63
 STRANGE_SHARE: Final = 0.5
-"""Where so many of a page's events say that they belong elsewhere, it is the hub that answers something else."""
+"""Where so many of a page's events, or two side by side, say that they belong elsewhere, it is the hub that answers
+something else."""
 _UNSENDABLE: Final = (HubDisconnected, HubBodyTooLarge, HubMalformed)
 """How a hub fails that cannot send an event of a page, or not so that the page could be split."""
 
@@ -150,29 +152,31 @@ class PageReader:
     def _refuse_another_page(self, page: DecodedEvents, from_event_id: int) -> None:
         """Raise HubUntrusted if the hub ignored where to begin or which shard was asked for (hub-api T1).
 
-        Then that is so of many events of the page, or of several at its beginning; single ones are broken themselves.
+        Then that is so of many events of the page, or of several side by side; single ones are broken themselves.
         """
-        aside = [bad.raw for bad in page.undecodable if bad.event_id is None]
-        ids, events, undecodable = decode_events(aside, previous_id=from_event_id)
-        own_ids = [event.id for event in events] + [bad.event_id for bad in undecodable if bad.event_id is not None]
-        below = sum(event_id < from_event_id for event_id in own_ids)
-        leading = sum(1 for _ in takewhile(lambda both: both[0] == both[1], zip(page.raws, aside, strict=False)))
-        first_below = {event_id for event_id in ids[:leading] if event_id < from_event_id}
-        if len(first_below) > 1 or self._is_of_the_hub(below, page):
+        below: list[int] = []
+        of_others: dict[int, int] = {}
+        for place, raw in _places_set_aside(page):
+            _, events, undecodable = decode_events([raw])
+            own_id = events[0].id if events else undecodable[0].event_id
+            if own_id is not None and own_id < from_event_id:
+                below.append(place)
+            if events and events[0].shardIndex not in (self._shard, 0):
+                of_others[place] = events[0].shardIndex
+        if _is_of_the_hub(below, page):
             raise HubUntrusted(
                 f"hub {self._hub.name} answered events below id {from_event_id} of shard {self._shard}, "
                 "which was the lowest asked for",
                 hint="is it a Snapchain hub's HTTP API?",
             )
-        others = [event.shardIndex for event in events if event.shardIndex not in (self._shard, 0)]
-        if self._is_of_the_hub(len(others), page):
+        # Asked of no shard in particular, a hub sends a page of each of them (hub-api 3.1).
+        is_page_per_shard = bool(of_others) and len(page.raws) - len(of_others) <= self._size < len(page.raws)
+        if is_page_per_shard or _is_of_the_hub(list(of_others), page):
             raise HubUntrusted(
-                f"hub {self._hub.name} answered events of shards {sorted(set(others))} when asked for {self._shard}",
+                f"hub {self._hub.name} answered events of shards {sorted(set(of_others.values()))} "
+                f"when asked for shard {self._shard}",
                 hint="is it a Snapchain hub's HTTP API?",
             )
-
-    def _is_of_the_hub(self, strange: int, page: DecodedEvents) -> bool:
-        return strange > 0 and (page.last_id is None or strange >= max(2, STRANGE_SHARE * len(page.raws)))
 
     async def ceiling(self) -> int:
         """Ids from here on are absurd: far above the head that the hub reports."""
@@ -248,6 +252,24 @@ def stop_ignored(hub_name: str, shard: int, stop_id: int) -> HubUntrusted:
         f"hub {hub_name} answered events of shard {shard} from id {stop_id} on, which was where to stop",
         hint="is it a Snapchain hub's HTTP API?",
     )
+
+
+def _places_set_aside(page: DecodedEvents) -> Iterator[tuple[int, bytes]]:
+    """Where on the page the events without a usable id stand, and their bytes."""
+    aside = [bad.raw for bad in page.undecodable if bad.event_id is None]
+    at = 0
+    for place, raw in enumerate(page.raws):
+        if at < len(aside) and raw is aside[at]:
+            at += 1
+            yield place, raw
+
+
+def _is_of_the_hub(places: Sequence[int], page: DecodedEvents) -> bool:
+    """Whether so many events, at these places of the page, are none that happen to be broken."""
+    if not places:
+        return False
+    is_side_by_side = any(after - before == 1 for before, after in pairwise(places))
+    return page.last_id is None or is_side_by_side or len(places) >= max(2, STRANGE_SHARE * len(page.raws))
 
 
 def _ends_with_block(page: DecodedEvents) -> bool:

@@ -210,9 +210,16 @@ PLANTED_BUGS = (
     bug(
         "truncated page taken for whole",
         (
-            "hub/decode.py",
-            "    raise MalformedPage(str(error)) from error\n\n\n_TOKENS",
-            '    return items, b""\n\n\n_TOKENS',
+            "hub/broken_page.py",
+            "    if opening is None or closing is None:\n        raise MalformedPage(str(error)) from error\n",
+            "    if opening is not None and closing is None:\n"
+            "        return _records_of(body[opening.end() :])[0][:-1]\n"
+            "    if opening is None or closing is None:\n        raise MalformedPage(str(error)) from error\n",
+        ),
+        (
+            "hub/broken_page.py",
+            "            depth -= 1\n    raise MalformedPage(str(error)) from error\n",
+            '            depth -= 1\n    return items, b""\n',
         ),
     ),
     bug(
@@ -238,9 +245,9 @@ PLANTED_BUGS = (
     bug(
         "other shards' events are taken",
         (
-            "hub/page_reader.py",
-            "        if shards - {self._shard, 0}:\n",
-            "        if shards - {self._shard, 0, 1, 2}:\n",
+            "hub/decode.py",
+            "(event.shardIndex != shard or event.blockNumber == 0)",
+            "event.blockNumber == 0",
         ),
     ),
     bug(
