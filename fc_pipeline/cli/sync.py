@@ -32,16 +32,17 @@ def sync(
     with open_services(settings, need_redis=None) as opened:
         from fc_pipeline.ingest.goal import Goal
         from fc_pipeline.ingest.replica import open_replica
-        from fc_pipeline.targets import coherence
 
         with open_replica(opened) as replica:
             if replica.targets is not None:
+                from fc_pipeline.targets import coherence
+
                 coherence.repair_at_start(replica.engine, opened.redis_url)
             goal = Goal.now(replica)
             missing_before = goal.missing_blocks()
             missing = _catch_up(goal, missing_before, quiet=as_json) if missing_before else 0
             by_snapshots = goal.blocks_by_snapshots()
-            waiting = _complete_targets(replica)
+            waiting = _complete_targets(replica) if replica.targets is not None else 0
     read = missing_before - missing
     if as_json:
         outcome = {

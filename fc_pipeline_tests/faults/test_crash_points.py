@@ -49,7 +49,7 @@ def test_a_run_ended_at_every_named_point(scene: Scene, database: Database, tmp_
             assert runner.run(point, point=point, nth=nth, signal=signal.SIGKILL) == -signal.SIGKILL, point
             reached[point] = covered_blocks(bench)
         print(f"blocks covered after each: {reached}")
-        assert reached[RUN_POINTS[-1]] < scene.blocks
+        assert reached["after_commit"] < scene.blocks  # what is reported may be all
         assert runner.run("last") == 0
         scene.check(bench)
 
