@@ -168,6 +168,7 @@ def kill_daemon(data_dir: Path, killed: set[int]) -> bool:
     return bool(found)
 
 
+@pytest.mark.slow
 def test_a_dead_child_is_started_again_and_one_that_dies_again_and_again_ends_everything(data_dir: Path):
     up = Up(data_dir, free_port())
     up.wait_until_up()

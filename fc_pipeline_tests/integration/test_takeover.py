@@ -121,6 +121,7 @@ def reported(live: Live, run_id: str) -> int:
     return sum(int(events) for events in newest.values())  # pyright: ignore[reportArgumentType]
 
 
+@pytest.mark.slow
 def test_runs_take_over_from_one_another_and_end_when_they_are_asked_to(live: Live):
     until(lambda: len(live.written()) > TAKEOVERS, "the runs do not take over from one another")
     followers = {record.dagster_run.run_id for record in live.followers()}
