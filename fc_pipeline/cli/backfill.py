@@ -94,7 +94,7 @@ def numbers_of(text: str, option: str, least: int, most: int) -> Collection[int]
         if int(ends[1]) < int(ends[0]):
             raise ConfigError(f"{option} has {item!r}, a reversed range", hint=f"did you mean {last}-{first}?")
         if int(ends[1]) - int(ends[0]) > 1_000_000:
-            raise ConfigError(f"{option} has {item!r}, which is too many", hint="use --buckets or --all")
+            raise ConfigError(f"{option} has {item!r}, which is too many", hint="name a million at most")
         found.update(range(int(ends[0]), int(ends[1]) + 1))
     if not found:
         raise ConfigError(f"{option} names nothing", hint="expected: numbers, such as 3,16-18")

@@ -10,6 +10,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from fc_pipeline.cli.backfill import counted
 from fc_pipeline.errors import ServiceError
 from fc_pipeline.services import close_services_for_process, open_services
 from fc_pipeline.settings import Settings, project_root
@@ -35,9 +36,11 @@ def sync(
 
         with open_replica(opened) as replica:
             if replica.targets is not None:
+                from fc_pipeline.ingest.target_sync import adopt_settings
                 from fc_pipeline.targets import coherence
 
                 coherence.repair_at_start(replica.engine, opened.redis_url)
+                adopt_settings(replica)  # what is wrong with them is said before any work
             goal = Goal.now(replica)
             missing_before = goal.missing_blocks()
             missing = _catch_up(goal, missing_before, quiet=as_json) if missing_before else 0
@@ -69,7 +72,7 @@ def sync(
         )
     if waiting:
         raise ServiceError(
-            f"{waiting:,} targets have no complete history yet",
+            f"{counted(waiting, 'target')} without a complete history yet",
             hint="`fc-pipeline targets list` says why; run `sync` again, or leave it to `up`",
         )
 

@@ -105,7 +105,7 @@ def remove(
                 never = sorted(set(chosen) - set(still) - set(change.removed))
                 reasons = [f"still in: {directory.why(connection, fid)[0]}" for fid in still[:_MOST_TOLD]]
                 reasons += [directory.why(connection, fid)[0] for fid in never[:_MOST_TOLD]]
-            _tell_change(replica, change, as_json=as_json)
+            _tell_change(replica, change, as_json=as_json, still_in=still)
             for reason in () if as_json else reasons:
                 Console(soft_wrap=True, highlight=False).print(reason, markup=False)
 
@@ -155,9 +155,12 @@ def why(
 
         with open_replica(opened) as replica, replica.engine.connect() as connection:
             said = directory.why(connection, fid)
-            is_target = bool(directory.all_targets(connection, [fid]))
+            found = directory.all_targets(connection, [fid])
+    is_target = bool(found)
     if as_json:
-        sys.stdout.write(json.dumps({"fid": fid, "is_target": is_target, "why": said}) + "\n")
+        places = [{"reason": o.reason, "via_fid": o.via_fid, "since": o.since.isoformat()} for o in found]
+        outcome = {"fid": fid, "is_target": is_target, **(places[0] if places else {}), "why": said}
+        sys.stdout.write(json.dumps(outcome) + "\n")
     else:
         console = Console(soft_wrap=True, highlight=False)
         for sentence in said:
@@ -166,7 +169,7 @@ def why(
         raise typer.Exit(1)
 
 
-def _tell_change(replica: "Replica", change: "SetChange", *, as_json: bool) -> None:
+def _tell_change(replica: "Replica", change: "SetChange", *, as_json: bool, still_in: list[int] | None = None) -> None:
     from fc_pipeline.targets import directory
 
     with replica.engine.connect() as connection:
@@ -178,6 +181,8 @@ def _tell_change(replica: "Replica", change: "SetChange", *, as_json: bool) -> N
             "targets": known.targets,
             "unsynced": known.unsynced,
         }
+        if still_in is not None:
+            outcome["still_in"] = still_in
         sys.stdout.write(json.dumps(outcome) + "\n")
         return
     console = Console(soft_wrap=True, highlight=False)

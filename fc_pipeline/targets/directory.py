@@ -143,8 +143,8 @@ _FOLLOWING_ROOTS: Final = sa.text(
 def why(connection: sa.Connection, fid: int) -> list[str]:
     """Why a user is a target, or is not, in sentences; the first one answers the question."""
     found = all_targets(connection, [fid])
-    said = [_of_target(connection, found[0])] if found else [_of_other(connection, fid)]
     followers = list(connection.execute(_FOLLOWING_ROOTS, {"fid": fid}))
+    said = [_of_target(connection, found[0]) if found else _of_other(connection, fid, followed=bool(followers))]
     for root, reason, timestamp, via_fid in followers:
         chain = f"root {_name(connection, root)}"
         if reason == "client":
@@ -175,10 +175,14 @@ def _of_target(connection: sa.Connection, target: Target) -> str:
     return f"{name} is a target {since}: followed by root {via_name}{chain}."
 
 
-def _of_other(connection: sa.Connection, fid: int) -> str:
+def _of_other(connection: sa.Connection, fid: int, *, followed: bool) -> str:
     name = _name(connection, fid)
     if connection.scalar(sa.select(sa.exists(sa.select(TARGET_DENIALS.c.fid).where(TARGET_DENIALS.c.fid == fid)))):
         return f"{name} is no target: denied (FC_DENY_FIDS or `fc-pipeline targets remove --deny`)."
+    if followed:
+        return (
+            f"{name} is no target: who follows it may bring only so many (FC_FOLLOWED_PER_ROOT, --most), others longer."
+        )
     former = connection.execute(sa.select(FORMER_TARGETS).where(FORMER_TARGETS.c.fid == fid)).one_or_none()
     if former is not None:
         rows = {"keep": "its rows stayed as they were then", "drop": "its rows were dropped"}.get(

@@ -115,7 +115,7 @@ def test_sync_fails_while_the_hub_refuses_a_target(pipeline: Pipeline):
     told("targets", "add", "6", "--json")
     failed = run("sync", "--json")
     assert isinstance(failed.exception, ServiceError)
-    assert "1 targets have no complete history yet" in failed.exception.message
+    assert "1 target without a complete history yet" in failed.exception.message
     assert json.loads(failed.stdout)["targets_without_history"] == 1
     assert "failing: " in run("targets", "list").stdout
     assert "the last attempt failed, " in run("targets", "why", "6").stdout
@@ -176,6 +176,7 @@ def test_a_denied_user_stays_out_until_named_again(pipeline: Pipeline):
     assert (denied["added"], denied["removed"], denied["targets"]) == ([], [2], 3)
     why = run("targets", "why", "2")
     assert why.exit_code == 1
+    assert json.loads(run("targets", "why", "2", "--json").stdout)["is_target"] is False
     assert "is no target: denied" in why.stdout
     run("sync")
     assert set(targets()) == {1, 3, 4}
@@ -183,6 +184,7 @@ def test_a_denied_user_stays_out_until_named_again(pipeline: Pipeline):
 
 
 def test_removing_whom_a_root_follows_or_nobody_named_changes_nothing_and_says_why(pipeline: Pipeline):
+    assert told("targets", "remove", "2", "--json")["still_in"] == [2]
     followed = run("targets", "remove", "2").stdout
     assert followed.startswith("0 targets added, 0 removed: 4 targets now\nstill in: FID 2 (user2) is a target since ")
     nobody = run("targets", "remove", "8").stdout

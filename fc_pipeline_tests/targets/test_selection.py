@@ -16,7 +16,7 @@ from fc_pipeline.fold.selection import TargetAccess
 from fc_pipeline.fold.session import FoldSession
 from fc_pipeline.tables.link_compactions import SCOPED_SINCE
 from fc_pipeline.tables.registry import MESSAGE_TABLES
-from fc_pipeline.targets import owner, sweep
+from fc_pipeline.targets import directory, owner, sweep
 from fc_pipeline.targets.owner import OwnerWishes
 from fc_pipeline_tests.events import (
     FIRST_HEIGHT,
@@ -189,6 +189,14 @@ def test_who_signs_up_through_a_watched_app_is_a_root_at_once(filtered: Filtered
     assert [row.fid for row in filtered.replica.rows("SELECT fid FROM on_chain_events")] == [OTHER]
 
 
+def test_who_is_a_root_for_two_reasons_is_one_that_was_named(filtered: Filtered) -> None:
+    filtered.fold(sign_up(OTHER))
+    owner.add_root(filtered.replica.engine, [OTHER], follows=True, most_followed=None)
+    assert filtered.targets()[OTHER] == ("root", None)
+    owner.remove(filtered.replica.engine, [OTHER])
+    assert filtered.targets()[OTHER] == ("client", CLIENT)
+
+
 def test_metadata_that_is_no_signed_key_request_is_nobodys_sign_up(filtered: Filtered) -> None:
     for number, metadata in enumerate(("", "AAAA", "%%%", b64encode(b"x" * 96).decode())):
         body = {"eventType": "SIGNER_EVENT_TYPE_ADD", "metadata": metadata, "key": "0x01"}
@@ -319,6 +327,8 @@ def test_of_a_limited_root_the_longest_followed_count(replica: Replica, redis_ur
         filtered.complete()
         filtered.fold(merge(link(ROOT, 50, NOW + 60, add=False)))
         assert set(filtered.targets()) == {ROOT, 51, 52}
+        with replica.engine.connect() as connection:
+            assert "may bring only so many" in directory.why(connection, 53)[0]
 
 
 def test_nobody_is_taken_out_for_the_sake_of_a_root_whose_follows_are_not_known_yet(filtered: Filtered) -> None:
