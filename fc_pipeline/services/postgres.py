@@ -35,6 +35,7 @@ DATABASES: Final = ("fc_pipeline", "dagster")
 
 _SYSTEM_USER: Final = "pgserver"
 _SUPERUSER: Final = "postgres"
+_SOCKET_NAME: Final = ".s.PGSQL.5432"
 
 # A quarter of the machine, as Postgres advises, up to what holds the indexes of some millions of rows: most keys are
 # hashes, so that every row goes to another page of them. Only what is used is taken from the machine.
@@ -120,10 +121,11 @@ class EmbeddedPostgres(EmbeddedServer):
         if not (self.cluster_dir / "PG_VERSION").is_file():
             self._init_cluster()
         self._check_cluster()
-        self._remove_foreign_pid_file()
+        socket_dir = self._private_dir(_server_uid(), _SOCKET_NAME)
+        _remove_stale(self.cluster_dir / "postmaster.pid")
+        _remove_stale(socket_dir / f"{_SOCKET_NAME}.lock")
         options = {**self._tuning, "dynamic_shared_memory_type": _shared_memory_type()}
         arguments = [flag for name, value in options.items() for flag in ("-c", f"{name}={value}")]
-        socket_dir = self._private_dir(_server_uid(), ".s.PGSQL.5432")
         with self.log_file.open("ab") as log:
             return subprocess.Popen(
                 [_binary("postgres"), "-D", self.cluster_dir, "-k", socket_dir, "-h", "", *arguments],
@@ -182,12 +184,6 @@ class EmbeddedPostgres(EmbeddedServer):
                 f"{self.cluster_dir} belongs to the user {_user_name(owner)}",
                 hint=f"run as the user who made it, or give it away: chown -R {_user_name(_server_uid())} (its folder)",
             )
-
-    def _remove_foreign_pid_file(self) -> None:
-        """Postgres does not start while its old pid belongs to any live process of the same user."""
-        lines = self._pid_file_lines()
-        if lines and lines[0].isdecimal() and psutil.pid_exists(int(lines[0])):
-            (self.cluster_dir / "postmaster.pid").unlink()
 
     def _not_ready(self) -> str | None:
         lines = self._pid_file_lines()
@@ -313,3 +309,17 @@ def _let_system_user_run(install_dir: Path) -> None:
     for path in (install_dir, *install_dir.rglob("*")):
         mode = stat.S_IMODE(path.stat().st_mode)
         path.chmod(mode | stat.S_IROTH | (stat.S_IXOTH if mode & stat.S_IXUSR else 0))
+
+
+def _remove_stale(lock_file: Path) -> None:
+    """Remove what a server that runs no more has left behind.
+
+    Postgres does not start while the pid in it is that of any process of the same user: another's, or its own that was
+    killed and that nobody has taken note of yet.
+    """
+    try:
+        pid = lock_file.read_text(encoding="utf-8").partition("\n")[0].strip()
+    except FileNotFoundError:
+        return
+    if pid.isdecimal() and psutil.pid_exists(int(pid)):
+        lock_file.unlink()

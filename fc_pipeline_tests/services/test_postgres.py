@@ -3,16 +3,18 @@
 import os
 import signal
 import stat
+import subprocess
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
 
 import psutil
 import psycopg2
 import pytest
 
 from fc_pipeline.errors import ServiceError
-from fc_pipeline.services.postgres import TUNING, EmbeddedPostgres
+from fc_pipeline.services.postgres import TUNING, EmbeddedPostgres, _as_server_user
 from fc_pipeline.settings import Settings
 from fc_pipeline_tests.services.user import OtherUser
 
@@ -113,6 +115,16 @@ def test_a_pid_file_that_names_another_process_is_not_believed(server: EmbeddedP
     (server.cluster_dir / "postmaster.pid").write_text("\n".join(stale))
     assert server.running_pid() is None
     assert rows(server.acquire(), "SELECT 1") == [(1,)]
+
+
+def test_a_socket_whose_killed_server_nobody_has_taken_note_of_is_taken_over(server: EmbeddedPostgres):
+    url = server.acquire()
+    (folder,) = parse_qs(urlsplit(url).query)["host"]
+    assert server.release()
+    with subprocess.Popen(["sleep", "60"], **_as_server_user()) as living:
+        (Path(folder) / ".s.PGSQL.5432.lock").write_text(f"{living.pid}\n{server.cluster_dir}\n")
+        assert rows(server.acquire(), "SELECT 1") == [(1,)]
+        living.kill()
 
 
 def test_a_killed_initialisation_leaves_no_half_cluster(server: EmbeddedPostgres):
