@@ -81,6 +81,22 @@ def test_what_is_young_stays(pipeline: Pipeline):
     assert rows_by_type(pipeline) == before
 
 
+def test_of_a_run_that_has_not_ended_everything_stays(pipeline: Pipeline):
+    runs = pipeline.instance.get_runs()
+    before = rows_by_type(pipeline)
+
+    def have_status(status: DagsterRunStatus) -> None:
+        with pipeline.instance.run_storage.connect() as connection:  # pyright: ignore[reportAttributeAccessIssue]
+            connection.execute(sa.text("UPDATE runs SET status = :status"), {"status": status.value})
+
+    for status in (DagsterRunStatus.STARTED, DagsterRunStatus.CANCELING, DagsterRunStatus.QUEUED):
+        have_status(status)
+        assert purge_run_history(pipeline.instance) == 0, status
+    have_status(DagsterRunStatus.SUCCESS)
+    assert rows_by_type(pipeline) == before
+    assert {run.status for run in runs} == {DagsterRunStatus.SUCCESS}
+
+
 def test_old_log_rows_and_repetitions_go_and_everything_shown_stays(pipeline: Pipeline):
     before, shown, tags_before = rows_by_type(pipeline), seen(pipeline), tags(pipeline)
     assert before["ASSET_MATERIALIZATION"] == len(OUTPUTS) * (RUNS + 1)

@@ -208,3 +208,7 @@ def _tell_what_if(found: dict[str, Any], *, as_json: bool) -> None:
         f"with about {counted(found['messages'], 'message')} and {counted(found['requests'], 'request')} to the hub "
         f"(from a sample of {counted(found['sampled_users'], 'user')})"
     )
+    if found["unreadable_links"]:
+        Console(soft_wrap=True, highlight=False).print(
+            f"whom {counted(found['unreadable_links'], 'link')} of the hub would bring nobody can say: malformed"
+        )

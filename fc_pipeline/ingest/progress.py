@@ -1,8 +1,9 @@
 """What a run has done, per hour: the numbers that become materialisation metadata."""
 
+import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pyarrow as pa
 
@@ -100,6 +101,15 @@ class HourProgress:
         for name, rows in written.items():
             self.add_table(name, rows, staged.get(name))
 
+    def snapshot(self) -> "HourProgress":
+        """The same as it is now, untouched by what is added later."""
+        return replace(
+            self,
+            heights=dict(self.heights),
+            last_block_unix=dict(self.last_block_unix),
+            tables={name: replace(table) for name, table in self.tables.items()},
+        )
+
     def add_table(self, name: str, written: Written, staged: pa.Table | None) -> None:
         """Count rows of one table, and keep the first few that were staged as its sample."""
         table = self.tables.setdefault(name, TableProgress())
@@ -110,9 +120,13 @@ class HourProgress:
 
 
 class Progress:
-    """The hours that a run has touched; says which changed since they were last reported."""
+    """The hours that a run has touched; says which changed since they were last reported.
+
+    For several threads at once: one folds, another reports. What is given is a snapshot.
+    """
 
     def __init__(self, on_batch: Callable[[HourProgress], None] | None = None) -> None:
+        self._lock = threading.Lock()
         self._hours: dict[Hour, HourProgress] = {}
         self._unreported: set[Hour] = set()
         self._on_batch = on_batch
@@ -129,34 +143,41 @@ class Progress:
         seconds: float,
     ) -> None:
         """Count one committed micro-batch, of whose events so many had rows that were written."""
-        progress = self._hours.setdefault(hour, HourProgress(hour))
-        progress.add(batch, written, events_written, log_bytes=log_bytes, seconds=seconds)
-        self._unreported.add(hour)
-        if self._on_batch is not None:
-            self._on_batch(progress)
+        with self._lock:
+            progress = self._hours.setdefault(hour, HourProgress(hour))
+            progress.add(batch, written, events_written, log_bytes=log_bytes, seconds=seconds)
+            self._unreported.add(hour)
+            counted = progress.snapshot() if self._on_batch is not None else None
+        if self._on_batch is not None and counted is not None:
+            self._on_batch(counted)
 
     def add_table(self, hour: Hour, name: str, written: Written, staged: pa.Table | None) -> None:
         """Count rows that were written to one table of an hour on their own."""
-        self._hours.setdefault(hour, HourProgress(hour)).add_table(name, written, staged)
-        self._unreported.add(hour)
+        with self._lock:
+            self._hours.setdefault(hour, HourProgress(hour)).add_table(name, written, staged)
+            self._unreported.add(hour)
 
     def touch(self, hour: Hour) -> None:
         """Have an hour reported although nothing was missing of it."""
-        if hour not in self._hours:
-            self._hours[hour] = HourProgress(hour)
-            self._unreported.add(hour)
+        with self._lock:
+            if hour not in self._hours:
+                self._hours[hour] = HourProgress(hour)
+                self._unreported.add(hour)
 
     def changed(self) -> list[HourProgress]:
         """Hours touched since the last call, oldest first."""
-        hours, self._unreported = sorted(self._unreported), set()
-        return [self._hours[hour] for hour in hours]
+        with self._lock:
+            hours, self._unreported = sorted(self._unreported), set()
+            return [self._hours[hour].snapshot() for hour in hours]
 
     @property
     def hours(self) -> list[HourProgress]:
         """Every hour touched, oldest first."""
-        return [self._hours[hour] for hour in sorted(self._hours)]
+        with self._lock:
+            return [self._hours[hour].snapshot() for hour in sorted(self._hours)]
 
     @property
     def events(self) -> int:
         """Events folded over all hours."""
-        return sum(hour.events for hour in self._hours.values())
+        with self._lock:
+            return sum(hour.events for hour in self._hours.values())
