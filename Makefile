@@ -1,5 +1,6 @@
 # make up        install what is missing into .venv and run everything; Ctrl-C stops it
-# make test      install what is missing and run the tests
+# make test      install what is missing and run the tests, in two processes: make test WORKERS=4 for more,
+#                make test TESTS="fc_pipeline_tests/fold -x" for some of them
 # make lint      ruff and pyright
 # make sync      catch up to the hub's head and end
 # make test-slow run the few tests that take a minute each
@@ -17,6 +18,9 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet install
+WORKERS ?= 2
+# A module's tests stay in one process, for many share a pipeline; folders are kept of failed tests only.
+PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --dist loadscope --no-loadscope-reorder -o tmp_path_retention_policy=failed
 export PIP_NO_INPUT := 1
 
 .PHONY: up sync test test-slow test-faults test-mutations test-live bench lint lock audit docs clean
@@ -28,7 +32,7 @@ sync: $(VENV)/.runtime
 	@$(BIN)/fc-pipeline sync
 
 test: $(VENV)/.dev
-	$(BIN)/python -m pytest
+	$(PYTEST) $(TESTS)
 
 test-slow: $(VENV)/.dev
 	$(BIN)/python -m pytest -m slow

@@ -1,5 +1,11 @@
-"""Fixtures for every room: real servers, one of each per session, and an empty database per test."""
+"""Fixtures for every room: real servers, one of each per pytest worker, and a database per test.
 
+Nothing is shared with another run of the suite, of the same user on the same machine: each has a folder of its own for
+all that its tests write, and its servers listen on sockets in there.
+"""
+
+import shutil
+import tempfile
 import uuid
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
@@ -8,19 +14,49 @@ from pathlib import Path
 
 import pytest
 import redis
-from sqlalchemy import Engine, create_engine, text
+from sqlalchemy import Connection, Engine, create_engine, text
 from sqlalchemy.pool import NullPool
 
+from fc_pipeline.fold.schema import ensure_schema
 from fc_pipeline.services.postgres import TUNING, EmbeddedPostgres
 from fc_pipeline.services.redis import EmbeddedRedis
 from fc_pipeline.settings import Settings
 
 _SHARED_FIXTURES = Path(__file__).resolve().parent.parent.parent / "shared" / "fixtures"
+_OWN_FOLDER = pytest.StashKey[Path]()
+_TEMPLATE = "template_migrated"
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_configure(config: pytest.Config) -> None:
+    """Give this run a folder of its own, unless `--basetemp` names one.
+
+    pytest's default is one folder per user, whose mode each of its runs resets: where root runs the suite, the user who
+    runs Postgres would be locked out in the midst of another run.
+    """
+    if config.option.basetemp is None:
+        config.stash[_OWN_FOLDER] = Path(tempfile.mkdtemp(prefix="fc_pipeline_tests-"))
+        config.option.basetemp = str(config.stash[_OWN_FOLDER] / "run")
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    """Remove that folder, unless there is something in it to look at."""
+    folder = session.config.stash.get(_OWN_FOLDER, None)
+    if folder is not None and exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED):
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """Say where the folders of failed tests are."""
+    folder = config.stash.get(_OWN_FOLDER, None)
+    if folder is not None and folder.is_dir():
+        terminalreporter.write_line(f"what failed tests have written is in {folder}")
 
 
 @dataclass(frozen=True)
 class Database:
-    """An empty Postgres database: `url` for libpq and ADBC, `sqlalchemy_url` and `engine` for SQLAlchemy."""
+    """A Postgres database: `url` for libpq and ADBC, `sqlalchemy_url` and `engine` for SQLAlchemy."""
 
     name: str
     url: str = field(repr=False)
@@ -30,10 +66,12 @@ class Database:
 
 @pytest.fixture(scope="session")
 def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedPostgres]:
-    """The session's embedded Postgres, running."""
+    """This worker's embedded Postgres, running."""
     # Nobody pulls the plug on a test's data, so the disk need not be waited for.
-    tuning = {**TUNING, "fsync": "off", "full_page_writes": "off", "shared_buffers": "64MB"}
-    server = EmbeddedPostgres(tmp_path_factory.mktemp("postgres"), tuning)
+    unsafe = {"fsync": "off", "full_page_writes": "off", "synchronous_commit": "off"}
+    # Small files, since each database is a copy of another.
+    small = {"shared_buffers": "64MB", "min_wal_size": "32MB", "max_wal_size": "256MB"}
+    server = EmbeddedPostgres(tmp_path_factory.mktemp("postgres"), {**TUNING, **unsafe, **small})
     server.acquire()
     yield server
     server.release()
@@ -41,29 +79,66 @@ def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedPostg
 
 @pytest.fixture
 def database(postgres: EmbeddedPostgres) -> Iterator[Database]:
-    """A fresh empty database; dropped at the end, even where connections to it are still open."""
+    """A fresh database, migrated and without rows; dropped at the end, even where connections to it are still open."""
     with fresh_database(postgres) as made:
         yield made
 
 
+@pytest.fixture
+def empty_database(postgres: EmbeddedPostgres) -> Iterator[Database]:
+    """A fresh database without any table."""
+    with fresh_database(postgres, migrated=False) as made:
+        yield made
+
+
 @contextmanager
-def fresh_database(postgres: EmbeddedPostgres) -> Generator[Database]:
+def fresh_database(postgres: EmbeddedPostgres, *, migrated: bool = True) -> Generator[Database]:
     """The same for a test that needs a second one, or one for a whole module."""
     name = f"test_{uuid.uuid4().hex}"
-    settings = Settings(data_dir=postgres.data_dir, lake_uri="unused", postgres_url=postgres.url())
-    admin = create_engine(settings.sqlalchemy_url("postgres"), isolation_level="AUTOCOMMIT", poolclass=NullPool)
-    with admin.connect() as connection:
-        connection.execute(text(f'CREATE DATABASE "{name}"'))
+    settings = settings_of(postgres.url())
+    with administering(postgres.url()) as admin:
+        if migrated:
+            _make_template(admin, settings)
+            admin.execute(text(f'CREATE DATABASE "{name}" TEMPLATE {_TEMPLATE} STRATEGY file_copy'))
+        else:
+            admin.execute(text(f'CREATE DATABASE "{name}"'))
     engine = create_engine(settings.sqlalchemy_url(name))
     yield Database(name, settings.libpq_url(name), settings.sqlalchemy_url(name), engine)
     engine.dispose()
-    with admin.connect() as connection:
-        connection.execute(text(f'DROP DATABASE "{name}" WITH (FORCE)'))
+    with administering(postgres.url()) as admin:
+        admin.execute(text(f'DROP DATABASE "{name}" WITH (FORCE)'))
+
+
+def settings_of(postgres_url: str) -> Settings:
+    """Settings that say no more than where Postgres is."""
+    return Settings(data_dir=Path("unused"), lake_uri="unused", postgres_url=postgres_url)
+
+
+@contextmanager
+def administering(postgres_url: str) -> Generator[Connection]:
+    """A connection to that server for statements on whole databases."""
+    url = settings_of(postgres_url).sqlalchemy_url("postgres")
+    with create_engine(url, isolation_level="AUTOCOMMIT", poolclass=NullPool).connect() as connection:
+        yield connection
+
+
+def exists(admin: Connection, database: str) -> bool:
+    return admin.scalar(text("SELECT true FROM pg_database WHERE datname = :name"), {"name": database}) is True
+
+
+def _make_template(admin: Connection, settings: Settings) -> None:
+    """The migrated database that others are copies of; migrating each of them would take most of a test's time."""
+    if exists(admin, _TEMPLATE):
+        return
+    admin.execute(text(f"CREATE DATABASE {_TEMPLATE}"))
+    engine = create_engine(settings.sqlalchemy_url(_TEMPLATE), poolclass=NullPool)
+    ensure_schema(engine)
+    engine.dispose()
 
 
 @pytest.fixture(scope="session")
 def embedded_redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedRedis]:
-    """The session's embedded Redis, running."""
+    """This worker's embedded Redis, running."""
     server = EmbeddedRedis(tmp_path_factory.mktemp("redis"))
     server.acquire()
     yield server
@@ -72,7 +147,7 @@ def embedded_redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Embedde
 
 @pytest.fixture
 def redis_url(embedded_redis: EmbeddedRedis) -> str:
-    """The URL of the session's Redis, emptied for this test."""
+    """The URL of this worker's Redis, emptied for this test."""
     url = embedded_redis.url()
     with redis.Redis.from_url(url) as client:
         client.flushall()

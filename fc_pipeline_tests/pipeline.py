@@ -25,8 +25,8 @@ from dagster._core.storage.tags import (
     ASSET_PARTITION_RANGE_START_TAG,
     PARTITION_NAME_TAG,
 )
-from sqlalchemy import create_engine, text
-from sqlalchemy.pool import NullPool
+from dagster_postgres import DagsterPostgresStorage
+from sqlalchemy import text
 
 from fc_pipeline.assets.hourly import MicroBatchConfig, hourly_tables
 from fc_pipeline.definitions import defs
@@ -36,9 +36,11 @@ from fc_pipeline.instance_storage import DAGSTER_DATABASE
 from fc_pipeline.sample_hub.log import load_log
 from fc_pipeline.sample_hub.serving import serving
 from fc_pipeline.settings import Settings, project_root
-from fc_pipeline_tests.conftest import Database
+from fc_pipeline_tests.conftest import Database, administering, exists, settings_of
 from fc_pipeline_tests.fold.conftest import Replica as Tables
 from fc_pipeline_tests.workbench import Workbench
+
+_DAGSTER_TEMPLATE = "template_dagster"
 
 
 @dataclass(frozen=True)
@@ -137,7 +139,7 @@ def project_environment(**variables: str) -> dict[str, str]:
 
 @contextmanager
 def open_pipeline(database: Database, data_dir: Path, *hub_urls: str, **variables: str) -> Generator[Pipeline]:
-    """A pipeline on this database, with more settings if need be; Dagster's own database there is emptied first.
+    """A pipeline on this database, with more settings if need be; Dagster's own database there is made anew first.
 
     The variables of this process say so too, as long as it is open.
     """
@@ -145,7 +147,7 @@ def open_pipeline(database: Database, data_dir: Path, *hub_urls: str, **variable
         FC_DATA_DIR=str(data_dir), FC_POSTGRES_URL=database.url, FC_HUB_URLS=",".join(hub_urls), **variables
     )
     before = dict(os.environ)
-    _drop_dagster_database(database)
+    _make_dagster_database(database)
     os.environ.clear()
     os.environ.update(environment)
     try:
@@ -160,11 +162,19 @@ def open_pipeline(database: Database, data_dir: Path, *hub_urls: str, **variable
         _drop_dagster_database(database)
 
 
+def _make_dagster_database(database: Database) -> None:
+    """Anew, as a copy of one that Dagster has made its tables in: that takes it longer than most tests take."""
+    _drop_dagster_database(database)
+    with administering(database.url) as admin:
+        if not exists(admin, _DAGSTER_TEMPLATE):
+            admin.execute(text(f"CREATE DATABASE {_DAGSTER_TEMPLATE}"))
+            DagsterPostgresStorage(settings_of(database.url).sqlalchemy_url(_DAGSTER_TEMPLATE))  # keeps no connection
+        admin.execute(text(f'CREATE DATABASE "{DAGSTER_DATABASE}" TEMPLATE {_DAGSTER_TEMPLATE} STRATEGY file_copy'))
+
+
 def _drop_dagster_database(database: Database) -> None:
-    settings = Settings(data_dir=Path("unused"), lake_uri="unused", postgres_url=database.url)
-    admin = create_engine(settings.sqlalchemy_url("postgres"), isolation_level="AUTOCOMMIT", poolclass=NullPool)
-    with admin.connect() as connection:
-        connection.execute(text(f'DROP DATABASE IF EXISTS "{DAGSTER_DATABASE}" WITH (FORCE)'))
+    with administering(database.url) as admin:
+        admin.execute(text(f'DROP DATABASE IF EXISTS "{DAGSTER_DATABASE}" WITH (FORCE)'))
 
 
 @contextmanager

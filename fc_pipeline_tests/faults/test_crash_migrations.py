@@ -75,32 +75,32 @@ def definition(engine: sa.Engine) -> list[str]:
 
 
 def test_a_migration_killed_half_way_is_completed_by_the_next_start(
-    database: Database, scene: Scene, postgres: EmbeddedPostgres, tmp_path: Path
+    empty_database: Database, scene: Scene, postgres: EmbeddedPostgres, tmp_path: Path
 ) -> None:
     seeded = random.Random(SEED)
     points = [*sorted(seeded.sample(range(3, STATEMENTS), 5)), STATEMENTS]
     print(f"FC_FAULT_SEED={SEED} killed before statements {points}")
     for nth in points:
-        assert migrate_and_be_killed(database.sqlalchemy_url, nth) == -signal.SIGKILL
-        assert table_names(database.engine) == set()  # all of it or nothing
-    with workbench(database, tmp_path / "lake", scene.url) as bench:
+        assert migrate_and_be_killed(empty_database.sqlalchemy_url, nth) == -signal.SIGKILL
+        assert table_names(empty_database.engine) == set()  # all of it or nothing
+    with workbench(empty_database, tmp_path / "lake", scene.url) as bench:
         bench.run()
         scene.check(bench)
 
 
 @pytest.mark.faults
-def test_killed_between_two_releases(database: Database) -> None:
+def test_killed_between_two_releases(empty_database: Database) -> None:
     """From an older release's schema to this one's."""
-    with database.engine.begin() as connection:
+    with empty_database.engine.begin() as connection:
         connection.exec_driver_sql(f"CREATE SCHEMA {SCHEMA}")
         command.upgrade(alembic_config(connection), "0001")
-    old = definition(database.engine)
+    old = definition(empty_database.engine)
     for nth in (8, 14, 20):
-        assert migrate_and_be_killed(database.sqlalchemy_url, nth) == -signal.SIGKILL
-        assert definition(database.engine) == old
-    ensure_schema(database.engine)
-    assert definition(database.engine) != old
-    with database.engine.begin() as connection:
+        assert migrate_and_be_killed(empty_database.sqlalchemy_url, nth) == -signal.SIGKILL
+        assert definition(empty_database.engine) == old
+    ensure_schema(empty_database.engine)
+    assert definition(empty_database.engine) != old
+    with empty_database.engine.begin() as connection:
         found = connection.exec_driver_sql(f"SELECT version_num FROM {SCHEMA}.alembic_version").scalar_one()
         assert found == NEWEST_REVISION
 

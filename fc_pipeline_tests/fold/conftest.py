@@ -1,6 +1,5 @@
 """One migrated database for the whole room, emptied for each test; and how tables are looked at."""
 
-import uuid
 from collections import namedtuple
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -8,13 +7,11 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
-from sqlalchemy.pool import NullPool
 
-from fc_pipeline.fold.schema import ensure_schema
 from fc_pipeline.fold.session import FoldSession
 from fc_pipeline.services.postgres import EmbeddedPostgres
-from fc_pipeline.settings import Settings
 from fc_pipeline.tables.columns import METADATA
+from fc_pipeline_tests.conftest import fresh_database
 from fc_pipeline_tests.events import Blocks, Event, blocks_of, micro_batch
 
 STATE_TABLES = (
@@ -78,17 +75,8 @@ class Replica:
 
 @pytest.fixture(scope="session")
 def folded_database(postgres: EmbeddedPostgres) -> Iterator[Replica]:
-    name = f"folded_{uuid.uuid4().hex}"
-    settings = Settings(data_dir=postgres.data_dir, lake_uri="unused", postgres_url=postgres.url())
-    admin = sa.create_engine(settings.sqlalchemy_url("postgres"), isolation_level="AUTOCOMMIT", poolclass=NullPool)
-    with admin.connect() as connection:
-        connection.execute(sa.text(f"CREATE DATABASE {name}"))
-    engine = sa.create_engine(settings.sqlalchemy_url(name))
-    ensure_schema(engine)
-    yield Replica(settings.libpq_url(name), engine)
-    engine.dispose()
-    with admin.connect() as connection:
-        connection.execute(sa.text(f"DROP DATABASE {name} WITH (FORCE)"))
+    with fresh_database(postgres) as database:
+        yield Replica(database.url, database.engine)
 
 
 @pytest.fixture

@@ -21,51 +21,51 @@ def table_names(engine: sa.Engine) -> set[str]:
     return public | {f"{SCHEMA}.{name}" for name in inspector.get_table_names(SCHEMA)}
 
 
-def test_twice_is_as_once(database: Database) -> None:
-    ensure_schema(database.engine)
-    first = table_names(database.engine)
-    ensure_schema(database.engine)
-    assert table_names(database.engine) == first == set(METADATA.tables) | {f"{SCHEMA}.alembic_version"}
+def test_twice_is_as_once(empty_database: Database) -> None:
+    ensure_schema(empty_database.engine)
+    first = table_names(empty_database.engine)
+    ensure_schema(empty_database.engine)
+    assert table_names(empty_database.engine) == first == set(METADATA.tables) | {f"{SCHEMA}.alembic_version"}
 
 
-def test_several_at_once_all_succeed(database: Database) -> None:
-    engines = [sa.create_engine(database.sqlalchemy_url) for _ in range(4)]
+def test_several_at_once_all_succeed(empty_database: Database) -> None:
+    engines = [sa.create_engine(empty_database.sqlalchemy_url) for _ in range(4)]
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(ensure_schema, engines))
     for engine in engines:
         engine.dispose()
-    assert set(METADATA.tables) < table_names(database.engine)
+    assert set(METADATA.tables) < table_names(empty_database.engine)
 
 
-def test_a_dropped_table_comes_back_with_its_indexes_and_the_others_keep_their_rows(database: Database) -> None:
-    ensure_schema(database.engine)
-    with database.engine.begin() as connection:
+def test_a_dropped_table_comes_back_with_its_indexes_and_the_others_keep_their_rows(empty_database: Database) -> None:
+    ensure_schema(empty_database.engine)
+    with empty_database.engine.begin() as connection:
         connection.execute(sa.text("INSERT INTO fid_activity SELECT now(), 1, 0,0,0,0,0,0,0,0,0,0,0, 1"))
         indexes = {index["name"] for index in sa.inspect(connection).get_indexes("casts")}
         connection.execute(sa.text("DROP TABLE casts"))
-    ensure_schema(database.engine)
-    assert {index["name"] for index in sa.inspect(database.engine).get_indexes("casts")} == indexes != set()
-    with database.engine.connect() as connection:
+    ensure_schema(empty_database.engine)
+    assert {index["name"] for index in sa.inspect(empty_database.engine).get_indexes("casts")} == indexes != set()
+    with empty_database.engine.connect() as connection:
         assert connection.execute(sa.text("SELECT count(*) FROM fid_activity")).scalar_one() == 1
 
 
-def test_tables_keep_the_room_that_they_declare_migrated_or_made_anew(database: Database) -> None:
+def test_tables_keep_the_room_that_they_declare_migrated_or_made_anew(empty_database: Database) -> None:
     declared = {
         table.name: [f"fillfactor={table.fillfactor}"] for table in DATA_TABLES.values() if table.fillfactor < 100
     }
     assert declared
     options = sa.text("SELECT relname, reloptions FROM pg_class WHERE relkind = 'r' AND reloptions IS NOT NULL")
     for drop in ("", *(f"DROP TABLE {name}" for name in declared)):
-        with database.engine.begin() as connection:
+        with empty_database.engine.begin() as connection:
             connection.execute(sa.text(drop or "SELECT 1"))
-        ensure_schema(database.engine)
-        with database.engine.connect() as connection:
+        ensure_schema(empty_database.engine)
+        with empty_database.engine.connect() as connection:
             assert dict(connection.execute(options).tuples().all()) == declared
 
 
-def test_models_and_migrations_agree(database: Database) -> None:
-    ensure_schema(database.engine)
-    with database.engine.connect() as connection:
+def test_models_and_migrations_agree(empty_database: Database) -> None:
+    ensure_schema(empty_database.engine)
+    with empty_database.engine.connect() as connection:
         options = {"include_schemas": True, "include_name": owned_by_us, "version_table_schema": SCHEMA}
         context = MigrationContext.configure(connection, opts={**options, "compare_type": True})
         assert compare_metadata(context, METADATA) == []
@@ -76,30 +76,30 @@ def test_models_and_migrations_agree(database: Database) -> None:
         assert connection.execute(comments).scalar_one() == 0
 
 
-def test_primary_keys_are_what_the_tables_declare(database: Database) -> None:
-    ensure_schema(database.engine)
-    inspector = sa.inspect(database.engine)
+def test_primary_keys_are_what_the_tables_declare(empty_database: Database) -> None:
+    ensure_schema(empty_database.engine)
+    inspector = sa.inspect(empty_database.engine)
     for table in METADATA.tables.values():
         found = inspector.get_pk_constraint(table.name, schema=table.schema)["constrained_columns"]
         assert set(found) == {column.name for column in table.primary_key}, table.name
 
 
-def test_a_database_of_a_newer_release_is_refused_and_left_alone(database: Database) -> None:
-    ensure_schema(database.engine)
-    with database.engine.begin() as connection:
+def test_a_database_of_a_newer_release_is_refused_and_left_alone(empty_database: Database) -> None:
+    ensure_schema(empty_database.engine)
+    with empty_database.engine.begin() as connection:
         connection.execute(sa.text("UPDATE pipeline.alembic_version SET version_num = 'from_the_future'"))
         connection.execute(sa.text("DROP TABLE casts"))
-    before = table_names(database.engine)
+    before = table_names(empty_database.engine)
     with pytest.raises(ConfigError, match=r"from_the_future.*newer fc_pipeline"):
-        ensure_schema(database.engine)
-    assert table_names(database.engine) == before
+        ensure_schema(empty_database.engine)
+    assert table_names(empty_database.engine) == before
 
 
-def test_a_users_own_tables_are_left_alone(database: Database) -> None:
-    with database.engine.begin() as connection:
+def test_a_users_own_tables_are_left_alone(empty_database: Database) -> None:
+    with empty_database.engine.begin() as connection:
         connection.execute(sa.text("CREATE TABLE notes (id int)"))
         connection.execute(sa.text("CREATE SCHEMA mine"))
         connection.execute(sa.text("CREATE TABLE mine.casts (id int)"))
-    ensure_schema(database.engine)
-    assert sa.inspect(database.engine).has_table("notes")
-    assert [c["name"] for c in sa.inspect(database.engine).get_columns("casts", schema="mine")] == ["id"]
+    ensure_schema(empty_database.engine)
+    assert sa.inspect(empty_database.engine).has_table("notes")
+    assert [c["name"] for c in sa.inspect(empty_database.engine).get_columns("casts", schema="mine")] == ["id"]
