@@ -17,21 +17,22 @@ from pathlib import Path
 from typing import Final, Literal, Self, TypeVar, cast
 from urllib.parse import urlsplit
 
-from dotenv import dotenv_values
 from psycopg2 import ProgrammingError
 from psycopg2.extensions import parse_dsn
 from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
+from fc_pipeline.env_file import read_env_file
 from fc_pipeline.errors import ConfigError
+from fc_pipeline.project import project_root
 
-__all__ = ["REMOTE_HUB_RPS", "Settings", "is_loopback", "project_root"]
+__all__ = ["KNOWN_VARIABLES", "REMOTE_HUB_RPS", "Settings", "is_loopback"]
 
 REMOTE_HUB_RPS: Final = 10.0
 """Requests per second to a hub that is not on this machine, where FC_HUB_RPS says nothing."""
 
-_KNOWN: Final = (
+KNOWN_VARIABLES: Final = (
     "FC_AUDIT_DAYS",
     "FC_BATCH_EVENTS",
     "FC_BATCH_SECONDS",
@@ -58,22 +59,7 @@ _REDIS_SCHEMES: Final = frozenset({"redis", "rediss", "unix"})
 
 T = TypeVar("T")
 _log = logging.getLogger(__name__)
-
-
-def project_root() -> Path:
-    """The folder with our workspace.yaml: the current one, else the checkout that holds this package.
-
-    Raises:
-        ConfigError: neither is one (the package is installed elsewhere and the command runs outside a checkout).
-    """
-    for folder in (Path.cwd(), Path(__file__).resolve().parent.parent):
-        workspace = folder / "workspace.yaml"
-        if workspace.is_file() and "fc_pipeline" in workspace.read_text(encoding="utf-8"):
-            return folder
-    raise ConfigError(
-        f"no fc_pipeline project in {Path.cwd()}: there is no workspace.yaml",
-        hint="run the command in the checkout, or set FC_DATA_DIR to an absolute path",
-    )
+_warned_of: Final[set[str]] = set()
 
 
 def is_loopback(url: str) -> bool:
@@ -216,7 +202,7 @@ def _variables(environ: Mapping[str, str], dotenv: Path | str | None) -> dict[st
     """The FC_ variables that have a value: an empty one counts as unset, in the environment too."""
     found: dict[str, str] = {}
     file = _dotenv_file(dotenv)
-    for source in (dotenv_values(file, interpolate=False) if file else {}, environ):
+    for source in (read_env_file(file) if file else {}, environ):
         found.update({name: value.strip() for name, value in source.items() if value and name.startswith("FC_")})
     return {name: value for name, value in found.items() if value}
 
@@ -240,10 +226,16 @@ def _data_dir(value: str | None) -> Path:
 
 
 def _warn_of_unknown(variables: Mapping[str, str]) -> None:
-    """Say which FC_ variables nobody reads: a misspelt one would leave its default in force."""
+    """Say which FC_ variables nobody reads: a misspelt one would leave its default in force.
+
+    Once per process, and not in those that `up` starts: `up` itself has said it.
+    """
+    if "FC_PIPELINE_UP" in variables:
+        return
     for name in sorted(variables):
-        if name not in _KNOWN and not name.startswith("FC_LIVE_"):
-            close = get_close_matches(name, _KNOWN, n=1)
+        if name not in KNOWN_VARIABLES and not name.startswith("FC_LIVE_") and name not in _warned_of:
+            _warned_of.add(name)
+            close = get_close_matches(name, KNOWN_VARIABLES, n=1)
             _log.warning("%s is no setting of fc_pipeline%s", name, f"; did you mean {close[0]}?" if close else "")
 
 

@@ -33,9 +33,10 @@ from fc_pipeline.definitions import defs
 from fc_pipeline.hours import Hour
 from fc_pipeline.ingest.replica import open_replica
 from fc_pipeline.instance_storage import DAGSTER_DATABASE
+from fc_pipeline.project import project_root
 from fc_pipeline.sample_hub.log import load_log
 from fc_pipeline.sample_hub.serving import serving
-from fc_pipeline.settings import Settings, project_root
+from fc_pipeline.settings import Settings
 from fc_pipeline_tests.conftest import Database, administering, exists, settings_of
 from fc_pipeline_tests.fold.conftest import Replica as Tables
 from fc_pipeline_tests.workbench import Workbench

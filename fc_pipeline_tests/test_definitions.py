@@ -13,7 +13,7 @@ from dagster import AssetKey, Definitions, FreshnessPolicy, TableSchema
 from fc_pipeline.concurrency import CATCH_UP_TAG
 from fc_pipeline.definitions import defs
 from fc_pipeline.ingest.run import RAW_LOG
-from fc_pipeline.settings import project_root
+from fc_pipeline.project import project_root
 from fc_pipeline.tables.registry import DATA_TABLES, MESSAGE_TABLES
 from fc_pipeline.tables.user_profiles import PROFILE_SOURCES
 from fc_pipeline_tests.pipeline import project_environment

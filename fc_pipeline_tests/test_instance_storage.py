@@ -9,8 +9,8 @@ import pytest
 from dagster import DagsterInstance
 
 from fc_pipeline.instance_storage import DAGSTER_DATABASE
+from fc_pipeline.project import project_root
 from fc_pipeline.services.postgres import TUNING, EmbeddedPostgres
-from fc_pipeline.settings import project_root
 
 
 @pytest.fixture

@@ -12,7 +12,8 @@ from psycopg2.extensions import parse_dsn
 from sqlalchemy.engine import URL, make_url
 
 from fc_pipeline.errors import ConfigError
-from fc_pipeline.settings import REMOTE_HUB_RPS, Settings, is_loopback, project_root
+from fc_pipeline.project import project_root
+from fc_pipeline.settings import REMOTE_HUB_RPS, Settings, is_loopback
 
 
 def load(**variables: str) -> Settings:

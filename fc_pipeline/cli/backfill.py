@@ -15,8 +15,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from fc_pipeline.cli.chosen_fids import left_out, said_of_left_out
 from fc_pipeline.errors import ConfigError
+from fc_pipeline.project import project_root
 from fc_pipeline.services import close_services_for_process, open_services
-from fc_pipeline.settings import Settings, project_root
+from fc_pipeline.settings import Settings
 
 if TYPE_CHECKING:
     from fc_pipeline.fold.reconcile import Reconciled
@@ -33,7 +34,7 @@ _MOST_NAMED = 10
 
 
 def backfill(
-    fids: Annotated[str | None, typer.Option(help="These users, such as 3,1689.")] = None,
+    fids: Annotated[str | None, typer.Option(help="These users, such as 3,12.")] = None,
     buckets: Annotated[str | None, typer.Option(help="The users of these buckets (fid % 256), such as 0-15.")] = None,
     everyone: Annotated[bool, typer.Option("--all", help="Every user that the hub lists.")] = False,
     gaps: Annotated[bool, typer.Option("--gaps", help="The users whom an open gap concerns: heals it.")] = False,

@@ -8,7 +8,7 @@ from fc_pipeline.errors import ConfigError
 if TYPE_CHECKING:
     from fc_pipeline.ingest.replica import Replica
 
-__all__ = ["left_out", "said_of_left_out"]
+__all__ = ["left_out", "named_fids", "said_of_left_out"]
 
 _MOST_NAMED = 10
 
@@ -38,6 +38,11 @@ def said_of_left_out(fids: Collection[int]) -> str:
     return f"{_named(sorted(fids))} no target{'s' if len(fids) > 1 else ''}, and left out"
 
 
-def _named(fids: list[int]) -> str:
+def named_fids(fids: list[int]) -> str:
+    """Some of them by number, such as `FIDs 3, 12`."""
     listed = ", ".join(map(str, fids[:_MOST_NAMED])) + (", …" if len(fids) > _MOST_NAMED else "")
-    return f"FIDs {listed} are" if len(fids) > 1 else f"FID {listed} is"
+    return f"FIDs {listed}" if len(fids) > 1 else f"FID {listed}"
+
+
+def _named(fids: list[int]) -> str:
+    return f"{named_fids(fids)} {'are' if len(fids) > 1 else 'is'}"

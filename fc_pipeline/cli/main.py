@@ -3,12 +3,14 @@
 import logging
 import sys
 import warnings
+from importlib.metadata import version as installed_version
 from typing import Annotated
 
 import typer
 from rich.console import Console
 
 from fc_pipeline.cli.backfill import backfill
+from fc_pipeline.cli.init import init
 from fc_pipeline.cli.quarantine import quarantine
 from fc_pipeline.cli.sample_hub import sample_hub
 from fc_pipeline.cli.status import status
@@ -30,6 +32,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
+    suggest_commands=False,  # click suggests by itself
 )
 app.command("up")(up)
 app.command("sync")(sync)
@@ -39,12 +42,22 @@ app.add_typer(targets)
 app.command("status")(status)
 app.add_typer(quarantine, name="quarantine")
 app.command("url")(url)
+app.command("init")(init)
 app.command("sample-hub")(sample_hub)
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        sys.stdout.write(f"fc-pipeline {installed_version('fc-pipeline')}\n")
+        raise typer.Exit
 
 
 @app.callback()
 def options(
     debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks and debug messages.")] = False,
+    _version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and end.")
+    ] = False,
 ) -> None:
     """What holds for every command."""
     if not debug:  # what Dagster still calls a preview is our choice, not the user's

@@ -3,15 +3,17 @@
 import json
 import signal
 import sys
+import textwrap
 from collections import Counter
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.table import Column, Table
 
+from fc_pipeline.cli.backfill import counted
+from fc_pipeline.project import project_root
 from fc_pipeline.services import close_services_for_process, open_services
-from fc_pipeline.settings import Settings, project_root
+from fc_pipeline.settings import Settings
 
 if TYPE_CHECKING:
     from fc_pipeline.fold.replay import QuarantineLine
@@ -21,6 +23,9 @@ __all__ = ["quarantine"]
 _MOST_SHOWN = 50
 _DETAIL_CHARACTERS = 100
 _RAW_CHARACTERS = 20_000
+_LEAST_COLUMNS = 40
+_INDENT = "    "
+_NOT_LISTED = "; notes and resolved ones are listed with --all"
 
 quarantine = typer.Typer(help="Look at records that were set aside, and replay them.", no_args_is_help=True)
 
@@ -31,11 +36,11 @@ _Json = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")
 @quarantine.command("list")
 def list_records(
     reason: _Reasons = None,
-    with_resolved: Annotated[bool, typer.Option("--all", help="Also what a replay has folded since.")] = False,
+    with_resolved: Annotated[bool, typer.Option("--all", help="Also notes, and what a replay has folded.")] = False,
     limit: Annotated[int, typer.Option(min=1, help="At most so many, the newest first.")] = _MOST_SHOWN,
     as_json: _Json = False,
 ) -> None:
-    """List records, unresolved ones unless --all is given."""
+    """List records that are open: set aside, and folded by no replay yet."""
     settings = Settings.load()
     with open_services(settings, need_hub=False, need_redis=False) as opened:
         from fc_pipeline.ingest.quarantine import quarantine_counts, quarantine_lines
@@ -49,16 +54,17 @@ def list_records(
         return
     console = Console(highlight=False)
     if not lines:
-        console.print("nothing is in quarantine" if not reason else "nothing is in quarantine for this reason")
+        console.print(f"no open records{' of this reason' if reason else ''}{'' if with_resolved else _NOT_LISTED}")
         return
-    table = Table(Column("record", no_wrap=True), "reason", "from", "last seen", "bytes", "detail")
     for line in lines:
-        whence = "feed" if line.is_of_feed else f"{line.source} of FID {line.fid}"
-        seen = line.last_seen.strftime("%Y-%m-%d %H:%M") + (" (resolved)" if line.resolved_at else "")
+        source = "feed" if line.is_of_feed else f"{line.source} of FID {line.fid}"
+        state = ", resolved" if line.resolved_at else ""
+        console.print(f"{line.name:<24} {line.reason:<12} {line.last_seen:%Y-%m-%d %H:%M}{state}", markup=False)
         detail = _printable(line.detail.encode())[:_DETAIL_CHARACTERS]
-        # What a hub sent is no markup.
-        table.add_row(line.name, line.reason, whence, seen, f"{len(line.raw):,}", _plain(detail))
-    console.print(table)
+        # What a hub sent is no markup. Wrapped by the words, so that it stays below its record.
+        text = f"{source}, {counted(len(line.raw), 'byte')}: {detail}"
+        for part in textwrap.wrap(text, max(_LEAST_COLUMNS, console.width) - len(_INDENT)):
+            console.print(_INDENT + part, markup=False, soft_wrap=True)
     console.print("in all: " + ", ".join(f"{count:,} {name}" for name, count in counts.items()))
 
 
@@ -149,9 +155,3 @@ def _printable(raw: bytes) -> str:
     """Bytes as text that does nothing to a terminal: what is no UTF-8, or does not print, stands as an escape."""
     text = raw.decode("utf-8", "backslashreplace")
     return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in text)
-
-
-def _plain(text: str) -> Any:
-    from rich.text import Text
-
-    return Text(text)

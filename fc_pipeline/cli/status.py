@@ -1,9 +1,11 @@
 """`fc-pipeline status`: how the replica stands."""
 
 import json
+import sys
+from collections.abc import Mapping
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 from rich.console import Console
@@ -16,7 +18,16 @@ from fc_pipeline.settings import Settings
 if TYPE_CHECKING:
     from fc_pipeline.ingest.status import ReplicaStatus, TargetStatus
 
-__all__ = ["status"]
+__all__ = ["EXIT_CODES", "status"]
+
+EXIT_CODES: Final[Mapping[str, int]] = {
+    "complete": 0,
+    "no_hub": 0,
+    "hub_unreachable": 3,
+    "behind": 4,
+    "holes": 5,
+}
+"""For monitoring; 1 and 2 are errors of the command itself, as for every command."""
 
 MOST_HOLES_SHOWN = 3
 MOST_GAPS_SHOWN = 20
@@ -26,7 +37,11 @@ LONGEST_IN_SECONDS = 120.0
 def status(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of tables.")] = False,
 ) -> None:
-    """Show per shard the hub's head, the cursor, lag and holes; gaps; rows per table; quarantine; Redis."""
+    """Show per shard the hub's head, the cursor, lag and holes; gaps; rows per table; quarantine; Redis.
+
+    Exit code 0: complete and level with the hub; 3: no hub answers; 4: behind the hub; 5: blocks are missing or a gap
+    is open. Of several the highest. 1 and 2: nothing could be looked at, for the reason on stderr.
+    """
     from fc_pipeline.ingest.replica import open_replica  # other commands need none of this
     from fc_pipeline.ingest.status import read_status
 
@@ -39,9 +54,12 @@ def status(
             found = read_status(replica)
         redis_state = _redis_state(settings.redis_url)
     if as_json:
-        print(json.dumps({**asdict(found), "is_complete": found.is_complete, "redis": redis_state}, default=str))  # noqa: T201
+        figures = {**asdict(found), "is_complete": found.is_complete, "state": found.state, "redis": redis_state}
+        sys.stdout.write(json.dumps(figures, default=str) + "\n")
     else:
         _show(Console(), found, redis_state)
+    if found.state != "complete":
+        raise typer.Exit(EXIT_CODES[found.state])
 
 
 def _redis_state(url: str | None) -> str:
@@ -64,7 +82,7 @@ def _show(console: Console, found: "ReplicaStatus", redis_state: str) -> None:
         console.print(_gaps(found))
     console.print(_tables(found))
     quarantine = ", ".join(f"{count} {reason}" for reason, count in sorted(found.quarantine.items()))
-    console.print(f"quarantine: {plain(quarantine, one_line=True) or 'empty'}", markup=False)
+    console.print(f"quarantine: {plain(quarantine, one_line=True) or 'no open records'}", markup=False)
     console.print(f"redis: {redis_state}")
     if found.targets is not None:
         console.print(_targets(found.targets), highlight=False, soft_wrap=True)

@@ -12,8 +12,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from fc_pipeline.cli.backfill import counted
 from fc_pipeline.errors import ServiceError
+from fc_pipeline.project import project_root
 from fc_pipeline.services import close_services_for_process, open_services
-from fc_pipeline.settings import Settings, project_root
+from fc_pipeline.settings import Settings
 
 if TYPE_CHECKING:
     from fc_pipeline.ingest.goal import Goal

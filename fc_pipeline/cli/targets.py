@@ -24,7 +24,7 @@ __all__ = ["targets"]
 
 _LARGEST_FID = 2**63 - 1
 _MOST_TOLD = 10
-_Fids = Annotated[str, typer.Argument(help="Users by FID, such as 3 or 3,1689.", metavar="FIDS")]
+_Fids = Annotated[str, typer.Argument(help="Users by FID, such as 3 or 3,12.", metavar="FIDS")]
 _Json = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 
 targets = typer.Typer(

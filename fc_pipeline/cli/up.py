@@ -1,5 +1,6 @@
 """`fc-pipeline up`: everything from one command, until Ctrl-C."""
 
+import asyncio
 import fcntl
 import json
 import logging
@@ -23,18 +24,21 @@ from rich.table import Table
 from fc_pipeline.errors import ServiceError
 from fc_pipeline.hub.endpoint import HubEndpoint
 from fc_pipeline.plain_text import shown_url
+from fc_pipeline.project import project_root
 from fc_pipeline.services import close_services_for_process, embedded_servers, with_urls
 from fc_pipeline.services.children import end_marked
 from fc_pipeline.services.dagster import PREFERRED_UI_PORT, DagsterProcesses
 from fc_pipeline.services.lifetime import EmbeddedServer
 from fc_pipeline.services.restarts import Restarts
-from fc_pipeline.settings import Settings, project_root
+from fc_pipeline.settings import Settings
 
 __all__ = ["up"]
 
 STOP_SECONDS: Final = 25.0
 """How long Dagster's processes may take to end after SIGTERM: a run commits or gives up its micro-batch."""
 WATCH_SECONDS: Final = 1.0
+HUB_SECONDS: Final = 5.0
+"""So long `up` waits for a hub to say who it is, once all is started."""
 _STOP_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 _log = logging.getLogger(__name__)
@@ -229,8 +233,9 @@ def _print_where(
     rows.add_column(no_wrap=True)
     rows.add_column(overflow="fold")
     rows.add_row("Dagster UI", dagster.ui_url)
+    rows.add_row("replicates", _mode(settings))
     hubs = ", ".join(HubEndpoint(url).name for url in settings.hub_urls)
-    rows.add_row("hub", hubs + (" (sample)" if "sample_hub" in embedded else ""))
+    rows.add_row("hub", hubs + (" (sample: generated data)" if "sample_hub" in embedded else ""))
     rows.add_row("Postgres", escape(shown_url(settings.libpq_url())) + note("postgres"))
     if "postgres" in embedded:
         rows.add_row("", escape(f"password in {settings.data_dir / 'postgres.password'}"))
@@ -241,4 +246,25 @@ def _print_where(
     wanted = port or PREFERRED_UI_PORT
     if dagster.ui_port != wanted:
         console.print(f"port {wanted} is taken: the UI is on {dagster.ui_port}", highlight=False)
+    silent = _silent_hubs(settings)
+    for name, reason in silent.items():
+        console.print(f"the hub {name} does not answer: {reason}", style="bold red", markup=False, highlight=False)
+    if len(silent) == len(settings.hub_urls):
+        console.print("nothing new is read until one does; see FC_HUB_URLS", style="bold red", highlight=False)
     sys.stdout.flush()
+
+
+def _mode(settings: Settings) -> str:
+    """Whose data the tables hold."""
+    if settings.targets == "all":
+        return "every user (FC_TARGETS=all)"
+    roots = len(settings.root_fids)
+    return f"the target set only (FC_TARGETS=set, {roots} root{'' if roots == 1 else 's'} by FC_ROOT_FIDS)"
+
+
+def _silent_hubs(settings: Settings) -> dict[str, str]:
+    """The hubs that do not say who they are within HUB_SECONDS, each with the reason."""
+    from fc_pipeline.ingest.replica import hub_endpoints
+    from fc_pipeline.status.hub_reach import silent_hubs
+
+    return asyncio.run(silent_hubs(hub_endpoints(settings), HUB_SECONDS))

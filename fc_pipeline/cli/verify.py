@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from fc_pipeline.cli.backfill import counted, numbers_of
-from fc_pipeline.cli.chosen_fids import left_out, said_of_left_out
+from fc_pipeline.cli.chosen_fids import left_out, named_fids, said_of_left_out
 from fc_pipeline.errors import ConfigError
 from fc_pipeline.plain_text import plain
 from fc_pipeline.services import open_services
@@ -23,6 +23,8 @@ __all__ = ["described", "differing_columns", "verify"]
 
 DEFAULT_SAMPLE = 100
 MOST_SHOWN = 20
+MOST_HEALED_BY_NAME = 100
+"""With more FIDs to name, a command is no line to copy any more."""
 _LARGEST_FID = 2**63 - 1
 _LONGEST_VALUE = 60
 _OF_HISTORY = {
@@ -33,13 +35,16 @@ _OF_HISTORY = {
 
 
 def verify(
-    fids: Annotated[str | None, typer.Option(help="These users, such as 3,1689.")] = None,
+    fids: Annotated[str | None, typer.Option(help="These users, such as 3,12.")] = None,
     sample: Annotated[
         int | None, typer.Option(min=1, help=f"So many users drawn at random (default: {DEFAULT_SAMPLE}).")
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the outcome as JSON, for programs.")] = False,
 ) -> None:
-    """Compare the tables with what the hub says of users; exit code 1 if a row is wrong without a known reason."""
+    """Compare the tables with what the hub says of users.
+
+    Exit code 1 if a row is wrong without a known reason, or one of --fids could not be read or is unknown to the hub.
+    """
     if fids is not None and sample is not None:
         raise ConfigError("verify takes one of --fids and --sample", hint="fc-pipeline verify --help")
     chosen = numbers_of(fids, "--fids", 1, _LARGEST_FID) if fids is not None else None
@@ -65,7 +70,7 @@ def verify(
         if others:
             console.print(said_of_left_out(others))
         _tell(console, found)
-    if found.drift or found.unread:
+    if found.drift or found.unread or (chosen is not None and found.unknown_fids):
         raise typer.Exit(1)
 
 
@@ -83,6 +88,7 @@ def _figures(found: "Verification") -> dict[str, Any]:
         "drift": dict(compared.drift),
         "not_backfilled": dict(compared.history),
         "unjudged_fids": compared.unjudged_fids,
+        "unknown_fids": found.unknown_fids,
         "unread_fids": {str(fid): reason for fid, reason in found.unread.items()},
         "differences": [_as_json(one) for one in compared.examples],
     }
@@ -123,10 +129,18 @@ def _tell(console: Console, found: "Verification") -> None:
         )
     for fid, reason in list(found.unread.items())[:MOST_SHOWN]:
         console.print(f"FID {fid} could not be read: {plain(reason, one_line=True)}", markup=False)
-    if not found.drift and not found.history and not found.unread:
+    if found.unknown_fids:
+        console.print(f"the hub has no record of {named_fids(found.unknown_fids)}: no such user of its network")
+    if compared.differing_fids:
+        console.print(f"to put it right: {_healing_command(sorted(compared.differing_fids))}")
+    elif not found.unread and found.fids > len(found.unknown_fids):
         console.print("0 differences")
-    elif found.drift:
-        console.print("`fc-pipeline backfill --fids` of these FIDs puts them right")
+
+
+def _healing_command(fids: list[int]) -> str:
+    if len(fids) > MOST_HEALED_BY_NAME:
+        return "fc-pipeline backfill --all"
+    return f"fc-pipeline backfill --fids {','.join(map(str, fids))}"
 
 
 def described(one: "Difference") -> str:

@@ -15,7 +15,7 @@ import msgspec
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from fc_pipeline.fold.nul import NUL_ESCAPE, NUL_REMOVED, strip_nul
+from fc_pipeline.fold.nul import NUL_ESCAPE, NUL_REASON, NUL_REMOVED, strip_nul
 from fc_pipeline.hub.decode import EventBatch, Undecodable, decode_events
 from fc_pipeline.hub.wire import BLOCK_SEQUENCE_BITS, HubEvent, MergeMessageBody, Message
 from fc_pipeline.tables import (
@@ -170,7 +170,7 @@ def changes_of(batch: EventBatch) -> Changes:
             found.quarantined.append(_refused(batch, event.id, error))
         else:
             if stored is not event and _stored(stored) != _stored(event):
-                found.quarantined.append(Quarantined(event.id, "nul_removed", NUL_REMOVED, with_nul[event.id]))
+                found.quarantined.append(Quarantined(event.id, NUL_REASON, NUL_REMOVED, with_nul[event.id]))
     return _in_columns(batch, found)
 
 
@@ -191,7 +191,7 @@ def _in_columns(batch: EventBatch, found: _Sorted) -> Changes:
         gone = pa.array(list(refused), type=pa.int64())
         tables = {name: _without(rows, gone) for name, rows in tables.items()}
         # Not what else stands under its id: a record without an id of its own stands under its predecessor's.
-        quarantined = [q for q in quarantined if q.event_id not in refused or q.reason != "nul_removed"]
+        quarantined = [q for q in quarantined if q.event_id not in refused or q.reason != NUL_REASON]
         quarantined += [_refused(batch, event_id, reason) for event_id, reason in refused.items()]
         quarantined.sort(key=attrgetter("event_id"))
     named = list(zip(*found.gone_casts, strict=True)) or [(), (), ()]

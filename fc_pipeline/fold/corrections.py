@@ -8,7 +8,16 @@ from fc_pipeline.tables.columns import DataTable
 from fc_pipeline.tables.user_profiles import PROFILE_SOURCES
 from fc_pipeline.tables.username_proofs import USERNAME_PROOFS
 
-__all__ = ["CHANGED_PROFILES", "LOCK_NAMES", "NOTE_FOLDED", "correct", "count", "examples", "record_drift"]
+__all__ = [
+    "CHANGED_PROFILES",
+    "LOCK_NAMES",
+    "NOTE_FOLDED",
+    "correct",
+    "count",
+    "differing_fids",
+    "examples",
+    "record_drift",
+]
 
 _OWN_COLUMNS: Final = ("about_fid", "change", "table_version", "judged")
 """The columns of a change that are not the row's."""
@@ -40,6 +49,11 @@ CHANGED_PROFILES: Final = (
 def count(table: DataTable) -> str:
     """How many changes there are, by kind, and whether they are drift."""
     return f"SELECT change, judged, count(*) FROM {change_name(table)} GROUP BY change, judged"
+
+
+def differing_fids(table: DataTable) -> str:
+    """The FIDs of which a row differs."""
+    return f"SELECT DISTINCT about_fid FROM {change_name(table)}"
 
 
 def _key(table: DataTable, source: str) -> str:

@@ -10,6 +10,7 @@ import pyarrow.compute as pc
 
 from fc_pipeline.fold.changes import Changes, Quarantined, changes_of
 from fc_pipeline.fold.fates import EventFates, events_of
+from fc_pipeline.fold.nul import NUL_REASON
 from fc_pipeline.hub.decode import EventBatch
 from fc_pipeline.hub.wire import BLOCK_SEQUENCE_BITS
 from fc_pipeline.tables.columns import DataTable
@@ -97,7 +98,7 @@ def _fates(changes: Changes, wanted: frozenset[str]) -> EventFates:
         kept = [rows for name, rows in changes.rows.items() if name in wanted]
         with_rows = events_of([*kept, *(compactions if "links" in wanted else ())])
     # A text without its U+0000 is stored; an event that no hub could send was not read.
-    set_aside = sum(record.reason not in ("nul_removed", "poison_page") for record in changes.quarantined)
+    set_aside = sum(record.reason not in (NUL_REASON, "poison_page") for record in changes.quarantined)
     return EventFates(changes.without_rows, set_aside, all_events - with_rows, with_rows)
 
 

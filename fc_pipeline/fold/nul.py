@@ -3,10 +3,13 @@
 import re
 from typing import Final
 
-__all__ = ["NUL_ESCAPE", "NUL_REMOVED", "strip_nul"]
+__all__ = ["NUL_ESCAPE", "NUL_REASON", "NUL_REMOVED", "strip_nul"]
 
 NUL_ESCAPE: Final = b"\\u0000"
 """How JSON writes it; a record without these bytes has none."""
+
+NUL_REASON: Final = "nul_removed"
+"""The reason of such a record: a note, resolved from the beginning, since its row is stored."""
 
 NUL_REMOVED: Final = "U+0000 was taken out of a text; the row is stored without it"
 """The detail under which such a record is noted in quarantine."""

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import pyarrow as pa
 
 from fc_pipeline.fold.changes import Quarantined
+from fc_pipeline.fold.nul import NUL_REASON
 
 __all__ = ["CREATE_STAGING", "MERGE", "MERGE_OF_SNAPSHOTS", "RESOLVE", "staged"]
 
@@ -29,22 +30,27 @@ CREATE_STAGING = (
     "reason text, detail text, raw bytea, source text, fid bigint) ON COMMIT DELETE ROWS"
 )
 
+_RESOLVED_AT = f"CASE WHEN {{reason}} = '{NUL_REASON}' THEN now() END"
+"""A note needs nobody: it is resolved when it is made. Anything else is open."""
+
 MERGE = (
-    "INSERT INTO pipeline.quarantine AS q (shard, event_id, raw_sha256, reason, detail, raw, source, fid) "
-    "SELECT DISTINCT ON (shard, event_id, raw_sha256) shard, event_id, raw_sha256, reason, detail, raw, source, fid "
+    "INSERT INTO pipeline.quarantine AS q (shard, event_id, raw_sha256, reason, detail, raw, source, fid, resolved_at) "
+    "SELECT DISTINCT ON (shard, event_id, raw_sha256) shard, event_id, raw_sha256, reason, detail, raw, source, fid, "
+    f"{_RESOLVED_AT.format(reason='reason')} "
     "FROM stage_quarantine ORDER BY shard, event_id, raw_sha256 "
     "ON CONFLICT (shard, event_id, raw_sha256) DO UPDATE SET last_seen = now(), reason = excluded.reason, "
-    "detail = excluded.detail, resolved_at = NULL"
+    "detail = excluded.detail, resolved_at = excluded.resolved_at"
 )
-"""A record that is met again keeps its first sighting; set aside again, it is not resolved."""
+"""A record that is met again keeps its first sighting; set aside again, it is open again."""
 
 MERGE_OF_SNAPSHOTS = (
     "WITH seen AS (UPDATE pipeline.quarantine AS q SET last_seen = now(), reason = s.reason, detail = s.detail, "
-    "resolved_at = NULL, source = s.source, fid = s.fid "
+    f"resolved_at = {_RESOLVED_AT.format(reason='s.reason')}, source = s.source, fid = s.fid "
     "FROM stage_quarantine AS s WHERE s.shard = q.shard AND s.raw_sha256 = q.raw_sha256 "
     "RETURNING s.shard, s.raw_sha256) "
-    "INSERT INTO pipeline.quarantine (shard, event_id, raw_sha256, reason, detail, raw, source, fid) "
-    "SELECT DISTINCT ON (shard, raw_sha256) shard, event_id, raw_sha256, reason, detail, raw, source, fid "
+    "INSERT INTO pipeline.quarantine (shard, event_id, raw_sha256, reason, detail, raw, source, fid, resolved_at) "
+    "SELECT DISTINCT ON (shard, raw_sha256) shard, event_id, raw_sha256, reason, detail, raw, source, fid, "
+    f"{_RESOLVED_AT.format(reason='reason')} "
     "FROM stage_quarantine AS s "
     "WHERE NOT EXISTS (SELECT FROM seen WHERE seen.shard = s.shard AND seen.raw_sha256 = s.raw_sha256) "
     "ORDER BY shard, raw_sha256, event_id"

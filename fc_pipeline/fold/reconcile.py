@@ -80,7 +80,8 @@ class Reconciled:
 
     `drift` counts differences in covered histories, `history` all others; tables without any are left out.
     `unjudged_fids` are FIDs whose history is not covered, `outdated_fids` those of which a newer snapshot was folded.
-    `examples` holds some of the differences, drift first; history only where nothing was written.
+    `examples` holds some of the differences, drift first; history only where nothing was written, and only there
+    `differing_fids` says of which FIDs the differences are.
     """
 
     written: Mapping[str, Written] = field(default_factory=dict[str, Written])
@@ -92,6 +93,7 @@ class Reconciled:
     unjudged_fids: int = 0
     outdated_fids: int = 0
     examples: Sequence[Difference] = ()
+    differing_fids: frozenset[int] = frozenset()
 
     def __add__(self, other: "Reconciled") -> "Reconciled":
         written = dict(self.written)
@@ -107,6 +109,7 @@ class Reconciled:
             self.unjudged_fids + other.unjudged_fids,
             self.outdated_fids + other.outdated_fids,
             _first([*self.examples, *other.examples], MOST_EXAMPLES),
+            self.differing_fids | other.differing_fids,
         )
 
 
@@ -251,6 +254,7 @@ class Reconciler:
             unjudged_fids=sum(len(judged.get(one.fid, ())) < len(TABLES) for one in snapshots) - others,
             outdated_fids=outdated,
             examples=examples,
+            differing_fids=frozenset() if write else self._differing_fids(),
         )
 
     def _stage(self, records: Iterable[pa.RecordBatch]) -> tuple[int, dict[int, list[Quarantined]]]:
@@ -349,6 +353,10 @@ class Reconciler:
                 found = self._execute(corrections.examples(table), (MOST_EXAMPLES,))
                 examples += [Difference(table.name, *row) for row in found]
         return drift, history, _first(examples, MOST_EXAMPLES)
+
+    def _differing_fids(self) -> frozenset[int]:
+        rows = (row for table in differences.COMPARED for row in self._execute(corrections.differing_fids(table)))
+        return frozenset(row[0] for row in rows if row[0] is not None)
 
     def _write(self, drift: Mapping[str, int], quarantined: Mapping[int, list[Quarantined]]) -> dict[str, Written]:
         written: dict[str, Written] = {}

@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from fc_pipeline.fold.changes import FEED, GONE_CASTS_SCHEMA, Quarantined
 from fc_pipeline.fold.micro_batch import MicroBatch, last_per_key, prepare, profile_fids_of
-from fc_pipeline.fold.nul import NUL_REMOVED
+from fc_pipeline.fold.nul import NUL_REASON, NUL_REMOVED
 from fc_pipeline.fold.snapshot_rows import snapshot_rows
 from fc_pipeline.hub.decode import EventBatch, decode_in_order
 from fc_pipeline.hub.wire import height_of
@@ -22,7 +22,6 @@ from fc_pipeline.tables.registry import DATA_TABLES, MESSAGE_TABLES
 
 __all__ = ["NEVER_REPLAYED", "CurrentSnapshot", "QuarantineLine", "Replayed", "replay_events", "replay_snapshots"]
 
-NUL_REASON: Final = "nul_removed"
 NEVER_REPLAYED: Final = frozenset({"misplaced", NUL_REASON, "poison_page"})
 """Reasons that no release can do anything about: no place to fold it at, folded already, nothing to fold."""
 

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from fc_pipeline.fold.changes import Quarantined
-from fc_pipeline.fold.nul import NUL_ESCAPE, NUL_REMOVED, strip_nul
+from fc_pipeline.fold.nul import NUL_ESCAPE, NUL_REASON, NUL_REMOVED, strip_nul
 from fc_pipeline.hub.decode import DECODE_ERRORS
 from fc_pipeline.hub.wire import Message, OnChainEvent, UsernameProof
 from fc_pipeline.tables import casts, links, on_chain_events, reactions, user_data, username_proofs, verifications
@@ -123,7 +123,7 @@ def snapshot_rows(batch: pa.RecordBatch) -> SnapshotRows:
     _in_columns(made, found)
     for line in made.without_nul:
         if line not in made.refused:
-            note = Quarantined(line.version, "nul_removed", NUL_REMOVED, line.raw, line.kind, line.fid)
+            note = Quarantined(line.version, NUL_REASON, NUL_REMOVED, line.raw, line.kind, line.fid)
             found.quarantined[line.shard].append(note)
     return found
 

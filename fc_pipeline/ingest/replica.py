@@ -16,7 +16,7 @@ from fc_pipeline.settings import Settings
 from fc_pipeline.targets import owner
 from fc_pipeline.targets.owner import OwnerWishes
 
-__all__ = ["Replica", "open_replica"]
+__all__ = ["Replica", "hub_endpoints", "open_replica"]
 
 
 @dataclass(frozen=True)
@@ -29,12 +29,8 @@ class Replica:
 
     @property
     def hub_endpoints(self) -> list[HubEndpoint]:
-        """The hubs in order of preference, each with its headers and request budget, shared where there is a Redis."""
-        settings = self.settings
-        return [
-            HubEndpoint(url, settings.hub_headers_for(url), settings.hub_rps_for(url), settings.redis_url)
-            for url in settings.hub_urls
-        ]
+        """The hubs in order of preference."""
+        return hub_endpoints(self.settings)
 
     @property
     def targets(self) -> TargetAccess | None:
@@ -52,6 +48,17 @@ class Replica:
             settings.followed_per_root,
             settings.target_mentions,
         )
+
+
+def hub_endpoints(settings: Settings) -> list[HubEndpoint]:
+    """The hubs in order of preference, each with its headers and request budget, shared where there is a Redis.
+
+    Raises ConfigError where a header cannot be sent.
+    """
+    return [
+        HubEndpoint(url, settings.hub_headers_for(url), settings.hub_rps_for(url), settings.redis_url)
+        for url in settings.hub_urls
+    ]
 
 
 @contextmanager

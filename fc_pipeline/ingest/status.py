@@ -4,7 +4,7 @@ import asyncio
 import time
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final
+from typing import Final, Literal
 
 import sqlalchemy as sa
 
@@ -21,7 +21,9 @@ from fc_pipeline.tables.columns import DataTable
 from fc_pipeline.tables.registry import DATA_TABLES
 from fc_pipeline.targets import coherence, directory
 
-__all__ = ["GapStatus", "ReplicaStatus", "ShardStatus", "TableStatus", "TargetStatus", "read_status"]
+__all__ = ["GapStatus", "ReplicaState", "ReplicaStatus", "ShardStatus", "TableStatus", "TargetStatus", "read_status"]
+
+ReplicaState = Literal["complete", "no_hub", "hub_unreachable", "behind", "holes"]
 
 LEVEL_WITHIN_BLOCKS: Final = 30
 """A replica that follows is a block or two behind at any moment; so far behind it still counts as level."""
@@ -92,9 +94,10 @@ class TargetStatus:
 
 @dataclass(frozen=True)
 class ReplicaStatus:
-    """All of it; `hub_error` says why no hub could be asked."""
+    """All of it; `hub_error` says why no hub could be asked, `has_hub` whether there is one to ask."""
 
     hub_error: str | None
+    has_hub: bool
     shards: tuple[ShardStatus, ...]
     tables: tuple[TableStatus, ...]
     quarantine: dict[str, int]
@@ -112,14 +115,21 @@ class ReplicaStatus:
 
         Without a hub, nobody can say so.
         """
-        return (
-            bool(self.shards)
-            and not self.open_gaps
-            and all(
-                not shard.holes and shard.blocks_behind is not None and shard.blocks_behind <= LEVEL_WITHIN_BLOCKS
-                for shard in self.shards
-            )
-        )
+        return self.state == "complete"
+
+    @property
+    def state(self) -> ReplicaState:
+        """The worst that is true of it: holes, else hub_unreachable or no_hub, else behind, else complete.
+
+        With no_hub there is nothing to compare with: none is configured, and the sample hub does not run.
+        """
+        if self.open_gaps or any(shard.holes for shard in self.shards):
+            return "holes"
+        if self.hub_error:
+            return "hub_unreachable" if self.has_hub else "no_hub"
+        behind = [shard.blocks_behind for shard in self.shards]
+        is_level = all(blocks is not None and blocks <= LEVEL_WITHIN_BLOCKS for blocks in behind)
+        return "complete" if behind and is_level else "behind"
 
 
 def read_status(replica: Replica) -> ReplicaStatus:
@@ -128,6 +138,7 @@ def read_status(replica: Replica) -> ReplicaStatus:
     with replica.engine.connect() as connection:
         return ReplicaStatus(
             hub_error=hub_error,
+            has_hub=bool(replica.settings.hub_urls),
             shards=tuple(
                 _shard(connection, origin, surveyed.get(shard)) for shard, origin in ledger.origins(connection).items()
             ),

@@ -15,6 +15,7 @@ from fc_pipeline.fold.reconcile import FidSnapshot, Reconciled, Reconciler
 from fc_pipeline.hub.decode import decode_events
 from fc_pipeline.hub.failover import HubPool
 from fc_pipeline.hub.reads import HubReads
+from fc_pipeline.hub.snapshot import CONTRACTS_FID
 from fc_pipeline.hub.wire import first_event_id, height_of
 from fc_pipeline.ingest.backfill_scope import BackfillScope, find_fids, vet_hub
 from fc_pipeline.ingest.fid_fetch import CHUNK_FIDS, FetchedChunk, fetch_chunk
@@ -32,13 +33,17 @@ _FIDS: Final = re.compile(rb'"fid":(\d{1,19})\b')
 
 @dataclass
 class Verification:
-    """What was found. `unread` are FIDs that no hub could answer for, with the reason."""
+    """What was found.
+
+    `unread` are FIDs that no hub could answer for, with the reason; `unknown_fids` those of whom the hub has no record.
+    """
 
     fids: int = 0
     fids_done: int = 0
     requests: int = 0
     compared: Reconciled = field(default_factory=Reconciled)
     unread: dict[int, str] = field(default_factory=dict[int, str])
+    unknown_fids: list[int] = field(default_factory=list[int])
 
     @property
     def drift(self) -> int:
@@ -146,6 +151,9 @@ class _Verify:
             )
         self.found.requests += fetched.requests
         self.found.unread.update(fetched.unread)
+        self.found.unknown_fids += [
+            line.fid for line in fetched.snapshots if not line.records and line.fid != CONTRACTS_FID
+        ]
         for path in by_file:
             self.log.delete(path)
 

@@ -6,11 +6,12 @@ from collections.abc import Generator
 from contextlib import ExitStack, contextmanager
 from threading import Lock
 
+from fc_pipeline.project import project_file
 from fc_pipeline.services.lifetime import EmbeddedServer
 from fc_pipeline.services.postgres import EmbeddedPostgres
 from fc_pipeline.services.redis import EmbeddedRedis
 from fc_pipeline.services.sample_hub import SampleHubServer
-from fc_pipeline.settings import Settings, project_root
+from fc_pipeline.settings import Settings
 
 __all__ = ["close_services_for_process", "embedded_servers", "open_services", "open_services_for_process", "with_urls"]
 
@@ -32,8 +33,7 @@ def embedded_servers(
     if need_redis and settings.redis_url is None:
         servers.append(EmbeddedRedis(settings.data_dir))
     if need_hub and not settings.hub_urls:
-        sample = project_root() / "data" / "sample" / "events.ndjson.gz"
-        servers.append(SampleHubServer(settings.data_dir, sample))
+        servers.append(SampleHubServer(settings.data_dir, project_file("data/sample/events.ndjson.gz")))
     return servers
 
 

@@ -75,7 +75,9 @@ QUARANTINE = sa.Table(
     sa.Column("raw", pg.BYTEA, nullable=False, comment="The event as the hub sent it"),
     sa.Column("first_seen", sa.DateTime(timezone=True), nullable=False, server_default=_now),
     sa.Column("last_seen", sa.DateTime(timezone=True), nullable=False, server_default=_now),
-    sa.Column("resolved_at", sa.DateTime(timezone=True), comment="When a replay folded it after all"),
+    sa.Column(
+        "resolved_at", sa.DateTime(timezone=True), comment="When a replay folded it; of a note, when it was made"
+    ),
     sa.Column(
         "source",
         sa.Text,

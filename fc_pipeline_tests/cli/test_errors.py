@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -53,6 +54,25 @@ def test_a_sample_hub_that_cannot_be_says_why(arguments: list[str]):
     assert done.stderr.startswith("error: ")
     assert "hint: " in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_a_misspelt_command_gets_one_suggestion():
+    done = run("stats")
+    assert done.returncode == 2
+    assert done.stderr.count("Did you mean") == 1
+    assert "status" in done.stderr
+
+
+def test_a_misspelt_variable_is_warned_of_once(tmp_path: Path):
+    done = run("url", FC_DATA_DIR=str(tmp_path), FC_HUB_URL="http://127.0.0.1:9")
+    said = "FC_HUB_URL is no setting of fc_pipeline; did you mean FC_HUB_URLS?"
+    assert done.stderr.splitlines()[0] == said
+    assert done.stderr.count("FC_HUB_URL is no setting") == 1
+
+
+def test_the_version_is_printed():
+    done = run("--version")
+    assert (done.returncode, done.stdout) == (0, f"fc-pipeline {version('fc-pipeline')}\n")
 
 
 @pytest.mark.parametrize("command", ["up", "sample-hub"])

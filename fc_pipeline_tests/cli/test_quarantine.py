@@ -13,7 +13,9 @@ from fc_pipeline_tests.poison.stream import good_log, spoil
 
 @pytest.mark.slow
 def test_list_show_and_replay(tmp_path: Path) -> None:
-    spoilt = spoil(good_log(3, 500), 2, names=("text not UTF-8", "type unknown", "hash no hex", "raw NUL byte"))
+    spoilt = spoil(
+        good_log(3, 500), 2, names=("text not UTF-8", "type unknown", "hash no hex", "raw NUL byte", "NUL in a text")
+    )
     with serving(spoilt.log) as url:
         project = Project(tmp_path / "data", url)
         assert project.run("sync").returncode == 0
@@ -25,7 +27,10 @@ def test_list_show_and_replay(tmp_path: Path) -> None:
         assert {one["reason"] for one in only["records"]} == {"undecodable"}
         plain = project.run("quarantine", "list")
         assert plain.returncode == 0
-        assert found["records"][0]["record"].split("-")[1] in plain.stdout
+        assert all(record["record"] in plain.stdout for record in found["records"])
+        assert max(map(len, plain.stdout.splitlines())) <= 80
+        assert "nul_removed" not in found["counts"]
+        assert json.loads(project.run("quarantine", "list", "--all", "--json").stdout)["counts"]["nul_removed"] >= 1
 
         raws = {planted.raw for planted in spoilt.planted}
         for record in only["records"]:

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from fc_pipeline.cli.status import EXIT_CODES
+
 EVENTS = 1500
 
 
@@ -82,6 +84,6 @@ def test_without_a_hub_sync_fails_readably_and_status_still_tells(tmp_path: Path
     assert "127.0.0.1:9" in failed.stderr
     assert "Traceback" not in failed.stderr
     status = project.run("status")
-    assert status.returncode == 0, status.stderr
+    assert status.returncode == EXIT_CODES["hub_unreachable"] == 3, status.stderr
     assert "127.0.0.1:9" in status.stdout
     assert "casts" in status.stdout

@@ -122,6 +122,10 @@ def test_up_twice_killed_and_stopped(data_dir: Path):
     assert running_servers(data_dir) == {"postgres", "redis", "sample_hub"}
     assert httpx.get(f"{first.ui_url}/server_info").json()["dagster_version"]
     check_who_may_enter(data_dir, first.ui_url)
+    panel = first.output.read_text()
+    assert "every user (FC_TARGETS=all)" in panel
+    assert "(sample: generated data)" in panel
+    assert "does not answer" not in panel
 
     second = subprocess.run(
         [sys.executable, "-m", "fc_pipeline.cli", "up"], env=environment(data_dir), capture_output=True, text=True

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from fc_pipeline.settings import project_root
+from fc_pipeline.project import project_root
 from fc_pipeline_tests.faults import results
 from fc_pipeline_tests.faults.planted_bugs import PLANTED_BUGS, PlantedBug
 from fc_pipeline_tests.faults.results import Caught

@@ -292,6 +292,7 @@ def test_a_nul_is_taken_out_of_a_snapshots_text_as_of_an_events(small: Small) ->
     assert dict(small.audit().drift) == {"casts": 1}
     assert small.replica.live("casts", "text, fid") == [("ab", 1)]
     assert {reason for _, reason in small.replica.quarantined()} == {"nul_removed"}
+    assert small.replica.rows("SELECT FROM pipeline.quarantine WHERE resolved_at IS NULL") == []
 
 
 def test_a_remove_that_the_feed_never_brought_becomes_a_tombstone_that_no_late_add_revives(small: Small) -> None:

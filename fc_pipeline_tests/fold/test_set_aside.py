@@ -188,8 +188,11 @@ def test_a_text_with_nul_is_stored_without_it_and_noted(replica: Replica, case: 
     blocks = blocks_of([event])
     replica.fold_blocks(blocks)
     assert replica.rows(query) == [(expected,)]
-    noted = replica.rows("SELECT reason, raw FROM pipeline.quarantine")
-    assert noted == [("nul_removed", blocks[FIRST_HEIGHT][1])]
+    noted = replica.rows("SELECT reason, raw, resolved_at IS NULL FROM pipeline.quarantine")
+    assert noted == [("nul_removed", blocks[FIRST_HEIGHT][1], False)]  # nobody has to do anything
+    with FoldSession(replica.url, "again") as session:
+        session.refold(micro_batch(blocks))
+    assert replica.rows("SELECT FROM pipeline.quarantine WHERE resolved_at IS NULL") == []
 
 
 def test_nul_where_nothing_is_stored_is_not_noted(replica: Replica) -> None:

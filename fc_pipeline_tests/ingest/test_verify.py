@@ -97,15 +97,20 @@ def test_a_hub_that_has_moved_on_spoils_the_judgement_only_of_users_who_did_some
     assert found.compared.unjudged_fids == 1
 
 
-def test_the_command_exits_with_1_on_drift_and_says_what_differs(
-    bench: Workbench, database: Database, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def use_replica(bench: Workbench, database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have commands work on the replica of the test."""
     settings = bench.replica.settings
     for name in [name for name in os.environ if name.startswith("FC_")]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("FC_DATA_DIR", str(settings.data_dir))
     monkeypatch.setenv("FC_POSTGRES_URL", database.url)
     monkeypatch.setenv("FC_HUB_URLS", ",".join(settings.hub_urls))
+
+
+def test_the_command_exits_with_1_on_drift_and_says_what_differs(
+    bench: Workbench, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    use_replica(bench, database, monkeypatch)
     told = CliRunner().invoke(app, ["verify", "--sample", "1000"])
     assert (told.exit_code, "0 differences" in told.stdout) == (0, True)
     one = "(SELECT min(ctid) FROM user_data WHERE deleted_at IS NULL)"
@@ -115,6 +120,7 @@ def test_the_command_exits_with_1_on_drift_and_says_what_differs(
     assert "drift, rows that are wrong although their history is covered: user_data 1" in told.stdout
     assert f"different: user_data of FID {fid}" in told.stdout
     assert 'value is "forged", on the hub' in told.stdout
+    assert f"to put it right: fc-pipeline backfill --fids {fid}\n" in told.stdout
     told = CliRunner().invoke(app, ["verify", "--fids", f"{fid}", "--json"])
     assert told.exit_code == 1
     assert json.loads(told.stdout)["drift"] == {"user_data": 1}
@@ -129,6 +135,18 @@ def test_the_command_exits_with_1_on_drift_and_says_what_differs(
         assert execute(bench, f"DELETE FROM {table} WHERE fid = {fid} RETURNING fid")
     told = CliRunner().invoke(app, ["verify", "--fids", f"{fid}", "--json"])
     assert (told.exit_code, json.loads(told.stdout)["drift"].keys() >= {"on_chain_events", "casts"}) == (1, True)
+
+
+def test_a_user_whom_the_hub_does_not_know_is_named_and_is_no_success(
+    bench: Workbench, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    use_replica(bench, database, monkeypatch)
+    told = CliRunner().invoke(app, ["verify", "--fids", "999999"])
+    assert told.exit_code == 1
+    assert "the hub has no record of FID 999999" in told.stdout
+    assert "0 differences" not in told.stdout
+    told = CliRunner().invoke(app, ["verify", "--fids", "999999", "--json"])
+    assert (told.exit_code, json.loads(told.stdout)["unknown_fids"]) == (1, [999999])
 
 
 @pytest.mark.parametrize(

@@ -11,8 +11,8 @@ import sqlalchemy as sa
 from dagster import DagsterRunStatus, RunsFilter
 
 from fc_pipeline.ingest.run import RAW_LOG
+from fc_pipeline.project import project_root
 from fc_pipeline.services.postgres import EmbeddedPostgres
-from fc_pipeline.settings import project_root
 from fc_pipeline.tables.registry import DATA_TABLES
 from fc_pipeline_tests.conftest import fresh_database
 from fc_pipeline_tests.pipeline import SAMPLE_HOURS, Pipeline, open_pipeline, sample_hub

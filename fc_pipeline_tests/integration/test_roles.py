@@ -13,8 +13,9 @@ import sqlalchemy as sa
 from psycopg2.errors import InsufficientPrivilege
 
 from fc_pipeline.fold.schema import ensure_schema
+from fc_pipeline.project import project_root
 from fc_pipeline.services.postgres import TUNING, EmbeddedPostgres, client_program
-from fc_pipeline.settings import Settings, project_root
+from fc_pipeline.settings import Settings
 from fc_pipeline.tables.registry import DATA_TABLES
 from fc_pipeline_tests.conftest import Database
 from fc_pipeline_tests.pipeline import project_environment, sample_hub

@@ -16,12 +16,13 @@ import pytest
 import redis
 import sqlalchemy as sa
 
+from fc_pipeline.project import project_root
 from fc_pipeline.sample_hub.faults import Faults
 from fc_pipeline.sample_hub.log import load_log
 from fc_pipeline.sample_hub.serving import serving
 from fc_pipeline.services.postgres import TUNING, EmbeddedPostgres
 from fc_pipeline.services.redis import EmbeddedRedis
-from fc_pipeline.settings import Settings, project_root
+from fc_pipeline.settings import Settings
 from fc_pipeline_tests.canaries import Canaries
 from fc_pipeline_tests.conftest import Database
 from fc_pipeline_tests.pipeline import SAMPLE_HOURS, failure, open_pipeline, project_environment

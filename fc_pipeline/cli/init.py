@@ -1,0 +1,58 @@
+"""`fc-pipeline init`: what a project folder needs, for who installed the package and has no checkout."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from fc_pipeline.errors import ConfigError
+from fc_pipeline.project import PROJECT_FILES, project_file
+
+__all__ = ["init"]
+
+_ENV_FILE = """\
+# Settings of fc_pipeline: NAME=value, one per line. What is unset has the default that the README's table says.
+# Nothing needs to be set: Postgres, Redis and a sample hub with generated data come with the package.
+
+# FC_HUB_URLS=http://127.0.0.1:3381
+# FC_HUB_HEADERS={"x-api-key": "KEY"}
+# FC_POSTGRES_URL=postgresql://user:password@host:5432/database
+# FC_REDIS_URL=redis://host:6379/0
+# FC_LAKE_URI=s3://bucket/lake
+# FC_START=2026-11-20T00
+# FC_TARGETS=set
+# FC_ROOT_FIDS=3,12
+"""
+_GITIGNORE = "/.env\n/data/\n"
+
+
+def init(
+    folder: Annotated[Path, typer.Argument(help="The folder; made where it does not exist. Default: here.")] = Path(),
+) -> None:
+    """Write what a project folder needs: dagster.yaml, workspace.yaml, docs/roles.sql, .env. Nothing is overwritten."""
+    files = {name: project_file(name).read_text(encoding="utf-8") for name in PROJECT_FILES}
+    console = Console(highlight=False, soft_wrap=True)
+    for name, text in {**files, ".env": _ENV_FILE, ".gitignore": _GITIGNORE}.items():
+        written = _write_new(folder / name, text)
+        console.print(f"{'wrote' if written else 'kept '} {folder / name}", markup=False)
+    to_folder = "" if folder.resolve() == Path.cwd() else f"cd {folder} && "
+    console.print(f"next: {to_folder}fc-pipeline up", markup=False)
+    console.print(f'for the dagster command: export DAGSTER_HOME="{folder.resolve()}"', markup=False)
+
+
+def _write_new(path: Path, text: str) -> bool:
+    """Write a file that does not exist yet; whether it was written. Raises ConfigError where that is not possible."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("x", encoding="utf-8") as file:
+            file.write(text)
+    except FileExistsError:
+        if path.is_file():
+            return False
+        raise ConfigError(f"{path} cannot be written: something else has its name", hint="move it away") from None
+    except OSError as error:
+        raise ConfigError(
+            f"{path} cannot be written: {error.strerror}", hint="name a folder that this user may write to"
+        ) from error
+    return True

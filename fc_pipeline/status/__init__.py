@@ -1,0 +1,1 @@
+"""How the replica and what it depends on stand, for people and monitoring."""

@@ -1,0 +1,34 @@
+"""Which of the configured hubs answer at this moment."""
+
+import asyncio
+from collections.abc import Sequence
+
+from fc_pipeline.errors import HubError
+from fc_pipeline.hub.client import HubClient
+from fc_pipeline.hub.endpoint import HubEndpoint
+from fc_pipeline.hub.reads import HubReads
+
+__all__ = ["silent_hubs"]
+
+
+async def silent_hubs(endpoints: Sequence[HubEndpoint], timeout_seconds: float) -> dict[str, str]:
+    """The names of the hubs whose `/v1/info` cannot be read within the time-out, each with the reason.
+
+    All are asked at once.
+    """
+    reasons = await asyncio.gather(*(_why_silent(endpoint, timeout_seconds) for endpoint in endpoints))
+    return {endpoint.name: reason for endpoint, reason in zip(endpoints, reasons, strict=True) if reason is not None}
+
+
+async def _why_silent(endpoint: HubEndpoint, timeout_seconds: float) -> str | None:
+    client = HubClient(endpoint, retries=0)
+    try:
+        async with asyncio.timeout(timeout_seconds):
+            await HubReads(client).info()
+    except TimeoutError:
+        return f"no answer within {timeout_seconds:g} s"
+    except HubError as error:
+        return error.message
+    finally:
+        await client.close()
+    return None
