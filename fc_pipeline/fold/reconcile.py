@@ -13,7 +13,6 @@ from types import TracebackType
 from typing import Any, Final, NamedTuple, Self
 
 import adbc_driver_manager
-import adbc_driver_postgresql.dbapi as adbc
 import pyarrow as pa
 
 from fc_pipeline.errors import SessionLost
@@ -28,6 +27,7 @@ from fc_pipeline.fold.selection import TargetAccess
 from fc_pipeline.fold.session import STANDSTILL_SECONDS, Written
 from fc_pipeline.fold.snapshot_rows import SetAside, snapshot_rows
 from fc_pipeline.hub.wire import first_event_id, height_of
+from fc_pipeline.store.writer_connection import WriterConnection
 from fc_pipeline.tables.on_chain_events import ON_CHAIN_EVENTS
 from fc_pipeline.tables.registry import MESSAGE_TABLES
 from fc_pipeline.tables.user_profiles import USER_PROFILES
@@ -146,16 +146,17 @@ class Reconciler:
         self._open()
 
     def _open(self) -> None:
-        connection = adbc.connect(self.libpq_url)
+        connection = WriterConnection.open(self.libpq_url)
         try:
             self._prepare(connection)
         except BaseException:
             self._close()
             raise
 
-    def _prepare(self, connection: adbc.Connection) -> None:
+    def _prepare(self, connection: WriterConnection) -> None:
         self._connection = connection
         self._cursor = self._connection.cursor()
+        self._connection.begin()
         self._execute("SELECT set_config('application_name', $1, false)", (f"fc_pipeline {self.run_id}"[:63],))
         self._execute("SET timezone TO 'UTC'")
         for table in MESSAGE_TABLES.values():
@@ -201,6 +202,7 @@ class Reconciler:
             return Reconciled()
         heads = _Heads.of(snapshots, ids_before or {}, ids_after or {})
         try:
+            self._connection.begin()
             found = self._fold(snapshots, records, heads, write=write)
             if write:
                 self._connection.commit()

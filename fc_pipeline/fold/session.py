@@ -7,7 +7,6 @@ from types import TracebackType
 from typing import Any, Self, TypeVar
 
 import adbc_driver_manager
-import adbc_driver_postgresql.dbapi as adbc
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
@@ -22,6 +21,7 @@ from fc_pipeline.fold.micro_batch import MicroBatch
 from fc_pipeline.fold.profiles import STAGE_PROFILE_FIDS, UPSERT_PROFILES
 from fc_pipeline.fold.schema import hold_schema
 from fc_pipeline.fold.selection import TargetAccess, TargetSelection, TargetsMoved
+from fc_pipeline.store.writer_connection import WriterConnection
 from fc_pipeline.tables.columns import DataTable
 from fc_pipeline.tables.fid_activity import FID_ACTIVITY
 from fc_pipeline.tables.link_compactions import LINK_COMPACTIONS
@@ -96,19 +96,20 @@ class FoldSession:
         self._open()
 
     def _open(self) -> None:
-        connection = adbc.connect(self.libpq_url)
+        connection = WriterConnection.open(self.libpq_url)
         try:
             self._prepare(connection)
         except BaseException:
             self._close()
             raise
 
-    def _prepare(self, connection: adbc.Connection) -> None:
+    def _prepare(self, connection: WriterConnection) -> None:
         self._connection = connection
         self._cursor = self._connection.cursor()
         # The driver would wrap what it reads in COPY, which takes no EXECUTE.
         self._cursor.adbc_statement.set_options(**{"adbc.postgresql.use_copy": "false"})
         self._planned.clear()
+        self._connection.begin()
         self._execute("SELECT set_config('application_name', $1, false)", (f"fc_pipeline {self.run_id}"[:63],))
         self._execute("SET timezone TO 'UTC'")
         self._execute(f"SET idle_in_transaction_session_timeout TO '{STANDSTILL_SECONDS}s'")
@@ -166,6 +167,7 @@ class FoldSession:
         while True:
             self._versions.clear()
             try:
+                self._connection.begin()
                 written = write()
                 self._connection.commit()
             except TargetsMoved:

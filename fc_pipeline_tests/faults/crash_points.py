@@ -11,7 +11,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
-import adbc_driver_postgresql.dbapi as adbc
 import pyarrow as pa
 
 from fc_pipeline.assets.materialization import materializations
@@ -24,6 +23,7 @@ from fc_pipeline.ingest.run import RAW_LOG
 from fc_pipeline.ingest.writer import BatchWriter
 from fc_pipeline.lake import storage
 from fc_pipeline.lake.storage import LakeStorage
+from fc_pipeline.store.writer_connection import WriterConnection
 from fc_pipeline.tables.registry import DATA_TABLES
 
 RUN_POINTS = (
@@ -183,7 +183,7 @@ _TRAPS: dict[str, Callable[[Trap], None]] = {
     "raw_stored": _after(LakeStorage, "write"),
     "mid_copy": _both(_mid_copy(FoldSession), _mid_copy(Reconciler)),
     "staged": _after(FoldSession, "_stage"),
-    "before_commit": _before(adbc.Connection, "commit"),
+    "before_commit": _before(WriterConnection, "commit"),
     "after_commit": _after(FoldSession, "fold"),
     "before_report": _before(sys.modules[__name__], "report"),
     "snapshots_half_written": _half_written,

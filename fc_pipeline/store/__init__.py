@@ -1,0 +1,1 @@
+"""How Postgres is spoken to: connections, their sessions and transactions."""
