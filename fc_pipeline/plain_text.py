@@ -2,7 +2,7 @@
 
 import re
 from typing import Final
-from urllib.parse import parse_qsl, unquote, urlencode
+from urllib.parse import parse_qsl, quote, unquote, urlencode
 
 __all__ = ["plain", "shown_url"]
 
@@ -26,14 +26,20 @@ def plain(text: str, *, one_line: bool = False) -> str:
 
 
 def shown_url(url: str) -> str:
-    """A URL without its password, and without what of its query may be one; percent-encoding undone."""
+    """A URL without its password, and without what of its query may be one; percent-encoding undone. Paths stay."""
+    if "://" not in url:
+        return plain(url, one_line=True)
     before, separator, query = url.partition("?")
     scheme, slashes, rest = before.partition("://")
     userinfo, _, location = rest.rpartition("@")
     user = userinfo.partition(":")[0]
-    kept = [(name, value) for name, value in parse_qsl(query, keep_blank_values=True) if name in _HARMLESS]
+    kept = [
+        (name, value)
+        for name, value in parse_qsl(query.replace("+", "%2B"), keep_blank_values=True)
+        if name in _HARMLESS
+    ]
     shown = scheme + slashes + (f"{user}@{location}" if user else location)
-    return plain(unquote(shown + (separator + urlencode(kept) if kept else "")), one_line=True)
+    return plain(unquote(shown + (separator + urlencode(kept, quote_via=quote) if kept else "")), one_line=True)
 
 
 def _escaped(found: re.Match[str]) -> str:

@@ -17,15 +17,12 @@ from pathlib import Path
 from typing import Final, Literal, Self, TypeVar, cast
 from urllib.parse import urlsplit
 
-from psycopg2 import ProgrammingError
-from psycopg2.extensions import parse_dsn
 from pydantic import BaseModel, ConfigDict, Field
-from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import ArgumentError
 
 from fc_pipeline.env_file import read_env_file
 from fc_pipeline.errors import ConfigError
 from fc_pipeline.project import project_root
+from fc_pipeline.store.postgres_url import PostgresUrl, UnreadableUrl
 
 __all__ = ["KNOWN_VARIABLES", "REMOTE_HUB_RPS", "Settings", "is_loopback"]
 
@@ -54,7 +51,6 @@ KNOWN_VARIABLES: Final = (
     "FC_TARGETS",
     "FC_TARGET_MENTIONS",
 )
-_LIBPQ_SCHEMES: Final = frozenset({"postgres", "postgresql"})
 _REDIS_SCHEMES: Final = frozenset({"redis", "rediss", "unix"})
 
 T = TypeVar("T")
@@ -181,21 +177,20 @@ class Settings(BaseModel):
 
     def libpq_url(self, database: str | None = None) -> str:
         """The URL for libpq and ADBC, with the password; another database of the same server where one is named."""
-        return _for_libpq(self._url(database))
+        return self._url(database).for_libpq()
 
     def sqlalchemy_url(self, database: str | None = None) -> str:
         """The URL for SQLAlchemy with its driver (psycopg2) named, since SQLAlchemy's default driver changes."""
-        url = self._url(database).set(drivername="postgresql+psycopg2")
-        return url.render_as_string(hide_password=False)
+        return self._url(database).for_sqlalchemy()
 
-    def _url(self, database: str | None) -> URL:
+    def _url(self, database: str | None) -> PostgresUrl:
         if self.postgres_url is None:
             raise ConfigError(
                 "FC_POSTGRES_URL is unset and the embedded Postgres was not opened",
                 hint="wrap the work in fc_pipeline.services.open_services(settings)",
             )
-        url = make_url(self.postgres_url)
-        return url if database is None else url.set(database=database)
+        url = PostgresUrl.parse(self.postgres_url)
+        return url if database is None else url.with_database(database)
 
 
 def _variables(environ: Mapping[str, str], dotenv: Path | str | None) -> dict[str, str]:
@@ -368,29 +363,16 @@ def _whole_number(text: str, of: str, least: int, most: int) -> int:
 
 
 def _postgres_url(text: str) -> str:
-    expected = "postgresql://user:password@host:port/database"
+    expected = "postgresql://user:password@host:port/database, several hosts as host1:port1,host2:port2"
     try:
-        url = make_url(text)
-    except (ArgumentError, ValueError):
-        raise _Unexpected("is no database URL", expected) from None
-    if url.drivername.partition("+")[0] not in _LIBPQ_SCHEMES:
-        raise _Unexpected(f"has the scheme {url.drivername!r}", expected)
+        url = PostgresUrl.parse(text)
+    except UnreadableUrl as error:
+        raise _Unexpected(str(error), expected) from None
     if not url.database:
         raise _Unexpected("names no database", expected)
     if url.database == "dagster":
         raise _Unexpected("names the database 'dagster'", "another one: 'dagster' is for Dagster's own storage")
-    text = _for_libpq(url.set(drivername="postgresql"))
-    try:
-        parse_dsn(text)
-    except ProgrammingError:
-        # libpq's message quotes what it cannot read, password and all: its chain is cut here.
-        raise _Unexpected("is no database URL that Postgres' own client library can read", expected) from None
-    return text
-
-
-def _for_libpq(url: URL) -> str:
-    """The URL with its password. SQLAlchemy leaves spaces in it, which libpq refuses, quoting the password."""
-    return url.render_as_string(hide_password=False).replace(" ", "%20")
+    return url.for_libpq()
 
 
 def _redis_url(text: str) -> str:

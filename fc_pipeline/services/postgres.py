@@ -20,13 +20,13 @@ from collections.abc import Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import ClassVar, Final, TypedDict
-from urllib.parse import quote
 
 import psutil
 import psycopg2
 
 from fc_pipeline.errors import ServiceError
 from fc_pipeline.services.lifetime import EmbeddedServer, alive_in
+from fc_pipeline.store.postgres_url import PostgresUrl
 
 __all__ = ["DATABASES", "EmbeddedPostgres", "client_program"]
 
@@ -106,7 +106,8 @@ class EmbeddedPostgres(EmbeddedServer):
     def _database_url(self, database: str) -> str:
         socket_dir = self._pid_file_lines()[4]
         password = self.password_file.read_text(encoding="ascii")
-        return f"postgresql://{_SUPERUSER}:{password}@/{database}?host={quote(socket_dir, safe='')}"
+        parameters = {"user": _SUPERUSER, "password": password, "host": socket_dir, "dbname": database}
+        return PostgresUrl(parameters).for_libpq()
 
     def _pid_file_lines(self) -> list[str]:
         try:
