@@ -8,26 +8,88 @@ from contextlib import closing
 from typing import Any, Final, Self
 
 import psycopg2
+import sqlalchemy as sa
 from dagster._config.config_schema import UserConfigSchema
+from dagster._core.storage.base_storage import DagsterStorage
 from dagster._core.storage.local_compute_log_manager import LocalComputeLogManager
 from dagster._core.storage.root import LocalArtifactStorage
 from dagster._serdes import ConfigurableClassData
 from dagster_postgres import DagsterPostgresStorage
+from dagster_postgres.event_log import PostgresEventLogStorage
+from dagster_postgres.run_storage import PostgresRunStorage
+from dagster_postgres.schedule_storage import PostgresScheduleStorage
 
-from fc_pipeline.errors import ServiceError
+from fc_pipeline.errors import ConfigError, ServiceError
 from fc_pipeline.services import open_services_for_process
 from fc_pipeline.settings import Settings
+from fc_pipeline.store.session import UTF8_DATABASE, connect, make_engine
 
 __all__ = ["DAGSTER_DATABASE", "PipelineArtifactStorage", "PipelineComputeLogManager", "PipelineInstanceStorage"]
 
 DAGSTER_DATABASE: Final = "dagster"
-STATEMENT_TIMEOUT_MILLISECONDS: Final = 60_000
+STATEMENT_TIMEOUT: Final = "60s"
 POOL_RECYCLE_SECONDS: Final = 3600
-MOST_EXTRA_CONNECTIONS: Final = 20
+KEPT_CONNECTIONS: Final = 1
+MOST_CONNECTIONS: Final = 10
+"""Of one process; what needs another one waits until one is free."""
+
+_UNUSED_URL: Final = "postgresql+psycopg2://"
+"""For the engines that Dagster makes and that never connect: ours are used."""
+
+
+class _OurSessions:
+    """What Dagster's Postgres storages have in common here: sessions of ours, whatever engine Dagster makes."""
+
+    engine: sa.Engine
+
+    @property
+    def _engine(self) -> sa.Engine:
+        return self.engine
+
+    @_engine.setter
+    def _engine(self, made_by_dagster: sa.Engine) -> None:
+        """Left unused."""
+
+    def optimize_for_webserver(self, statement_timeout: int, pool_recycle: int, max_overflow: int) -> None:
+        """Keep the engine as it is: it keeps connections in every process, as Dagster's does in its webserver only."""
+
+
+class PinnedPostgresRunStorage(_OurSessions, PostgresRunStorage):
+    def __init__(self, engine: sa.Engine) -> None:
+        self.engine = engine
+        PostgresRunStorage.__init__(self, _UNUSED_URL)
+
+    def dispose(self) -> None:
+        """Close the connections that are kept, of all three storages."""
+        super().dispose()
+        self.engine.dispose()
+
+
+class PinnedPostgresEventLogStorage(_OurSessions, PostgresEventLogStorage):
+    def __init__(self, engine: sa.Engine) -> None:
+        self.engine = engine
+        PostgresEventLogStorage.__init__(self, _UNUSED_URL)
+
+
+class PinnedPostgresScheduleStorage(_OurSessions, PostgresScheduleStorage):
+    def __init__(self, engine: sa.Engine) -> None:
+        self.engine = engine
+        PostgresScheduleStorage.__init__(self, _UNUSED_URL)
 
 
 class PipelineInstanceStorage(DagsterPostgresStorage):
-    """dagster-postgres' storage, with the URL from our settings."""
+    """dagster-postgres' storage in sessions of ours, whose URL comes from our settings.
+
+    Its three parts share one pool. Dagster would keep a connection for each part in its webserver, and connect anew for
+    each event elsewhere, which takes as long as storing it.
+    """
+
+    def __init__(self, engine: sa.Engine, inst_data: ConfigurableClassData | None = None) -> None:
+        self._inst_data = inst_data
+        self._run_storage = PinnedPostgresRunStorage(engine)
+        self._event_log_storage = PinnedPostgresEventLogStorage(engine)
+        self._schedule_storage = PinnedPostgresScheduleStorage(engine)
+        DagsterStorage.__init__(self)
 
     @classmethod
     def config_type(cls) -> UserConfigSchema:
@@ -39,41 +101,47 @@ class PipelineInstanceStorage(DagsterPostgresStorage):
         """Open the storage, making its database if the server lacks it.
 
         Raises:
-            ConfigError: a setting is wrong.
+            ConfigError: a setting is wrong, or a database cannot hold the network's texts.
+            PostgresError: the server has no connection to spare.
             ServiceError: the server does not start or does not answer.
         """
         settings = open_services_for_process(Settings.load(), need_hub=False, need_redis=False)
         _ensure_database(settings)
-        storage = cls(settings.sqlalchemy_url(DAGSTER_DATABASE), inst_data=inst_data)
-        storage.keep_connections()
-        return storage
-
-    def keep_connections(self) -> None:
-        """Keep a connection open in each part, as Dagster does in its webserver only.
-
-        Elsewhere dagster-postgres connects anew for each event, which takes as long as storing it.
-        """
-        for part in (self.run_storage, self.event_log_storage, self.schedule_storage):
-            part.optimize_for_webserver(
-                statement_timeout=STATEMENT_TIMEOUT_MILLISECONDS,
-                pool_recycle=POOL_RECYCLE_SECONDS,
-                max_overflow=MOST_EXTRA_CONNECTIONS,
-            )
+        engine = make_engine(
+            settings.libpq_url(DAGSTER_DATABASE),
+            settings={"statement_timeout": STATEMENT_TIMEOUT, "application_name": "fc_pipeline dagster"},
+            isolation_level="AUTOCOMMIT",
+            pool_size=KEPT_CONNECTIONS,
+            max_overflow=MOST_CONNECTIONS - KEPT_CONNECTIONS,
+            pool_recycle=POOL_RECYCLE_SECONDS,
+        )
+        return cls(engine, inst_data)
 
 
 def _ensure_database(settings: Settings) -> None:
     try:
-        with closing(psycopg2.connect(settings.libpq_url())) as connection, connection.cursor() as cursor:
+        with closing(connect(settings.libpq_url())) as connection, connection.cursor() as cursor:
             connection.autocommit = True
-            cursor.execute("SELECT 1 FROM pg_database WHERE datname = %s", (DAGSTER_DATABASE,))
-            if cursor.fetchone() is None:
-                cursor.execute(f'CREATE DATABASE "{DAGSTER_DATABASE}"')
+            cursor.execute(
+                "SELECT pg_encoding_to_char(encoding) FROM pg_database WHERE datname = %s", (DAGSTER_DATABASE,)
+            )
+            found = cursor.fetchone()
+            if found is None:
+                cursor.execute(f'CREATE DATABASE "{DAGSTER_DATABASE}" {UTF8_DATABASE}')
+            elif found[0] != "UTF8":
+                raise ConfigError(
+                    f"the database {DAGSTER_DATABASE!r} of Dagster's own storage cannot hold every text: its encoding "
+                    f"is {found[0]}, not UTF8",
+                    hint=f"ALTER DATABASE {DAGSTER_DATABASE} RENAME TO {DAGSTER_DATABASE}_before; the next start makes "
+                    "a right one",
+                )
     except psycopg2.errors.DuplicateDatabase:
         return  # another process was quicker
     except psycopg2.errors.InsufficientPrivilege as error:
         raise ServiceError(
             f"the Postgres server of FC_POSTGRES_URL has no database {DAGSTER_DATABASE!r} for Dagster's own storage",
-            hint=f"as its administrator: CREATE DATABASE {DAGSTER_DATABASE} OWNER <the user of FC_POSTGRES_URL>",
+            hint=f"as its administrator: CREATE DATABASE {DAGSTER_DATABASE} OWNER <the user of FC_POSTGRES_URL> "
+            f"{UTF8_DATABASE}",
         ) from error
     except psycopg2.OperationalError as error:
         raise ServiceError(

@@ -39,12 +39,10 @@ _HINTS: Final = {
     "53100": "its disk is full: make room there",
     "53200": "it is out of memory: see its log",
     "53300": "it has no connection to spare: raise max_connections, or close others",
-    "55P03": "another session holds a lock: SELECT pid, query FROM pg_stat_activity WHERE wait_event_type = 'Lock'; or "
-    "lock_timeout is too short for this role",
+    "55P03": "another session holds a lock: SELECT pid, query FROM pg_stat_activity WHERE wait_event_type = 'Lock'",
     "40P01": "another session locks the same rows in another order: see Postgres' log for both",
-    "25006": "it is a standby, or default_transaction_read_only is on: name the primary in FC_POSTGRES_URL",
-    _QUERY_CANCELED: "statement_timeout is too short for this role (ALTER ROLE … SET statement_timeout = 0), or "
-    "somebody cancels its statements",
+    "25006": "it is a standby: name the primary in FC_POSTGRES_URL",
+    _QUERY_CANCELED: "somebody cancels its statements: pg_cancel_backend, or a pooler's query_timeout",
 }
 _PASSING: Final = frozenset({"40001", "40P01", "55P03", "57P01", "57P02", "57P03", "57P05", "25P03", _QUERY_CANCELED})
 _PASSING_CLASSES: Final = ("08", "53")

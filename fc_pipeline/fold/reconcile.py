@@ -146,7 +146,7 @@ class Reconciler:
         self._open()
 
     def _open(self) -> None:
-        connection = WriterConnection.open(self.libpq_url)
+        connection = WriterConnection.open(self.libpq_url, application_name=f"fc_pipeline {self.run_id}"[:63])
         try:
             self._prepare(connection)
         except BaseException:
@@ -157,8 +157,6 @@ class Reconciler:
         self._connection = connection
         self._cursor = self._connection.cursor()
         self._connection.begin()
-        self._execute("SELECT set_config('application_name', $1, false)", (f"fc_pipeline {self.run_id}"[:63],))
-        self._execute("SET timezone TO 'UTC'")
         for table in MESSAGE_TABLES.values():
             self._execute(statements.create_staging(table))
         for table in differences.COMPARED:

@@ -96,7 +96,11 @@ class FoldSession:
         self._open()
 
     def _open(self) -> None:
-        connection = WriterConnection.open(self.libpq_url)
+        connection = WriterConnection.open(
+            self.libpq_url,
+            application_name=f"fc_pipeline {self.run_id}"[:63],
+            idle_in_transaction_session_timeout=f"{STANDSTILL_SECONDS}s",
+        )
         try:
             self._prepare(connection)
         except BaseException:
@@ -110,9 +114,6 @@ class FoldSession:
         self._cursor.adbc_statement.set_options(**{"adbc.postgresql.use_copy": "false"})
         self._planned.clear()
         self._connection.begin()
-        self._execute("SELECT set_config('application_name', $1, false)", (f"fc_pipeline {self.run_id}"[:63],))
-        self._execute("SET timezone TO 'UTC'")
-        self._execute(f"SET idle_in_transaction_session_timeout TO '{STANDSTILL_SECONDS}s'")
         for table in (*MESSAGE_TABLES.values(), LINK_COMPACTIONS, FID_ACTIVITY):
             self._execute(statements.create_staging(table))
         self._execute(STAGE_PROFILE_FIDS)

@@ -13,6 +13,7 @@ from fc_pipeline.fold.selection import TargetAccess
 from fc_pipeline.hub.endpoint import HubEndpoint
 from fc_pipeline.lake.event_log import EventLog
 from fc_pipeline.settings import Settings
+from fc_pipeline.store.session import make_engine
 from fc_pipeline.targets import owner
 from fc_pipeline.targets.owner import OwnerWishes
 
@@ -69,7 +70,7 @@ def open_replica(settings: Settings, *, may_be_empty: bool = False) -> Generator
     release migrated the database, it was filled in another mode of FC_TARGETS, or there is no target, unless it
     `may_be_empty`; LakeError if the lake cannot be opened, ServiceError if Postgres cannot be reached.
     """
-    engine = sa.create_engine(settings.sqlalchemy_url(), pool_pre_ping=True)
+    engine = make_engine(settings.libpq_url())
     try:
         _ensure_schema(engine)
         owner.declare_mode(engine, settings.targets)

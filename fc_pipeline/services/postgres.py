@@ -22,11 +22,11 @@ from pathlib import Path
 from typing import ClassVar, Final, TypedDict
 
 import psutil
-import psycopg2
 
 from fc_pipeline.errors import ServiceError
 from fc_pipeline.services.lifetime import EmbeddedServer, alive_in
 from fc_pipeline.store.postgres_url import PostgresUrl
+from fc_pipeline.store.session import connect
 
 __all__ = ["DATABASES", "EmbeddedPostgres", "client_program"]
 
@@ -35,7 +35,9 @@ DATABASES: Final = ("fc_pipeline", "dagster")
 
 _SYSTEM_USER: Final = "pgserver"
 _SUPERUSER: Final = "postgres"
-_SOCKET_NAME: Final = ".s.PGSQL.5432"
+_PORT: Final = 5432
+"""Part of the socket's name; nothing listens on a network."""
+_SOCKET_NAME: Final = f".s.PGSQL.{_PORT}"
 
 # A quarter of the machine, as Postgres advises, up to what holds the indexes of some millions of rows: most keys are
 # hashes, so that every row goes to another page of them. Only what is used is taken from the machine.
@@ -106,7 +108,13 @@ class EmbeddedPostgres(EmbeddedServer):
     def _database_url(self, database: str) -> str:
         socket_dir = self._pid_file_lines()[4]
         password = self.password_file.read_text(encoding="ascii")
-        parameters = {"user": _SUPERUSER, "password": password, "host": socket_dir, "dbname": database}
+        parameters = {
+            "user": _SUPERUSER,
+            "password": password,
+            "host": socket_dir,
+            "port": str(_PORT),
+            "dbname": database,
+        }
         return PostgresUrl(parameters).for_libpq()
 
     def _pid_file_lines(self) -> list[str]:
@@ -194,7 +202,7 @@ class EmbeddedPostgres(EmbeddedServer):
         return None if status == "ready" else f"it is {status}"
 
     def _prepare(self) -> None:
-        with closing(psycopg2.connect(self._database_url("postgres"))) as connection:
+        with closing(connect(self._database_url("postgres"))) as connection:
             connection.autocommit = True
             with connection.cursor() as cursor:
                 cursor.execute("SELECT datname FROM pg_database")

@@ -5,10 +5,13 @@ and then mistakes the session's state: it begins again after every COPY (1.13), 
 warning in the server's log, or takes a transaction that was never begun for one that goes on (1.12): nothing is atomic.
 """
 
+from contextlib import suppress
 from typing import Final, Self
 
 import adbc_driver_manager
 import adbc_driver_postgresql.dbapi as adbc
+
+from fc_pipeline.store.session import SESSION, address, pinning, require_utf8, when_there_is_room
 
 __all__ = ["WriterConnection"]
 
@@ -27,9 +30,21 @@ class WriterConnection:
         self._connection = connection
 
     @classmethod
-    def open(cls, libpq_url: str) -> Self:
-        """Connect."""
-        return cls(adbc.connect(libpq_url, autocommit=True))
+    def open(cls, libpq_url: str, **settings: str) -> Self:
+        """Connect. `settings` hold in the session above store.session.SESSION. Raises as store.session.connect, too."""
+        connection = when_there_is_room(lambda: adbc.connect(address(libpq_url), autocommit=True))
+        try:
+            with connection.cursor() as cursor:
+                cursor.execute("SELECT current_setting('server_encoding'), current_database()")
+                require_utf8(*(cursor.fetchone() or ("unknown", "unknown")))
+                wanted = {**SESSION, **settings}
+                cursor.execute(pinning(wanted, [f"${n}" for n in range(1, len(wanted) + 1)]), tuple(wanted.values()))
+                cursor.fetchall()
+        except BaseException:
+            with suppress(adbc_driver_manager.Error):
+                connection.close()
+            raise
+        return cls(connection)
 
     def cursor(self) -> adbc.Cursor:
         """A new cursor."""

@@ -70,14 +70,18 @@ def upgrade() -> None:
         ),
         sa.PrimaryKeyConstraint("hash", "fid"),
         comment="Posts. A removed, pruned or revoked cast stays as a tombstone without its content.",
+        schema="public",
     )
-    op.create_index("casts_fid_timestamp_idx", "casts", ["fid", "timestamp"], unique=False, postgresql_where=None)
+    op.create_index(
+        "casts_fid_timestamp_idx", "casts", ["fid", "timestamp"], unique=False, postgresql_where=None, schema="public"
+    )
     op.create_index(
         "casts_parent_hash_idx",
         "casts",
         ["parent_hash"],
         unique=False,
         postgresql_where=sa.text("parent_hash IS NOT NULL"),
+        schema="public",
     )
     op.create_index(
         "casts_parent_url_timestamp_idx",
@@ -85,6 +89,7 @@ def upgrade() -> None:
         ["parent_url", "timestamp"],
         unique=False,
         postgresql_where=sa.text("parent_url IS NOT NULL"),
+        schema="public",
     )
     op.create_table(
         "fid_activity",
@@ -114,8 +119,16 @@ def upgrade() -> None:
         ),
         sa.PrimaryKeyConstraint("hour", "fid"),
         comment="What each FID did and received, per hour of block time.",
+        schema="public",
     )
-    op.create_index("fid_activity_fid_hour_idx", "fid_activity", ["fid", "hour"], unique=False, postgresql_where=None)
+    op.create_index(
+        "fid_activity_fid_hour_idx",
+        "fid_activity",
+        ["fid", "hour"],
+        unique=False,
+        postgresql_where=None,
+        schema="public",
+    )
     op.create_table(
         "links",
         sa.Column("fid", sa.BigInteger(), autoincrement=False, nullable=False, comment="Who follows"),
@@ -155,8 +168,16 @@ def upgrade() -> None:
         ),
         sa.PrimaryKeyConstraint("fid", "type", "target_fid"),
         comment="Who follows (or blocks, …) whom.",
+        schema="public",
     )
-    op.create_index("links_target_fid_type_idx", "links", ["target_fid", "type"], unique=False, postgresql_where=None)
+    op.create_index(
+        "links_target_fid_type_idx",
+        "links",
+        ["target_fid", "type"],
+        unique=False,
+        postgresql_where=None,
+        schema="public",
+    )
     op.create_table(
         "on_chain_events",
         sa.Column(
@@ -203,9 +224,15 @@ def upgrade() -> None:
         ),
         sa.PrimaryKeyConstraint("chain_id", "transaction_hash", "log_index"),
         comment="Events of Farcaster's contracts. Never deleted.",
+        schema="public",
     )
     op.create_index(
-        "on_chain_events_fid_type_idx", "on_chain_events", ["fid", "type"], unique=False, postgresql_where=None
+        "on_chain_events_fid_type_idx",
+        "on_chain_events",
+        ["fid", "type"],
+        unique=False,
+        postgresql_where=None,
+        schema="public",
     )
     op.create_table(
         "coverage",
@@ -354,6 +381,7 @@ def upgrade() -> None:
         ),
         sa.PrimaryKeyConstraint("fid", "type", "target"),
         comment="Likes and recasts of casts and URLs.",
+        schema="public",
     )
     op.create_index(
         "reactions_target_hash_idx",
@@ -361,6 +389,7 @@ def upgrade() -> None:
         ["target_hash"],
         unique=False,
         postgresql_where=sa.text("target_hash IS NOT NULL"),
+        schema="public",
     )
     op.create_table(
         "user_data",
@@ -399,6 +428,7 @@ def upgrade() -> None:
         ),
         sa.PrimaryKeyConstraint("fid", "type"),
         comment="Profile fields as users set them; an empty value is a real one and means cleared.",
+        schema="public",
     )
     op.create_table(
         "user_profiles",
@@ -445,6 +475,7 @@ def upgrade() -> None:
         ),
         sa.PrimaryKeyConstraint("fid"),
         comment="One row per FID: what an app shows of a user.",
+        schema="public",
     )
     op.create_index(
         "user_profiles_username_idx",
@@ -452,6 +483,7 @@ def upgrade() -> None:
         ["username"],
         unique=False,
         postgresql_where=sa.text("username IS NOT NULL"),
+        schema="public",
     )
     op.create_table(
         "username_proofs",
@@ -490,8 +522,11 @@ def upgrade() -> None:
         ),
         sa.PrimaryKeyConstraint("name", "type"),
         comment="The holder of each fname, ENS name and Basename: the proof with the newest time.",
+        schema="public",
     )
-    op.create_index("username_proofs_fid_idx", "username_proofs", ["fid"], unique=False, postgresql_where=None)
+    op.create_index(
+        "username_proofs_fid_idx", "username_proofs", ["fid"], unique=False, postgresql_where=None, schema="public"
+    )
     op.create_table(
         "verifications",
         sa.Column("fid", sa.BigInteger(), autoincrement=False, nullable=False, comment="Owner"),
@@ -535,5 +570,8 @@ def upgrade() -> None:
         ),
         sa.PrimaryKeyConstraint("fid", "address"),
         comment="Ethereum and Solana addresses that an FID proved to own.",
+        schema="public",
     )
-    op.create_index("verifications_address_idx", "verifications", ["address"], unique=False, postgresql_where=None)
+    op.create_index(
+        "verifications_address_idx", "verifications", ["address"], unique=False, postgresql_where=None, schema="public"
+    )

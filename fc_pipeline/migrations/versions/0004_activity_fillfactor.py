@@ -10,4 +10,4 @@ depends_on = None
 
 def upgrade() -> None:
     # Pages written from now on: those of hours gone by do not change.
-    op.execute("ALTER TABLE fid_activity SET (fillfactor = 70)")
+    op.execute("ALTER TABLE public.fid_activity SET (fillfactor = 70)")

@@ -17,7 +17,11 @@ _REASONS = (
 
 def upgrade() -> None:
     for table in _TABLES:
-        op.alter_column(table, "deleted_reason", existing_type=sa.Text(), comment=_REASONS, existing_nullable=True)
+        op.alter_column(
+            table, "deleted_reason", existing_type=sa.Text(), comment=_REASONS, existing_nullable=True, schema="public"
+        )
     op.create_table_comment(
-        "on_chain_events", "Events of Farcaster's contracts. One that the hub does not list is deleted."
+        "on_chain_events",
+        "Events of Farcaster's contracts. One that the hub does not list is deleted.",
+        schema="public",
     )

@@ -17,7 +17,9 @@ _REASONS = (
 
 def upgrade() -> None:
     for table in _TABLES:
-        op.alter_column(table, "deleted_reason", existing_type=sa.Text(), comment=_REASONS, existing_nullable=True)
+        op.alter_column(
+            table, "deleted_reason", existing_type=sa.Text(), comment=_REASONS, existing_nullable=True, schema="public"
+        )
     op.create_table(
         "former_targets",
         sa.Column("fid", sa.BigInteger(), autoincrement=False, nullable=False),
