@@ -58,21 +58,21 @@ ASKING = pytest.mark.parametrize("ask", [ask_psycopg, ask_adbc, ask_engine])
 
 
 @pytest.fixture
-def role(database: Database, postgres: EmbeddedPostgres) -> Iterator[str]:
-    """An ordinary role that owns the database and has a schema of its own name; its URL is `url_of(database, role)`."""
+def role(empty_database: Database, postgres: EmbeddedPostgres) -> Iterator[str]:
+    """An ordinary role that owns the database and has a schema of its own name; see `url_of`."""
     name = f"role_{uuid.uuid4().hex[:12]}"
-    with database.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as admin:
+    with empty_database.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as admin:
         admin.exec_driver_sql(f"CREATE ROLE {name} LOGIN PASSWORD 'secret'")
-        admin.exec_driver_sql(f'ALTER DATABASE "{database.name}" OWNER TO {name}')
+        admin.exec_driver_sql(f'ALTER DATABASE "{empty_database.name}" OWNER TO {name}')
         admin.exec_driver_sql(f"CREATE SCHEMA {name} AUTHORIZATION {name}")
         admin.exec_driver_sql("CREATE SCHEMA elsewhere")
         admin.exec_driver_sql(f"GRANT ALL ON SCHEMA elsewhere, public TO {name}")
     yield name
     with administrator(postgres) as admin:
-        admin.exec_driver_sql(f'ALTER DATABASE "{database.name}" RESET ALL')
-    database.engine.dispose()
-    with database.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as admin:
-        admin.exec_driver_sql(f'ALTER DATABASE "{database.name}" OWNER TO CURRENT_USER')
+        admin.exec_driver_sql(f'ALTER DATABASE "{empty_database.name}" RESET ALL')
+    empty_database.engine.dispose()
+    with empty_database.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as admin:
+        admin.exec_driver_sql(f'ALTER DATABASE "{empty_database.name}" OWNER TO CURRENT_USER')
         admin.exec_driver_sql(f"DROP OWNED BY {name} CASCADE")
         admin.exec_driver_sql(f"DROP ROLE {name}")
 
@@ -115,29 +115,29 @@ def test_every_setting_that_is_pinned_has_a_value_that_does_harm() -> None:
 @ASKING
 @pytest.mark.parametrize("by", ["role", "database", "URL"])
 def test_what_is_pinned_beats_role_database_and_url(
-    ask: Ask, by: str, database: Database, postgres: EmbeddedPostgres, role: str
+    ask: Ask, by: str, empty_database: Database, postgres: EmbeddedPostgres, role: str
 ) -> None:
     # What would cut the very first statement short is tried with times that leave it room.
     harmless = {"statement_timeout": "9s", "transaction_timeout": "9s", "idle_session_timeout": "9s"}
-    hostile = {name: value for name, value in (HOSTILE | harmless).items() if known(database, name)}
-    url = url_of(database, role)
+    hostile = {name: value for name, value in (HOSTILE | harmless).items() if known(empty_database, name)}
+    url = url_of(empty_database, role)
     if by == "URL":
         options = "%20".join(f"-c%20{name}%3D{value.replace(' ', '%5C%20')}" for name, value in hostile.items())
         url += f"&client_encoding=WIN1252&options={options}"
     else:
-        set_for(postgres, f"ROLE {role}" if by == "role" else f'DATABASE "{database.name}"', hostile)
+        set_for(postgres, f"ROLE {role}" if by == "role" else f'DATABASE "{empty_database.name}"', hostile)
     found = dict(zip(SESSION, ask(url, ALL_SETTINGS), strict=True))
     assert found == {name: SESSION[name] if name in hostile else None for name in SESSION}
 
 
 @ASKING
 def test_variables_of_the_shell_do_not_reach_a_connection(
-    ask: Ask, database: Database, role: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    ask: Ask, empty_database: Database, role: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     for name, value in VARIABLES.items():
         monkeypatch.setenv(name, value)
-    assert ask(url_of(database, role), "SELECT current_database(), current_setting('client_encoding')") == [
-        database.name,
+    assert ask(url_of(empty_database, role), "SELECT current_database(), current_setting('client_encoding')") == [
+        empty_database.name,
         "UTF8",
     ]
     assert not IGNORED & os.environ.keys()
@@ -148,16 +148,16 @@ def test_variables_of_the_shell_do_not_reach_a_connection(
 
 @ASKING
 def test_who_we_are_may_be_said_by_the_shell(
-    ask: Ask, database: Database, role: str, monkeypatch: pytest.MonkeyPatch
+    ask: Ask, empty_database: Database, role: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PGUSER", role)
     monkeypatch.setenv("PGPASSWORD", "secret")
-    url = "postgresql://@" + database.url.partition("@")[2]
+    url = "postgresql://@" + empty_database.url.partition("@")[2]
     assert ask(url, "SELECT current_user") == [role]
 
 
-def test_settings_of_one_session_hold_above_those_of_all(database: Database) -> None:
-    with closing(connect(database.url, statement_timeout="7s")) as connection, connection.cursor() as cursor:
+def test_settings_of_one_session_hold_above_those_of_all(empty_database: Database) -> None:
+    with closing(connect(empty_database.url, statement_timeout="7s")) as connection, connection.cursor() as cursor:
         cursor.execute("SHOW statement_timeout")
         assert cursor.fetchone() == ("7s",)
 
@@ -165,11 +165,11 @@ def test_settings_of_one_session_hold_above_those_of_all(database: Database) -> 
 @ASKING
 @pytest.mark.parametrize("encoding", ["LATIN1", "SQL_ASCII", "EUC_JP"])
 def test_a_database_that_cannot_hold_every_text_is_refused_with_the_command_that_makes_one(
-    ask: Ask, encoding: str, postgres: EmbeddedPostgres, database: Database
+    ask: Ask, encoding: str, postgres: EmbeddedPostgres, empty_database: Database
 ) -> None:
     name = f"test_{uuid.uuid4().hex}"
     other = Settings(data_dir=postgres.data_dir, lake_uri="unused", postgres_url=postgres.url()).libpq_url(name)
-    with database.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as admin:
+    with empty_database.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as admin:
         # Only the provider libc has a locale for every encoding.
         made = f"ENCODING '{encoding}' LC_COLLATE 'C' LC_CTYPE 'C' TEMPLATE template0 LOCALE_PROVIDER libc"
         admin.exec_driver_sql(f"CREATE DATABASE {name} {made}")
@@ -188,9 +188,9 @@ def test_a_database_that_cannot_hold_every_text_is_refused_with_the_command_that
 
 
 @ASKING
-def test_a_connection_is_waited_for(ask: Ask, database: Database, role: str) -> None:
-    url = url_of(database, role)
-    with database.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as admin:
+def test_a_connection_is_waited_for(ask: Ask, empty_database: Database, role: str) -> None:
+    url = url_of(empty_database, role)
+    with empty_database.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as admin:
         admin.exec_driver_sql(f"ALTER ROLE {role} CONNECTION LIMIT 1")
     only = connect(url)
     threading.Timer(0.7, only.close).start()
@@ -201,36 +201,38 @@ def test_a_connection_is_waited_for(ask: Ask, database: Database, role: str) -> 
 
 @ASKING
 def test_where_no_connection_becomes_free_the_hint_says_what_to_do(
-    ask: Ask, database: Database, role: str, monkeypatch: pytest.MonkeyPatch
+    ask: Ask, empty_database: Database, role: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(session, "WAIT_FOR_CONNECTION_SECONDS", 0.3)
-    url = url_of(database, role)
-    with database.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as admin:
+    url = url_of(empty_database, role)
+    with empty_database.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as admin:
         admin.exec_driver_sql(f"ALTER ROLE {role} CONNECTION LIMIT 1")
     with closing(connect(url)), pytest.raises(PostgresError, match=r"SQLSTATE 53300.*max_connections"):
         ask(url, "SELECT 1")
 
 
-def test_tables_are_made_in_public_though_the_role_has_a_schema_of_its_name(database: Database, role: str) -> None:
+def test_tables_are_made_in_public_though_the_role_has_a_schema_of_its_name(
+    empty_database: Database, role: str
+) -> None:
     """And they are named with their schema, so that not even the search path decides."""
-    engine = make_engine(url_of(database, role), settings={"search_path": f"{role}, elsewhere"})
+    engine = make_engine(url_of(empty_database, role), settings={"search_path": f"{role}, elsewhere"})
     ensure_schema(engine)
     engine.dispose()
     made = sa.text(
         "SELECT table_schema, count(*) FROM information_schema.tables "
         "WHERE table_schema NOT IN ('pg_catalog', 'information_schema') GROUP BY 1"
     )
-    with database.engine.connect() as connection:
+    with empty_database.engine.connect() as connection:
         found = dict(connection.execute(made).tuples().all())
     assert found.keys() == {"public", "pipeline"}
     assert found["public"] >= 9
 
 
-def test_a_kept_connection_that_was_cut_is_opened_again(database: Database) -> None:
-    engine = make_engine(database.url)
+def test_a_kept_connection_that_was_cut_is_opened_again(empty_database: Database) -> None:
+    engine = make_engine(empty_database.url)
     with engine.connect() as kept:
         pid = kept.scalar(sa.text("SELECT pg_backend_pid()"))
-    with database.engine.connect() as admin:
+    with empty_database.engine.connect() as admin:
         admin.execute(sa.text("SELECT pg_terminate_backend(:pid)"), {"pid": pid})
     with engine.connect() as again:
         assert again.scalar(sa.text("SELECT pg_backend_pid()")) != pid
