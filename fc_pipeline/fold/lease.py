@@ -1,5 +1,8 @@
 """Leases: one writer per shard and hour. Taken and given back here; checked inside each micro-batch's transaction.
 
+A holder renews its leases by the clock for as long as its process runs, however long a micro-batch takes or is waited
+for. A process that is paused or gone renews nothing, and its leases run out.
+
 A run that is ready to follow the feed, and waits for the lease of the one that does, lets that one know by an advisory
 lock, which dies with its session.
 """
@@ -20,6 +23,7 @@ __all__ = [
     "holders",
     "regain",
     "release",
+    "renew",
     "runs_at_work",
     "successor_waits",
     "try_take",
@@ -87,6 +91,22 @@ def regain(engine: sa.Engine, *, holder: str, backend_pid: int) -> set[tuple[int
     )
     with engine.begin() as connection:
         return {(row.shard, row.partition) for row in connection.execute(mine.returning(LEASES))}
+
+
+def renew(engine: sa.Engine, *, holder: str) -> None:
+    """A heartbeat on every lease of this holder: those that another run has taken meanwhile are no longer its own.
+
+    One that a micro-batch's transaction has locked is left to that, so that the others do not wait for it.
+    """
+    mine = sa.select(LEASES.c.shard, LEASES.c.partition).where(LEASES.c.holder == holder)
+    free = mine.with_for_update(key_share=True, skip_locked=True).subquery()
+    beat = (
+        sa.update(LEASES)
+        .values(heartbeat_at=sa.func.clock_timestamp())
+        .where(LEASES.c.shard == free.c.shard, LEASES.c.partition == free.c.partition, LEASES.c.holder == holder)
+    )
+    with engine.begin() as connection:
+        connection.execute(beat)
 
 
 def release(engine: sa.Engine, *, holder: str) -> None:

@@ -52,7 +52,7 @@ LOCK_SHARD = f"SELECT pg_advisory_xact_lock({_SHARD_LOCK_SPACE}, $1::integer)"
 """Merges of one shard queue up: a profile is derived from rows that no other transaction is changing."""
 
 RENEW_LEASE = (
-    "UPDATE pipeline.leases SET heartbeat_at = now() "
+    "UPDATE pipeline.leases SET heartbeat_at = clock_timestamp() "
     "WHERE shard = $1::integer AND partition = $2 AND holder = $3 RETURNING shard"
 )
 """The fence: no row means that the lease is someone else's now."""

@@ -1,6 +1,7 @@
 """The one connection through which a run writes: COPY into staging, then the micro-batch's single transaction."""
 
 import threading
+import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from types import TracebackType
@@ -37,6 +38,9 @@ T = TypeVar("T")
 STANDSTILL_SECONDS = 30
 """A run that stands still inside a transaction, such as a paused one, loses its session and so the locks that others
 wait for: sooner than its lease runs out."""
+
+RENEW_AFTER_SECONDS = 5.0
+"""A transaction that takes longer renews its lease once more before it commits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,8 +242,12 @@ class FoldSession:
             self._fence(batch)
             batch = self._selected(batch)
             self._stage(batch)
+        fenced_at = time.monotonic()
         written = self._merge_all(batch)
         total = sum(w.rows for w in written.values())
+        if self.holder is not None and time.monotonic() - fenced_at > RENEW_AFTER_SECONDS:
+            # Whoever waits for the lease sees this heartbeat at the commit, and not the one of a minute ago.
+            self._execute(ledger.RENEW_LEASE, (batch.shard, batch.partition, self.holder))
         try:
             self._execute(ledger.COVER, ledger.cover_parameters(batch, self.run_id, total))
         except adbc_driver_manager.Error as error:

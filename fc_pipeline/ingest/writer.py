@@ -20,6 +20,7 @@ from fc_pipeline.fold.selection import TargetAccess
 from fc_pipeline.fold.session import FoldSession, Written
 from fc_pipeline.hours import Hour
 from fc_pipeline.hub.decode import EventBatch
+from fc_pipeline.ingest.heartbeat import RENEW_SECONDS, LeaseHeartbeat
 from fc_pipeline.ingest.progress import Progress
 from fc_pipeline.ingest.replica import Replica
 from fc_pipeline.lake.event_log import events_table
@@ -60,7 +61,8 @@ class BatchWriter:
 
     `tables` names what is written, `only` whom it is to concern, if not all targets; `progress` counts it.
     `planned_end_unix` tells others until when the run means to hold its leases, `lease_wait_seconds` is how long it
-    waits for them. `hold` and `prepare` may be called from several threads, the rest from one at a time.
+    waits for them; while it is open, they are renewed every `renew_seconds`. `hold` and `prepare` may be called from
+    several threads, the rest from one at a time.
     """
 
     def __init__(
@@ -72,6 +74,7 @@ class BatchWriter:
         *,
         planned_end_unix: float | None = None,
         lease_wait_seconds: float = LEASE_WAIT_SECONDS,
+        renew_seconds: float = RENEW_SECONDS,
         only: frozenset[int] | None = None,
     ) -> None:
         self._replica = replica
@@ -85,15 +88,18 @@ class BatchWriter:
         self._taking = threading.Lock()
         targets = replica.targets if only is None else TargetAccess(replica.settings.redis_url, only)
         self._session = FoldSession(replica.settings.libpq_url(), run_id, self._holder, targets)
+        self._heartbeat = LeaseHeartbeat(replica.engine, self._holder, renew_seconds=renew_seconds)
 
     def __enter__(self) -> Self:
         self._session.__enter__()
+        self._heartbeat.__enter__()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         try:
+            self._heartbeat.__exit__(kind, error, trace)
             self.release()
         except DBAPIError as failure:
             if error is None:
