@@ -22,7 +22,7 @@ def mend_raw_log(context: OpExecutionContext, replica: ReplicaResource) -> None:
             context.log.warning("raw_log_was_damaged hour=%s mended=%s", hour.key, result.passed)
 
 
-@op(description="Join the small files of every finished hour of the raw log.")
+@op(description="Join the small files of finished hours that were written to in the last days.")
 def compact_raw_log(context: OpExecutionContext, replica: ReplicaResource) -> None:
     """What the hourly close could not do, because a run wrote to the hour later."""
     with replica.open(need_hub=False) as opened:

@@ -21,6 +21,7 @@ __all__ = [
     "Holder",
     "as_successor",
     "holders",
+    "is_held_by_another",
     "regain",
     "release",
     "renew",
@@ -47,6 +48,12 @@ _TAKE = sa.text(f"""
     WHERE {_FREE}
     RETURNING holder
 """)
+
+_LIVING = (
+    sa.text("EXISTS (SELECT FROM pg_stat_activity WHERE pid = backend_pid)"),
+    LEASES.c.heartbeat_at > sa.func.now() - sa.cast(f"{HEARTBEAT_TIMEOUT_SECONDS} seconds", pg.INTERVAL),
+)
+"""Of leases that are held: the session lives, and the heartbeat is fresh."""
 
 _SUCCESSOR_LOCK = 0x66637375  # "fcsu": keeps it apart from other advisory locks of the database
 
@@ -123,14 +130,19 @@ def runs_at_work(connection: sa.Connection) -> set[str]:
 
 def holders(connection: sa.Connection, *, partition: str) -> dict[int, Holder]:
     """Who holds the hour, per shard: only holders whose session lives and whose heartbeat is fresh."""
-    alive = sa.text("EXISTS (SELECT FROM pg_stat_activity WHERE pid = backend_pid)")
-    fresh = LEASES.c.heartbeat_at > sa.func.now() - sa.cast(f"{HEARTBEAT_TIMEOUT_SECONDS} seconds", pg.INTERVAL)
     query = sa.select(LEASES.c.shard, LEASES.c.holder, LEASES.c.planned_end_at)
-    rows = connection.execute(query.where(LEASES.c.partition == partition, alive, fresh))
+    rows = connection.execute(query.where(LEASES.c.partition == partition, *_LIVING))
     return {
         row.shard: Holder(row.holder.partition("/")[0], row.planned_end_at.timestamp() if row.planned_end_at else None)
         for row in rows
     }
+
+
+def is_held_by_another(connection: sa.Connection, *, shard: int, partition: str, holder: str) -> bool:
+    """Whether somebody else who is alive may write a shard's hour."""
+    this_hour = sa.and_(LEASES.c.shard == shard, LEASES.c.partition == partition)
+    query = sa.select(LEASES.c.shard).where(this_hour, LEASES.c.holder != holder, *_LIVING)
+    return connection.execute(query).first() is not None
 
 
 @contextmanager

@@ -38,6 +38,7 @@ __all__ = [
     "origins",
     "overlap",
     "partitions_of",
+    "partitions_written_since",
     "record_origin",
     "unfinished_partitions",
     "without",
@@ -181,6 +182,12 @@ def is_covered(connection: sa.Connection, shard: int, height: int) -> bool:
 def covered_partitions(connection: sa.Connection) -> set[str]:
     """The partition keys of all hours with folded heights."""
     return set(connection.scalars(sa.select(COVERAGE.c.partition).distinct()))
+
+
+def partitions_written_since(connection: sa.Connection, seconds: float) -> set[str]:
+    """The partition keys of the hours that were folded to in the last seconds, by Postgres' clock."""
+    since = sa.func.now() - sa.func.make_interval(0, 0, 0, 0, 0, 0, seconds)
+    return set(connection.scalars(sa.select(COVERAGE.c.partition).distinct().where(COVERAGE.c.committed_at > since)))
 
 
 def partitions_of(connection: sa.Connection, shard: int, heights: HeightRange) -> list[str]:

@@ -280,9 +280,9 @@ class Backfill:
         with self.replica.engine.connect() as connection:
             named = snapshot_ledger.named_files(connection, buckets)
         old = datetime.now(UTC) - UNNAMED_FOR
-        for path, begun_at in files:
-            if path not in named and begun_at < old:
-                self._log.delete(path)
+        self._log.delete([path for path, begun_at in files if path not in named and begun_at < old])
+        for bucket in buckets:
+            self._log.delete_unfinished(bucket)
 
 
 def _chunks(fids: Sequence[tuple[int, int]]) -> Iterator[Sequence[tuple[int, int]]]:

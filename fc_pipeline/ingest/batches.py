@@ -1,15 +1,16 @@
 """Cutting batches of blocks: a micro-batch lies in one hour."""
 
 from bisect import bisect_left
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from operator import attrgetter
 
+from fc_pipeline.fold.ledger import HeightRange
 from fc_pipeline.hours import Hour
 from fc_pipeline.hub.decode import EventBatch
 from fc_pipeline.hub.wire import first_event_id
 
-__all__ = ["split_by_hour", "within"]
+__all__ = ["parts_within", "split_by_hour", "within"]
 
 
 def split_by_hour(batch: EventBatch) -> Iterator[tuple[Hour, EventBatch]]:
@@ -60,3 +61,9 @@ def within(batch: EventBatch, first: int, last: int) -> EventBatch:
     if first > batch.from_height:
         batch = _cut(batch, first)[1]
     return _cut(batch, last + 1)[0] if last < batch.to_height else batch
+
+
+def parts_within(batch: EventBatch, ranges: Sequence[HeightRange]) -> list[EventBatch]:
+    """The parts of a batch that lie in one of these ranges."""
+    overlaps = [(max(r.first, batch.from_height), min(r.last, batch.to_height)) for r in ranges]
+    return [within(batch, first, last) for first, last in overlaps if first <= last]

@@ -87,7 +87,7 @@ class Drain:
         queue: asyncio.Queue[list[PreparedBatch] | None] = asyncio.Queue()
         stored: asyncio.Queue[StoredBatch | None] = asyncio.Queue()
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self._store(queue, stored))
+            tasks.create_task(self._store(queue, stored, tasks))
             tasks.create_task(self._fold(stored))
             async with asyncio.TaskGroup() as readers:
                 ready = await self._readers(state, queue, follows=follows)
@@ -105,6 +105,8 @@ class Drain:
             for shard in state.shards
         ]
         first_hours = {await reader.first_hour() for reader in readers}
+        # Listing the log may take its time: whoever writes the hour goes on meanwhile.
+        await asyncio.gather(*(reader.look_at_log() for reader in readers))
         hours = sorted(hour for hour in first_hours if hour is not None)
 
         def nothing_to_wait_for() -> bool:
@@ -147,13 +149,19 @@ class Drain:
         return await asyncio.to_thread(lease.successor_waits, self.replica.engine)
 
     async def _store(
-        self, queue: asyncio.Queue[list[PreparedBatch] | None], stored: asyncio.Queue[StoredBatch | None]
+        self,
+        queue: asyncio.Queue[list[PreparedBatch] | None],
+        stored: asyncio.Queue[StoredBatch | None],
+        tasks: asyncio.TaskGroup,
     ) -> None:
         while (parts := await queue.get()) is not None:
             if self._leaving.is_set():
                 self.room.release()
             else:
-                stored.put_nowait(await asyncio.to_thread(self.writer.store_new, parts))
+                batch = await asyncio.to_thread(self.writer.store_new, parts)
+                stored.put_nowait(batch)
+                if batch.files_to_join:  # beside what is stored next, which does not wait for it
+                    tasks.create_task(asyncio.to_thread(self.writer.join_files, batch.files_to_join))
             del parts  # not to be kept while the next is waited for
         stored.put_nowait(None)
 
@@ -190,6 +198,7 @@ class _ShardReader:
         self._usual_events = drain.replica.settings.batch_events
         self._pace = Pace()
         self._pending: list[PreparedBatch] = []
+        self._lost = LostLog()
 
     async def first_hour(self) -> Hour | None:
         """The first hour with heights of the window; None if there are none.
@@ -225,10 +234,13 @@ class _ShardReader:
             covered = ledger.covered(connection, self._shard.shard)
         return ledger.holes(covered, self._in_window.first, self._in_window.last)
 
+    async def look_at_log(self) -> None:
+        """Find what the raw log has lost of the window."""
+        self._lost = await asyncio.to_thread(self._lost_log)
+
     async def _mend_log(self) -> None:
-        """Read anew what the raw log has lost of the window, as far as the hub still has it."""
-        replica, number = self._drain.replica, self._shard.shard
-        lost = await asyncio.to_thread(self._lost_log)
+        """Read anew what the raw log has lost, as far as the hub still has it."""
+        replica, number, lost = self._drain.replica, self._shard.shard, self._lost
         for heights in lost.heights:
             log.warning("raw_log_lost shard=%d heights=%d-%d", number, heights.first, heights.last)
             await self._restore(heights)

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from fc_pipeline.fold import ledger
 from fc_pipeline.fold.ledger import HeightRange
 from fc_pipeline.hours import Hour
+from fc_pipeline.ingest.folded_log import ledger_and_log, not_held
 from fc_pipeline.ingest.replica import Replica
 from fc_pipeline.lake.event_log import LogFile
 
@@ -40,13 +41,10 @@ def lost_log(
     for hour in hours:
         if should_stop():
             break
-        with replica.engine.connect() as connection:
-            # The ledger first: a file is written before its heights are covered.
-            covered = ledger.covered(connection, shard, partition=hour.key)
-        files = replica.log.files(hour, shard)
+        covered, files = ledger_and_log(replica, shard, hour)
         problems = {file: replica.log.damage(file) if reading else file.wrong_length for file in files}
         found.damaged.update({file: problem for file, problem in problems.items() if problem is not None})
-        found.heights.extend(_heights_outside(covered, [file for file in files if problems[file] is None]))
+        found.heights.extend(not_held(covered, [file for file in files if problems[file] is None]))
     return found
 
 
@@ -61,12 +59,8 @@ def delete_replaced(replica: Replica, shard: int, lost: LostLog) -> None:
         whole = [other for other, is_damaged in damaged.items() if not is_damaged]
         # The same content was written to the same name: then the file is whole.
         is_still_there = any(other.path == file.path and is_damaged for other, is_damaged in damaged.items())
-        if is_still_there and folded and not _heights_outside(folded, whole):
+        if is_still_there and folded and not not_held(folded, whole):
             replica.log.delete(file)
-
-
-def _heights_outside(heights: list[HeightRange], files: Iterable[LogFile]) -> list[HeightRange]:
-    return ledger.without(heights, [HeightRange(file.from_height, file.to_height) for file in files])
 
 
 def _overlap(one: LogFile, other: LogFile) -> bool:

@@ -26,6 +26,8 @@ __all__ = ["RAW_LOG", "MicroBatchRun", "compact_finished_hours"]
 log = logging.getLogger(__name__)
 
 _ATTEMPTS = 5
+COMPACTED_DAYS = 7.0
+"""Upkeep that was missed for some days is made up for."""
 
 
 @dataclass
@@ -74,6 +76,7 @@ class MicroBatchRun:
                 self.progress,
                 planned_end_unix=time.time() + self.follow_seconds if self.follow_seconds else None,
                 lease_wait_seconds=self.lease_wait_seconds,
+                joins_files=bool(self.follow_seconds),
             ) as writer:
                 self._folded_before = self._folded_hours()
                 through_faults(
@@ -100,6 +103,8 @@ class MicroBatchRun:
         if RAW_LOG in self.outputs:
             self._read_hub(writer, follow_until)
             writer.release()
+            if not self.should_stop():
+                writer.join_rest()
             self._close_filled_gaps()
         self._read_log(writer)
 
@@ -203,14 +208,20 @@ def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
     return error
 
 
-def compact_finished_hours(replica: Replica) -> int:
-    """Join the small files of every hour of the raw log that is over; gives how many files that saved."""
+def compact_finished_hours(replica: Replica, *, days: float = COMPACTED_DAYS) -> int:
+    """Join the small files of the hours that are over and were written to in the last days; gives how many that saved.
+
+    Which hours these are, the ledger knows: a store is not asked for all that it has ever kept.
+    """
     present = Hour.of(time.time())
-    return _compact(replica, [hour for hour in replica.log.hours() if hour < present])
+    with replica.engine.connect() as connection:
+        written = {Hour.from_key(key) for key in ledger.partitions_written_since(connection, days * 86_400)}
+    return _compact(replica, [hour for hour in written if hour < present])
 
 
 def _compact(replica: Replica, hours: Collection[Hour]) -> int:
-    folders = sorted({(file.hour, file.shard) for hour in hours for file in replica.log.files(hour)})
+    with replica.engine.connect() as connection:
+        folders = [(hour, shard) for hour in sorted(hours) for shard in ledger.covered_shards(connection, hour.key)]
     saved, failures = 0, list[LakeError]()
     for hour, shard in folders:
         try:

@@ -154,8 +154,7 @@ class _Verify:
         self.found.unknown_fids += [
             line.fid for line in fetched.snapshots if not line.records and line.fid != CONTRACTS_FID
         ]
-        for path in by_file:
-            self.log.delete(path)
+        self.log.delete(list(by_file))
 
 
 @dataclass(frozen=True)

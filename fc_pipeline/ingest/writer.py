@@ -24,6 +24,7 @@ from fc_pipeline.ingest.heartbeat import RENEW_SECONDS, LeaseHeartbeat
 from fc_pipeline.ingest.progress import Progress
 from fc_pipeline.ingest.replica import Replica
 from fc_pipeline.lake.event_log import events_table
+from fc_pipeline.lake.recent_files import FileGroup, RecentFiles
 from fc_pipeline.tables.fid_activity import FID_ACTIVITY
 
 __all__ = ["LEASE_WAIT_SECONDS", "BatchWriter", "PreparedBatch", "StoredBatch"]
@@ -54,6 +55,7 @@ class StoredBatch:
     hour: Hour
     micro_batch: MicroBatch
     log_bytes: int
+    files_to_join: Sequence[FileGroup] = ()
 
 
 class BatchWriter:
@@ -61,8 +63,9 @@ class BatchWriter:
 
     `tables` names what is written, `only` whom it is to concern, if not all targets; `progress` counts it.
     `planned_end_unix` tells others until when the run means to hold its leases, `lease_wait_seconds` is how long it
-    waits for them; while it is open, they are renewed every `renew_seconds`. `hold` and `prepare` may be called from
-    several threads, the rest from one at a time.
+    waits for them; while it is open, they are renewed every `renew_seconds`. One that `joins_files` remembers what it
+    stores, so that a file a second becomes one a minute without being read back. `hold`, `prepare` and `join_files` may
+    be called from several threads, the rest from one at a time.
     """
 
     def __init__(
@@ -75,6 +78,7 @@ class BatchWriter:
         planned_end_unix: float | None = None,
         lease_wait_seconds: float = LEASE_WAIT_SECONDS,
         renew_seconds: float = RENEW_SECONDS,
+        joins_files: bool = False,
         only: frozenset[int] | None = None,
     ) -> None:
         self._replica = replica
@@ -86,6 +90,8 @@ class BatchWriter:
         self._lease_wait_seconds = lease_wait_seconds
         self._held: set[tuple[int, Hour]] = set()
         self._taking = threading.Lock()
+        self._joins_files = joins_files
+        self._recent_files = RecentFiles()
         targets = replica.targets if only is None else TargetAccess(replica.settings.redis_url, only)
         self._session = FoldSession(replica.settings.libpq_url(), run_id, self._holder, targets)
         self._heartbeat = LeaseHeartbeat(replica.engine, self._holder, renew_seconds=renew_seconds)
@@ -181,6 +187,11 @@ class BatchWriter:
         self._held.add((shard, hour))
         return True
 
+    def is_held_by_another(self, hour: Hour, shard: int) -> bool:
+        """Whether another run that is alive may write a shard's hour."""
+        with self._replica.engine.connect() as connection:
+            return lease.is_held_by_another(connection, shard=shard, partition=hour.key, holder=self._holder)
+
     def store(self, hour: Hour, batch: EventBatch) -> None:
         """Store complete blocks of one hour in the raw log once more, without folding them."""
         self._replica.log.write(batch, hour)
@@ -198,7 +209,18 @@ class BatchWriter:
         events = pa.concat_tables([part.events for part in parts])
         hour = parts[0].hour
         file = self._replica.log.write_events(events, micro.shard, micro.from_height, micro.to_height, hour)
-        return StoredBatch(hour, micro, file.size_bytes)
+        due = self._recent_files.add(file, events) if self._joins_files else []
+        return StoredBatch(hour, micro, file.size_bytes, due)
+
+    def join_files(self, groups: Iterable[FileGroup]) -> None:
+        """Put one file in the place of the many small ones of each group. Raises LakeError."""
+        for group in groups:
+            file = group.join(self._replica.log)
+            _log.info("joined_files count=%d file=%s", len(group.files), file.path)
+
+    def join_rest(self) -> None:
+        """The same for what is left at the end."""
+        self.join_files(self._recent_files.take_all())
 
     def fold_new(self, stored: StoredBatch) -> None:
         """Fold blocks whose raw file is on disk; the lease must be held. Raises LeaseLost, AlreadyFolded."""
@@ -213,10 +235,14 @@ class BatchWriter:
         micro = self._prepared(hour, batch)
         started = time.monotonic()
         written = self._session.refold(micro)
+        _log.info("refolded hour=%s shard=%d heights=%d-%d", hour.key, micro.shard, micro.from_height, micro.to_height)
         self._count(hour, micro, written, started, log_bytes=0)
 
     def replace_activity(self, hour: Hour, shards: Iterable[int], count: Callable[[], pa.Table]) -> None:
-        """Set the hour's `fid_activity` to what `count` gives for all shards, called while none of them is folded."""
+        """Set the hour's `fid_activity` to what `count` gives for all shards, called while none of them is folded.
+
+        Until it has counted, every micro-batch waits: it should have little left to count by then.
+        """
         counted: list[pa.Table] = []
 
         def counting() -> pa.Table:
@@ -224,6 +250,7 @@ class BatchWriter:
             return counted[-1]
 
         written = self._session.replace_activity(shards, counting)
+        _log.info("activity_replaced hour=%s rows=%d", hour.key, written.rows)
         self._progress.add_table(hour, FID_ACTIVITY.name, written, counted[-1])
 
     def _fold(self, hour: Hour, micro: MicroBatch, *, log_bytes: int) -> None:

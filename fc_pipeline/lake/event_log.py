@@ -75,6 +75,11 @@ class EventLog:
     def __init__(self, storage: LakeStorage) -> None:
         self._storage = storage
 
+    @property
+    def is_local(self) -> bool:
+        """Whether it lies on this machine, where a listing shows at once what was written."""
+        return self._storage.is_local
+
     @classmethod
     def open(cls, uri: str) -> "EventLog":
         """The raw log of the lake at a path or URI."""
@@ -133,11 +138,17 @@ class EventLog:
         for file in self.files(hour, shard):
             if not any(file.from_height <= height <= file.to_height for height in heights):
                 continue
-            table = self._table(file).select(["height", "block_time"])
+            table = self._table_or_successor(file).select(["height", "block_time"])
             table = table.filter(pc.is_in(table["height"], value_set=wanted)).drop_null()
             times = cast(list[int], table["block_time"].cast(pa.int64()).to_pylist())
             found.update(zip(cast(list[int], table["height"].to_pylist()), times, strict=True))
         return found
+
+    def _table_or_successor(self, file: LogFile) -> pa.Table:
+        try:
+            return self._table(file)
+        except FileNotFoundError as error:
+            return self._table(self._successor(file, error))
 
     def _successor(self, gone: LogFile, error: FileNotFoundError) -> LogFile:
         """The file into which one was joined since it was listed."""
@@ -149,25 +160,37 @@ class EventLog:
             hint="restore the lake's files, or point FC_LAKE_URI at where they are",
         ) from error
 
+    def join(self, files: Sequence[LogFile], events: pa.Table) -> LogFile:
+        """Put one file in the place of several of adjacent heights, whose events (EVENT_LOG_SCHEMA) are at hand."""
+        first = files[0]
+        joined = self._write(events, first.shard, first.from_height, max(f.to_height for f in files), first.hour)
+        # Readers prefer the longer file, so until here both are right.
+        self._storage.delete([file.path for file in files if file.path != joined.path])
+        return joined
+
     def compact(self, hour: Hour, shard: int) -> int:
-        """Join files of adjacent heights into one each; gives how many files that saved."""
+        """Join files of adjacent heights into one each; gives how many files that saved. Raises LakeError."""
+        self._storage.delete_unfinished(self._folder(hour, shard))
         saved = 0
         for run in _adjacent(self.files(hour, shard)):
             if len(run) < 2:
                 continue
-            done = -1
-            tables: list[pa.Table] = []
-            for file in run:
-                table = self._table(file)
-                tables.append(table.filter(pc.field("height") > done))
-                done = max(done, file.to_height)
-            joined = self._write(pa.concat_tables(tables), shard, run[0].from_height, done, hour)
-            # Readers prefer the longer file, so until here both are right.
-            for file in run:
-                if file.path != joined.path:
-                    self._storage.delete(file.path)
+            try:
+                self.join(run, self._events_of(run))
+            except FileNotFoundError:  # somebody else joins them just now
+                continue
             saved += len(run) - 1
         return saved
+
+    def _events_of(self, files: Sequence[LogFile]) -> pa.Table:
+        """The events of ascending files, those of heights that several have once."""
+        done = -1
+        tables: list[pa.Table] = []
+        for file in files:
+            table = self._table(file)
+            tables.append(table.filter(pc.field("height") > done))
+            done = max(done, file.to_height)
+        return pa.concat_tables(tables)
 
     def _write(self, table: pa.Table, shard: int, from_height: int, to_height: int, hour: Hour) -> LogFile:
         sink = pa.BufferOutputStream()
@@ -215,7 +238,7 @@ class EventLog:
 
     def delete(self, file: LogFile) -> None:
         """Delete a file whose heights others hold, or that is of no use."""
-        self._storage.delete(file.path)
+        self._storage.delete([file.path])
 
     def _table(self, file: LogFile) -> pa.Table:
         """The file's rows. Raises FileNotFoundError if it is gone, LakeError if it is not what was written."""

@@ -8,7 +8,7 @@ the file's own metadata says between which event ids of each shard its FIDs were
 import json
 import re
 import uuid
-from collections.abc import Collection, Generator, Iterator, Mapping
+from collections.abc import Collection, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -185,9 +185,13 @@ class SnapshotLog:
             if (match := _NAME.fullmatch(name))
         }
 
-    def delete(self, path: str) -> None:
-        """Delete one file."""
-        self._storage.delete(f"{_FOLDER}/{path}")
+    def delete(self, paths: Sequence[str]) -> None:
+        """Delete files."""
+        self._storage.delete([f"{_FOLDER}/{path}" for path in paths])
+
+    def delete_unfinished(self, bucket: int) -> None:
+        """Delete what writers that were killed have left half written of a bucket."""
+        self._storage.delete_unfinished(f"{_FOLDER}/bucket={bucket_key(bucket)}")
 
 
 def _unreadable(path: str, error: Exception) -> LakeError:

@@ -1,21 +1,30 @@
 """Where the lake lies: a local folder, or any URI that Arrow or fsspec can open."""
 
 import os
+import re
+import time
 import uuid
-from collections.abc import Generator
-from contextlib import contextmanager
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, cast
-from urllib.parse import urlsplit
+from typing import BinaryIO, Final, cast
+from urllib.parse import quote, urlsplit
 
 import pyarrow as pa
 from pyarrow import fs
 
 from fc_pipeline.errors import LakeError
+from fc_pipeline.lake.s3 import S3Requests
 from fc_pipeline.plain_text import shown_url
 
 __all__ = ["LakeStorage"]
+
+UNFINISHED_SECONDS: Final = 86_400
+"""No file takes so long to be written: what is older was left by a process that died."""
+_UNFINISHED: Final = ".unfinished"
+_PATH_CHARACTERS: Final = "/%:@!$&'()*+,;=~"
+"""Not escaped in the path of a URI; a percent sign there begins an escape."""
 
 
 @dataclass(frozen=True)
@@ -24,19 +33,21 @@ class LakeStorage:
 
     filesystem: fs.FileSystem
     root: str
+    s3: S3Requests | None = None
 
     @classmethod
     def open(cls, uri: str) -> "LakeStorage":
         """Open a path or URI, such as `data/lake` or `s3://bucket/lake`. Raises LakeError if nothing can open it."""
         if "://" not in uri:
             return cls(fs.LocalFileSystem(), _local_folder(uri))
+        s3 = S3Requests(uri) if uri.startswith("s3://") else None
         try:
-            filesystem, root = fs.FileSystem.from_uri(uri)
+            filesystem, root = fs.FileSystem.from_uri(_for_arrow(uri))
         except pa.ArrowInvalid:
             filesystem, root = _open_by_fsspec(uri)
         except OSError as error:
             raise _cannot_open(uri, error) from None
-        return cls(filesystem, root.rstrip("/"))
+        return cls(filesystem, root.rstrip("/"), s3)
 
     @property
     def is_local(self) -> bool:
@@ -55,8 +66,29 @@ class LakeStorage:
         with self.writing(path) as stream:
             stream.write(memoryview(content))
 
+    def write_new(self, path: str, content: pa.Buffer) -> bool:
+        """Write a whole file if there is none of this name; whether it was written.
+
+        Of several that do so at once, one writes, in local folders and stores that know conditional writes (S3 does).
+        Raises LakeError.
+        """
+        full = self.full_path(path)
+        try:
+            if self.s3 is not None:
+                return self.s3.write_new(full, content)
+            if self.filesystem.get_file_info(full).type != fs.FileType.NotFound:
+                return False
+            if self.is_local:
+                return _write_new_locally(Path(full), content)
+        except OSError as error:
+            raise _cannot_write(path, error) from error
+        self.write(path, content)
+        return True
+
     def read(self, path: str) -> pa.Buffer:
         """A whole file. Raises FileNotFoundError, OSError."""
+        if self.s3 is not None:
+            return self.s3.read(self.full_path(path))
         with self.filesystem.open_input_file(self.full_path(path)) as stream:
             return stream.read_buffer()
 
@@ -64,7 +96,7 @@ class LakeStorage:
     def writing(self, path: str) -> Generator[BinaryIO]:
         """The same for a file that is written bit by bit: it is there when the block ends, and not if it fails.
 
-        A store that is not local may keep the beginning of a file whose block failed. Raises LakeError.
+        Raises LakeError.
         """
         full = self.full_path(path)
         try:
@@ -72,13 +104,22 @@ class LakeStorage:
                 with _writing_durably(Path(full)) as file:
                     yield file
                 return
-            # An object appears in a store only when it is complete.
+            with self._writing_object(full) as stream:
+                yield stream
+        except OSError as error:
+            raise _cannot_write(path, error) from error
+
+    @contextmanager
+    def _writing_object(self, full: str) -> Generator[BinaryIO]:
+        """An object appears in a store when it is closed, which Arrow does, too, where the block has failed."""
+        try:
             with self.filesystem.open_output_stream(full) as stream:
                 yield cast(BinaryIO, stream)
-        except OSError as error:
-            raise LakeError(
-                f"cannot write {path} to the lake: {error}", hint="make room or give rights there, or set FC_LAKE_URI"
-            ) from error
+        except OSError:  # of the store: it is not asked for more
+            raise
+        except BaseException:
+            self.filesystem.delete_file(full)
+            raise
 
     def names(self, folder: str) -> list[tuple[str, int]]:
         """Name and size in bytes of the files in a folder, unfinished ones left out; empty if there is no folder."""
@@ -97,9 +138,79 @@ class LakeStorage:
             # Arrow says so of a folder that comes into being just then: by now it is there.
             return self.filesystem.get_file_info(selector)
 
-    def delete(self, path: str) -> None:
-        """Delete one file."""
-        self.filesystem.delete_file(self.full_path(path))
+    def delete(self, paths: Sequence[str]) -> None:
+        """Delete files, in as few requests as the store allows; one that is gone already is none to delete.
+
+        Raises LakeError.
+        """
+        if not paths:
+            return
+        full = [self.full_path(path) for path in paths]
+        try:
+            if self.s3 is not None:
+                self.s3.delete(full)
+                return
+            for path in full:
+                with suppress(FileNotFoundError):
+                    self.filesystem.delete_file(path)
+        except OSError as error:
+            raise LakeError(
+                f"cannot delete {paths[0]} from the lake: {error}", hint="give rights there, or set FC_LAKE_URI"
+            ) from error
+
+    def delete_unfinished(self, folder: str) -> None:
+        """Delete what writers that were killed have left half written in a local folder.
+
+        Other stores show no object before it is whole.
+        """
+        if not self.is_local:
+            return
+        old_unix = time.time() - UNFINISHED_SECONDS
+        for file in Path(self.full_path(folder)).glob(f".*{_UNFINISHED}"):
+            with suppress(FileNotFoundError):
+                if file.stat().st_mtime < old_unix:
+                    file.unlink()
+
+
+def _for_arrow(uri: str) -> str:
+    """The URI as Arrow reads it: what must be escaped is, no folder has an empty name, and S3 takes one request a file.
+
+    Without delayed opening, each file that is written takes three requests.
+    """
+    scheme, _, rest = uri.partition("://")
+    place, separator, query = rest.partition("?")
+    authority, slash, path = place.partition("/")
+    path = re.sub("/{2,}", "/", path).lstrip("/")
+    if scheme == "s3" and "allow_delayed_open=" not in query:
+        separator, query = "?", f"{query}&allow_delayed_open=true" if query else "allow_delayed_open=true"
+    return f"{scheme}://{authority}{slash}{quote(path, safe=_PATH_CHARACTERS)}{separator}{query}"
+
+
+def _cannot_write(path: str, error: Exception) -> LakeError:
+    return LakeError(
+        f"cannot write {path} to the lake: {error}", hint="make room or give rights there, or set FC_LAKE_URI"
+    )
+
+
+def _write_new_locally(target: Path, content: pa.Buffer) -> bool:
+    """The file has its name only once it is whole, and nobody else's is replaced."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = target.with_name(f".{target.name}.{uuid.uuid4().hex}{_UNFINISHED}")
+    try:
+        with unfinished.open("wb") as stream:
+            stream.write(memoryview(content))
+            stream.flush()
+            os.fsync(stream.fileno())
+        try:
+            os.link(unfinished, target)
+        except FileExistsError:
+            return False
+        except OSError:  # a file system without links: there is none of this name yet, as was looked before
+            unfinished.rename(target)
+    finally:
+        unfinished.unlink(missing_ok=True)
+    _sync_names(target.parent)
+    return True
 
 
 def _cannot_open(uri: str, error: Exception) -> LakeError:
@@ -125,7 +236,7 @@ def _writing_durably(target: Path) -> Generator[BinaryIO]:
     """Write a local file under another name, then rename it; on disk are then the file, its name and its folders."""
     new_folders = [folder for folder in (target.parent, *target.parent.parents) if not folder.exists()]
     target.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = target.with_name(f".{target.name}.{uuid.uuid4().hex}.unfinished")
+    unfinished = target.with_name(f".{target.name}.{uuid.uuid4().hex}{_UNFINISHED}")
     try:
         with unfinished.open("wb") as stream:
             yield stream

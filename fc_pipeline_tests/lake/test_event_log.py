@@ -1,4 +1,5 @@
 import random
+from collections.abc import Sequence
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -21,8 +22,10 @@ def batch_of(count: int, shard: int = 1, first_height: int = FIRST_HEIGHT) -> Ev
     return event_batch(blocks_of(*contents, shard=shard, first_height=first_height), shard=shard)
 
 
-@pytest.fixture(params=["local", "memory"])
+@pytest.fixture(params=["local", "memory", "s3"])
 def log(request: pytest.FixtureRequest, tmp_path: Path) -> EventLog:
+    if request.param == "s3":
+        return EventLog.open(request.getfixturevalue("s3").uri("lake"))
     return EventLog.open(str(tmp_path) if request.param == "local" else f"memory://{tmp_path.name}-{id(request)}")
 
 
@@ -154,8 +157,8 @@ def test_compaction_of_random_cuts_keeps_the_content(tmp_path: Path) -> None:
 class NoDeletion(LakeStorage):
     """A lake whose process dies before anything is deleted."""
 
-    def delete(self, path: str) -> None:
-        raise KeyboardInterrupt(path)
+    def delete(self, paths: Sequence[str]) -> None:
+        raise KeyboardInterrupt(paths)
 
 
 def test_a_crash_between_joining_files_and_deleting_them_does_no_harm(tmp_path: Path) -> None:
@@ -183,7 +186,7 @@ def test_files_that_are_joined_while_somebody_reads_are_read_from_the_joined_one
 
 def test_a_file_that_has_gone_is_an_error_that_names_it(log: EventLog) -> None:
     file = log.write(batch_of(3), HOUR)
-    log._storage.delete(file.path)
+    log._storage.delete([file.path])
     with pytest.raises(LakeError, match=r"hub_events/hour=.*parquet of the raw log is gone.*restore the lake"):
         list(log.read([file]))
 

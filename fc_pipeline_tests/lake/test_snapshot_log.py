@@ -87,7 +87,7 @@ def test_a_lost_or_damaged_file_says_what_to_do(log: SnapshotLog, tmp_path: Path
         LakeError, match=r"(?s)cannot read the snapshots bucket=003/.*materialise fid_snapshots for bucket 003"
     ):
         list(log.read(path, [3]))
-    log.delete(path)
+    log.delete([path])
     with pytest.raises(LakeError, match="bucket=003"):
         list(log.read(path, [3]))
     with pytest.raises(LakeError, match="bucket=003"):

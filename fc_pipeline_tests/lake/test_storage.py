@@ -1,12 +1,13 @@
 import os
 import threading
+import time
 from pathlib import Path
 
 import pyarrow as pa
 import pytest
 
 from fc_pipeline.errors import LakeError
-from fc_pipeline.lake.storage import LakeStorage
+from fc_pipeline.lake.storage import UNFINISHED_SECONDS, LakeStorage
 
 CONTENT = pa.py_buffer(b"content of a file")
 
@@ -16,15 +17,19 @@ def read(storage: LakeStorage, path: str) -> bytes:
         return stream.read()
 
 
-@pytest.fixture(params=["path", "file", "memory"])
+PLACES = ("path", "file", "memory", "s3")
+
+
+@pytest.fixture(params=PLACES)
 def storage(request: pytest.FixtureRequest, tmp_path: Path) -> LakeStorage:
-    """The same lake in a local folder, behind a file URI, and in an object store that only fsspec knows."""
+    """The same lake in a local folder, behind a file URI, in an object store that only fsspec knows, and in S3."""
     uris = {
-        "path": str(tmp_path / "new" / "lake"),
-        "file": (tmp_path / "lake").as_uri(),
-        "memory": f"memory://{tmp_path.name}-{id(request)}/lake/",
+        "path": lambda: str(tmp_path / "new, ü" / "lake"),
+        "file": lambda: (tmp_path / "lake").as_uri(),
+        "memory": lambda: f"memory://{tmp_path.name}-{id(request)}/lake/",
+        "s3": lambda: request.getfixturevalue("s3").uri("my läke, of S3/x"),
     }
-    return LakeStorage.open(uris[request.param])
+    return LakeStorage.open(uris[request.param]())
 
 
 def test_what_is_written_is_listed_with_its_size_and_read_back(storage: LakeStorage) -> None:
@@ -50,13 +55,38 @@ def test_a_folder_that_is_not_there_is_empty(storage: LakeStorage) -> None:
 
 def test_a_deleted_file_is_gone(storage: LakeStorage) -> None:
     storage.write("x/a", CONTENT)
-    storage.delete("x/a")
-    assert storage.names("x") == []
+    storage.write("x/b", CONTENT)
+    storage.write("x/c", CONTENT)
+    storage.delete(["x/a", "x/b", "x/gone already"])
+    storage.delete([])
+    assert storage.names("x") == [("c", CONTENT.size)]
+
+
+def test_a_file_that_is_gone_is_told_as_such(storage: LakeStorage) -> None:
+    with pytest.raises(FileNotFoundError):
+        storage.read("x/never there")
 
 
 def test_opening_the_same_lake_again_finds_what_is_there(tmp_path: Path) -> None:
     LakeStorage.open(str(tmp_path)).write("x/a", CONTENT)
     assert LakeStorage.open(tmp_path.as_uri()).names("x") == [("a", CONTENT.size)]
+
+
+@pytest.mark.parametrize("spelling", ["{}/", "{}//", "file://{}", "file://{}/", "{}/../lake of ü", "file:///{}"])
+def test_the_same_place_spelled_otherwise_is_the_same_lake(tmp_path: Path, spelling: str) -> None:
+    folder = tmp_path / "lake of ü"
+    LakeStorage.open(str(folder)).write("x/a", CONTENT)
+    assert LakeStorage.open(spelling.format(folder)).names("x") == [("a", CONTENT.size)]
+
+
+def test_what_a_killed_writer_left_half_written_is_deleted_after_a_day(tmp_path: Path) -> None:
+    storage = LakeStorage.open(str(tmp_path))
+    storage.write("x/a", CONTENT)
+    for name, age_seconds in ((".old.7.unfinished", UNFINISHED_SECONDS + 60), (".new.7.unfinished", 60)):
+        (tmp_path / "x" / name).write_bytes(b"half")
+        os.utime(tmp_path / "x" / name, times=(time.time() - age_seconds,) * 2)
+    storage.delete_unfinished("x")
+    assert sorted(os.listdir(tmp_path / "x")) == [".new.7.unfinished", "a"]
 
 
 def test_unfinished_files_are_no_files(tmp_path: Path) -> None:
