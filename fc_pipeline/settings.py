@@ -9,6 +9,7 @@ import json
 import logging
 import math
 import os
+import socket
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from difflib import get_close_matches
@@ -24,7 +25,10 @@ from fc_pipeline.errors import ConfigError
 from fc_pipeline.project import project_root
 from fc_pipeline.store.postgres_url import PostgresUrl, UnreadableUrl
 
-__all__ = ["KNOWN_VARIABLES", "REMOTE_HUB_RPS", "Settings", "is_loopback"]
+__all__ = ["EMBEDDED", "KNOWN_VARIABLES", "REMOTE_HUB_RPS", "Settings", "is_loopback", "is_this_machine"]
+
+EMBEDDED: Final = "embedded"
+"""FC_REDIS_URL that says that this machine's own Redis is meant, where being unset could be an oversight."""
 
 REMOTE_HUB_RPS: Final = 10.0
 """Requests per second to a hub that is not on this machine, where FC_HUB_RPS says nothing."""
@@ -67,6 +71,22 @@ def is_loopback(url: str) -> bool:
         return ip_address(host).is_loopback
     except ValueError:
         return False
+
+
+def is_this_machine(postgres_url: str) -> bool:
+    """Whether all servers of a libpq URL are on this machine: by socket, loopback, or an address or name of its own."""
+    dsn = parse_dsn(postgres_url)
+    hosts = (dsn.get("hostaddr") or dsn.get("host") or "").split(",")
+    return all(not host or host[0] in "/@" or _is_own(host) for host in hosts)
+
+
+def _is_own(host: str) -> bool:
+    if is_loopback(f"//[{host}]" if ":" in host else f"//{host}") or host == socket.gethostname():
+        return True
+    import psutil  # no other setting needs it
+
+    addresses = (address.address for interface in psutil.net_if_addrs().values() for address in interface)
+    return host in addresses
 
 
 class Settings(BaseModel):
@@ -128,14 +148,15 @@ class Settings(BaseModel):
         read = _Reader(variables).read
         hub_urls = read("FC_HUB_URLS", _hub_urls, ())
         targets: Literal["all", "set"] = read("FC_TARGETS", _targets, "all")
-        return cls(
+        redis_url: str | None = read("FC_REDIS_URL", _redis_url, None)
+        settings = cls(
             data_dir=data_dir,
             lake_uri=read("FC_LAKE_URI", _lake_uri, str(data_dir / "lake")),
             hub_urls=hub_urls,
             hub_headers=read("FC_HUB_HEADERS", lambda text: _hub_headers(text, hub_urls), {}),
             hub_rps=read("FC_HUB_RPS", lambda text: _positive(text, "requests per second per hub, above 0"), None),
             postgres_url=read("FC_POSTGRES_URL", _postgres_url, None),
-            redis_url=read("FC_REDIS_URL", _redis_url, None),
+            redis_url=redis_url,
             targets=targets,
             root_fids=read("FC_ROOT_FIDS", _fids, ()),
             client_fids=read("FC_CLIENT_FIDS", _fids, ()),
@@ -149,6 +170,9 @@ class Settings(BaseModel):
             batch_events=read("FC_BATCH_EVENTS", _batch_events, 10_000),
             audit_days=read("FC_AUDIT_DAYS", _audit_days, 30 if targets == "all" else 7),
         )
+        if "FC_REDIS_URL" not in variables:
+            settings.refuse_budgets_apart()
+        return settings
 
     def make_data_dir(self) -> None:
         """Make the data folder. Raises ConfigError where this user cannot."""
@@ -169,6 +193,22 @@ class Settings(BaseModel):
         if self.hub_rps is not None:
             return self.hub_rps
         return None if is_loopback(hub_url) else REMOTE_HUB_RPS
+
+    def refuse_budgets_apart(self) -> None:
+        """Raise ConfigError where each machine on this database would have a budget of requests of its own.
+
+        Several machines may use a Postgres that is not on this one; without a Redis that they share, each asks a hub as
+        often as all of them together may.
+        """
+        if self.postgres_url is None or not self.limits_requests or is_this_machine(self.postgres_url):
+            return
+        hub_url = next(url for url in self.hub_urls if self.hub_rps_for(url) is not None)
+        raise ConfigError(
+            "FC_REDIS_URL is unset, but FC_POSTGRES_URL is on another machine: of several machines on that database "
+            f"each would ask {urlsplit(hub_url).hostname} {self.hub_rps_for(hub_url):g} times per second",
+            hint="set FC_REDIS_URL to a Redis that all of them reach; or, if only this machine runs fc_pipeline, "
+            f"FC_REDIS_URL={EMBEDDED}",
+        )
 
     @property
     def limits_requests(self) -> bool:
@@ -375,8 +415,10 @@ def _postgres_url(text: str) -> str:
     return url.for_libpq()
 
 
-def _redis_url(text: str) -> str:
-    expected = "redis://host:port/0, rediss://… or unix:///path"
+def _redis_url(text: str) -> str | None:
+    expected = f"redis://host:port/0, rediss://…, unix:///path, or {EMBEDDED}"
+    if text == EMBEDDED:
+        return None
     try:
         parts = urlsplit(text)
         _ = parts.port

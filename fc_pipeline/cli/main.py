@@ -11,6 +11,7 @@ from rich.console import Console
 
 from fc_pipeline.cli.backfill import backfill
 from fc_pipeline.cli.init import init
+from fc_pipeline.cli.lake import lake
 from fc_pipeline.cli.quarantine import quarantine
 from fc_pipeline.cli.sample_hub import sample_hub
 from fc_pipeline.cli.status import status
@@ -41,6 +42,7 @@ app.command("verify")(verify)
 app.add_typer(targets)
 app.command("status")(status)
 app.add_typer(quarantine, name="quarantine")
+app.add_typer(lake, name="lake")
 app.command("url")(url)
 app.command("init")(init)
 app.command("sample-hub")(sample_hub)

@@ -11,7 +11,9 @@ from fc_pipeline.errors import ServiceError
 from fc_pipeline.fold.schema import ensure_schema
 from fc_pipeline.fold.selection import TargetAccess
 from fc_pipeline.hub.endpoint import HubEndpoint
+from fc_pipeline.ingest.same_lake import agree_on_lake
 from fc_pipeline.lake.event_log import EventLog
+from fc_pipeline.lake.storage import LakeStorage
 from fc_pipeline.settings import Settings
 from fc_pipeline.store.session import make_engine
 from fc_pipeline.targets import owner
@@ -63,18 +65,24 @@ def hub_endpoints(settings: Settings) -> list[HubEndpoint]:
 
 
 @contextmanager
-def open_replica(settings: Settings, *, may_be_empty: bool = False) -> Generator[Replica]:
+def open_replica(
+    settings: Settings, *, may_be_empty: bool = False, may_be_another_lake: bool = False
+) -> Generator[Replica]:
     """Open the replica that the settings describe; every URL in them must be filled in.
 
     Where only targets are replicated and there is no set yet, it is made by the settings. Raises ConfigError if a newer
-    release migrated the database, it was filled in another mode of FC_TARGETS, or there is no target, unless it
-    `may_be_empty`; LakeError if the lake cannot be opened, ServiceError if Postgres cannot be reached.
+    release migrated the database, it was filled in another mode of FC_TARGETS, there is no target, unless it
+    `may_be_empty`, or the lake is not the database's, unless it `may_be_another_lake`; LakeError if the lake cannot be
+    opened, ServiceError if Postgres cannot be reached.
     """
     engine = make_engine(settings.libpq_url())
     try:
         _ensure_schema(engine)
         owner.declare_mode(engine, settings.targets)
-        replica = Replica(settings, engine, EventLog.open(settings.lake_uri))
+        lake = LakeStorage.open(settings.lake_uri)
+        if not may_be_another_lake:
+            agree_on_lake(engine, lake, settings.lake_uri)
+        replica = Replica(settings, engine, EventLog(lake))
         if settings.targets == "set" and owner.is_empty(engine) and not (may_be_empty and not settings.root_fids):
             owner.adopt(engine, replica.owner_wishes)
         yield replica

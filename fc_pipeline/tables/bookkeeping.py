@@ -10,6 +10,7 @@ __all__ = [
     "DRIFT",
     "FORMER_TARGETS",
     "GAPS",
+    "LAKE",
     "LEASES",
     "QUARANTINE",
     "SCHEMA",
@@ -198,6 +199,18 @@ GAPS = sa.Table(
     sa.Column("healed_how", sa.Text, comment="feed or snapshots"),
     schema=SCHEMA,
     comment="Holes in the ledger that were found, and how each was healed.",
+)
+
+LAKE = sa.Table(
+    "lake",
+    METADATA,
+    sa.Column("is_only", sa.Boolean, primary_key=True, server_default=sa.text("true"), comment="There is one line"),
+    sa.Column("lake_id", sa.Text, nullable=False, comment="As in the lake's fc_pipeline_lake.json"),
+    sa.Column("place", sa.Text, nullable=False, comment="FC_LAKE_URI when it was adopted, without keys"),
+    sa.Column("adopted_at", sa.DateTime(timezone=True), nullable=False, server_default=_now),
+    sa.CheckConstraint("is_only", name="lake_is_only_check"),
+    schema=SCHEMA,
+    comment="The lake that this database goes with: no other one is written to or read.",
 )
 
 TARGET_SET = sa.Table(

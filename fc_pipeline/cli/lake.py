@@ -1,0 +1,65 @@
+"""`fc-pipeline lake`: which lake the database goes with, and how it gets another one on purpose."""
+
+import sys
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from fc_pipeline.plain_text import plain, shown_url
+from fc_pipeline.services import open_services
+from fc_pipeline.settings import Settings
+
+__all__ = ["lake"]
+
+lake = typer.Typer(help="Show the raw log's lake, or make another one the database's.", no_args_is_help=True)
+
+
+@lake.command("show")
+def show() -> None:
+    """Show the lake at FC_LAKE_URI, and the one that the database goes with."""
+    with open_services(Settings.load(), need_hub=False, need_redis=False) as settings:
+        from fc_pipeline.ingest.replica import open_replica
+        from fc_pipeline.lake import identity
+        from fc_pipeline.lake.storage import LakeStorage
+        from fc_pipeline.store import lake_id
+
+        with open_replica(settings, may_be_another_lake=True) as replica:
+            found = identity.read_id(LakeStorage.open(settings.lake_uri))
+            with replica.engine.connect() as connection:
+                expected = lake_id.known(connection)
+            hours = len(replica.log.hours())
+    rows = Table.grid(padding=(0, 2))
+    rows.add_row("FC_LAKE_URI", plain(shown_url(settings.lake_uri)))
+    rows.add_row("its lake", found or "none")
+    rows.add_row("hours in it", f"{hours:,}")
+    rows.add_row("the database's", f"{expected.lake_id}, adopted at {expected.place}" if expected else "none yet")
+    Console(highlight=False, markup=False).print(rows)
+
+
+@lake.command("adopt")
+def adopt(
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+) -> None:
+    """Make the lake at FC_LAKE_URI the database's from now on: one that was copied or restored, or an empty folder.
+
+    Neither the tables nor the lake's files are changed. Hours that the ledger covers and this lake lacks are shown red;
+    they are read again as long as a hub has them.
+    """
+    with open_services(Settings.load(), need_hub=False, need_redis=False) as settings:
+        from fc_pipeline.ingest import health
+        from fc_pipeline.ingest.replica import open_replica
+        from fc_pipeline.ingest.same_lake import adopt_lake
+        from fc_pipeline.lake.storage import LakeStorage
+
+        with open_replica(settings, may_be_another_lake=True) as replica:
+            folded, stored = health.covered_hours(replica), set(replica.log.hours())
+            place = plain(shown_url(settings.lake_uri))
+            said = (
+                f"the database has folded {len(folded):,} hours, of which {len(folded - stored):,} are not in {place}"
+            )
+            if not yes:
+                typer.confirm(f"{said}. Make that its lake?", abort=True)
+            lake_id = adopt_lake(replica.engine, LakeStorage.open(settings.lake_uri), settings.lake_uri)
+    sys.stdout.write(f"{said}\nits lake is now {lake_id}\n")

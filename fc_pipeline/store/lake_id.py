@@ -1,0 +1,45 @@
+"""The line of `pipeline.lake`: which lake the database goes with."""
+
+from dataclasses import dataclass
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql as pg
+
+from fc_pipeline.tables.bookkeeping import COVERAGE, LAKE
+
+__all__ = ["DatabaseLake", "has_folded_from_log", "hold", "known", "record"]
+
+
+@dataclass(frozen=True, slots=True)
+class DatabaseLake:
+    """The id of the database's lake, and where that lay when it was adopted."""
+
+    lake_id: str
+    place: str
+
+
+def known(connection: sa.Connection) -> DatabaseLake | None:
+    """The database's lake; None before the first start with one."""
+    row = connection.execute(sa.select(LAKE)).one_or_none()
+    return DatabaseLake(row.lake_id, row.place) if row else None
+
+
+def hold(connection: sa.Connection) -> None:
+    """Let nobody else record a lake until the end of the transaction."""
+    connection.execute(sa.text("LOCK TABLE pipeline.lake IN SHARE ROW EXCLUSIVE MODE"))
+
+
+def record(connection: sa.Connection, lake: DatabaseLake) -> None:
+    """Make this the database's lake from now on."""
+    insert = pg.insert(LAKE).values(lake_id=lake.lake_id, place=lake.place)
+    changed = {
+        "lake_id": insert.excluded.lake_id,
+        "place": insert.excluded.place,
+        "adopted_at": sa.func.now(),
+    }
+    connection.execute(insert.on_conflict_do_update(index_elements=[LAKE.c.is_only], set_=changed))
+
+
+def has_folded_from_log(connection: sa.Connection) -> bool:
+    """Whether the ledger covers anything, which a lake must have the events of."""
+    return connection.execute(sa.select(COVERAGE.c.shard).limit(1)).first() is not None
