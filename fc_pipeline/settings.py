@@ -75,9 +75,7 @@ def is_loopback(url: str) -> bool:
 
 def is_this_machine(postgres_url: str) -> bool:
     """Whether all servers of a libpq URL are on this machine: by socket, loopback, or an address or name of its own."""
-    dsn = parse_dsn(postgres_url)
-    hosts = (dsn.get("hostaddr") or dsn.get("host") or "").split(",")
-    return all(not host or host[0] in "/@" or _is_own(host) for host in hosts)
+    return all(not host or host[0] in "/@" or _is_own(host) for host in PostgresUrl.parse(postgres_url).servers)
 
 
 def _is_own(host: str) -> bool:

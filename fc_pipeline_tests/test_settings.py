@@ -1,6 +1,7 @@
 """The settings: each variable's forms, who wins, and errors that name the variable and keep secrets."""
 
 import json
+import socket
 from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import quote
@@ -260,3 +261,60 @@ def test_a_data_folder_that_cannot_be_made_is_named(tmp_path: Path):
     file.touch()
     with pytest.raises(ConfigError, match=f"FC_DATA_DIR is '{file}/data', which cannot be made: Not a directory"):
         load(FC_DATA_DIR=str(file / "data")).make_data_dir()
+
+
+REMOTE_POSTGRES = "postgresql://me@db.example/replica"
+REMOTE_HUB = "https://hub.example"
+
+
+@pytest.mark.parametrize(
+    "variables",
+    [
+        {"FC_HUB_URLS": REMOTE_HUB},  # ten requests per second are its default
+        {"FC_HUB_URLS": "http://127.0.0.1:3381", "FC_HUB_RPS": "5"},
+        {"FC_HUB_URLS": f"http://127.0.0.1:3381,{REMOTE_HUB}"},
+    ],
+)
+@pytest.mark.parametrize(
+    "postgres_url",
+    [
+        REMOTE_POSTGRES,
+        "postgresql://me@127.0.0.1,db.example/replica",
+        "postgresql://me@/replica?host=db.example",
+        "postgresql://me@/replica?hostaddr=192.0.2.7",
+    ],
+)
+def test_budgets_apart_on_several_machines_are_refused(variables: dict[str, str], postgres_url: str):
+    expected = (
+        r"FC_REDIS_URL is unset, but FC_POSTGRES_URL is on another machine: .* each would ask \S+ \d+ times per "
+        r"second.*set FC_REDIS_URL to a Redis that all of them reach.*FC_REDIS_URL=embedded"
+    )
+    with pytest.raises(ConfigError, match=expected):
+        load(FC_POSTGRES_URL=postgres_url, **variables)
+    assert load(FC_POSTGRES_URL=postgres_url, FC_REDIS_URL="embedded", **variables).redis_url is None
+    shared = load(FC_POSTGRES_URL=postgres_url, FC_REDIS_URL="redis://db.example/0", **variables)
+    assert shared.redis_url == "redis://db.example/0"
+
+
+@pytest.mark.parametrize(
+    "variables",
+    [
+        {"FC_POSTGRES_URL": REMOTE_POSTGRES},  # the sample hub of this machine
+        {"FC_POSTGRES_URL": REMOTE_POSTGRES, "FC_HUB_URLS": "http://127.0.0.1:3381"},
+        {"FC_HUB_URLS": REMOTE_HUB},
+        *(
+            {"FC_POSTGRES_URL": f"postgresql://me@{place}", "FC_HUB_URLS": REMOTE_HUB}
+            for place in (
+                "/replica",
+                "localhost/replica",
+                "127.0.0.1:5433/replica",
+                "[::1]/replica",
+                "/replica?host=/run/postgresql",
+                "localhost,127.0.0.1/replica",
+                f"{socket.gethostname()}/replica",
+            )
+        ),
+    ],
+)
+def test_one_machine_needs_no_redis_of_its_own(variables: dict[str, str]):
+    assert load(**variables).redis_url is None

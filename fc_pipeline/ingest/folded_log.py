@@ -13,6 +13,7 @@ from fc_pipeline.lake.event_log import LogFile
 
 __all__ = ["covered_heights", "files_of", "ledger_and_log", "not_held", "refuse_missing"]
 
+LOCAL_PAUSES_SECONDS: Final = (0.0, 0.1)
 LISTING_PAUSES_SECONDS: Final = (0.5, 1.0, 2.0, 4.0)
 """Object stores of today list what was written at once; some gateways and replicas before them take their time."""
 
@@ -35,11 +36,11 @@ def ledger_and_log(replica: Replica, shard: int, hour: Hour) -> tuple[list[Heigh
 def files_of(replica: Replica, shard: int, hour: Hour, covered: Sequence[HeightRange]) -> list[LogFile]:
     """The log's files of a shard's hour.
 
-    A store whose listings lag is asked again for a while where files of `covered` heights do not show yet: only what
-    does not show then is lost.
+    Where files of `covered` heights do not show, it is listed again: they may just be joined to another one, which a
+    listing can miss, or the store's listings lag behind what was written. Only what does not show then is lost.
     """
     files = replica.log.files(hour, shard)
-    for pause_seconds in () if replica.log.is_local else LISTING_PAUSES_SECONDS:
+    for pause_seconds in LOCAL_PAUSES_SECONDS if replica.log.is_local else LISTING_PAUSES_SECONDS:
         if not not_held(covered, files):
             break
         time.sleep(pause_seconds)

@@ -16,6 +16,8 @@ _log = logging.getLogger(__name__)
 
 RENEW_SECONDS: Final = lease.HEARTBEAT_TIMEOUT_SECONDS / 6
 """Several heartbeats may fail or come late before a lease runs out."""
+END_SECONDS: Final = 2.0
+"""So long does a run, at its end, wait for a heartbeat that Postgres does not answer; its thread keeps no process."""
 
 
 class LeaseHeartbeat:
@@ -40,7 +42,7 @@ class LeaseHeartbeat:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._ended.set()
-        self._thread.join()
+        self._thread.join(END_SECONDS)
 
     def _renew(self) -> None:
         while not self._ended.wait(self._renew_seconds):

@@ -14,6 +14,8 @@ __all__ = ["KEYS_PER_DELETE", "S3Requests"]
 
 KEYS_PER_DELETE: Final = 1000
 """The most that one DeleteObjects request takes."""
+CONNECT_SECONDS: Final = 5
+READ_SECONDS: Final = 30
 
 
 class S3Requests:
@@ -124,6 +126,8 @@ def _client(uri: str) -> Any:
         aws_secret_access_key=unquote(parts.password) if parts.password else None,
         verify=options.get("tls_ca_file_path"),
         config=Config(
+            connect_timeout=CONNECT_SECONDS,
+            read_timeout=READ_SECONDS,
             retries={"mode": "standard", "max_attempts": 4},
             s3={"addressing_style": "virtual" if virtual and endpoint else "auto" if virtual else "path"},
         ),

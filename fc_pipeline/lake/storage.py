@@ -122,7 +122,10 @@ class LakeStorage:
             raise
 
     def names(self, folder: str) -> list[tuple[str, int]]:
-        """Name and size in bytes of the files in a folder, unfinished ones left out; empty if there is no folder."""
+        """Name and size in bytes of the files in a folder, unfinished ones left out; empty if there is no folder.
+
+        Raises LakeError, as `folders` does.
+        """
         found = self._list(folder)
         return sorted((i.base_name, i.size) for i in found if i.type == fs.FileType.File and i.base_name[0] != ".")
 
@@ -133,10 +136,14 @@ class LakeStorage:
     def _list(self, folder: str) -> list[fs.FileInfo]:
         selector = fs.FileSelector(self.full_path(folder), allow_not_found=True)
         try:
-            return self.filesystem.get_file_info(selector)
-        except FileNotFoundError:
+            with suppress(FileNotFoundError):
+                return self.filesystem.get_file_info(selector)
             # Arrow says so of a folder that comes into being just then: by now it is there.
             return self.filesystem.get_file_info(selector)
+        except OSError as error:
+            raise LakeError(
+                f"cannot list {folder or 'the lake'}: {error}", hint="check FC_LAKE_URI, and the rights there"
+            ) from error
 
     def delete(self, paths: Sequence[str]) -> None:
         """Delete files, in as few requests as the store allows; one that is gone already is none to delete.
@@ -217,8 +224,10 @@ def _cannot_open(uri: str, error: Exception) -> LakeError:
     """Without its cause: what a store says may quote the URI, and the keys in it."""
     reason = next(iter(str(error).splitlines()), "")  # a store may list every library that it missed
     keys = urlsplit(uri).netloc.rpartition("@")[0]
-    for secret in filter(None, (uri, keys, *keys.split(":"))):
-        reason = reason.replace(secret, shown_url(uri) if secret == uri else "…hidden…")
+    for whole in (_for_arrow(uri), uri):
+        reason = reason.replace(whole, shown_url(uri))
+    for secret in filter(None, (keys, *keys.split(":"))):
+        reason = reason.replace(secret, "…hidden…")
     return LakeError(f"cannot open the lake at {shown_url(uri)}: {reason}", hint="check FC_LAKE_URI")
 
 

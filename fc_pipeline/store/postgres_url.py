@@ -63,6 +63,11 @@ class PostgresUrl:
         """The database that is named."""
         return self.parameters.get("dbname")
 
+    @property
+    def servers(self) -> list[str]:
+        """Names, addresses or folders of sockets of the servers; one that is empty is libpq's default, a socket."""
+        return (self.parameters.get("hostaddr") or self.parameters.get("host", "")).split(",")
+
     def with_database(self, name: str) -> Self:
         """Another database of the same server."""
         return replace(self, parameters={**self.parameters, "dbname": name})

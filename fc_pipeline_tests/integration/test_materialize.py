@@ -79,10 +79,9 @@ def test_a_dropped_table_comes_back_from_the_log_alone(shell: Shell, table: str)
     assert before[table]
 
 
-def test_without_hub_and_log_it_fails_and_says_what_to_do(shell: Shell, tmp_path: Path):
-    lake = tmp_path / "empty"
+def test_without_hub_and_log_it_fails_and_says_what_to_do(shell: Shell):
     arguments = ("--select", "casts", "--partition", "2026-11-02-00:00", "-m", "fc_pipeline.definitions")
-    failed = shell.materialize(*arguments, FC_HUB_URLS="http://127.0.0.1:9", FC_LAKE_URI=str(lake))
+    failed = shell.materialize(*arguments, FC_HUB_URLS="http://127.0.0.1:9")
     assert failed.returncode != 0
     said = failed.stdout + failed.stderr
     assert "the raw log has nothing of 2026-11-02-00:00" in said

@@ -101,6 +101,8 @@ def test_a_bucket_that_is_not_there_is_an_error_of_ours_without_the_keys(s3: S3S
     with pytest.raises(LakeError, match=r"cannot write x/a to the lake") as caught:
         storage.write("x/a", CONTENT)
     assert "a-secret-key" not in str(caught.value)
+    with pytest.raises(LakeError, match=r"cannot list x: .*FC_LAKE_URI"):
+        storage.names("x")
     with pytest.raises(OSError, match="NoSuchBucket") as failed:
         storage.read("x/a")
     assert not isinstance(failed.value, FileNotFoundError)
