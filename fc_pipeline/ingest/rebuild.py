@@ -52,7 +52,7 @@ def rebuild_hour(
         for shard, up_to_height in rebuilt.items():
             # Every height was read from the raw log, so the ledger may say that it is there.
             ledger.add_tables(connection, shard, hour.key, up_to_height, sorted({*tables, RAW_LOG}))
-    return bool(stored)
+    return bool(stored | rebuilt.keys())
 
 
 def replay_hour(
