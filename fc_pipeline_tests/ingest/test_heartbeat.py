@@ -2,18 +2,20 @@
 
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 
-from fc_pipeline.fold import lease
+from fc_pipeline.fold import lease, session
 from fc_pipeline.fold.session import FoldSession
 from fc_pipeline.hours import Hour
 from fc_pipeline.ingest.heartbeat import LeaseHeartbeat
 from fc_pipeline.ingest.progress import Progress
 from fc_pipeline.ingest.writer import BatchWriter
 from fc_pipeline_tests.conftest import Database
-from fc_pipeline_tests.events import HOUR_UNIX
+from fc_pipeline_tests.events import HOUR_UNIX, blocks_of, cast_add, event_batch, merge
 from fc_pipeline_tests.workbench import OUTPUTS, Workbench, workbench
 
 PATIENCE_SECONDS = 30.0
@@ -92,9 +94,9 @@ def test_a_lease_that_a_transaction_locks_does_not_keep_the_others_from_being_re
 def test_a_heartbeat_that_postgres_refuses_is_told_and_the_next_one_comes(
     bench: Workbench, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with FoldSession(bench.tables.url, "run", holder="run/1") as session:
+    with FoldSession(bench.tables.url, "run", holder="run/1") as opened:
         assert lease.try_take(
-            bench.replica.engine, shard=1, partition=HOUR.key, holder="run/1", backend_pid=session.backend_pid
+            bench.replica.engine, shard=1, partition=HOUR.key, holder="run/1", backend_pid=opened.backend_pid
         )
         with bench.replica.engine.begin() as connection:
             connection.exec_driver_sql("ALTER TABLE pipeline.leases RENAME TO away")
@@ -104,3 +106,23 @@ def test_a_heartbeat_that_postgres_refuses_is_told_and_the_next_one_comes(
                 connection.exec_driver_sql("ALTER TABLE pipeline.away RENAME TO leases")
             let_pass(bench, 59)
             until(lambda: max(ages(bench)) < 50, "it has given up")
+
+
+def test_a_transaction_that_takes_long_renews_its_lease_before_it_commits(
+    bench: Workbench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who waits for the lease sees the newest heartbeat when the lock on its row is gone."""
+    monkeypatch.setattr(session, "RENEW_AFTER_SECONDS", 0.0)
+    waiting = "SELECT FROM pg_stat_activity WHERE application_name LIKE '%slow' AND wait_event_type = 'Lock'"
+    batch = event_batch(blocks_of([merge(cast_add(7, "text"))]))
+    with BatchWriter(bench.replica, "slow", OUTPUTS, Progress(), renew_seconds=3600.0) as writer:
+        assert writer.hold(HOUR, [1])
+        stored = writer.store_new([writer.prepare(HOUR, batch)])
+        with ThreadPoolExecutor(1) as threads, bench.replica.engine.connect() as blocker:
+            blocker.execute(sa.text("LOCK TABLE public.casts IN ACCESS EXCLUSIVE MODE"))
+            folding = threads.submit(writer.fold_new, stored)
+            until(lambda: bool(bench.rows(waiting)), "nothing waits for the lock")
+            late = bench.rows("SELECT clock_timestamp() AS at")[0].at
+            blocker.rollback()
+            folding.result()
+        assert bench.rows("SELECT heartbeat_at FROM pipeline.leases")[0].heartbeat_at > late
