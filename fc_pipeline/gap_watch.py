@@ -50,7 +50,7 @@ def gap_sensor(context: SensorEvaluationContext, replica: ReplicaResource) -> Se
     with replica.open(need_hub=False) as opened:
         found = health.open_gaps(opened)
         cursor = json.dumps([[gap.shard, gap.heights.first, gap.heights.last] for gap in found])
-        said = [] if cursor == (context.cursor or "[]") else [evaluation_of(judge_gaps(opened), None)]
+        said = [] if cursor == (context.cursor or "[]") else [evaluation_of(judge_gaps(opened))]
         # An hour that fails may still be read: as long as the hub has it, hub_event_sensor has it tried again.
         lost = [gap for gap in found if gap.reason != FAILED_HOUR]
         reason = _reason_to_wait(context.instance, opened, lost, time.time())

@@ -1,4 +1,4 @@
-"""The jobs: micro-batches over hours, snapshots over buckets of users, the target set."""
+"""The jobs: micro-batches over hours, snapshots over buckets of users, the target set, and all checks."""
 
 from dagster import AssetSelection, define_asset_job
 
@@ -6,7 +6,7 @@ from fc_pipeline.assets.hourly import hourly_tables
 from fc_pipeline.assets.snapshots import fid_tables
 from fc_pipeline.assets.targets import target_set
 
-__all__ = ["MICRO_BATCHES", "SNAPSHOTS", "TARGET_SET_JOB"]
+__all__ = ["MICRO_BATCHES", "RUN_CHECKS", "SNAPSHOTS", "TARGET_SET_JOB"]
 
 MICRO_BATCHES = define_asset_job(
     "micro_batches",
@@ -27,4 +27,10 @@ TARGET_SET_JOB = define_asset_job(
     "target_set",
     selection=AssetSelection.assets(target_set),
     description="Make the target set anew from the tables, and compare its copy in Redis.",
+)
+
+RUN_CHECKS = define_asset_job(
+    "run_checks",
+    selection=AssetSelection.all_asset_checks(),
+    description="Judge every asset as a whole by all of its checks, from ledger, tables and raw log.",
 )

@@ -4,6 +4,7 @@ from dagster import DagsterInstance, OpExecutionContext, job, op
 
 from fc_pipeline.checks.evaluation import evaluation_of
 from fc_pipeline.checks.raw_log import judge_files
+from fc_pipeline.ingest import health
 from fc_pipeline.ingest.log_mending import mend_recent_log
 from fc_pipeline.ingest.run import compact_finished_hours
 from fc_pipeline.resources import ReplicaResource
@@ -16,10 +17,12 @@ __all__ = ["MAINTENANCE"]
 def mend_raw_log(context: OpExecutionContext, replica: ReplicaResource) -> None:
     """What a disk or a person did to files that no run looks at any more, while it can still be put right."""
     with replica.open() as opened:
-        for hour in mend_recent_log(opened, context.run_id):
-            result = judge_files(opened, [hour], reading=True)
-            context.instance.report_runless_asset_event(evaluation_of(result, hour.key))
-            context.log.warning("raw_log_was_damaged hour=%s mended=%s", hour.key, result.passed)
+        damaged = mend_recent_log(opened, context.run_id)
+        for hour in damaged:
+            mended = not health.lost_of(opened, [hour], reading=True)
+            context.log.warning("raw_log_was_damaged hour=%s mended=%s", hour.key, mended)
+        if damaged:
+            context.instance.report_runless_asset_event(evaluation_of(judge_files(opened)))
 
 
 @op(description="Join the small files of finished hours that were written to in the last days.")

@@ -17,12 +17,12 @@ from fc_pipeline.assets.hourly import MicroBatchConfig, hourly_tables
 from fc_pipeline.fold import ledger
 from fc_pipeline.hours import HOUR_SECONDS, Hour
 from fc_pipeline.ingest.audit import next_buckets
-from fc_pipeline.jobs import MICRO_BATCHES, SNAPSHOTS
+from fc_pipeline.jobs import MICRO_BATCHES, RUN_CHECKS, SNAPSHOTS
 from fc_pipeline.lake.snapshot_log import bucket_key
 from fc_pipeline.maintenance import MAINTENANCE
 from fc_pipeline.resources import ReplicaResource
 
-__all__ = ["close_hour", "daily_audit", "daily_maintenance"]
+__all__ = ["close_hour", "daily_audit", "daily_maintenance", "regular_checks"]
 
 _UNFINISHED = (
     DagsterRunStatus.QUEUED,
@@ -83,3 +83,17 @@ daily_maintenance = ScheduleDefinition(
     execution_timezone="UTC",
     default_status=DefaultScheduleStatus.RUNNING,
 )
+
+
+@schedule(
+    job=RUN_CHECKS,
+    cron_schedule="8,23,38,53 * * * *",
+    execution_timezone="UTC",
+    default_status=DefaultScheduleStatus.RUNNING,
+    description="Runs all checks every quarter of an hour: damage to tables or raw log shows within that time.",
+)
+def regular_checks(context: ScheduleEvaluationContext) -> RunRequest | SkipReason:
+    """A run of all checks, unless the one before is still at it."""
+    if context.instance.get_runs_count(RunsFilter(job_name=RUN_CHECKS.name, statuses=list(_UNFINISHED))):
+        return SkipReason("the run before is still judging")
+    return RunRequest()

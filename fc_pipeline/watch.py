@@ -50,11 +50,8 @@ def standstill_sensor(context: SensorEvaluationContext, replica: ReplicaResource
 
 
 def _said(result: AssetCheckResult, cursor: str) -> SensorResult:
-    """A result of the check without a run; the tick repeats it.
-
-    It is of no hour, for of one partition Dagster takes a single result without a run, ever.
-    """
-    events = [evaluation_of(result, None)]
+    """A result of the check without a run; the tick repeats it."""
+    events = [evaluation_of(result)]
     return SensorResult(asset_events=events, skip_reason=SkipReason(result.description), cursor=cursor)
 
 

@@ -19,11 +19,12 @@ from dagster import (
     RunRequest,
     TableMetadataValue,
 )
-from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus
+from dagster._core.storage.asset_check_execution_record import (
+    COMPLETED_ASSET_CHECK_EXECUTION_RECORD_STATUSES as COMPLETED,
+)
 from dagster._core.storage.tags import (
     ASSET_PARTITION_RANGE_END_TAG,
     ASSET_PARTITION_RANGE_START_TAG,
-    PARTITION_NAME_TAG,
 )
 from dagster_postgres import DagsterPostgresStorage
 from sqlalchemy import text
@@ -99,29 +100,28 @@ class Pipeline:
         """The partitions of an asset that are materialised."""
         return self.instance.get_materialized_partitions(AssetKey(asset))
 
-    def judge(
-        self, asset: str, *checks: str, hour: Hour | None = None, bucket: str | None = None
-    ) -> ExecuteInProcessResult:
-        """Execute checks of an asset on their own for a partition, as the UI does."""
+    def judge(self, asset: str, *checks: str) -> ExecuteInProcessResult:
+        """Execute checks of an asset on their own, as the UI does; none named: all of them."""
+        graph = defs.resolve_asset_graph()
         keys = {AssetCheckKey(AssetKey(asset), name) for name in checks}
+        keys = keys or graph.get_check_keys_for_assets({AssetKey(asset)})
         job = defs.resolve_implicit_global_asset_job_def().get_subset(asset_selection=set(), asset_check_selection=keys)
-        partition = hour.key if hour else bucket
-        tags = {PARTITION_NAME_TAG: partition} if partition else {}
-        return job.execute_in_process(instance=self.instance, tags=tags, raise_on_error=False)
+        return job.execute_in_process(instance=self.instance, raise_on_error=False)
 
     def checks(self, asset: str, name: str) -> dict[str | None, AssetCheckEvaluation]:
         """The newest result of a check, per partition."""
         history = self.instance.event_log_storage.get_asset_check_execution_history(
             AssetCheckKey(AssetKey(asset), name), limit=1000
         )
-        return {record.partition: record.evaluation for record in reversed(history) if record.evaluation}
+        judged = (record for record in reversed(history) if record.status in COMPLETED)
+        return {record.partition: record.evaluation for record in judged if record.evaluation}
 
     def unjudged(self, asset: str) -> set[str]:
-        """Checks of an asset that a run planned for an hour and never came to."""
+        """Checks of an asset that a run planned and never came to."""
         checks = defs.resolve_asset_graph().get_check_keys_for_assets({AssetKey(asset)})
         storage = self.instance.event_log_storage
-        history = [one for key in checks for one in storage.get_asset_check_execution_history(key, limit=1000)]
-        return {one.key.name for one in history if one.status == AssetCheckExecutionRecordStatus.PLANNED}
+        newest = storage.get_latest_asset_check_execution_by_key(list(checks))
+        return {key.name for key, one in newest.items() if one.status not in COMPLETED}
 
     def tables(self) -> dict[str, list[str]]:
         """All rows of all data tables."""

@@ -29,7 +29,7 @@ def test_a_damaged_file_of_these_days_is_mended_and_the_check_says_so(database: 
         maintenance = defs.resolve_job_def("maintenance")
         assert maintenance.execute_in_process(instance=pipeline.instance).success
         assert pipeline.bench.logged() == events
-        evaluation = pipeline.checks(RAW_LOG, "files_as_written")[hour.key]
+        evaluation = pipeline.checks(RAW_LOG, "files_as_written")[None]
         assert evaluation.passed
         assert evaluation.metadata["files_read"].value
         (run,) = pipeline.instance.get_runs(limit=1)

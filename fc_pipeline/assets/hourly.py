@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from dagster import AssetExecutionContext, BackfillPolicy, Config, Failure, MaterializeResult, multi_asset
 from pydantic import Field
@@ -10,8 +10,11 @@ from pydantic import Field
 from fc_pipeline.assets.interruption import Interruption, interruptible
 from fc_pipeline.assets.materialization import materializations
 from fc_pipeline.assets.specs import HOURLY_SPECS
-from fc_pipeline.checks.evaluation import evaluations
+from fc_pipeline.checks.evaluation import CheckReporter
+from fc_pipeline.checks.keys import judge_keys
+from fc_pipeline.checks.raw_log import COVERAGE, FILES, judge_files, judge_raw_log
 from fc_pipeline.hours import Hour
+from fc_pipeline.ingest import health
 from fc_pipeline.ingest.progress import HourProgress
 from fc_pipeline.ingest.replica import Replica
 from fc_pipeline.ingest.run import RAW_LOG, MicroBatchRun
@@ -78,21 +81,18 @@ def hourly_tables(
         interruption.end_run(context)
         if config.compact:
             run.compact()
-        failed = teller.judge([hour.hour for hour in progress.hours])
+        incomplete = teller.find_holes([hour.hour for hour in progress.hours])
+        teller.judge()
         interruption.end_run(context)
-    if failed:
-        raise Failure("; ".join(failed))  # nothing is to be built on an hour with holes
+    if incomplete:
+        raise Failure("; ".join(incomplete))  # nothing is to be built on an hour with holes
     # Each hour of each asset has its own event in the log by now; the outputs themselves are skipped.
     yield from ()
 
 
 @dataclass
 class _Teller:
-    """Tells Dagster what a run does while it does it.
-
-    A run that follows the feed judges from time to time: Dagster shows a check as evaluated only if that happened in
-    the run of the newest materialisation, and the next one comes a few seconds later.
-    """
+    """Tells Dagster what a run does while it does it, and what the checks of its assets say."""
 
     context: AssetExecutionContext
     replica: Replica
@@ -100,22 +100,46 @@ class _Teller:
     interruption: Interruption
     follows: bool
     _judged_at: float = float("-inf")
+    _checks: CheckReporter = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._checks = CheckReporter(self.context, self.outputs)
 
     def report(self, hours: Sequence[HourProgress]) -> None:
         """Log a materialisation per asset and hour."""
         for hour in hours:
             for event in materializations(self.replica, hour, self.outputs):
                 self.context.log_event(event)
+        self._checks.repeat()
         is_due = time.monotonic() - self._judged_at >= JUDGE_SECONDS
         if self.follows and is_due and not self.interruption.is_asked_for():  # judging asks hubs, which may take long
-            self.judge([hour.hour for hour in hours if hour.hour.end_unix > time.time()])
+            self.judge()
 
-    def judge(self, hours: Sequence[Hour]) -> list[str]:
-        """Log what the checks say; gives what the blocking ones object to."""
+    def judge(self) -> None:
+        """Log what the checks say of the assets as a whole; what reads much is left to the job that runs them all."""
         self._judged_at = time.monotonic()
-        failed: list[str] = []
-        for evaluation in evaluations(self.replica, hours, self.outputs):
-            self.context.log_event(evaluation)  # pyright: ignore[reportArgumentType] - taken, but not in its annotation
-            if evaluation.blocking and not evaluation.passed:
-                failed.append(f"{evaluation.check_name} of {evaluation.partition}: {evaluation.description}")
-        return failed
+        if RAW_LOG in self.outputs:
+            self._checks.report(judge_raw_log(self.replica))
+            if self._checks.is_unjudged(FILES):
+                self._checks.report([judge_files(self.replica, read_bytes=0)])
+        self._checks.report(judge_keys(self.replica, [name for name in self.outputs if name != RAW_LOG]))
+
+    def find_holes(self, hours: Sequence[Hour]) -> list[str]:
+        """Log what was read of each hour; gives which hours of the raw log have holes."""
+        incomplete: list[str] = []
+        for hour in hours if RAW_LOG in self.outputs else ():
+            found = health.coverage_of_hours(self.replica, [hour])
+            said = f"{hour.key}: {found.covered_blocks:,} blocks folded, {found.missing_blocks:,} missing"
+            if found.blocks_by_snapshots:
+                said += f", {found.blocks_by_snapshots:,} known by snapshots only"
+            if not found.missing_blocks:
+                self.context.log.info(said)
+                continue
+            heights = "; ".join(
+                f"shard {shard}: {', '.join(f'{one.first}-{one.last}' for one in holes)}"
+                for shard, holes in found.holes.items()
+                if holes
+            )
+            self.context.log.error(f"{said} ({heights})")
+            incomplete.append(f"{COVERAGE} of {hour.key}: {found.missing_blocks} blocks are missing ({heights})")
+        return incomplete

@@ -1,11 +1,11 @@
 """The assets by FID: what the hub says of users, kept in the lake, and the tables made equal to it."""
 
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from dagster import (
-    AssetCheckResult,
     AssetDep,
     AssetExecutionContext,
     AssetMaterialization,
@@ -23,11 +23,12 @@ from fc_pipeline.assets.interruption import interruptible
 from fc_pipeline.assets.specs import OWNERS
 from fc_pipeline.assets.targets import TARGETS_ASSET
 from fc_pipeline.checks.drift import judge_drift
-from fc_pipeline.checks.evaluation import evaluation_of
+from fc_pipeline.checks.evaluation import CheckReporter
 from fc_pipeline.checks.gaps import judge_gaps
-from fc_pipeline.checks.raw_log import judge_raw_log
+from fc_pipeline.checks.raw_log import judge_coverage
 from fc_pipeline.fold import snapshot_ledger
 from fc_pipeline.hours import Hour
+from fc_pipeline.ingest import health
 from fc_pipeline.ingest.backfill import Backfill
 from fc_pipeline.ingest.backfill_progress import BackfillProgress, BucketProgress
 from fc_pipeline.ingest.backfill_scope import BackfillScope
@@ -55,6 +56,7 @@ TARGETS_TAG = "fc/targets"
 """Marks the runs that complete new targets."""
 SNAPSHOTS_ASSET = "fid_snapshots"
 RECONCILED = "reconciled_fids"
+JUDGE_SECONDS = 60.0
 
 _PLAIN = {
     "shard": "The FID's shard",
@@ -171,12 +173,13 @@ def fid_tables(
         if config.gaps:
             plan = heal_gaps(opened, context.run.run_id, over)
             context.log.info(f"{len(plan.wounds)} gaps, {len(plan.fids):,} users")
-            teller.judge_hours(bordering_hours(opened, plan))
+            teller.judge_gaps(bordering_hours(opened, plan))
         elif config.targets:
             synced = sync_targets(opened, context.run.run_id, over, should_stop=interruption.is_asked_for)
             context.log.info(synced.line())
         else:
             over(_scope(buckets, config.fids)).execute()
+        teller.judge()
         interruption.end_run(context)
     # Each bucket has its own event in the log by now; the outputs themselves are skipped.
     yield from ()
@@ -189,13 +192,17 @@ def _scope(buckets: list[int], fids: list[int] | None) -> BackfillScope:
     return BackfillScope.of_fids(chosen)
 
 
-@dataclass(frozen=True)
+@dataclass
 class _Teller:
-    """Tells Dagster of each bucket as it is done."""
+    """Tells Dagster of each bucket as it is done, and from time to time whether any had drift."""
 
     context: AssetExecutionContext
     replica: Replica
     assets: list[str]
+    _judged_at: float = float("-inf")
+
+    def __post_init__(self) -> None:
+        self._checks = CheckReporter(self.context, self.assets)
 
     def report(self, progress: BackfillProgress, bucket: BucketProgress) -> None:
         """Log a materialisation per asset."""
@@ -206,19 +213,24 @@ class _Teller:
                     asset, partition=bucket_key(bucket.bucket), metadata={**metadata[asset], **_of_run(progress)}
                 )
             )
+        self._checks.repeat()
+        if time.monotonic() - self._judged_at >= JUDGE_SECONDS:
+            self.judge()
 
+    def judge(self) -> None:
+        """Log whether any bucket has drift that was not cleared."""
+        self._judged_at = time.monotonic()
         if RECONCILED in self.assets:
-            judged = evaluation_of(judge_drift(self.replica, bucket.bucket), bucket_key(bucket.bucket))
-            self.context.log_event(judged)  # pyright: ignore[reportArgumentType] - taken, but not in its annotation
+            self._checks.report([judge_drift(self.replica)])
 
-    def judge_hours(self, hours: Sequence[Hour]) -> None:
-        """Log whether any gap is open now, and what the checks say of the hours that had some."""
-        judged: list[tuple[str | None, AssetCheckResult]] = [(None, judge_gaps(self.replica))]
+    def judge_gaps(self, hours: Sequence[Hour]) -> None:
+        """Log whether any gap is open now, and whether the hours that had some are whole."""
         for hour in hours:
-            judged += [(hour.key, one) for one in (*judge_raw_log(self.replica, [hour]), judge_gaps(self.replica))]
-        for partition, result in judged:
-            evaluation = evaluation_of(result, partition)
-            self.context.log_event(evaluation)  # pyright: ignore[reportArgumentType] - taken, but not in its annotation
+            found = health.coverage_of_hours(self.replica, [hour])
+            self.context.log.info(
+                f"{hour.key}: {found.missing_blocks:,} blocks missing, {found.blocks_by_snapshots:,} known by snapshots"
+            )
+        self._checks.report([judge_gaps(self.replica), judge_coverage(self.replica)])
 
     def _folded(self, progress: BackfillProgress, bucket: BucketProgress) -> dict[str, Any]:
         with self.replica.engine.connect() as connection:

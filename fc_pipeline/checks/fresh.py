@@ -1,61 +1,56 @@
 """Is the replica as new as the hub?"""
 
-from collections.abc import Iterator, Sequence
+from dagster import AssetCheckResult, AssetCheckSeverity
 
-from dagster import AssetCheckExecutionContext, AssetCheckResult, AssetCheckSeverity, asset_check
-
+from fc_pipeline.checks.wording import check_spec, table_of
 from fc_pipeline.errors import HubError
-from fc_pipeline.hours import Hour
 from fc_pipeline.ingest import health
-from fc_pipeline.ingest.health import FreshnessFinding
 from fc_pipeline.ingest.replica import Replica
 from fc_pipeline.ingest.run import RAW_LOG
-from fc_pipeline.partitions import HOURS, hours_of_run
-from fc_pipeline.resources import ReplicaResource
 
-__all__ = ["fresh", "judge_freshness"]
+__all__ = ["FRESH", "FRESH_SPEC", "judge_freshness"]
 
+FRESH = "fresh"
 STALE_AFTER_SECONDS = 60
 
-
-@asset_check(
-    asset=RAW_LOG,
-    name="fresh",
-    description=f"The hour's newest folded block is at most {STALE_AFTER_SECONDS} s older than the newest that the hub "
-    "has of it.",
-    partitions_def=HOURS,
+FRESH_SPEC = check_spec(
+    RAW_LOG,
+    FRESH,
+    f"The newest folded block of every shard is at most {STALE_AFTER_SECONDS} s older than the hub's head. Yellow: it "
+    "is older, or no hub answers.",
+    "`fc-pipeline status` shows whether the lag falls: then it is catching up, wait. If it does not fall, see "
+    "no_standstill. No hub answers: start it, or name another one in FC_HUB_URLS.",
 )
-def fresh(context: AssetCheckExecutionContext, replica: ReplicaResource) -> AssetCheckResult:
-    """Judge it again, of a range the last hour; every run of the hourly assets does so at its end."""
-    with replica.open() as opened:
-        return next(judge_freshness(opened, hours_of_run(context)[-1:]))
 
 
-def judge_freshness(replica: Replica, hours: Sequence[Hour]) -> Iterator[AssetCheckResult]:
-    """The ledger against the hub, per hour."""
+def judge_freshness(replica: Replica) -> AssetCheckResult:
+    """The ledger against the hub's heads, now."""
     try:
-        findings = health.freshness_of_hours(replica, hours)
+        finding = health.freshness(replica)
     except HubError as error:
-        for _ in hours:
-            yield AssetCheckResult(
-                asset_key=RAW_LOG,
-                check_name="fresh",
-                passed=False,
-                severity=AssetCheckSeverity.WARN,
-                description=f"no hub to compare with: {error.message}",
-            )
-        return
-    yield from (_judged(findings[hour]) for hour in hours)
-
-
-def _judged(finding: FreshnessFinding) -> AssetCheckResult:
+        return AssetCheckResult(
+            asset_key=RAW_LOG,
+            check_name=FRESH,
+            passed=False,
+            severity=AssetCheckSeverity.WARN,
+            description=f"no hub to compare with: {error.message}",
+        )
+    lag_seconds = max(finding.lag_seconds.values(), default=0.0)
+    stale = {shard: lag for shard, lag in finding.lag_seconds.items() if lag > STALE_AFTER_SECONDS}
+    worst_first = sorted(finding.lag_seconds, key=lambda shard: (-finding.lag_seconds[shard], shard))
+    rows = [
+        {"shard": s, "lag_seconds": round(finding.lag_seconds[s], 1), "blocks_behind": finding.blocks_behind[s]}
+        for s in worst_first
+    ]
     return AssetCheckResult(
         asset_key=RAW_LOG,
-        check_name="fresh",
-        passed=all(lag <= STALE_AFTER_SECONDS for lag in finding.lag_seconds.values()),
+        check_name=FRESH,
+        passed=not stale,
         severity=AssetCheckSeverity.WARN,
+        description=f"shard {worst_first[0]} is {lag_seconds:,.0f} s behind the hub" if stale else None,
         metadata={
-            "lag_seconds": round(max(finding.lag_seconds.values(), default=0.0), 1),
+            "lag_seconds": round(lag_seconds, 1),
             "blocks_behind": max(finding.blocks_behind.values(), default=0),
+            "by_shard": table_of(rows, ("shard", "lag_seconds", "blocks_behind")),
         },
     )

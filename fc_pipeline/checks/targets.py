@@ -1,16 +1,19 @@
 """Is the target set sound? Its copy in Redis is just it, and every target's history is complete or on its way."""
 
 import time
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 
-from dagster import AssetCheckResult, AssetCheckSeverity, AssetCheckSpec
+from dagster import AssetCheckExecutionContext, AssetCheckResult, AssetCheckSeverity, multi_asset_check
 from sqlalchemy import func, select
 
+from fc_pipeline.checks.wording import check_spec, table_of
 from fc_pipeline.ingest.replica import Replica
+from fc_pipeline.resources import ReplicaResource
 from fc_pipeline.tables.bookkeeping import TARGETS
 from fc_pipeline.targets import coherence, directory
 
-__all__ = ["HISTORIES_COMPLETE", "REDIS_EQUALS_POSTGRES", "TARGETS_ASSET", "TARGET_CHECK_SPECS", "judge_targets"]
+__all__ = ["HISTORIES_COMPLETE", "REDIS_EQUALS_POSTGRES", "TARGETS_ASSET", "target_checks"]
 
 TARGETS_ASSET = "targets"
 REDIS_EQUALS_POSTGRES = "redis_equals_postgres"
@@ -18,27 +21,49 @@ HISTORIES_COMPLETE = "histories_complete"
 PATIENCE_SECONDS = 3600.0
 """So long may a new target wait for its history before that is a warning."""
 
-TARGET_CHECK_SPECS = [
-    AssetCheckSpec(
+MOST_SHOWN = 20
+
+_SPECS = (
+    check_spec(
+        TARGETS_ASSET,
         REDIS_EQUALS_POSTGRES,
-        asset=TARGETS_ASSET,
-        description="Redis holds just the targets that pipeline.targets does: count and members, both ways. What "
-        "differs is put right at once, and targets that Redis did not know are asked for their history again.",
+        "Redis holds just the targets that pipeline.targets does: count and members, both ways. Red: its keys were "
+        "changed by somebody; what differs is put right at once, and targets that Redis did not know are asked for "
+        "their history again. Yellow: Redis does not answer.",
+        "find out who writes to these keys, and judge it again. Redis does not answer: start it, or correct "
+        "FC_REDIS_URL; until then Postgres is asked, which is slower and as right.",
     ),
-    AssetCheckSpec(
+    check_spec(
+        TARGETS_ASSET,
         HISTORIES_COMPLETE,
-        asset=TARGETS_ASSET,
-        description="Every target's history is complete, or was asked for a short while ago. The reason is in "
-        "pipeline.targets.failure.",
+        "Every target's history is complete, or was asked for a short while ago. Yellow: some wait for longer than an "
+        "hour, or the hub could not answer for them.",
+        "target_sensor tries again by itself; at once: `fc-pipeline sync`. If the hub cannot answer for one: another "
+        "hub in FC_HUB_URLS, or `fc-pipeline targets remove FID --deny`.",
     ),
-]
+)
 
 
-def judge_targets(replica: Replica) -> list[AssetCheckResult]:
-    """Both checks; with FC_TARGETS=all there is nothing to object to. Puts Redis right."""
-    if replica.targets is None:
-        return [AssetCheckResult(asset_key=TARGETS_ASSET, check_name=s.name, passed=True) for s in TARGET_CHECK_SPECS]
-    return [_judge_cache(replica), _judge_histories(replica)]
+@multi_asset_check(name="target_checks", specs=_SPECS, can_subset=True)
+def target_checks(context: AssetCheckExecutionContext, replica: ReplicaResource) -> Iterable[AssetCheckResult]:
+    """Judge the target set, now; with FC_TARGETS=all there is nothing to object to. Puts Redis right."""
+    judges: Mapping[str, Callable[[Replica], AssetCheckResult]] = {
+        REDIS_EQUALS_POSTGRES: _judge_cache,
+        HISTORIES_COMPLETE: _judge_histories,
+    }
+    with replica.open(need_hub=False) as opened:
+        for name in sorted(key.name for key in context.selected_asset_check_keys):
+            yield _of_everybody(name) if opened.targets is None else judges[name](opened)
+
+
+def _of_everybody(name: str) -> AssetCheckResult:
+    return AssetCheckResult(
+        asset_key=TARGETS_ASSET,
+        check_name=name,
+        passed=True,
+        description="everybody is replicated (FC_TARGETS=all): there is no target set",
+        metadata={"targets": "everybody"},
+    )
 
 
 def _judge_cache(replica: Replica) -> AssetCheckResult:
@@ -69,7 +94,11 @@ def _judge_histories(replica: Replica) -> AssetCheckResult:
         known = directory.numbers(connection)
         waiting = TARGETS.c.synced_at.is_(None)
         oldest: datetime | None = connection.scalar(select(func.min(TARGETS.c.since)).where(waiting))
-        failure = connection.scalar(select(TARGETS.c.failure).where(waiting, TARGETS.c.attempts > 0).limit(1))
+        columns = TARGETS.c
+        longest = select(columns.fid, columns.reason, columns.since, columns.attempts, columns.failure).where(waiting)
+        longest = longest.order_by(columns.attempts.desc(), columns.since).limit(MOST_SHOWN)
+        unsynced = [dict(row) for row in connection.execute(longest).mappings()]
+    failure = next((row["failure"] for row in unsynced if row["failure"]), None)
     waited_seconds = max(0.0, time.time() - oldest.astimezone(UTC).timestamp()) if oldest else 0.0
     passed = not known.failing and waited_seconds <= PATIENCE_SECONDS
     said = f"{known.unsynced:,} targets wait for their history, {known.failing:,} of them in vain until now"
@@ -79,5 +108,13 @@ def _judge_histories(replica: Replica) -> AssetCheckResult:
         passed=passed,
         severity=AssetCheckSeverity.WARN,
         description=None if passed else f"{said}: {failure}" if failure else said,
-        metadata={"unsynced": known.unsynced, "failing": known.failing, "waited_seconds": round(waited_seconds, 1)},
+        metadata={
+            "unsynced": known.unsynced,
+            "failing": known.failing,
+            "waited_seconds": round(waited_seconds, 1),
+            "waiting": table_of(
+                ({**row, "since": f"{row['since']:%Y-%m-%d %H:%M:%S}"} for row in unsynced),
+                ("fid", "reason", "since", "attempts", "failure"),
+            ),
+        },
     )

@@ -19,7 +19,7 @@ from fc_pipeline.hub.failover import HubPool
 from fc_pipeline.ingest.lost_log import LostLog, lost_log
 from fc_pipeline.ingest.replica import Replica
 from fc_pipeline.ingest.survey import Survey, survey
-from fc_pipeline.tables.bookkeeping import COVERAGE, QUARANTINE
+from fc_pipeline.tables.bookkeeping import COVERAGE
 from fc_pipeline.tables.columns import DataTable
 from fc_pipeline.tables.user_profiles import USER_PROFILES
 
@@ -27,18 +27,15 @@ __all__ = [
     "BlockCounts",
     "CoverageFinding",
     "FreshnessFinding",
-    "QuarantineFinding",
     "block_counts",
     "coverage_of_hours",
     "covered_hours",
     "freshness",
-    "freshness_of_hours",
     "has_unique_key",
     "lost_of",
     "null_or_duplicate_keys",
     "open_gaps",
     "profiles_of",
-    "quarantine_of",
 ]
 
 
@@ -77,19 +74,6 @@ class FreshnessFinding:
 
     blocks_behind: dict[int, int]
     lag_seconds: dict[int, float]
-
-
-@dataclass(frozen=True)
-class QuarantineFinding:
-    """Records of an hour that are in quarantine unresolved, by reason, beside its events."""
-
-    events: int
-    by_reason: dict[str, int]
-
-    @property
-    def set_aside(self) -> int:
-        """Records that made it into no table."""
-        return sum(self.by_reason.values())
 
 
 def coverage_of_hours(replica: Replica, hours: Sequence[Hour]) -> CoverageFinding:
@@ -212,72 +196,9 @@ def freshness(replica: Replica) -> FreshnessFinding:
     return FreshnessFinding(behind, lag)
 
 
-def freshness_of_hours(replica: Replica, hours: Sequence[Hour]) -> dict[Hour, FreshnessFinding]:
-    """How far the ledger lies behind what the hub has of each hour.
-
-    Hours after which the ledger goes on are complete; only for others a hub is asked. Raises HubError if none can be.
-    """
-    shards = _shards(replica)
-    ends = {hour: all(_goes_on(replica, shard, hour) for shard in shards) for hour in hours}
-    complete = FreshnessFinding(dict.fromkeys(shards, 0), dict.fromkeys(shards, 0.0))
-    asked = asyncio.run(_freshness_by_hub(replica, [hour for hour in hours if not ends[hour]]))
-    return {hour: asked.get(hour, complete) for hour in hours}
-
-
-def _goes_on(replica: Replica, shard: int, hour: Hour) -> bool:
-    """Whether the hour's last folded block adjoins a folded block of a later hour."""
-    folded = _folded(replica, shard, [hour])
-    with replica.engine.connect() as connection:
-        return bool(folded) and ledger.is_covered(connection, shard, folded[-1].last + 1)
-
-
-async def _freshness_by_hub(replica: Replica, hours: Sequence[Hour]) -> dict[Hour, FreshnessFinding]:
-    if not hours:
-        return {}
-    async with HubPool(replica.hub_endpoints, retries=1) as hubs:
-        state = await survey(replica, hubs)
-        return {hour: await _freshness_of_hour(replica, state, hour) for hour in hours}
-
-
-async def _freshness_of_hour(replica: Replica, state: Survey, hour: Hour) -> FreshnessFinding:
-    found = FreshnessFinding({}, {})
-    for shard in state.shards:
-        clock = state.clocks[shard.shard]
-        height, unix = shard.head_height, shard.head_unix
-        if unix >= hour.end_unix:
-            last = await clock.last_height_up_to(await clock.first_height_at(hour.end_unix) - 1)
-            if last is None:  # the hub has forgotten the hour: there is nothing to be behind of
-                continue
-            height, unix = last, await clock.time_of(last)
-        with replica.engine.connect() as connection:
-            cursor = ledger.last_covered(connection, shard.shard, from_at_most=height)
-        folded, folded_unix = (cursor[0], cursor[1].timestamp()) if cursor else (shard.origin_height - 1, 0.0)
-        found.blocks_behind[shard.shard] = max(0, height - folded)
-        found.lag_seconds[shard.shard] = max(0.0, unix - folded_unix) if folded < height else 0.0
-    return found
-
-
 async def _surveyed(replica: Replica) -> Survey:
     async with HubPool(replica.hub_endpoints, retries=1) as hubs:
         return await survey(replica, hubs)
-
-
-def quarantine_of(replica: Replica, hours: Sequence[Hour]) -> QuarantineFinding:
-    """What of these hours is in quarantine."""
-    inside = (
-        sa.exists()
-        .where(COVERAGE.c.shard == QUARANTINE.c.shard)
-        .where(COVERAGE.c.partition.in_([hour.key for hour in hours]))
-        .where(QUARANTINE.c.event_id.op(">>")(14).between(COVERAGE.c.from_height, COVERAGE.c.to_height))
-    )
-    query = (
-        sa.select(QUARANTINE.c.reason, sa.func.count().label("count"))
-        .where(QUARANTINE.c.resolved_at.is_(None), inside)
-        .group_by(QUARANTINE.c.reason)
-    )
-    with replica.engine.connect() as connection:
-        by_reason: dict[str, int] = {row.reason: row[1] for row in connection.execute(query)}
-    return QuarantineFinding(block_counts(replica, hours).events, by_reason)
 
 
 def profiles_of(replica: Replica, fids: Sequence[int | None]) -> pa.Table:

@@ -40,6 +40,7 @@ EVENT_LOG_SCHEMA = pa.schema(
 MOST_NAMED_FIDS: Final = 500
 _FOLDER = "hub_events"
 _NAME = re.compile(r"(\d+)-(\d+)(?:\.(\d+)-([0-9a-f]{16}))?\.parquet")
+_PATH = re.compile(r"hour=(?P<hour>[^/]+)/shard=(?P<shard>\d+)/(?P<name>[^/]+)")
 _CHECKSUM_DIGITS = 16
 _UNSENDABLE = "the hub could not send this event"
 _COMPRESSION_LEVEL = 1  # enough for a factor of 2-3 at a small part of the cost of a batch
@@ -102,6 +103,18 @@ class EventLog:
             for name, size in self._storage.names(self._folder(hour, number))
             if (match := _NAME.fullmatch(name))
         )
+
+    def all_files(self) -> list[LogFile]:
+        """The files of all hours, in no order; one listing of the whole log."""
+        found: list[LogFile] = []
+        for path, size in self._storage.walk(_FOLDER):
+            match = _PATH.fullmatch(path)
+            if match:
+                hour = Hour.from_key(f"{match['hour'].replace('T', '-')}:00")
+                name = _NAME.fullmatch(match["name"])
+                if name:
+                    found.append(_listed(name, int(match["shard"]), hour, f"{_FOLDER}/{path}", size))
+        return found
 
     def hours(self) -> list[Hour]:
         """Every hour that the log has files of, ascending."""

@@ -78,7 +78,7 @@ def test_a_hole_that_nobody_can_fill_fails_the_run(database: Database, tmp_path:
         failed = pipeline.materialize(hour=BUILT_HOUR, raise_on_error=False)
         assert not failed.success
         assert f"coverage_without_holes of {HOUR}: 10 blocks are missing" in failure(failed)
-        coverage = pipeline.checks(RAW_LOG, "coverage_without_holes")[HOUR]
+        coverage = pipeline.checks(RAW_LOG, "coverage_without_holes")[None]
         assert not coverage.passed
         assert coverage.metadata["holes_by_shard"].value == {"1": ["1010-1019"]}
         assert pipeline.bench.rows("SELECT count(*)::int AS n FROM casts")[0].n == 20  # what was read stays

@@ -3,10 +3,11 @@
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
-from dagster import AssetCheckEvaluation, AssetCheckSeverity
+from dagster import AssetCheckEvaluation, AssetCheckSeverity, TableMetadataValue
 
 from fc_pipeline.hours import Hour
 from fc_pipeline.ingest.run import RAW_LOG
@@ -37,13 +38,19 @@ def damaged(pipeline: Pipeline, *statements: str) -> Generator[None]:
                 connection.execute(sa.text(f"DROP TABLE {copy}"))
 
 
-def judged(pipeline: Pipeline, name: str) -> AssetCheckEvaluation:
-    """A check of the raw log's hour, executed now."""
-    result = pipeline.judge(RAW_LOG, name, hour=BUILT_HOUR)
-    evaluation = result.get_asset_check_evaluations()[0]
-    assert evaluation.partition == HOUR
-    assert pipeline.checks(RAW_LOG, name)[HOUR].passed == evaluation.passed
+def judged(pipeline: Pipeline, name: str, asset: str = RAW_LOG) -> AssetCheckEvaluation:
+    """A check, executed now."""
+    (evaluation,) = pipeline.judge(asset, name).get_asset_check_evaluations()
+    assert evaluation.partition is None
+    assert pipeline.checks(asset, name)[None].passed == evaluation.passed
     return evaluation
+
+
+def records(evaluation: AssetCheckEvaluation, name: str) -> list[dict[str, Any]]:
+    """The rows of a table in the metadata."""
+    value = evaluation.metadata[name]
+    assert isinstance(value, TableMetadataValue)
+    return [dict(record.data) for record in value.records]
 
 
 @pytest.mark.parametrize(
@@ -66,20 +73,31 @@ def test_a_hole_in_the_ledger_is_found_and_named(pipeline: Pipeline):
     with damaged(pipeline, cut, rest):
         evaluation = judged(pipeline, "coverage_without_holes")
     assert not evaluation.passed
-    assert evaluation.blocking
     assert evaluation.metadata["missing_blocks"].value == 10
-    assert evaluation.metadata["holes_by_shard"].value == {"1": ["1010-1019"]}
+    assert records(evaluation, "holes") == [{"hour": HOUR, "shard": 1, "heights": "1010-1019", "being_filled": True}]
+    assert "Runs are filling them" in (evaluation.description or "")
+    assert evaluation.severity == AssetCheckSeverity.WARN
 
 
-def test_a_missing_end_and_a_missing_beginning_are_holes_too(pipeline: Pipeline):
-    """The hub, which has both, is asked where the ledger alone is no proof."""
-    with damaged(pipeline, "UPDATE pipeline.coverage SET from_height = 1005"):
+def test_a_hole_that_nobody_fills_is_red_with_the_command(pipeline: Pipeline):
+    cut = "UPDATE pipeline.coverage SET from_height = 1005, committed_at = now() - interval '1 hour'"
+    with damaged(pipeline, cut):
         evaluation = judged(pipeline, "coverage_without_holes")
-        assert evaluation.metadata["holes_by_shard"].value == {"1": ["1000-1004"]}
-        assert not evaluation.passed
-    with damaged(pipeline, "DELETE FROM pipeline.coverage"):
-        # Nobody can say when an unfinished hour ends, but that it has begun is known.
-        assert judged(pipeline, "coverage_without_holes").metadata["blocks"].value == 0
+    assert not evaluation.passed
+    assert evaluation.severity == AssetCheckSeverity.ERROR
+    assert records(evaluation, "holes")[0]["heights"] == "1000-1004"
+    assert f"--select hub_events --partition {HOUR}" in (evaluation.description or "")
+
+
+def test_an_older_hour_that_is_committed_to_shows_that_holes_are_being_filled(pipeline: Pipeline):
+    old = "UPDATE pipeline.coverage SET from_height = 1005, committed_at = now() - interval '1 hour'"
+    catching_up = (
+        "INSERT INTO pipeline.coverage (shard, from_height, to_height, tables, partition, run_id, events, "
+        "confirmed_events, rows_written, last_block_at) SELECT 2, 1, 9, tables, '2026-10-01-10:00', 'other', 1, 1, 1, "
+        "last_block_at FROM pipeline.coverage"
+    )
+    with damaged(pipeline, old, catching_up):
+        assert judged(pipeline, "coverage_without_holes").severity == AssetCheckSeverity.WARN
 
 
 @pytest.mark.parametrize(("events", "severity"), [(-1, AssetCheckSeverity.WARN), (1, AssetCheckSeverity.ERROR)])
@@ -90,6 +108,17 @@ def test_fewer_events_than_announced_warn_and_more_are_an_error(
         evaluation = judged(pipeline, "blocks_have_their_events")
     assert not evaluation.passed
     assert evaluation.severity == severity
+    assert records(evaluation, "hours") == [
+        {"hour": HOUR, "shard": 1, "events": 60 + events, "confirmed_events": 60},
+    ]
+
+
+def test_a_few_events_that_a_hub_announces_and_does_not_send_are_as_ever(pipeline: Pipeline):
+    more = "UPDATE pipeline.coverage SET events = 999, confirmed_events = 1000"
+    with damaged(pipeline, more):
+        evaluation = judged(pipeline, "blocks_have_their_events")
+    assert evaluation.passed
+    assert evaluation.metadata["hours_that_differ"].value == 1
 
 
 def _quarantined(reason: str, height: int) -> str:
@@ -105,6 +134,7 @@ def test_too_much_in_quarantine_is_red_and_says_of_what(pipeline: Pipeline):
     assert not evaluation.passed
     assert evaluation.metadata["by_reason"].value == {"undecodable": 1}
     assert evaluation.metadata["share"].value == pytest.approx(1 / 60)
+    assert records(evaluation, "hours")[0]["hour"] == HOUR
 
 
 @pytest.mark.parametrize(
@@ -145,24 +175,25 @@ def test_an_unknown_type_warns(pipeline: Pipeline):
     assert not evaluation.passed
     assert evaluation.severity == AssetCheckSeverity.WARN
     assert "newer fc_pipeline" in (evaluation.description or "")
+    assert records(evaluation, "types")[0]["records"] == 1
 
 
 def test_keys_are_proved_by_the_primary_key_and_counted_without_it(pipeline: Pipeline):
     engine = pipeline.bench.replica.engine
-    proved = pipeline.judge("casts", "unique_keys", hour=BUILT_HOUR).get_asset_check_evaluations()[0]
+    proved = judged(pipeline, "unique_keys", "casts")
     assert proved.passed
     assert proved.metadata["proved_by_primary_key"].value
     with engine.begin() as connection:
         connection.execute(sa.text("ALTER TABLE casts RENAME TO casts_kept"))
         connection.execute(sa.text("CREATE TABLE casts AS TABLE casts_kept"))
     try:
-        unproved = pipeline.judge("casts", "unique_keys", hour=BUILT_HOUR).get_asset_check_evaluations()[0]
+        unproved = judged(pipeline, "unique_keys", "casts")
         assert unproved.passed
         assert not unproved.metadata["proved_by_primary_key"].value
         with engine.begin() as connection:
             connection.execute(sa.text("INSERT INTO casts SELECT * FROM casts_kept ORDER BY hash LIMIT 1"))
             connection.execute(sa.text("INSERT INTO casts (fid, version) VALUES (1, 1)"))
-        broken = pipeline.judge("casts", "unique_keys", hour=BUILT_HOUR).get_asset_check_evaluations()[0]
+        broken = judged(pipeline, "unique_keys", "casts")
         assert not broken.passed
         assert broken.metadata["bad_rows"].value == 3  # two of one key, one without
     finally:
@@ -172,14 +203,14 @@ def test_keys_are_proved_by_the_primary_key_and_counted_without_it(pipeline: Pip
 
 
 def test_freshness_is_measured_against_the_hubs_head(pipeline: Pipeline):
-    fresh = pipeline.judge(RAW_LOG, "fresh", hour=BUILT_HOUR).get_asset_check_evaluations()[0]
+    fresh = judged(pipeline, "fresh")
     assert fresh.passed  # it has all that the hub has, however old that is
     assert fresh.metadata["blocks_behind"].value == 0
     with damaged(
         pipeline,
         "UPDATE pipeline.coverage SET to_height = 1009, last_block_at = last_block_at - interval '90 seconds'",
     ):
-        stale = pipeline.judge(RAW_LOG, "fresh", hour=BUILT_HOUR).get_asset_check_evaluations()[0]
+        stale = judged(pipeline, "fresh")
     assert not stale.passed
     assert stale.severity == AssetCheckSeverity.WARN
     assert stale.metadata["blocks_behind"].value == 20
@@ -190,9 +221,7 @@ def test_without_a_hub_freshness_is_not_claimed_and_the_rest_judged(
     pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setenv("FC_HUB_URLS", "http://127.0.0.1:9")
-    fresh = pipeline.judge(RAW_LOG, "fresh", hour=BUILT_HOUR).get_asset_check_evaluations()[0]
+    fresh = judged(pipeline, "fresh")
     assert not fresh.passed
     assert "127.0.0.1:9" in (fresh.description or "")
-    coverage = judged(pipeline, "coverage_without_holes")
-    assert coverage.passed
-    assert not coverage.metadata["bounds_known"].value
+    assert judged(pipeline, "coverage_without_holes").passed

@@ -51,7 +51,7 @@ def test_one_hour(shell: Shell):
     assert done.returncode == 0, done.stderr
     for asset in (RAW_LOG, *DATA_TABLES):
         assert shell.pipeline.hours_of(asset) == {FIRST.key}
-    assert shell.pipeline.checks(RAW_LOG, "coverage_without_holes")[FIRST.key].passed
+    assert shell.pipeline.checks(RAW_LOG, "coverage_without_holes")[None].passed
     (run,) = shell.pipeline.instance.get_runs(RunsFilter(statuses=[DagsterRunStatus.SUCCESS]))
     assert run.tags["dagster/partition"] == FIRST.key
 

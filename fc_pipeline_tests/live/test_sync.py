@@ -13,7 +13,7 @@ import msgspec
 import pytest
 from dagster import AssetCheckSeverity
 
-from fc_pipeline.checks.raw_log import judge_raw_log
+from fc_pipeline.checks.raw_log import judge_files, judge_raw_log
 from fc_pipeline.fold import ledger
 from fc_pipeline.fold.ledger import ShardOrigin
 from fc_pipeline.hours import HOUR_SECONDS, Hour
@@ -172,7 +172,7 @@ def test_blocks_are_those_that_were_confirmed(synced: Synced) -> None:
 
 
 def test_the_checks_that_dagster_shows_pass(synced: Synced) -> None:
-    results = list(judge_raw_log(synced.replica, synced.hours))
+    results = [*judge_raw_log(synced.replica), judge_files(synced.replica)]
     failed = [result for result in results if not result.passed and result.severity == AssetCheckSeverity.ERROR]
     assert failed == []
     assert results

@@ -1,0 +1,39 @@
+"""How every check speaks: its spec names remedy and runbook, its result has a table of what is wrong."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import islice
+from typing import Any
+
+from dagster import AssetCheckSpec, MetadataValue, TableColumn, TableRecord, TableSchema
+
+__all__ = ["MOST_ROWS", "check_spec", "heights_of", "table_of"]
+
+MOST_ROWS = 100
+"""Of a table in metadata; how many there are in all stands beside it."""
+
+
+def check_spec(asset: str, name: str, holds: str, remedy: str) -> AssetCheckSpec:
+    """A check of an asset as a whole: what must hold, what to do if it does not, and where more is written."""
+    return AssetCheckSpec(
+        name,
+        asset=asset,
+        description=f"{holds}\n\nIf not: {remedy}\n\nMore: `docs/runbook.md#{name}`",
+        metadata={"runbook": f"docs/runbook.md#{name}"},
+    )
+
+
+def table_of(rows: Iterable[Mapping[str, Any]], columns: Sequence[str], *, most: int = MOST_ROWS) -> MetadataValue[Any]:
+    """The first rows as a table for the UI; a value that is none of Dagster's is shown as text."""
+    records = [TableRecord({name: _cell(row.get(name)) for name in columns}) for row in islice(rows, most)]
+    return MetadataValue.table(records, TableSchema([TableColumn(name, "string") for name in columns]))
+
+
+def heights_of(first: int, last: int) -> str:
+    """Heights as people write them."""
+    return str(first) if first == last else f"{first}-{last}"
+
+
+def _cell(value: Any) -> str | int | float | bool:
+    if value is None:
+        return ""
+    return value if isinstance(value, str | int | float | bool) else str(value)
