@@ -89,9 +89,10 @@ class CheckReporter:
                 self._log(judged.evaluation, record)
 
     def is_unjudged(self, name: str) -> bool:
-        """Whether a check of this name has no result at all yet."""
+        """Whether a check of this name has no result yet, or only an announcement, as of this run itself."""
         keys = [key for key in self._keys if key.name == name]
-        return len(self._newest(keys)) < len(keys)
+        newest = self._newest(keys)
+        return any(key not in newest or newest[key].status not in _JUDGED for key in keys)
 
     def _newest(self, keys: Sequence[AssetCheckKey]) -> dict[AssetCheckKey, AssetCheckExecutionRecord]:
         return dict(self._instance.event_log_storage.get_latest_asset_check_execution_by_key(keys))
