@@ -255,6 +255,8 @@ def _dotenv_file(dotenv: Path | str | None) -> Path | None:
 
 def _data_dir(value: str | None) -> Path:
     path = Path(value or "data").expanduser()
+    if not str(path).isprintable():
+        raise ConfigError("FC_DATA_DIR has a line break or control character", hint="expected: the path of a folder")
     return path if path.is_absolute() else project_root() / path
 
 

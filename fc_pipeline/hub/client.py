@@ -20,6 +20,7 @@ from typing import Final, Self, TypeVar
 from urllib.parse import urlencode
 
 import httpx
+from socksio import SOCKSError
 
 from fc_pipeline.errors import HubRefused, HubUnavailable
 from fc_pipeline.hub.budget import LONGEST_OBEYED_WAIT_SECONDS, RequestBudget
@@ -215,6 +216,8 @@ class HubClient:
             raise _Trouble(f"timed out ({type(error).__name__})") from error
         except (httpx.RemoteProtocolError, httpx.ReadError, httpx.WriteError, httpx.CloseError) as error:
             raise _Trouble("the connection was closed without an answer", HubDisconnected) from error
+        except SOCKSError as error:  # httpx passes on as it is what a proxy's answer is not
+            raise _Trouble(f"the SOCKS proxy of the environment does not speak SOCKS: {error}") from error
         except (httpx.TransportError, httpx.DecodingError) as error:
             said = self.endpoint.redacted(str(error))
             # An error that quotes a header is not told as the cause either.

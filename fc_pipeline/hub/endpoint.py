@@ -12,6 +12,7 @@ from typing import Final
 from urllib.parse import SplitResult, quote, unquote, urlsplit
 
 from fc_pipeline.errors import ConfigError
+from fc_pipeline.hub.proxy import check_proxies
 
 __all__ = ["HubEndpoint", "endpoints_from"]
 
@@ -27,8 +28,8 @@ REMOTE_REQUESTS_PER_SECOND: Final = 10.0
 class HubEndpoint:
     """One hub. `requests_per_second` None means no limit; all processes with one `budget_redis_url` share it.
 
-    Raises ConfigError where the address or a header cannot be used. Headers, user and password, path and query of the
-    address may be secrets: they are in no repr and no error.
+    Raises ConfigError where the address, a header or the environment's proxy cannot be used. Headers, user and
+    password, path and query of the address may be secrets: they are in no repr and no error.
     """
 
     url: str = field(repr=False)
@@ -49,6 +50,8 @@ class HubEndpoint:
                     f"the header {name!r} for hub {self.name} cannot be sent",
                     hint="FC_HUB_HEADERS is a JSON object of names and values in printable ASCII",
                 )
+        if not self.is_loopback:
+            check_proxies()
         if self.requests_per_second is not None and not self.requests_per_second > 0:
             raise ConfigError(
                 f"requests per second for hub {self.name} must be above 0, not {self.requests_per_second}",

@@ -18,6 +18,7 @@ from typing import Final
 import psutil
 
 from fc_pipeline.errors import ServiceError
+from fc_pipeline.services.processes import GONE, name_of, with_variable
 
 __all__ = ["MARK", "Child", "end_marked", "start_child", "tail"]
 
@@ -91,24 +92,21 @@ def end_marked(
             for process in marked:
                 if process.pid not in signalled:
                     signalled.add(process.pid)
-                    with suppress(psutil.NoSuchProcess):
+                    with suppress(*GONE):
                         process.send_signal(number)
             seen |= signalled
             if time.monotonic() > deadline:
                 break
             time.sleep(0.1)
-    names = ", ".join(f"{process.pid} ({process.name()})" for process in _marked(str(data_dir), only))
+    names = ", ".join(f"{process.pid} ({name_of(process)})" for process in _marked(str(data_dir), only))
     raise ServiceError(f"these processes do not end: {names}")
 
 
 def _marked(data_dir: str, only: Callable[[psutil.Process], bool]) -> Iterable[psutil.Process]:
-    for process in psutil.process_iter():
-        try:
-            living = process.status() != psutil.STATUS_ZOMBIE
-            if living and process.environ().get(MARK) == data_dir and only(process):
+    for process in with_variable(MARK, data_dir):
+        with suppress(*GONE):
+            if only(process):
                 yield process
-        except (psutil.NoSuchProcess, psutil.AccessDenied):  # denied: another user's, so none of ours
-            continue
 
 
 def tail(file: Path, count: int) -> str:

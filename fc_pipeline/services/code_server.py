@@ -37,12 +37,13 @@ def _end(number: int, frame: FrameType | None) -> None:
 
 def _end_runs() -> None:
     from fc_pipeline.services.ending_runs import announce_end, is_run_worker
+    from fc_pipeline.services.processes import GONE
 
     try:
         announce_end()
     finally:
         for process in psutil.Process().children(recursive=True):
-            with suppress(psutil.NoSuchProcess):
+            with suppress(*GONE):
                 if is_run_worker(process):
                     process.terminate()
 

@@ -52,7 +52,7 @@ def fail_orphaned_runs(dagster_home: Path) -> list[str]:
 
 
 def is_run_worker(process: psutil.Process) -> bool:
-    """Whether this is the process of a run. Raises psutil.NoSuchProcess."""
+    """Whether this is the process of a run. Raises psutil.NoSuchProcess or AccessDenied where it ends."""
     return any(_RUN_MODULE in argument for argument in process.cmdline())
 
 

@@ -8,6 +8,7 @@ adopted by the next one. No pid file has to be believed.
 import fcntl
 import logging
 import os
+import re
 import secrets
 import signal
 import stat
@@ -21,14 +22,14 @@ from hashlib import sha256
 from pathlib import Path
 from typing import ClassVar, Final
 
-import psutil
-
 from fc_pipeline.errors import ServiceError
 from fc_pipeline.services.children import tail
 
-__all__ = ["EmbeddedServer", "alive_in", "exclusively", "private_dir"]
+__all__ = ["EmbeddedServer", "exclusively", "private_dir"]
 
 _MAX_SOCKET_PATH_BYTES: Final = 107
+_PLAIN_PATH: Final = re.compile(r"[A-Za-z0-9/._-]+")
+"""Paths that everybody reads alike: to Postgres a comma ends one, gRPC reads a socket's as a part of a URI."""
 
 _log = logging.getLogger(__name__)
 
@@ -192,10 +193,11 @@ class EmbeddedServer(ABC):
 def private_dir(data_dir: Path, name: str, socket_name: str, uid: int) -> Path:
     """A folder for a server's socket that only the user `uid` (and root) enters, made if need be.
 
-    It is in the data folder where the socket's path fits the kernel's limit there, else below /tmp.
+    It is in the data folder where the socket's path is plain and fits the kernel's limit there, else below /tmp.
     """
     folder = data_dir / "run" / name
-    if len(os.fsencode(folder / socket_name)) > _MAX_SOCKET_PATH_BYTES:
+    fits = len(os.fsencode(folder / socket_name)) <= _MAX_SOCKET_PATH_BYTES
+    if not (fits and _PLAIN_PATH.fullmatch(str(folder))):
         digest = sha256(os.fsencode(data_dir)).hexdigest()[:12]
         folder = Path("/tmp") / f"fc_pipeline-{name}-{uid}-{digest}"  # noqa: S108 - whose it is, is checked
     folder.mkdir(mode=0o700, exist_ok=True)
@@ -206,17 +208,3 @@ def private_dir(data_dir: Path, name: str, socket_name: str, uid: int) -> Path:
         os.chown(folder, uid, -1)
     folder.chmod(0o700)
     return folder
-
-
-def alive_in(pid: int, folder: Path, program: str) -> bool:
-    """Whether the process is alive, runs such a program and has `folder` as its working folder.
-
-    A pid that was written down may be another process by now; a server of ours is known by where it works.
-    """
-    try:
-        process = psutil.Process(pid)
-        if process.status() == psutil.STATUS_ZOMBIE or program not in process.name():
-            return False
-        return Path(process.cwd()) == folder.resolve()
-    except (psutil.NoSuchProcess, psutil.AccessDenied):  # denied: another user's process, so none of ours
-        return False

@@ -24,7 +24,8 @@ from typing import ClassVar, Final, TypedDict
 import psutil
 
 from fc_pipeline.errors import ServiceError
-from fc_pipeline.services.lifetime import EmbeddedServer, alive_in
+from fc_pipeline.services.lifetime import EmbeddedServer
+from fc_pipeline.services.processes import alive_in
 from fc_pipeline.store.postgres_url import PostgresUrl
 from fc_pipeline.store.session import connect
 
@@ -331,4 +332,4 @@ def _remove_stale(lock_file: Path) -> None:
     except FileNotFoundError:
         return
     if pid.isdecimal() and psutil.pid_exists(int(pid)):
-        lock_file.unlink()
+        lock_file.unlink(missing_ok=True)

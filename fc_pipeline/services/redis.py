@@ -15,7 +15,8 @@ from typing import ClassVar, Final
 from urllib.parse import quote
 
 from fc_pipeline.errors import ServiceError
-from fc_pipeline.services.lifetime import EmbeddedServer, alive_in
+from fc_pipeline.services.lifetime import EmbeddedServer
+from fc_pipeline.services.processes import alive_in
 
 __all__ = ["EmbeddedRedis"]
 

@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import ClassVar, Final
 
 import httpx
-import psutil
 
 import fc_pipeline
 from fc_pipeline.errors import ServiceError
-from fc_pipeline.services.lifetime import EmbeddedServer, alive_in
+from fc_pipeline.services.lifetime import EmbeddedServer
 from fc_pipeline.services.ports import free_port
+from fc_pipeline.services.processes import alive_in, listens_on
 
 __all__ = ["LIVE_EVENTS_PER_SECOND", "PREFERRED_PORT", "SampleHubServer"]
 
@@ -95,11 +95,7 @@ class SampleHubServer(EmbeddedServer):
 
     def _listens(self) -> bool:
         state = self._state()
-        try:
-            sockets = psutil.Process(state["pid"]).net_connections("tcp")
-        except (KeyError, psutil.NoSuchProcess):
-            return False
-        return any(one.status == psutil.CONN_LISTEN and one.laddr.port == state["port"] for one in sockets)
+        return bool(state) and listens_on(state["pid"], state["port"])
 
     def _not_ready(self) -> str | None:
         if not self._listens():  # its answers could be those of another process on that port

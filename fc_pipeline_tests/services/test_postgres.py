@@ -146,6 +146,19 @@ def test_a_checkout_deeper_than_a_socket_path_may_be_works(tmp_path: Path):
         assert server.release()
 
 
+@pytest.mark.parametrize("name", ["my, project ü", "q\"u'o$t`e 100% %41+&=#?;\\"])
+def test_a_folder_of_any_name_works(tmp_path: Path, name: str):
+    server = EmbeddedPostgres(tmp_path / name / "data", SMALL)
+    url = server.acquire()
+    try:
+        settings = Settings(data_dir=server.data_dir, lake_uri="unused", postgres_url=url)
+        assert rows(settings.libpq_url("dagster"), "SELECT current_database()") == [("dagster",)]
+        (socket_dir,) = rows(url, "SHOW unix_socket_directories")[0]
+        assert stat.S_IMODE(Path(str(socket_dir)).stat().st_mode) == 0o700
+    finally:
+        assert server.release()
+
+
 def test_a_lost_password_is_told_with_the_remedy(server: EmbeddedPostgres):
     server.acquire()
     assert server.release()
