@@ -4,6 +4,7 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+import psycopg2
 import sqlalchemy as sa
 from sqlalchemy.exc import OperationalError
 
@@ -15,6 +16,7 @@ from fc_pipeline.ingest.same_lake import agree_on_lake
 from fc_pipeline.lake.event_log import EventLog
 from fc_pipeline.lake.storage import LakeStorage
 from fc_pipeline.settings import Settings
+from fc_pipeline.store.pooling import require_own_session
 from fc_pipeline.store.session import make_engine
 from fc_pipeline.targets import owner
 from fc_pipeline.targets.owner import OwnerWishes
@@ -71,13 +73,13 @@ def open_replica(
     """Open the replica that the settings describe; every URL in them must be filled in.
 
     Where only targets are replicated and there is no set yet, it is made by the settings. Raises ConfigError if a newer
-    release migrated the database, it was filled in another mode of FC_TARGETS, there is no target, unless it
-    `may_be_empty`, or the lake is not the database's, unless it `may_be_another_lake`; LakeError if the lake cannot be
-    opened, ServiceError if Postgres cannot be reached.
+    release migrated the database, a pooler shares its sessions, it was filled in another mode of FC_TARGETS, there is
+    no target, unless it `may_be_empty`, or the lake is not the database's, unless it `may_be_another_lake`; LakeError
+    if the lake cannot be opened, ServiceError if Postgres cannot be reached.
     """
     engine = make_engine(settings.libpq_url())
     try:
-        _ensure_schema(engine)
+        _ensure_schema(engine, settings.libpq_url())
         owner.declare_mode(engine, settings.targets)
         lake = LakeStorage.open(settings.lake_uri)
         if not may_be_another_lake:
@@ -90,10 +92,12 @@ def open_replica(
         engine.dispose()
 
 
-def _ensure_schema(engine: sa.Engine) -> None:
+def _ensure_schema(engine: sa.Engine, libpq_url: str) -> None:
     try:
+        require_own_session(libpq_url)
         ensure_schema(engine)
-    except OperationalError as error:
+    except (OperationalError, psycopg2.OperationalError) as error:
         raise ServiceError(
-            f"Postgres cannot be used: {str(error.orig).strip()}", hint="is FC_POSTGRES_URL right and the server up?"
+            f"Postgres cannot be used: {str(getattr(error, 'orig', None) or error).strip()}",
+            hint="is FC_POSTGRES_URL right and the server up?",
         ) from error
