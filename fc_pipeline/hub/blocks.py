@@ -6,12 +6,13 @@ is a hole. Only logs without BLOCK_CONFIRMED (older nodes, recorded logs) may le
 
 import logging
 from bisect import bisect_left
+from collections.abc import Iterable, Sequence
 from itertools import pairwise
 
 from fc_pipeline.hub.decode import DecodedEvents, EventBatch, block_times_of
-from fc_pipeline.hub.wire import first_event_id, height_of
+from fc_pipeline.hub.wire import HubEvent, first_event_id, height_of
 
-__all__ = ["BlockCutter"]
+__all__ = ["BlockCutter", "ends_as_announced"]
 
 log = logging.getLogger(__name__)
 
@@ -36,6 +37,10 @@ class BlockCutter:
     def half_read_id(self) -> int | None:
         """The id of the last event of a block that is not handed out yet; None if there is no such block."""
         return self._tail.event_ids[-1] if self._tail.event_ids else None
+
+    def makes_whole(self, page: DecodedEvents) -> bool:
+        """Whether the half-read block has with `page` all the events that its BLOCK_CONFIRMED announces."""
+        return ends_as_announced(self._tail.events, [*self._tail.event_ids, *page.event_ids])
 
     def restart(self) -> None:
         """Forget the half-read block: reading goes on from the block boundary, maybe at another hub (hub-api 3.3)."""
@@ -151,6 +156,17 @@ class BlockCutter:
         if self._tail.event_ids[0] > first_event_id(heights[0]) + 1:
             log.warning("block_incomplete shard=%d height=%d: the hub deletes it right now", self._shard, heights[0])
             _, self._tail = self._tail.cut(first_event_id(heights[1]))
+
+
+def ends_as_announced(events: Iterable[HubEvent], event_ids: Sequence[int]) -> bool:
+    """Whether the last block of `event_ids`, of which `events` could be decoded, has as many as it announces.
+
+    As many as BLOCK_CONFIRMED says prove the block whole, fewer prove nothing (hub-api 12). One without an id of its
+    own, which stands under that of the event before, counts as any other.
+    """
+    last = height_of(event_ids[-1]) if event_ids else 0
+    announced = [e.blockConfirmedBody.totalEvents for e in events if e.blockConfirmedBody and e.height == last]
+    return bool(announced) and 0 < announced[0] <= sum(height_of(event_id) == last for event_id in event_ids)
 
 
 def _confirmed_heights(events: DecodedEvents) -> set[int]:

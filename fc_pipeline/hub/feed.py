@@ -98,7 +98,7 @@ class _Reading:
         # What stands at a page's beginning without an id belongs behind the page before, unless a block begins here.
         previous_id = start if start == first_event_id(height_of(start)) else start - 1
         page = await reader.read(start, self._stop_id, self._page_size, previous_id)
-        if page.at_tip and page.events.last_id is None and not await self._half_read_block_is_whole(reader):
+        if page.at_tip and page.events.last_id is None and not await self._is_half_read_block_whole(reader, page):
             self.cutter.restart()
             return [], True
         oldest = await reader.oldest_height() if self.cutter.jumps_unproven(page.events) else None
@@ -107,14 +107,15 @@ class _Reading:
             batches += await self._proof_of_no_events(reader, self._until_height)
         return batches, page.at_tip or self.is_done
 
-    async def _half_read_block_is_whole(self, reader: PageReader) -> bool:
-        """Whether what answered an empty page has the event before it, and no other event of that one's block.
+    async def _is_half_read_block_whole(self, reader: PageReader, page: FeedPage) -> bool:
+        """Whether what answered `page`, which has no id, has the event before it, and no other event of that one's block.
 
         Of several nodes behind one address, or of a hub that was set back, the one that answers may be behind the one
         that sent the beginning of the block. The events of a block become visible at once (hub-api 3.4).
         """
         last_id = self.cutter.half_read_id
-        return last_id is None or await reader.ends_block(last_id)
+        is_as_announced = self.cutter.makes_whole(page.events)
+        return last_id is None or await reader.ends_block(last_id, is_as_announced=is_as_announced)
 
     def _cut(self, page: FeedPage, oldest_height: int | None) -> list[EventBatch]:
         return self.cutter.add(page.events, page.next_event_id, at_tip=page.at_tip, oldest_height=oldest_height)

@@ -12,6 +12,7 @@ from itertools import pairwise
 from typing import Final, Literal
 
 from fc_pipeline.errors import HubError, HubUnavailable, HubUntrusted
+from fc_pipeline.hub.blocks import ends_as_announced
 from fc_pipeline.hub.broken_page import only_record
 from fc_pipeline.hub.client import HubBodyTooLarge, HubDisconnected, HubMalformed
 from fc_pipeline.hub.decode import DecodedEvents, Undecodable, decode_events, decode_in_order
@@ -100,13 +101,19 @@ class PageReader:
         reader = PageReader(self._hub, self._shard)
         return (await reader.read(from_event_id, None, 1, from_event_id)).events
 
-    async def ends_block(self, event_id: int) -> bool:
-        """Whether the hub has this event, and none of the same block behind it."""
+    async def ends_block(self, event_id: int, *, is_as_announced: bool) -> bool:
+        """Whether the hub has this event, and none of the same block behind it.
+
+        Of a record without an id nobody can say of which block it is: there, it must be known by the block's
+        announcement that no event is left to come.
+        """
         try:
-            ids = decode_events(await self._events(event_id, None, 2))[0]
+            ids, _, undecodable = decode_events(await self._events(event_id, None, 2))
         except (HubDisconnected, HubBodyTooLarge):
             return True  # there is an event, and it dies of it: it was stepped over before
-        return ids[:1] == [event_id] and all(height_of(later) > height_of(event_id) for later in ids[1:])
+        is_nameless = len(ids) > 1 and bool(undecodable) and undecodable[-1].event_id is None
+        following = [] if is_nameless and is_as_announced else ids[1:]
+        return ids[:1] == [event_id] and all(height_of(later) > height_of(event_id) for later in following)
 
     async def _events(self, from_event_id: int, stop_id: int | None, size: int, *, probe: bool = False) -> list[bytes]:
         retries = PROBE_RETRIES if probe else None
@@ -279,8 +286,4 @@ def _ends_with_block(page: DecodedEvents) -> bool:
     its own, in the middle of a block. Where the announcement is not on the page, the next page tells, by being empty;
     so, too, where a record is broken, which may be two in one.
     """
-    if page.undecodable:
-        return False
-    last = height_of(page.last_id or 0)
-    announced = [e.blockConfirmedBody.totalEvents for e in page.events if e.blockConfirmedBody and e.height == last]
-    return bool(announced) and 0 < announced[0] <= sum(height_of(event_id) == last for event_id in page.event_ids)
+    return not page.undecodable and ends_as_announced(page.events, page.event_ids)

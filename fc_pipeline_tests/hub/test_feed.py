@@ -255,7 +255,68 @@ def test_an_ignored_cursor_or_shard_is_noticed() -> None:
                 await read(hub, 20)
 
     asyncio.run(main(blocks(1, 50)))
-    asyncio.run(main(blocks(20, 50, shard=2)))
+
+
+def test_an_ignored_shard_is_noticed_though_the_ids_go_on() -> None:
+    """Another shard's blocks at the heights that were asked for: nothing else about them is wrong."""
+
+    async def main() -> None:
+        async with ActedHub({1: blocks(1, 50), 2: blocks(1, 50, shard=2)}) as hub:
+
+            def other_shard(path: str, params: dict[str, str]) -> Answer | None:
+                return json_answer({"events": events_page(params, hub.log[2])}) if path == "/v1/events" else None
+
+            hub.respond = other_shard
+            with pytest.raises(HubUntrusted, match=r"answered events of shards \[2\] when asked for shard 1"):
+                await read(hub, 20)
+
+    asyncio.run(main())
+
+
+def test_a_stray_event_of_another_shard_is_set_aside() -> None:
+    stray = {**failure(101, 2), "shardIndex": 2}
+    log = [*block(100), *block(101, 1), stray, *block(102)]
+    batches = read_log(log, 100)
+    assert [event.id for batch in batches for event in batch.events] == [e["id"] for e in log if e is not stray]
+    assert [bad.reason for batch in batches for bad in batch.undecodable] == ["misplaced"]
+
+
+@pytest.mark.parametrize("page_size", [1, 3, 4, 1000])
+def test_the_newest_block_is_whole_where_its_last_event_has_no_id(page_size: int) -> None:
+    """BLOCK_CONFIRMED says how many there are; a hub knows by itself where the one without an id stands."""
+    nameless = {**failure(103, 3), "id": "?"}
+    log = [*blocks(100, 102), *block(103, 3)[:-1]]
+
+    def respond(path: str, params: dict[str, str]) -> Answer | None:
+        if path != "/v1/events" or params.get("reverse"):
+            return None
+        events = [*events_page(params, log), *([nameless] if int(params["from_event_id"]) <= 103 << 14 | 3 else [])]
+        return json_answer({"events": events[: int(params["page_size"])]})
+
+    async def main() -> list[EventBatch]:
+        async with ActedHub({1: log}) as hub:
+            hub.respond = respond
+            return await read(hub, 100, page_size=page_size)
+
+    batches = asyncio.run(main())
+    assert spans_of(batches) == [(100, 103)]
+    assert [bad.event_id for batch in batches for bad in batch.undecodable] == [None]
+
+
+def test_half_a_block_before_an_event_without_an_id_is_not_whole() -> None:
+    """Fewer than announced, and who knows what the record without an id is: the block waits for what follows."""
+    nameless = {**failure(103, 2), "id": "?"}
+    log = [*blocks(100, 102), *block(103, 9)[:2]]
+
+    def respond(path: str, params: dict[str, str]) -> Answer | None:
+        return json_answer({"events": [*events_page(params, log), nameless]}) if path == "/v1/events" else None
+
+    async def main() -> list[EventBatch]:
+        async with ActedHub({1: log}) as hub:
+            hub.respond = respond
+            return await read(hub, 100)
+
+    assert spans_of(asyncio.run(main())) == [(100, 102)]
 
 
 def test_ids_out_of_order_and_absurd_ones_go_aside_and_do_not_move_the_cursor() -> None:
