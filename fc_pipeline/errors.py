@@ -8,6 +8,7 @@ __all__ = [
     "AlreadyFolded",
     "ConfigError",
     "FcPipelineError",
+    "HubBehind",
     "HubError",
     "HubRefused",
     "HubUnavailable",
@@ -54,6 +55,17 @@ class HubRefused(HubError):
 
 class HubUntrusted(HubError):
     """The hub answers, but is stale, behind what was already folded, or serves other shards: it is not followed."""
+
+
+class HubBehind(HubUntrusted):
+    """The hub, or the node of it that answers, is a little behind what was already read: worth waiting for.
+
+    `height` is how far it has come.
+    """
+
+    def __init__(self, message: str, *, height: int, hint: str | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.height = height
 
 
 class LakeError(FcPipelineError):

@@ -2,7 +2,7 @@
 
 from dagster import HourlyPartitionsDefinition, StaticPartitionsDefinition, TimeWindow
 
-from fc_pipeline.hours import FIRST_HOUR, PARTITION_FORMAT, Hour
+from fc_pipeline.hours import FIRST_HOUR, HOUR_SECONDS, PARTITION_FORMAT, Hour
 from fc_pipeline.ingest.drain import HourWindow
 from fc_pipeline.lake.snapshot_log import BUCKETS, bucket_key
 
@@ -15,6 +15,7 @@ FID_BUCKETS = StaticPartitionsDefinition([bucket_key(bucket) for bucket in range
 """Users by `fid % 256`."""
 
 
-def hour_window(window: TimeWindow) -> HourWindow:
-    """The hours of a run's partitions, one or a range."""
-    return HourWindow(Hour.of(window.start.timestamp()), Hour.of(window.end.timestamp() - 1))
+def hour_window(window: TimeWindow, *, hours_ahead: int = 0) -> HourWindow:
+    """The hours of a run's partitions, one or a range, and so many after them."""
+    last_unix = window.end.timestamp() - 1 + hours_ahead * HOUR_SECONDS
+    return HourWindow(Hour.of(window.start.timestamp()), Hour.of(last_unix))

@@ -27,8 +27,9 @@ from fc_pipeline.assets.hourly import FOLLOW_TAG, MicroBatchConfig, hourly_table
 from fc_pipeline.concurrency import catch_up_tags, most_catch_up_runs
 from fc_pipeline.errors import HubError
 from fc_pipeline.fold import gaps, lease
-from fc_pipeline.hours import Hour
-from fc_pipeline.hub.failover import HubPool
+from fc_pipeline.hours import HOUR_SECONDS, Hour
+from fc_pipeline.hub.looking import looking_at
+from fc_pipeline.ingest.network_time import clock_warning
 from fc_pipeline.ingest.replica import Replica
 from fc_pipeline.ingest.run import RAW_LOG
 from fc_pipeline.ingest.survey import Survey, survey
@@ -88,8 +89,6 @@ def hub_event_sensor(context: SensorEvaluationContext, replica: ReplicaResource)
             return _tick(context, opened)
     except HubError as error:
         return SkipReason(f"no hub can be read: {error}")
-    except TimeoutError:
-        return SkipReason(f"no hub can be read: no answer within {TICK_DEADLINE_SECONDS:.0f} s")
 
 
 def _tick(context: SensorEvaluationContext, replica: Replica) -> SensorResult:
@@ -106,10 +105,12 @@ def _tick(context: SensorEvaluationContext, replica: Replica) -> SensorResult:
         and _needs_follower(replica, state, present, followers, now)
         and _may_try_to_follow(context.instance, now)
     ):
-        requests.append(_follow_request(present, replica.settings.follow_seconds))
+        requests.append(_follow_request(present, replica.settings.follow_seconds, now))
     attempts = _attempts(context.cursor, missing)
     fitting = most_runs - (len(runs) - len(followers))
     for hour in missing:
+        if hour > Hour.of(now):  # Dagster has no such partition yet: who follows reads it as well
+            continue
         waits = hour.key in attempts and not attempts[hour.key].is_due(now)
         if hour == present or hour.key in busy or waits:
             continue
@@ -147,14 +148,14 @@ def _living_runs(instance: DagsterInstance, replica: Replica, now: float) -> lis
 
 async def _look(replica: Replica, most_hours: int) -> tuple[Survey, list[Hour]]:
     """What the hub has and the ledger lacks, and the newest hours of it."""
-    async with asyncio.timeout(TICK_DEADLINE_SECONDS), HubPool(replica.hub_endpoints, retries=1) as hubs:
+    async with looking_at(replica.hub_endpoints, seconds=TICK_DEADLINE_SECONDS) as hubs:
         state = await survey(replica, hubs, [RAW_LOG, *DATA_TABLES])
         return state, await state.missing_hours(most_hours)
 
 
 async def _note_failed(replica: Replica, hour: Hour) -> None:
     """List what is missing of an hour among the gaps."""
-    async with asyncio.timeout(TICK_DEADLINE_SECONDS), HubPool(replica.hub_endpoints, retries=1) as hubs:
+    async with looking_at(replica.hub_endpoints, seconds=TICK_DEADLINE_SECONDS) as hubs:
         state = await survey(replica, hubs)
         for shard, heights in (await state.missing_heights(hour)).items():
             gaps.note_failed(replica.engine, shard, heights)
@@ -183,9 +184,12 @@ def _may_try_to_follow(instance: DagsterInstance, now: float) -> bool:
     return Attempt(len(failures) - 1, failures[0].end_time).is_due(now)
 
 
-def _follow_request(hour: Hour, follow_seconds: float) -> RunRequest:
+def _follow_request(present: Hour, follow_seconds: float, now: float) -> RunRequest:
+    """The run that follows; where our clock is behind, of the newest hour that Dagster has a partition of."""
     tags = {FOLLOW_TAG: "true", "dagster/priority": FOLLOW_PRIORITY}
-    return _request(hour, MicroBatchConfig(rebuild=False, follow_seconds=follow_seconds), tags)
+    hour = min(present, Hour.of(now))
+    ahead = (present.start_unix - hour.start_unix) // HOUR_SECONDS
+    return _request(hour, MicroBatchConfig(rebuild=False, follow_seconds=follow_seconds, hours_ahead=ahead), tags)
 
 
 def _catch_up_request(hour: Hour) -> RunRequest:
@@ -211,10 +215,12 @@ def _attempts(cursor: str | None, missing: Iterable[Hour]) -> dict[str, Attempt]
 
 def _summary(state: Survey, missing: Iterable[Hour]) -> str:
     """What a person wants to know from a tick without runs."""
+    warning = clock_warning(state.clock_ahead_seconds)
     heads = ", ".join(f"shard {shard.shard} at height {shard.head_height}" for shard in state.shards)
     lost = sum(hole.last - hole.first + 1 for shard in state.shards for hole in shard.lost)
     waiting = ", ".join(hour.key for hour in missing)
-    parts = [f"hub: {heads or 'no blocks yet'}"]
+    parts = [warning] if warning else []
+    parts += [f"hub: {heads or 'no blocks yet'}"]
     parts += [f"being read or waiting for a retry: {waiting}"] if waiting else []
     parts += [f"{lost} blocks are lost to the feed"] if lost else []
     return "; ".join(parts)

@@ -5,6 +5,7 @@ import socket
 import time
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
@@ -20,7 +21,10 @@ from fc_pipeline.concurrency import CATCH_UP_TAG
 from fc_pipeline.definitions import defs
 from fc_pipeline.fold import lease
 from fc_pipeline.hours import Hour
+from fc_pipeline.hub import looking
+from fc_pipeline.ingest.status import read_status
 from fc_pipeline.jobs import MICRO_BATCHES
+from fc_pipeline.partitions import HOURS
 from fc_pipeline.resources import ReplicaResource
 from fc_pipeline.sample_hub.live import Endless
 from fc_pipeline.sample_hub.log import EventLog
@@ -142,7 +146,7 @@ def follow_run(
 def test_a_live_hub_is_followed(pipeline: Pipeline, live_hub: str):
     (request,) = followers(tick(pipeline, live_hub))
     assert request.partition_key == Hour.of(time.time()).key
-    assert config_of(request) == {"rebuild": False, "follow_seconds": 300.0, "compact": False}
+    assert config_of(request) == {"rebuild": False, "follow_seconds": 300.0, "hours_ahead": 0, "compact": False}
 
 
 def test_who_follows_is_left_alone_while_its_end_is_far(pipeline: Pipeline, live_hub: str, session_pid: int):
@@ -319,11 +323,52 @@ def test_a_hub_that_cannot_be_reached_is_a_skip_that_names_it(pipeline: Pipeline
 
 
 def test_a_hub_that_hangs_ends_the_tick_in_time(pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(sensors, "TICK_DEADLINE_SECONDS", 0.5)
+    monkeypatch.setattr(looking, "SILENCE_SECONDS", 0.4)
     with socket.create_server(("127.0.0.1", 0)) as listener:  # takes connections and says nothing
         skipped = evaluate(pipeline, f"http://127.0.0.1:{listener.getsockname()[1]}")
     assert isinstance(skipped, SkipReason)
     assert "no answer" in str(skipped.skip_message)
+
+
+@pytest.mark.parametrize("hours_apart", [5, -5], ids=["ours is behind", "ours is ahead"])
+def test_a_clock_that_is_wrong_is_named_and_stops_nothing(
+    pipeline: Pipeline, hours_apart: int, caplog: pytest.LogCaptureFixture
+):
+    """The hub's clock is the network's; seen from it, ours is hours away."""
+
+    def network_time() -> float:
+        return time.time() + 3600 * hours_apart
+
+    log = log_of(casts_at([(1000 + n, int(network_time()) - 90 + n) for n in range(80)]))
+    growth = Endless(log, events_per_second=5.0, start_unix=network_time() - 9)
+    with serving(log, growth=growth, clock=network_time) as url:
+        result = tick(pipeline, url)
+        (request,) = followers(result)
+        assert catch_ups(result) == []
+        # Dagster takes it: the partition is one that it knows.
+        assert request.partition_key in HOURS.get_partition_keys()
+        resolved = request.with_resolved_tags_and_config(
+            target_definition=defs.resolve_job_def(MICRO_BATCHES.name), dynamic_partitions_requests=[], dynamic_partitions_store=pipeline.instance
+        )
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("FC_HUB_URLS", url)
+            short = {**config_of(request), "follow_seconds": 1.0}
+            run_config = {"ops": {"micro_batch": {"config": short}}}
+            launched = RunRequest(run_config=run_config, tags=resolved.tags)
+            replica = pipeline.bench.replica
+            assert pipeline.launch(launched, MICRO_BATCHES.name).success
+            found = read_status(replace(replica, settings=replica.settings.model_copy(update={"hub_urls": (url,)})))
+        said = f"5:00:00 {'behind' if hours_apart > 0 else 'ahead of'} the hub's"
+        assert said in str(found.clock_warning)
+        assert any("clocks_apart" in message and said in message for message in caplog.messages)
+        assert found.shards[0].lag_seconds is not None
+        assert found.shards[0].lag_seconds < 600
+        assert pipeline.bench.ledger()[0][:2] == (1, 1000)
+        assert pipeline.bench.ledger()[0][2] >= 1080
+        assert Hour.of(network_time()).key in pipeline.hours_of("hub_events")
+        following = tick(pipeline, url)
+        assert len(followers(following)) == 1  # that one has ended: nobody follows now
+        assert catch_ups(following) == []
 
 
 def test_a_hub_without_events_is_no_error(pipeline: Pipeline):

@@ -44,6 +44,12 @@ class MicroBatchConfig(Config):
         description="How long to follow the feed once its tip is reached, if the present hour is among the partitions. "
         "Default: FC_FOLLOW_SECONDS for a run of the sensor, 0 otherwise.",
     )
+    hours_ahead: int = Field(
+        default=0,
+        ge=0,
+        description="How many hours behind the partitions are read as well: where this machine's clock is behind the "
+        "network's, Dagster has no partition yet of the hour that is being written.",
+    )
     compact: bool = Field(default=False, description="Join the hour's small Parquet files afterwards.")
 
 
@@ -68,7 +74,7 @@ def hourly_tables(
         run = MicroBatchRun(
             opened,
             context.run.run_id,
-            hour_window(context.partition_time_window),
+            hour_window(context.partition_time_window, hours_ahead=config.hours_ahead),
             outputs,
             follow_seconds=config.follow_seconds or 0.0,
             overtime_seconds=OVERTIME_SECONDS if FOLLOW_TAG in context.run.tags else 0.0,

@@ -86,6 +86,8 @@ def _show(console: Console, found: "ReplicaStatus", redis_state: str) -> None:
     console.print(f"redis: {redis_state}")
     if found.targets is not None:
         console.print(_targets(found.targets), highlight=False, soft_wrap=True)
+    if found.clock_warning:
+        console.print(f"clock: {found.clock_warning}", style="red", markup=False)
     if found.hub_error:
         console.print(f"hub: {plain(found.hub_error, one_line=True)}", style="red", markup=False)
     elif not found.shards:

@@ -1,4 +1,7 @@
-"""One hub over HTTP: a GET that is retried, bounded in time and bytes, kept to the budget, and clear when it fails.
+"""One hub over HTTP: a GET that is retried, bounded in patience and bytes, kept to the budget, and clear when it fails.
+
+An answer is judged by its progress and not by how long all of it takes: its first byte must come within seconds, and
+then some more of it again and again. So a hub that hangs is told from a large page over a slow line.
 
 What an answer means follows hub-api 1.3 and 1.6: 429, 5xx and disconnects are worth a retry; 400 is a refusal, except
 where its detail says that the hub's own store is in trouble; 404 never means "no such object".
@@ -10,6 +13,7 @@ import logging
 import random as random_module
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import AsyncExitStack, suppress
 from copy import copy
 from dataclasses import dataclass
 from datetime import UTC
@@ -51,6 +55,12 @@ ERROR_BODY_BYTES: Final = 64 * 1024
 FIRST_BACKOFF_SECONDS: Final = 0.25
 LONGEST_BACKOFF_SECONDS: Final = 10.0
 STORE_TROUBLE_RETRIES: Final = 2
+MOST_CONNECTIONS: Final = 32
+LEAST_PROGRESS_BYTES: Final = 4 * 1024
+"""So much more of a body must come within `Timeouts.progress_seconds`: a byte a second is no progress."""
+BESIDE_OTHERS_SECONDS: Final = 1.5
+"""Where another hub can be asked, one that fails is not tried again for longer."""
+SPREAD_SECONDS: Final = 10.0
 API_KEY_HINT: Final = "check the API key in FC_HUB_HEADERS and what its plan allows"
 
 
@@ -76,11 +86,23 @@ class HubKeyRefused(HubRefused):
 
 @dataclass(frozen=True)
 class Timeouts:
-    """Seconds to connect, between two reads of the body, and for the whole answer."""
+    """Seconds until an answer's first byte, connecting included, and within which more of its body must come.
 
-    connect_seconds: float = 5.0
-    read_seconds: float = 30.0
-    total_seconds: float = 120.0
+    What is slow is not what hangs: where no other hub can be asked, each further attempt is given twice as long, up to
+    `longest_seconds`, and so are the next questions to a hub that took long.
+    """
+
+    first_byte_seconds: float = 3.0
+    progress_seconds: float = 3.0
+    longest_seconds: float = 30.0
+
+
+@dataclass
+class _Line:
+    """What is known of the connections to a hub, whoever asks."""
+
+    first_byte_seconds: float = 0.0
+    spread_until: float = float("-inf")
 
 
 class _Trouble(Exception):
@@ -93,19 +115,22 @@ class _Trouble(Exception):
         *,
         retry_after_seconds: float | None = None,
         most_retries: int | None = None,
+        is_silence: bool = False,
     ) -> None:
         super().__init__(what)
         self.what = what
         self.error = error
         self.retry_after_seconds = retry_after_seconds
         self.most_retries = most_retries
+        self.is_silence = is_silence
 
 
 class HubClient:
     """GETs from one hub. An async context manager; safe for many tasks of one event loop.
 
-    `retries` counts the attempts after the first, `requests` every attempt. `sleep` (seconds), `random` (0…1), `clock`
-    (monotonic seconds) and `now` (unix seconds) are injected by tests; `transport` is httpx's.
+    `retries` counts the attempts after the first, `requests` every attempt. `has_alternative` says whether another hub
+    could be asked instead. `sleep` (seconds), `random` (0…1), `clock` (monotonic seconds) and `now` (unix seconds) are
+    injected by tests; `transport` is httpx's.
     """
 
     def __init__(
@@ -123,6 +148,7 @@ class HubClient:
     ) -> None:
         self.endpoint = endpoint
         self.requests = 0
+        self.has_alternative: Callable[[], bool] = lambda: False
         self.budget = _budget(endpoint, clock, sleep)
         self._retries = retries
         self._timeouts = timeouts or Timeouts()
@@ -130,13 +156,17 @@ class HubClient:
         self._sleep = sleep
         self._random = random
         self._now = now
-        limits = self._timeouts
+        self._clock = clock
+        self._line = _Line()
+        # A request that waits for a free connection does not wait for the hub.
+        self._connections = asyncio.Semaphore(MOST_CONNECTIONS)
         self._http = httpx.AsyncClient(
             base_url=endpoint.base_url,
             auth=endpoint.basic_auth,
             headers={"user-agent": "fc-pipeline", **endpoint.headers},
-            timeout=httpx.Timeout(limits.read_seconds, connect=limits.connect_seconds, pool=None),
-            limits=httpx.Limits(max_connections=32, max_keepalive_connections=16),
+            # Ours are around it: httpx bounds each read alone, and a byte a second would go on for ever.
+            timeout=httpx.Timeout(None),
+            limits=httpx.Limits(max_connections=MOST_CONNECTIONS, max_keepalive_connections=16),
             transport=transport,
             # A proxy of the environment is for the world outside, not for this machine.
             trust_env=not endpoint.is_loopback,
@@ -152,6 +182,15 @@ class HubClient:
         twin = copy(self)
         twin.requests = 0
         return twin
+
+    @property
+    def may_be_several(self) -> bool:
+        """Whether more nodes than one may answer for this address, each at a height of its own."""
+        return not self.endpoint.is_loopback or self._line.spread_until > float("-inf")
+
+    def ask_another_node(self) -> None:
+        """Have the next questions asked over new connections: what answered is behind another node of this address."""
+        self._line.spread_until = self._clock() + SPREAD_SECONDS
 
     async def __aenter__(self) -> Self:
         """Nothing is sent yet."""
@@ -191,14 +230,17 @@ class HubClient:
         request = f"{path}?{query}" if query else path
         retries = self._retries if retries is None else retries
         attempt = 0
+        began = self._clock()
         while True:
             self._refuse_long_pause(request)
             await self.budget.acquire()
             self._refuse_long_pause(request)
             try:
-                return await self._attempt(request, parse, internal_is_trouble)
+                return await self._attempt(request, parse, internal_is_trouble, 2.0**attempt)
             except _Trouble as trouble:
                 allowed = retries if trouble.most_retries is None else min(retries, trouble.most_retries)
+                if self.has_alternative() and (trouble.is_silence or self._clock() - began > BESIDE_OTHERS_SECONDS):
+                    allowed = 0
                 if trouble.retry_after_seconds is not None:
                     self.budget.pause(trouble.retry_after_seconds)
                 if attempt >= allowed:
@@ -208,12 +250,12 @@ class HubClient:
             await self._sleep(self._backoff_seconds(attempt))
             attempt += 1
 
-    async def _attempt(self, request: str, parse: Callable[[bytes], T], internal_is_trouble: bool) -> T:
+    async def _attempt(
+        self, request: str, parse: Callable[[bytes], T], internal_is_trouble: bool, patience: float
+    ) -> T:
         try:
-            async with asyncio.timeout(self._timeouts.total_seconds):
-                body = await self._send(request, internal_is_trouble)
-        except (TimeoutError, httpx.TimeoutException) as error:
-            raise _Trouble(f"timed out ({type(error).__name__})") from error
+            async with self._connections:
+                body = await self._send(request, internal_is_trouble, patience)
         except (httpx.RemoteProtocolError, httpx.ReadError, httpx.WriteError, httpx.CloseError) as error:
             raise _Trouble("the connection was closed without an answer", HubDisconnected) from error
         except SOCKSError as error:  # httpx passes on as it is what a proxy's answer is not
@@ -228,36 +270,70 @@ class HubClient:
             what = f"200 with a body that is not the JSON expected ({error}): {self._excerpt(body)}"
             raise _Trouble(what, partial(HubMalformed, body=body)) from error
 
-    async def _send(self, request: str, internal_is_trouble: bool) -> bytes:
+    async def _send(self, request: str, internal_is_trouble: bool, patience: float) -> bytes:
         self.requests += 1
-        async with self._http.stream("GET", request) as response:
+        async with AsyncExitStack() as stack:
+            response = await self._first_byte(request, stack, patience)
             try:
                 if response.status_code == 200:
-                    body = await self._bounded_body(response)
+                    body = await self._bounded_body(response, patience)
                     if not _is_like_json(body):
                         raise _Trouble(f"200 with a body that is not JSON or cut short: {self._excerpt(body)}")
                     return body
-                body = await self._start_of_body(response)
+                body = await self._start_of_body(response, patience)
             except (httpx.RemoteProtocolError, httpx.ReadError) as error:
                 raise _Trouble(f"{response.status_code}, then the connection broke within the body") from error
         raise self._not_ok(request, response, body, internal_is_trouble)
 
-    async def _bounded_body(self, response: httpx.Response) -> bytes:
+    async def _first_byte(self, request: str, stack: AsyncExitStack, patience: float) -> httpx.Response:
+        """Status and headers of the answer, which `stack` closes."""
+        limits = self._timeouts
+        usual = limits.first_byte_seconds
+        if not self.has_alternative():
+            usual = max(usual, 2 * self._line.first_byte_seconds)
+        seconds = min(usual * patience, max(limits.longest_seconds, limits.first_byte_seconds))
+        headers = {"connection": "close"} if self._clock() < self._line.spread_until else {}
+        began = time.monotonic()
+        try:
+            async with asyncio.timeout(seconds):
+                response = await stack.enter_async_context(self._http.stream("GET", request, headers=headers))
+        except TimeoutError as error:
+            raise _Trouble(f"timed out: no answer within {seconds:.3g} s", is_silence=True) from error
+        self._line.first_byte_seconds = time.monotonic() - began
+        return response
+
+    async def _bounded_body(self, response: httpx.Response, patience: float) -> bytes:
+        """The whole body, as long as it makes progress."""
         chunks: list[bytes] = []
-        size = 0
-        async for chunk in response.aiter_bytes():
-            size += len(chunk)
-            if size > self._max_body_bytes:
-                raise _Trouble(f"200 with more than {self._max_body_bytes} bytes", HubBodyTooLarge, most_retries=0)
-            chunks.append(chunk)
+        size = size_then = 0
+        seconds = min(self._timeouts.progress_seconds * patience, self._timeouts.longest_seconds)
+        now = asyncio.get_running_loop().time
+        try:
+            async with asyncio.timeout(seconds) as limit:
+                async for chunk in response.aiter_bytes():
+                    size += len(chunk)
+                    if size > self._max_body_bytes:
+                        raise _Trouble(
+                            f"200 with more than {self._max_body_bytes} bytes", HubBodyTooLarge, most_retries=0
+                        )
+                    chunks.append(chunk)
+                    if size - size_then >= LEAST_PROGRESS_BYTES:
+                        size_then = size
+                        limit.reschedule(now() + seconds)
+        except TimeoutError as error:
+            what = f"timed out: {size - size_then} bytes within {seconds:.3g} s, {size} of the answer in all"
+            raise _Trouble(what, is_silence=True) from error
         return b"".join(chunks)
 
-    async def _start_of_body(self, response: httpx.Response) -> bytes:
+    async def _start_of_body(self, response: httpx.Response, patience: float) -> bytes:
+        """What an error's body begins with: as much of it as comes in time."""
         body = b""
-        async for chunk in response.aiter_bytes():
-            body += chunk
-            if len(body) >= ERROR_BODY_BYTES:
-                break
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self._timeouts.progress_seconds * patience):
+                async for chunk in response.aiter_bytes():
+                    body += chunk
+                    if len(body) >= ERROR_BODY_BYTES:
+                        break
         return body
 
     def _not_ok(
@@ -307,7 +383,14 @@ class HubClient:
         except ValueError:
             return None
         date = date if date.tzinfo else date.replace(tzinfo=UTC)
-        return max(0.0, date.timestamp() - self._now())
+        return max(0.0, date.timestamp() - self._now_of(response))
+
+    def _now_of(self, response: httpx.Response) -> float:
+        """Unix seconds by the clock that the answer's dates are of; by ours where it does not say."""
+        try:
+            return parsedate_to_datetime(response.headers.get("date", "")).timestamp()
+        except ValueError:
+            return self._now()
 
 
 def _budget(

@@ -2,6 +2,10 @@
 
 A hub is vetted by its `/v1/info` before it is followed, and again every half minute: it must be a Snapchain hub with
 the expected shards, not behind what was already folded, and not stale while another one is fresher.
+
+Behind one address may be several nodes, of which now the one, now the other answers. So what an answer says of a head
+is believed of the address as long as it is not too old; where an answer is behind, another node is asked, and one that
+goes on is waited for.
 """
 
 import asyncio
@@ -10,36 +14,33 @@ import random as random_module
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from types import TracebackType
 from typing import Final, Self, TypeVar
 
 import httpx
 
-from fc_pipeline.errors import ConfigError, HubError, HubUnavailable, HubUntrusted
+from fc_pipeline.errors import ConfigError, HubBehind, HubError, HubUnavailable, HubUntrusted
 from fc_pipeline.hub.client import HubClient, HubKeyRefused, Timeouts
 from fc_pipeline.hub.endpoint import HubEndpoint
-from fc_pipeline.hub.reads import HubReads, ReadEndpoints
+from fc_pipeline.hub.reads import NODES_APART_HEIGHTS, HubReads, ReadEndpoints
 from fc_pipeline.hub.wire import HubInfo, ShardInfo
 
-__all__ = ["ANOTHER_HUB_MAY_DO", "LITTLE_LAG_HEIGHTS", "HistoryCheck", "HubPool"]
+__all__ = ["ANOTHER_HUB_MAY_DO", "LAG_WAIT_SECONDS", "NODES_ASKED", "HistoryCheck", "HubPool"]
 
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 VETTED_SECONDS: Final = 30.0
-LITTLE_LAG_HEIGHTS: Final = 10
-LAG_WAITS: Final = 3
+NODES_ASKED: Final = 4
+"""So often is a question asked at once where a node is behind: of two nodes, one in sixteen times all are the same."""
+LAG_PATIENCE_SECONDS: Final = 15.0
 LAG_WAIT_SECONDS: Final = 1.0
+LONGEST_REST_SECONDS: Final = 600.0
 ANOTHER_HUB_MAY_DO: Final = (HubUnavailable, HubUntrusted, HubKeyRefused)
 """Errors that say something of the hub, not of the question."""
-
-
-class _LagsALittle(HubUntrusted):
-    """Behind by a few blocks: the nodes behind one address, or two hubs, are never quite at the same height."""
-
-
 HistoryCheck = Callable[[HubReads, HubInfo], Awaitable[None]]
-"""Raises HubUntrusted if what a hub has is not the continuation of what was read so far."""
+"""Raises HubUntrusted if what a hub has is not the continuation of what was read so far, HubBehind if it may be yet."""
 
 
 class _PooledHub(HubReads):
@@ -48,6 +49,8 @@ class _PooledHub(HubReads):
     def __init__(self, client: HubClient) -> None:
         super().__init__(client)
         self.resting_until = 0.0
+        self.failures = 0
+        self.failure: HubError | None = None
         self.seen_heights: dict[int, int] = {}
         self.known_info: HubInfo | None = None
         self.known_at = 0.0
@@ -59,8 +62,10 @@ class HubPool(ReadEndpoints):
     """Hubs in order of preference. An async context manager; safe for many tasks of one event loop.
 
     Offers every read endpoint against the preferred hub that is fit, and `follow` for who reads a feed. A hub that
-    fails rests for `cool_down_seconds`, then it is preferred again. `expected_shards` is the number of data shards;
-    without it, the first hub that answers sets it. `sleep`, `random`, `clock`, `now` and `transport` as in HubClient.
+    fails rests for `cool_down_seconds`, longer each time it fails again, then it is preferred again. One that is
+    a little behind is waited for as long as it goes on, or for `lag_patience_seconds`. `expected_shards` is the number
+    of data shards; without it, the first hub that answers sets it. `sleep`, `random`, `clock`, `now` and
+    `transport` as in HubClient.
     """
 
     def __init__(
@@ -70,6 +75,7 @@ class HubPool(ReadEndpoints):
         expected_shards: int | None = None,
         stale_after_seconds: int = 120,
         cool_down_seconds: float = 60.0,
+        lag_patience_seconds: float = LAG_PATIENCE_SECONDS,
         retries: int = 5,
         timeouts: Timeouts | None = None,
         max_body_bytes: int | None = None,
@@ -98,12 +104,15 @@ class HubPool(ReadEndpoints):
             )
             for endpoint in endpoints
         ]
+        for hub in self._hubs:
+            hub.client.has_alternative = partial(self._has_alternative, hub)
         self._expected_shards = expected_shards
         self._begun_with: int | None = None
         self._check_history: HistoryCheck | None = None
         self._cursors: dict[int, int] = {}
         self._stale_after_seconds = stale_after_seconds
         self._cool_down_seconds = cool_down_seconds
+        self.lag_patience_seconds = lag_patience_seconds
         self._clock = clock
         self._sleep = sleep
         self._followed: dict[int | None, _PooledHub] = {}
@@ -170,14 +179,17 @@ class HubPool(ReadEndpoints):
         """The hub to read `shard` from next, given that everything up to `cursor_height` was read.
 
         May be another one than before: then resume at the block boundary. A stale hub is followed only if no other is
-        fresher, one behind the cursor never; if all are but a few blocks behind, that is waited for.
-        Raises HubUntrusted or HubUnavailable saying why of each hub.
+        fresher, one behind the cursor never; where there is none but such, and they are but a little behind, they are
+        waited for. Raises HubUntrusted or HubUnavailable saying why of each hub.
         """
         chosen, errors = await self._fit(shard, cursor_height)
-        for _ in range(LAG_WAITS):
-            if chosen is None and any(isinstance(error, _LagsALittle) for error in errors):
-                await self._sleep(LAG_WAIT_SECONDS)
-                chosen, errors = await self._fit(shard, cursor_height)
+        waited_seconds, furthest = 0.0, _furthest(errors)
+        while chosen is None and furthest is not None and waited_seconds < self.lag_patience_seconds:
+            await self.wait_for_lag()
+            chosen, errors = await self._fit(shard, cursor_height)
+            now_at = _furthest(errors)
+            waited_seconds = 0.0 if now_at is not None and now_at > furthest else waited_seconds + LAG_WAIT_SECONDS
+            furthest = max(furthest, now_at or 0)
         if chosen is None:
             raise _all_of(errors)
         before = self._followed.get(shard)
@@ -188,11 +200,18 @@ class HubPool(ReadEndpoints):
                 log.warning("hub_switched shard=%s from=%s to=%s reason=%r", shard, before.name, chosen.name, reason)
         return chosen
 
+    async def wait_for_lag(self) -> None:
+        """Give a hub that is a little behind `LAG_WAIT_SECONDS` to go on."""
+        await self._sleep(LAG_WAIT_SECONDS)
+
     def leave(self, hub: HubReads, error: HubError) -> None:
         """Let a hub rest that failed: others are preferred until its cool-down, or its Retry-After, is over."""
         for own in self._hubs:
             if own is hub:
-                rest_seconds = max(self._cool_down_seconds, hub.client.budget.paused_seconds)
+                own.failures = own.failures + 1 if own.failure is not None else 0
+                own.failure = error
+                longer = min(LONGEST_REST_SECONDS, self._cool_down_seconds * 2**own.failures)
+                rest_seconds = max(longer, hub.client.budget.paused_seconds)
                 own.resting_until = self._clock() + rest_seconds
                 own.known_info = None
                 log.warning("hub_left hub=%s rest_seconds=%.0f reason=%r", hub.name, rest_seconds, str(error))
@@ -213,7 +232,7 @@ class HubPool(ReadEndpoints):
         for own in self._hubs:
             if own is hub:
                 own.known_info = None
-                await self._vet(own, None, 0)
+                await self._waited_for(own)
 
     async def others(self) -> list[HubReads]:
         """The hubs that could be followed as well as the one that is, in order of preference."""
@@ -230,10 +249,19 @@ class HubPool(ReadEndpoints):
         """Put a hub before all others, as long as the pool lives."""
         self._hubs.sort(key=lambda own: own is not hub)
 
+    def known_head(self, hub: HubReads, shard: int) -> int:
+        """The highest block of a shard that a node of this hub has shown or told of lately; 0 if none has."""
+        for own in self._hubs:
+            if own is hub:
+                told = own.known_info.shardInfos if own.known_info is not None else ()
+                return max((self._head(own, one) for one in told if one.shardId == shard), default=0)
+        return 0
+
     def note_height(self, hub: HubReads, shard: int, height: int) -> None:
         """Remember that `hub` showed a block of this height, so that it need not be asked for its head."""
         for own in self._hubs:
             if own is hub:
+                own.failures, own.failure = 0, None
                 own.seen_heights[shard] = max(height, own.seen_heights.get(shard, 0))
 
     async def _untried(self, failed: dict[HubReads, HubError]) -> HubReads:
@@ -280,32 +308,53 @@ class HubPool(ReadEndpoints):
                 return hub
         return None
 
+    async def _waited_for(self, hub: _PooledHub) -> None:
+        """Vet one hub; where it is a little behind, until it has caught up or patience is over."""
+        waited_seconds, furthest = 0.0, 0
+        while True:
+            try:
+                await self._vet(hub, None, 0)
+            except HubBehind as behind:
+                waited_seconds = 0.0 if behind.height > furthest else waited_seconds + LAG_WAIT_SECONDS
+                furthest = max(furthest, behind.height)
+                if waited_seconds > self.lag_patience_seconds:
+                    raise
+                await self.wait_for_lag()
+            else:
+                return
+
     async def _vet(self, hub: _PooledHub, shard: int | None, cursor_height: int) -> int:
         """The age of the hub's newest block in seconds. Raises HubError saying why it cannot be followed."""
-        info = await self._info_of(hub)
-        found = self._shards_needed(hub, info, shard)
-        if hub.refusal is not None:
-            raise hub.refusal
         cursors = self._cursors if shard is None else {**self._cursors, shard: cursor_height}
-        if self._behind(hub, found, cursors) is not None:
+        info: HubInfo | None = None
+        for _ in range(NODES_ASKED):
             info = await self._info_of(hub, newer_than=info)
             found = self._shards_needed(hub, info, shard)
-            if (behind := self._behind(hub, found, cursors)) is not None:
-                raise behind
-        return max((one.blockDelay for one in found), default=0)
+            trouble = self._behind(hub, found, cursors) if hub.refusal is None else hub.refusal
+            if trouble is None:
+                return max((one.blockDelay for one in found), default=0)
+            if trouble is hub.refusal and not isinstance(trouble, HubBehind):
+                break
+            hub.client.ask_another_node()
+        raise trouble
 
     def _behind(self, hub: _PooledHub, shards: Sequence[ShardInfo], cursors: Mapping[int, int]) -> HubUntrusted | None:
         """Why the hub cannot be followed from these heights, which were already read; None if it can."""
         for one in shards:
             head, cursor = self._head(hub, one), cursors.get(one.shardId, 0)
             if head < cursor:
-                kind = _LagsALittle if cursor - head <= LITTLE_LAG_HEIGHTS else HubUntrusted
-                return kind(
+                said = (
                     f"hub {hub.name} is behind: its shard {one.shardId} is at height {head}, "
-                    f"but {cursor} was already read",
-                    hint="wait until it has caught up, or name another hub in FC_HUB_URLS",
+                    f"but {cursor} was already read"
                 )
+                hint = "wait until it has caught up, or name another hub in FC_HUB_URLS"
+                is_little = cursor - head <= NODES_APART_HEIGHTS
+                return HubBehind(said, height=head, hint=hint) if is_little else HubUntrusted(said, hint=hint)
         return None
+
+    def _has_alternative(self, hub: HubReads) -> bool:
+        """Whether there is another hub that has not just failed."""
+        return any(own is not hub and own.resting_until <= self._clock() for own in self._hubs)
 
     def _head(self, hub: _PooledHub, shard: ShardInfo) -> int:
         return max(shard.maxHeight, hub.seen_heights.get(shard.shardId, 0))
@@ -338,8 +387,11 @@ class HubPool(ReadEndpoints):
 
     async def _info_of(self, hub: _PooledHub, *, newer_than: HubInfo | None = None) -> HubInfo:
         """The hub's `/v1/info`, at most half a minute old, and another one than `newer_than`."""
+        failure = hub.failure
         async with hub.asking:
-            # Several shards are vetted at a time; one answer serves them all.
+            # Several shards are vetted at a time; one answer serves them all, and so does none.
+            if hub.failure is not None and hub.failure is not failure:
+                raise hub.failure
             known = hub.known_info
             if known is None or known is newer_than or hub.known_at + VETTED_SECONDS < self._clock():
                 try:
@@ -362,6 +414,11 @@ class HubPool(ReadEndpoints):
         except HubUntrusted as refusal:
             return refusal
         return None
+
+
+def _furthest(errors: Sequence[HubError]) -> int | None:
+    """How far the hubs have come that are but a little behind; None if there are none."""
+    return max((error.height for error in errors if isinstance(error, HubBehind)), default=None)
 
 
 def _all_of(errors: Sequence[HubError]) -> HubError:

@@ -7,7 +7,7 @@ from fc_pipeline.errors import HubError
 from fc_pipeline.hub.blocks import BlockCutter
 from fc_pipeline.hub.clock import HubClock
 from fc_pipeline.hub.decode import EventBatch
-from fc_pipeline.hub.failover import ANOTHER_HUB_MAY_DO, HubPool
+from fc_pipeline.hub.failover import ANOTHER_HUB_MAY_DO, LAG_WAIT_SECONDS, NODES_ASKED, HubPool
 from fc_pipeline.hub.page_reader import FeedPage, PageReader
 from fc_pipeline.hub.reads import HubReads
 from fc_pipeline.hub.wire import first_event_id, height_of
@@ -37,12 +37,14 @@ class Feed:
         without BLOCK_CONFIRMED are left-out heights taken as covered: they had no events.
 
         Every height with events has its time in `block_times`. Events that the hub cannot send are in `undecodable`
-        with empty `raw` (hub-api T3). Ends at the tip; ask again from the last `to_height` + 1.
+        with empty `raw` (hub-api T3). Ends at the tip; ask again from the last `to_height` + 1. The tip of a node that
+        is behind is none where the hub has shown more of the range: that is asked for again, and waited for a while.
         Raises HubUnavailable or HubUntrusted when no hub can be followed.
         """
         reading = _Reading(max(from_height, LOWEST_HEIGHT), until_height, page_size, self._shard)
         failed: dict[HubReads, HubError] = {}
         last_block: tuple[int, int] | None = None
+        waited_seconds = 0.0
         at_end = reading.is_done
         while not at_end:
             hub = await self._pool.follow(self._shard, reading.cutter.next_height - 1)
@@ -55,6 +57,7 @@ class Feed:
                 failed[hub] = error
                 continue
             failed.clear()
+            waited_seconds = 0.0 if batches else waited_seconds
             for batch in batches:
                 self._pool.note_height(hub, self._shard, batch.to_height)
                 last_block = await self._fill_times(batch, last_block)
@@ -62,6 +65,12 @@ class Feed:
             # Nothing here keeps a batch alive that its reader is done with: decoded events are what takes memory.
             while batches:
                 yield batches.pop(0)
+            if at_end and reading.is_cut_short(self._pool.known_head(hub, self._shard)):
+                hub.client.ask_another_node()
+                if until_height is not None and waited_seconds < self._pool.lag_patience_seconds:
+                    await self._pool.wait_for_lag()
+                    waited_seconds += LAG_WAIT_SECONDS
+                    at_end = False
 
     def _reader(self, hub: HubReads) -> PageReader:
         return self._readers.setdefault(hub, PageReader(hub, self._shard))
@@ -83,11 +92,17 @@ class _Reading:
         self._stop_id = None if until_height is None else first_event_id(until_height + 1)
         self._page_size = page_size
         self._hub: HubReads | None = None
+        self._asked_again = 0
+        self._is_read_beyond = False
 
     @property
     def is_done(self) -> bool:
         """Whether all heights up to the last one wanted were handed out."""
         return self._until_height is not None and self.cutter.next_height > self._until_height
+
+    def is_cut_short(self, known_head: int) -> bool:
+        """Whether it ended before heights that a node of the hub has shown, so that another one seems to answer."""
+        return not self.is_done and not self._is_read_beyond and known_head >= self.cutter.next_height
 
     async def next_page(self, hub: HubReads, reader: PageReader) -> tuple[list[EventBatch], bool]:
         """The blocks that the next page completes, and whether the reading is at its end."""
@@ -100,15 +115,27 @@ class _Reading:
         page = await reader.read(start, self._stop_id, self._page_size, previous_id)
         if page.at_tip and page.events.last_id is None and not await self._is_half_read_block_whole(reader, page):
             self.cutter.restart()
-            return [], True
+            return [], not self._may_ask_again(hub)
+        if page.events.last_id is not None:
+            self._asked_again = 0
         oldest = await reader.oldest_height() if self.cutter.jumps_unproven(page.events) else None
         batches = self._cut(page, oldest)
         if page.at_tip and not self.is_done and self._until_height is not None:
+            if self._may_ask_again(hub):
+                return batches, False
             batches += await self._proof_of_no_events(reader, self._until_height)
         return batches, page.at_tip or self.is_done
 
+    def _may_ask_again(self, hub: HubReads) -> bool:
+        """Whether the end of a range that is not over is to be asked for again, of another node of the hub."""
+        if self._until_height is None or self._asked_again >= NODES_ASKED - 1:
+            return False
+        self._asked_again += 1
+        hub.client.ask_another_node()
+        return True
+
     async def _is_half_read_block_whole(self, reader: PageReader, page: FeedPage) -> bool:
-        """Whether what answered `page`, which has no id, has the event before it, and no other event of that one's block.
+        """Whether what answered `page`, which has no id, has the event before it, and no more of that one's block.
 
         Of several nodes behind one address, or of a hub that was set back, the one that answers may be behind the one
         that sent the beginning of the block. The events of a block become visible at once (hub-api 3.4).
@@ -123,7 +150,8 @@ class _Reading:
     async def _proof_of_no_events(self, reader: PageReader, until_height: int) -> list[EventBatch]:
         """The batch for heights at the range's end without events, where the next event above proves them."""
         following = await reader.first_event(first_event_id(until_height + 1))
-        if following.last_id is None:
+        self._is_read_beyond = following.last_id is not None
+        if not self._is_read_beyond:
             return []
         oldest_height = await reader.oldest_height()
         batch = self.cutter.close(until_height, following, oldest_height)

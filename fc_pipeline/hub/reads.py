@@ -18,7 +18,7 @@ from fc_pipeline.hub.decode import DECODE_ERRORS, split_page
 from fc_pipeline.hub.paging import ListPage, fids_page, raw_page, walk, walk_all_shards
 from fc_pipeline.hub.wire import HubInfo, StorageLimits, UsernameProof
 
-__all__ = ["PAGE_SIZE", "HubReads", "OnChainEventType", "ReactionType", "ReadEndpoints"]
+__all__ = ["NODES_APART_HEIGHTS", "PAGE_SIZE", "HubReads", "OnChainEventType", "ReactionType", "ReadEndpoints"]
 
 T = TypeVar("T")
 OnChainEventType = Literal[
@@ -33,6 +33,8 @@ ReactionType = Literal["None", "Like", "Recast"]
 """`None` means all types; leaving the parameter out is a 400 on Snapchain (hub-api T24)."""
 
 PAGE_SIZE: Final = 1000
+NODES_APART_HEIGHTS: Final = 120
+"""So many blocks, about as many seconds, may the nodes behind one address be apart, or a hub behind another one."""
 _INFO = msgspec.json.Decoder(HubInfo)
 _LIMITS = msgspec.json.Decoder(StorageLimits)
 _PROOF = msgspec.json.Decoder(UsernameProof)

@@ -11,7 +11,7 @@ import msgspec
 from fc_pipeline.errors import HubRefused
 from fc_pipeline.hub.client import HubKeyRefused
 from fc_pipeline.hub.decode import DECODE_ERRORS
-from fc_pipeline.hub.reads import PAGE_SIZE, HubReads, OnChainEventType
+from fc_pipeline.hub.reads import NODES_APART_HEIGHTS, PAGE_SIZE, HubReads, OnChainEventType
 from fc_pipeline.hub.wire import HubInfo, Message, StorageLimits, UsernameProof, first_event_id
 
 __all__ = [
@@ -34,9 +34,6 @@ NO_RECORDS: Final = "none"
 
 CONTRACTS_FID: Final = 0
 """The FID of contract events that are of no user: SIGNER_MIGRATED, and channels without an owner (hub-api 4.3)."""
-
-BALANCED_HEIGHTS: Final = 10
-"""So far apart may the nodes behind one address be: the one that answers need not be the one that told its head."""
 
 _MESSAGE_SETS: Final[dict[Kind, tuple[str, Callable[[HubReads, int], AsyncIterator[list[bytes]]]]]] = {
     "casts": ("CASTS", lambda hub, fid: hub.casts_by_fid(fid)),
@@ -97,7 +94,8 @@ def _head_ids(info: HubInfo, heights: int) -> Mapping[int, int]:
 
 
 def _spread(hub: HubReads) -> int:
-    return 0 if hub.client.endpoint.is_loopback else BALANCED_HEIGHTS
+    """The node that answers need not be the one that told its head."""
+    return NODES_APART_HEIGHTS if hub.client.may_be_several else 0
 
 
 async def snapshot(hub: HubReads, fid: int) -> AsyncIterator[SnapshotPage]:

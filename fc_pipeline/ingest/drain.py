@@ -216,14 +216,17 @@ class _ShardReader:
     async def run(self) -> None:
         """Read what is missing, then follow; the first hour must be held, so that nobody else fills it meanwhile."""
         await self._mend_log()
+        next_height: int | None = None
         for hole in self.missing():
             if self._is_ending():
                 return
-            await self._read(hole.first, hole.last)
+            reached = await self._read(hole.first, hole.last)
             await self._flush()
+            # A node that is behind did not have the end of it yet.
+            next_height = reached if hole.last == self._in_window.last and reached <= hole.last else None
         if self.follows:
             self.is_at_tip = True
-            await self._follow()
+            await self._follow(self._first_unread() if next_height is None else next_height)
 
     def _is_ending(self) -> bool:
         return self._drain.ending.is_set() or self._drain.should_stop()
@@ -277,14 +280,13 @@ class _ShardReader:
         first_after = await self._clock.first_height_at(unix_seconds)
         return await self._clock.last_height_up_to(first_after - 1) or 0
 
-    async def _follow(self) -> None:
+    async def _follow(self, next_height: int) -> None:
         """Poll the tip until it is time to end, or the next run has begun; a micro-batch about every `batch_seconds`.
 
         What is found is committed at once where the last micro-batch lies that far back: a network that makes a block
         per second is followed with no more delay than it takes to see the block. The next run has taken the lease on
         the hour that begins, and reads on from there.
         """
-        next_height = self._first_unread()
         batch_seconds = self._drain.replica.settings.batch_seconds
         poll_seconds = max(min(batch_seconds / _POLLS_PER_BATCH, _POLL_SECONDS), self._least_poll_seconds())
         flushed = float("-inf")

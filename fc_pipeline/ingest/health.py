@@ -15,7 +15,7 @@ from fc_pipeline.fold.gaps import Gap
 from fc_pipeline.fold.ledger import HeightRange
 from fc_pipeline.hours import Hour
 from fc_pipeline.hub.clock import HubClock
-from fc_pipeline.hub.failover import HubPool
+from fc_pipeline.hub.looking import looking_at
 from fc_pipeline.ingest.lost_log import LostLog, lost_log
 from fc_pipeline.ingest.replica import Replica
 from fc_pipeline.ingest.survey import Survey, survey
@@ -156,7 +156,7 @@ async def _bounds_by_hub(replica: Replica, hours: Sequence[Hour]) -> dict[int, _
 
     None for a shard of which the hub no longer has the beginning of the hours.
     """
-    async with HubPool(replica.hub_endpoints, retries=1) as hubs:
+    async with looking_at(replica.hub_endpoints) as hubs:
         state = await survey(replica, hubs)
         bounds: dict[int, _Bounds | None] = {}
         for shard in state.shards:
@@ -197,7 +197,7 @@ def freshness(replica: Replica) -> FreshnessFinding:
 
 
 async def _surveyed(replica: Replica) -> Survey:
-    async with HubPool(replica.hub_endpoints, retries=1) as hubs:
+    async with looking_at(replica.hub_endpoints) as hubs:
         return await survey(replica, hubs)
 
 

@@ -12,6 +12,7 @@ from fc_pipeline.fold.faults import POSTGRES_ERRORS, explained, through_faults
 from fc_pipeline.hours import Hour
 from fc_pipeline.hub.failover import HubPool
 from fc_pipeline.ingest.drain import Drain, HourWindow
+from fc_pipeline.ingest.network_time import clock_warning
 from fc_pipeline.ingest.outputs import RAW_LOG
 from fc_pipeline.ingest.progress import HourProgress, Progress
 from fc_pipeline.ingest.rebuild import rebuild_hour
@@ -130,6 +131,8 @@ class MicroBatchRun:
     async def _drain(self, writer: BatchWriter, follow_until: float | None) -> None:
         async with HubPool(self.replica.hub_endpoints) as hubs:
             state = await survey(self.replica, hubs)
+            if warning := clock_warning(state.clock_ahead_seconds):
+                log.warning("clocks_apart run=%s: %s", self.run_id, warning)
             await self._refuse_hours_out_of_reach(state)
             drain = Drain(
                 self.replica,

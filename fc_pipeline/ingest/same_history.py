@@ -4,12 +4,14 @@ A hub that was reset or restored, or that is of another network, answers like an
 beside those of another history, and what its snapshots lack would be deleted.
 """
 
-from fc_pipeline.errors import HubUntrusted
+from collections.abc import Sequence
+
+from fc_pipeline.errors import HubBehind, HubUntrusted
 from fc_pipeline.fold import ledger, snapshot_ledger
 from fc_pipeline.hub.decode import decode_events
-from fc_pipeline.hub.failover import LITTLE_LAG_HEIGHTS, HubPool
-from fc_pipeline.hub.reads import HubReads
-from fc_pipeline.hub.wire import HubInfo, first_event_id
+from fc_pipeline.hub.failover import NODES_ASKED, HubPool
+from fc_pipeline.hub.reads import NODES_APART_HEIGHTS, HubReads
+from fc_pipeline.hub.wire import HubEvent, HubInfo, first_event_id, height_of
 from fc_pipeline.ingest.fid_fetch import FetchedChunk
 from fc_pipeline.ingest.replica import Replica
 from fc_pipeline.tables.encoding import block_hash
@@ -39,21 +41,53 @@ def go_on_from_ledger(replica: Replica, hubs: HubPool) -> None:
 
 
 async def _refuse_other_history(replica: Replica, hub: HubReads, shard: int, head_height: int) -> None:
-    """Raise HubUntrusted if the hub has another block where the ledger ends, or nothing from there on."""
-    with replica.engine.connect() as connection:
-        known = ledger.last_block_hash(connection, shard, head_height)
-    if known is None:
+    """Raise HubUntrusted if the hub has another block where the ledger ends, or has lost what was read.
+
+    The node that answers need not be the one that told `head_height`: where it has no event from the ledger's end on,
+    another one is asked; how far a node has come, its newest event proves. Raises HubBehind if that is a little below.
+    """
+    known = _last_known_block(replica, shard, head_height)
+    if known is None or await _has_block(hub, shard, *known):
         return
-    height, expected = known
-    _, events, undecodable = decode_events(await hub.events(shard, first_event_id(height), page_size=1))
-    if not events and not undecodable:
-        if head_height - height <= LITTLE_LAG_HEIGHTS:
-            return  # of several nodes behind one address, another one may have answered
+    furthest = 0
+    for _ in range(NODES_ASKED):
+        stop_id = first_event_id(known[0] + 1)
+        raws = await hub.events(shard, first_event_id(1), stop_id, page_size=1, reverse=True)
+        furthest = max([furthest, *(height_of(event_id) for event_id in decode_events(raws)[0] if event_id < stop_id)])
+    says = f"it says that shard {shard} is at height {head_height}"
+    if not furthest or known[0] - furthest > NODES_APART_HEIGHTS:
+        has = f"its newest event is of height {furthest}" if furthest else "it has no event at all up to there"
         raise HubUntrusted(
-            f"hub {hub.name} has lost its past: it says that shard {shard} is at height {head_height}, "
-            f"but has no event from {height} on, which was read",
+            f"hub {hub.name} has lost its past: {says}, and {known[0]} was read, but {has}",
             hint="wait until it has synced again, or name another hub in FC_HUB_URLS",
         )
+    if (below := _last_known_block(replica, shard, furthest)) is not None:
+        await _has_block(hub, shard, *below)
+    raise HubBehind(
+        f"hub {hub.name} is behind: {says}, but what answers has no event from {known[0]} on, which was read",
+        height=furthest,
+        hint="wait until every node behind the address has caught up, or name another hub in FC_HUB_URLS",
+    )
+
+
+def _last_known_block(replica: Replica, shard: int, up_to_height: int) -> tuple[int, bytes] | None:
+    with replica.engine.connect() as connection:
+        return ledger.last_block_hash(connection, shard, up_to_height)
+
+
+async def _has_block(hub: HubReads, shard: int, height: int, expected: bytes) -> bool:
+    """Whether a node of the hub has events from this height on. Raises HubUntrusted if the block there is another."""
+    for _ in range(NODES_ASKED):
+        _, events, undecodable = decode_events(await hub.events(shard, first_event_id(height), page_size=1))
+        if events or undecodable:
+            _refuse_other_block(hub, shard, height, expected, events)
+            return True
+        hub.client.ask_another_node()
+    return False
+
+
+def _refuse_other_block(hub: HubReads, shard: int, height: int, expected: bytes, events: Sequence[HubEvent]) -> None:
+    """Raise HubUntrusted if these events begin with a block of the same height and another hash."""
     confirmed = events[0].blockConfirmedBody if events and events[0].height == height else None
     found = block_hash(confirmed) if confirmed else None
     if found is not None and found != expected:

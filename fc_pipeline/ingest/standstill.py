@@ -3,11 +3,13 @@
 import asyncio
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 from fc_pipeline.fold import ledger
 from fc_pipeline.hub.clock import HubClock, NoEvents
-from fc_pipeline.hub.failover import HubPool
+from fc_pipeline.hub.looking import looking_at
+from fc_pipeline.ingest.network_time import clock_difference
 from fc_pipeline.ingest.replica import Replica
 from fc_pipeline.ingest.survey import LIVE_WITHIN_SECONDS
 
@@ -69,7 +71,7 @@ def look_for_standstill(replica: Replica, *, watched_seconds: float = float("inf
     Nobody is blamed for more than `watched_seconds`: after a start, the last commit is as old as the pause was long.
     Raises HubError if no hub can be asked.
     """
-    return judge_motion(asyncio.run(_motion(replica)), time.time(), watched_seconds)
+    return judge_motion(*asyncio.run(_motion(replica)), watched_seconds)
 
 
 def judge_motion(shards: Sequence[ShardMotion], now: float, watched_seconds: float = float("inf")) -> Standstill:
@@ -115,20 +117,33 @@ def _silent(shard: ShardMotion, moving: Sequence[int], now: float) -> str:
     return f"shard {shard.shard}: the hub {newest}, while shard {others} goes on."
 
 
-async def _motion(replica: Replica) -> list[ShardMotion]:
+async def _motion(replica: Replica) -> tuple[list[ShardMotion], float]:
+    """What each shard does, and the network's time now (unix seconds)."""
     with replica.engine.connect() as connection:
         origins = ledger.origins(connection)
         cursors = {shard: ledger.last_commit(connection, shard) for shard in origins}
-    async with HubPool(replica.hub_endpoints, retries=1) as hubs:
+    async with looking_at(replica.hub_endpoints) as hubs:
         hubs.note_cursors({shard: cursor[0] for shard, cursor in cursors.items() if cursor is not None})
-        return [
-            await _motion_of(HubClock(hubs, shard), shard, origins.get(shard), cursors.get(shard))
-            for shard in await hubs.shards()
+        info = await hubs.info()
+        clocks = {shard: HubClock(hubs, shard) for shard in range(1, info.numShards + 1)}
+        head_unix: dict[int, int] = {}
+        for shard, clock in clocks.items():
+            with suppress(NoEvents):
+                head_unix[shard] = (await clock.head())[1]
+        ahead_seconds = clock_difference(info, head_unix)
+        found = [
+            await _motion_of(clock, shard, origins.get(shard), cursors.get(shard), ahead_seconds)
+            for shard, clock in clocks.items()
         ]
+        return found, time.time() - ahead_seconds
 
 
 async def _motion_of(
-    clock: HubClock, shard: int, origin: ledger.ShardOrigin | None, cursor: tuple[int, float] | None
+    clock: HubClock,
+    shard: int,
+    origin: ledger.ShardOrigin | None,
+    cursor: tuple[int, float] | None,
+    clock_ahead_seconds: float,
 ) -> ShardMotion:
     cursor_height, idle_seconds = cursor or (None, None)
     try:
@@ -137,7 +152,8 @@ async def _motion_of(
             first = cursor_height + 1
         else:
             first = origin.height if origin is not None else (await clock.oldest())[0]
-        waiting = max(0.0, time.time() - await clock.time_of(first)) if first <= head_height else 0.0
+        now = time.time() - clock_ahead_seconds
+        waiting = max(0.0, now - await clock.time_of(first)) if first <= head_height else 0.0
     except NoEvents:
         return ShardMotion(shard, None, None, cursor_height, idle_seconds, 0.0)
     return ShardMotion(shard, head_height, head_unix, cursor_height, idle_seconds, waiting)

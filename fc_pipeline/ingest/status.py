@@ -12,10 +12,11 @@ from fc_pipeline.errors import HubError
 from fc_pipeline.fold import gaps, ledger
 from fc_pipeline.fold.gaps import Gap
 from fc_pipeline.fold.ledger import ShardOrigin
-from fc_pipeline.hub.failover import HubPool
+from fc_pipeline.hub.looking import looking_at
+from fc_pipeline.ingest.network_time import clock_warning
 from fc_pipeline.ingest.outputs import OUTPUTS
 from fc_pipeline.ingest.replica import Replica
-from fc_pipeline.ingest.survey import ShardSurvey, survey
+from fc_pipeline.ingest.survey import ShardSurvey, Survey, survey
 from fc_pipeline.tables.bookkeeping import QUARANTINE
 from fc_pipeline.tables.columns import DataTable
 from fc_pipeline.tables.registry import DATA_TABLES
@@ -94,7 +95,10 @@ class TargetStatus:
 
 @dataclass(frozen=True)
 class ReplicaStatus:
-    """All of it; `hub_error` says why no hub could be asked, `has_hub` whether there is one to ask."""
+    """All of it; `hub_error` says why no hub could be asked, `has_hub` whether there is one to ask.
+
+    `clock_warning` says that this machine's clock and the hub's are apart.
+    """
 
     hub_error: str | None
     has_hub: bool
@@ -103,6 +107,7 @@ class ReplicaStatus:
     quarantine: dict[str, int]
     targets: TargetStatus | None = None
     gaps: tuple[GapStatus, ...] = ()
+    clock_warning: str | None = None
 
     @property
     def open_gaps(self) -> tuple[GapStatus, ...]:
@@ -134,37 +139,40 @@ class ReplicaStatus:
 
 def read_status(replica: Replica) -> ReplicaStatus:
     """Look at the replica. Where no hub is known or none answers, the rest is told all the same."""
-    surveyed, hub_error = _surveyed(replica)
+    state, hub_error = _surveyed(replica)
+    surveyed = {shard.shard: shard for shard in state.shards} if state else {}
+    now = state.now_unix if state else time.time()
     with replica.engine.connect() as connection:
         return ReplicaStatus(
             hub_error=hub_error,
             has_hub=bool(replica.settings.hub_urls),
             shards=tuple(
-                _shard(connection, origin, surveyed.get(shard)) for shard, origin in ledger.origins(connection).items()
+                _shard(connection, origin, surveyed.get(shard), now)
+                for shard, origin in ledger.origins(connection).items()
             ),
             tables=tuple(_table(connection, table) for table in DATA_TABLES.values()),
             quarantine=_quarantine(connection),
             targets=_targets(replica, connection) if replica.targets is not None else None,
             gaps=tuple(_gap(gap) for gap in gaps.all_gaps(connection)),
+            clock_warning=clock_warning(state.clock_ahead_seconds) if state else None,
         )
 
 
-def _surveyed(replica: Replica) -> tuple[dict[int, ShardSurvey], str | None]:
+def _surveyed(replica: Replica) -> tuple[Survey | None, str | None]:
     if not replica.settings.hub_urls:
-        return {}, "no hub is configured and the sample hub does not run"
+        return None, "no hub is configured and the sample hub does not run"
     try:
         return asyncio.run(_survey(replica)), None
     except HubError as error:
-        return {}, str(error)
+        return None, str(error)
 
 
-async def _survey(replica: Replica) -> dict[int, ShardSurvey]:
-    async with HubPool(replica.hub_endpoints, retries=1) as hubs:
-        state = await survey(replica, hubs, OUTPUTS)
-    return {shard.shard: shard for shard in state.shards}
+async def _survey(replica: Replica) -> Survey:
+    async with looking_at(replica.hub_endpoints) as hubs:
+        return await survey(replica, hubs, OUTPUTS)
 
 
-def _shard(connection: sa.Connection, origin: ShardOrigin, hub: ShardSurvey | None) -> ShardStatus:
+def _shard(connection: sa.Connection, origin: ShardOrigin, hub: ShardSurvey | None, now_unix: float) -> ShardStatus:
     cursor = ledger.last_covered(connection, origin.shard)
     folded_height = cursor[0] if cursor else origin.height - 1
     unfolded = ledger.holes(ledger.covered(connection, origin.shard, tables=OUTPUTS), origin.height, folded_height)
@@ -175,7 +183,7 @@ def _shard(connection: sa.Connection, origin: ShardOrigin, hub: ShardSurvey | No
         head_height=hub.head_height if hub else None,
         cursor_height=cursor[0] if cursor else None,
         blocks_behind=max(0, hub.head_height - folded_height) if hub else None,
-        lag_seconds=max(0.0, time.time() - cursor[1].timestamp()) if cursor else None,
+        lag_seconds=max(0.0, now_unix - cursor[1].timestamp()) if cursor else None,
         missing_blocks=ledger.height_count(holes),
         holes=tuple((hole.first, hole.last) for hole in holes),
         blocks_by_snapshots=ledger.height_count(unfolded) - ledger.height_count(holes),

@@ -12,6 +12,8 @@ from fc_pipeline.fold.ledger import HeightRange, ShardOrigin
 from fc_pipeline.hours import Hour
 from fc_pipeline.hub.clock import HubClock, NoEvents
 from fc_pipeline.hub.failover import HubPool
+from fc_pipeline.hub.wire import HubInfo
+from fc_pipeline.ingest.network_time import clock_difference
 from fc_pipeline.ingest.replica import Replica
 from fc_pipeline.ingest.same_history import go_on_from_ledger
 
@@ -43,18 +45,25 @@ class ShardSurvey:
 class Survey:
     """All shards at one moment, with the clocks to go from heights to hours.
 
-    `unfinished` are hours that the raw log has and some table lacks: no hub is needed for them.
+    `unfinished` are hours that the raw log has and some table lacks: no hub is needed for them. `clock_ahead_seconds`
+    is by how much this machine's clock is ahead of the hub's (negative: behind), 0 unless that matters.
     """
 
     shards: tuple[ShardSurvey, ...]
     clocks: dict[int, HubClock]
     unfinished: tuple[Hour, ...] = ()
+    clock_ahead_seconds: float = 0.0
 
     @property
     def present_hour(self) -> Hour | None:
-        """The hour that is being written now; None if the hub stands still."""
+        """The hour that is being written now, by the network's time; None if the hub stands still."""
         head_unix = max((shard.head_unix for shard in self.shards), default=0)
-        return Hour.of(head_unix) if time.time() - head_unix < LIVE_WITHIN_SECONDS else None
+        return Hour.of(head_unix) if self.now_unix - head_unix < LIVE_WITHIN_SECONDS else None
+
+    @property
+    def now_unix(self) -> float:
+        """The network's time now."""
+        return time.time() - self.clock_ahead_seconds
 
     async def missing_hours(self, limit: int) -> list[Hour]:
         """The newest hours with heights that are missing and can be had, newest first, at most `limit`."""
@@ -108,19 +117,23 @@ async def survey(replica: Replica, hubs: HubPool, tables: Sequence[str] = ()) ->
     with replica.engine.connect() as connection:
         unfinished = [Hour.from_key(key) for key in ledger.unfinished_partitions(connection, tables)]
     go_on_from_ledger(replica, hubs)
-    shards, clocks = await _survey_shards(replica, hubs)
+    shards, clocks, info = await _survey_shards(replica, hubs)
     if any(shard.lost for shard in shards) and await _prefer_the_hub_with_more(hubs, shards):
-        shards, clocks = await _survey_shards(replica, hubs)
+        shards, clocks, info = await _survey_shards(replica, hubs)
     for shard in shards:
         gaps.observe(replica.engine, shard.shard, shard.lost)
-    return Survey(shards, clocks, tuple(unfinished))
+    ahead_seconds = clock_difference(info, {shard.shard: shard.head_unix for shard in shards})
+    return Survey(shards, clocks, tuple(unfinished), ahead_seconds)
 
 
-async def _survey_shards(replica: Replica, hubs: HubPool) -> tuple[tuple[ShardSurvey, ...], dict[int, HubClock]]:
-    shard_numbers = await hubs.shards()
+async def _survey_shards(
+    replica: Replica, hubs: HubPool
+) -> tuple[tuple[ShardSurvey, ...], dict[int, HubClock], HubInfo]:
+    info = await hubs.info()
+    shard_numbers = range(1, info.numShards + 1)
     clocks = {shard: HubClock(hubs, shard) for shard in shard_numbers}
     found = [await _survey_shard(replica, shard, clock, len(shard_numbers)) for shard, clock in clocks.items()]
-    return tuple(shard for shard in found if shard is not None), clocks
+    return tuple(shard for shard in found if shard is not None), clocks, info
 
 
 async def _prefer_the_hub_with_more(hubs: HubPool, shards: Sequence[ShardSurvey]) -> bool:

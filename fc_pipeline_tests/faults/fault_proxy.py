@@ -136,7 +136,7 @@ class FaultProxy:
         request = Request.of(target, self._attempts[target])
         self._attempts[target] += 1
         self.requests.append(target)
-        answer = self.change(request, await self._of_hub(request))
+        answer = self.change(request, await self._of_hub(request, self.upstream_of(writer)))
         rng = Random(f"{self.seed}/{target}/{request.attempt}")
         kind = rng.choice(self.kinds) if rng.random() < self.bad_share else GOOD
         self.dealt[kind] += 1
@@ -146,11 +146,15 @@ class FaultProxy:
             self._note_page(request, answer.body)
         return await _send(answer, reader, writer)
 
-    async def _of_hub(self, request: Request) -> Answer:
+    def upstream_of(self, connection: asyncio.StreamWriter) -> str:
+        """The hub that the next request on a connection goes to."""
+        return self.upstream
+
+    async def _of_hub(self, request: Request, upstream: str) -> Answer:
         asked = self.ask(request)
         if isinstance(asked, Answer):
             return asked
-        hub = urlsplit(self.upstream)
+        hub = urlsplit(upstream)
         reader, writer = await asyncio.open_connection(hub.hostname, hub.port)
         try:
             writer.write(f"GET {asked.target} HTTP/1.1\r\nhost: hub\r\nconnection: close\r\n\r\n".encode())

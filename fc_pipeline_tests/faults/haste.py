@@ -13,7 +13,7 @@ from fc_pipeline.hub.failover import HubPool
 from fc_pipeline.ingest import backfill, run
 from fc_pipeline_tests import workbench
 
-PATIENCE = Timeouts(connect_seconds=1.0, read_seconds=0.4, total_seconds=5.0)
+PATIENCE = Timeouts(first_byte_seconds=0.4, progress_seconds=0.4, longest_seconds=1.0)
 """Of real seconds: what a socket takes does not go faster."""
 
 

@@ -194,7 +194,7 @@ PLANTED_BUGS = (
     ),
     bug(
         "half a block made whole by an empty page",
-        ("hub/feed.py", "return last_id is None or await reader.ends_block(", "return True or await reader.ends_block("),
+        ("hub/feed.py", "last_id is None or await reader.ends_block(", "True or await reader.ends_block("),
     ),
     # The client.
     bug(

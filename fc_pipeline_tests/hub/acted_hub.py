@@ -154,14 +154,15 @@ class ActedHub:
         if answer is not None:
             return answer
         if parts.path == "/v1/info":
-            return self._info()
+            return self.info()
         if parts.path == "/v1/events":
             return self._events(params)
         if parts.path == "/v1/eventById":
             return self._event_by_id(params)
         return Answer(404, b"Not Found")
 
-    def _info(self) -> Answer:
+    def info(self) -> Answer:
+        """What it says of itself."""
         infos = [{"shardId": 0, "maxHeight": 9, "blockDelay": 1}]
         for shard, events in self.log.items():
             height = self.max_heights.get(shard, events[-1]["id"] >> 14 if events else 0)

@@ -157,7 +157,7 @@ def test_contract_events_of_no_user():
 INFO = {
     "version": "0.14.2",
     "numShards": 2,
-    "shardInfos": [{"shardId": 0, "maxHeight": 9}, {"shardId": 2, "maxHeight": 70}],
+    "shardInfos": [{"shardId": 0, "maxHeight": 9}, {"shardId": 2, "maxHeight": 270}],
 }
 
 
@@ -172,8 +172,8 @@ def test_heads_leave_room_for_the_nodes_behind_one_address():
 
         return asyncio.run(main())
 
-    assert heads("http://127.0.0.1:3381") == ({2: (71 << 14) - 1}, {2: (71 << 14) - 1})
-    assert heads("https://hub.example") == ({2: (61 << 14) - 1}, {2: (81 << 14) - 1})
+    assert heads("http://127.0.0.1:3381") == ({2: (271 << 14) - 1}, {2: (271 << 14) - 1})
+    assert heads("https://hub.example") == ({2: (151 << 14) - 1}, {2: (391 << 14) - 1})
 
 
 def test_shards_of_users_on_the_live_network():

@@ -192,6 +192,7 @@ def with_other_hashes(lines: list[bytes]) -> list[bytes]:
     return [line.replace(b'"blockHash":"0x', b'"blockHash":"0xee') for line in lines]
 
 
+@pytest.mark.usefixtures("no_pauses")
 def test_of_several_hubs_those_that_do_not_go_on_are_left_and_the_others_go_on(database: Database, lake: Path) -> None:
     with serving(log_of(casts_at(every_second(500, HOUR_UNIX, 40)))) as url, workbench(database, lake, url) as bench:
         bench.run()
@@ -233,7 +234,8 @@ def test_a_hub_whose_events_are_gone_up_to_its_head_is_refused(database: Databas
         assert bench.dump() == before
 
 
-def test_a_hub_far_behind_what_was_read_is_refused(database: Database, lake: Path) -> None:
+@pytest.mark.usefixtures("no_pauses")
+def test_a_hub_behind_what_was_read_that_does_not_go_on_is_refused(database: Database, lake: Path) -> None:
     with serving(log_of(casts_at(every_second(500, HOUR_UNIX, 40)))) as url, workbench(database, lake, url) as bench:
         bench.run()
     behind = "is behind: its shard 1 is at height 509, but 539 was already read"

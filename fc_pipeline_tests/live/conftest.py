@@ -38,7 +38,7 @@ PUBLIC_HUBS: Final = (
 
 STALE_AFTER_SECONDS: Final = 120
 """A hub whose newest block is older stands still: nothing can be followed there."""
-PROBE_TIMEOUTS: Final = Timeouts(connect_seconds=5.0, read_seconds=10.0, total_seconds=15.0)
+PROBE_TIMEOUTS: Final = Timeouts(first_byte_seconds=10.0, progress_seconds=10.0, longest_seconds=10.0)
 FIDS_TRIED: Final = 20
 MOST_MINUTES: Final = 60
 FOUND: Final = pytest.StashKey["Found"]()

@@ -1,0 +1,40 @@
+"""Hubs for who only looks, such as `status`, a check or a sensor: a hub that hangs is not waited for."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import asynccontextmanager
+from typing import Final
+
+from fc_pipeline.errors import HubUnavailable
+from fc_pipeline.hub.client import Timeouts
+from fc_pipeline.hub.endpoint import HubEndpoint
+from fc_pipeline.hub.failover import HubPool
+
+__all__ = ["LOOK_SECONDS", "looking_at"]
+
+LOOK_SECONDS: Final = 5.0
+"""So long a hub, or all of several, may let one wait who only looks."""
+SILENCE_SECONDS: Final = 4.5
+LAG_PATIENCE_SECONDS: Final = 2.0
+
+
+@asynccontextmanager
+async def looking_at(endpoints: Sequence[HubEndpoint], *, seconds: float = LOOK_SECONDS) -> AsyncGenerator[HubPool]:
+    """A pool that has failed on hubs which do not answer before `LOOK_SECONDS` are over.
+
+    `seconds` bounds all that is done within the block, however fast the hubs answer. Raises HubUnavailable then.
+    """
+    # Each hub is asked once, and the last one twice.
+    patience = SILENCE_SECONDS / (len(endpoints) + 1)
+    timeouts = Timeouts(patience, patience, longest_seconds=patience)
+    try:
+        async with (
+            asyncio.timeout(seconds),
+            HubPool(endpoints, retries=1, timeouts=timeouts, lag_patience_seconds=LAG_PATIENCE_SECONDS) as hubs,
+        ):
+            yield hubs
+    except TimeoutError as error:
+        names = ", ".join(endpoint.name for endpoint in endpoints)
+        raise HubUnavailable(
+            f"hub {names} did not tell all that was asked within {seconds:.0f} s", hint="is it overloaded, or far away?"
+        ) from error

@@ -1,0 +1,34 @@
+"""The network's time: blocks carry it, and a hub says how old its newest one is, so a wrong clock here is found."""
+
+import time
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Final
+
+from fc_pipeline.hub.wire import HubInfo
+
+__all__ = ["CLOCKS_APART_SECONDS", "clock_difference", "clock_warning"]
+
+CLOCKS_APART_SECONDS: Final = 120.0
+"""Two nodes behind one address may be apart by less, and what is less matters to nothing here."""
+
+
+def clock_difference(info: HubInfo, head_unix: Mapping[int, int]) -> float:
+    """Seconds by which this machine's clock is ahead of the hub's, negative if behind; 0 where it does not matter.
+
+    By the newest block's time (`head_unix`, per shard) and its age as the hub tells it (hub-api 2: `blockDelay`).
+    """
+    now = time.time()
+    delays = {shard.shardId: shard.blockDelay for shard in info.shardInfos}
+    found = [now - unix - delays[shard] for shard, unix in head_unix.items() if shard in delays]
+    difference = min(found, key=abs, default=0.0)
+    return difference if abs(difference) >= CLOCKS_APART_SECONDS else 0.0
+
+
+def clock_warning(ahead_seconds: float) -> str | None:
+    """What a person is told of a clock that is wrong; None where it is not."""
+    if not ahead_seconds:
+        return None
+    way = "ahead of" if ahead_seconds > 0 else "behind"
+    apart = timedelta(seconds=round(abs(ahead_seconds)))
+    return f"this machine's clock is {apart} {way} the hub's: set one of them (hours are those of the network)"
