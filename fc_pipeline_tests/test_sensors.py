@@ -348,13 +348,15 @@ def test_a_clock_that_is_wrong_is_named_and_stops_nothing(
         # Dagster takes it: the partition is one that it knows.
         assert request.partition_key in HOURS.get_partition_keys()
         resolved = request.with_resolved_tags_and_config(
-            target_definition=defs.resolve_job_def(MICRO_BATCHES.name), dynamic_partitions_requests=[], dynamic_partitions_store=pipeline.instance
+            target_definition=defs.resolve_job_def(MICRO_BATCHES.name),
+            dynamic_partitions_requests=[],
+            dynamic_partitions_store=pipeline.instance,
         )
         with pytest.MonkeyPatch.context() as patch:
             patch.setenv("FC_HUB_URLS", url)
             short = {**config_of(request), "follow_seconds": 1.0}
             run_config = {"ops": {"micro_batch": {"config": short}}}
-            launched = RunRequest(run_config=run_config, tags=resolved.tags)
+            launched = RunRequest(run_config=run_config, tags={"dagster/partition": resolved.tags["dagster/partition"]})
             replica = pipeline.bench.replica
             assert pipeline.launch(launched, MICRO_BATCHES.name).success
             found = read_status(replace(replica, settings=replica.settings.model_copy(update={"hub_urls": (url,)})))

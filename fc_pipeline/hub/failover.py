@@ -327,16 +327,18 @@ class HubPool(ReadEndpoints):
         """The age of the hub's newest block in seconds. Raises HubError saying why it cannot be followed."""
         cursors = self._cursors if shard is None else {**self._cursors, shard: cursor_height}
         info: HubInfo | None = None
-        for _ in range(NODES_ASKED):
+        asked = 0
+        while True:
+            asked += 1
             info = await self._info_of(hub, newer_than=info)
             found = self._shards_needed(hub, info, shard)
             trouble = self._behind(hub, found, cursors) if hub.refusal is None else hub.refusal
             if trouble is None:
                 return max((one.blockDelay for one in found), default=0)
-            if trouble is hub.refusal and not isinstance(trouble, HubBehind):
-                break
+            is_behind = trouble is not hub.refusal or isinstance(trouble, HubBehind)
+            if not is_behind or asked == NODES_ASKED:
+                raise trouble
             hub.client.ask_another_node()
-        raise trouble
 
     def _behind(self, hub: _PooledHub, shards: Sequence[ShardInfo], cursors: Mapping[int, int]) -> HubUntrusted | None:
         """Why the hub cannot be followed from these heights, which were already read; None if it can."""

@@ -14,7 +14,7 @@ __all__ = ["LOOK_SECONDS", "looking_at"]
 
 LOOK_SECONDS: Final = 5.0
 """So long a hub, or all of several, may let one wait who only looks."""
-SILENCE_SECONDS: Final = 4.5
+SILENCE_SECONDS: Final = 3.6
 LAG_PATIENCE_SECONDS: Final = 2.0
 
 

@@ -30,5 +30,5 @@ def clock_warning(ahead_seconds: float) -> str | None:
     if not ahead_seconds:
         return None
     way = "ahead of" if ahead_seconds > 0 else "behind"
-    apart = timedelta(seconds=round(abs(ahead_seconds)))
-    return f"this machine's clock is {apart} {way} the hub's: set one of them (hours are those of the network)"
+    apart = timedelta(minutes=round(abs(ahead_seconds) / 60))
+    return f"this machine's clock is {apart} {way} the hub's: set the one that is wrong (hours are the network's)"

@@ -52,10 +52,11 @@ class HourProgress:
     heights: dict[int, tuple[int, int]] = field(default_factory=dict[int, tuple[int, int]])
     last_block_unix: dict[int, int] = field(default_factory=dict[int, int])
     tables: dict[str, TableProgress] = field(default_factory=dict[str, TableProgress])
+    clock_ahead_seconds: float = 0.0
 
     def lag_seconds(self, now: float) -> dict[int, float]:
-        """Per shard: age of the last folded block."""
-        return {shard: now - unix for shard, unix in self.last_block_unix.items()}
+        """Per shard: age of the last folded block, by the network's time."""
+        return {shard: now - self.clock_ahead_seconds - unix for shard, unix in self.last_block_unix.items()}
 
     @property
     def rows_written(self) -> int:
@@ -122,7 +123,8 @@ class HourProgress:
 class Progress:
     """The hours that a run has touched; says which changed since they were last reported.
 
-    For several threads at once: one folds, another reports. What is given is a snapshot.
+    For several threads at once: one folds, another reports. What is given is a snapshot. `clock_ahead_seconds` is by
+    how much this machine's clock is ahead of the network's.
     """
 
     def __init__(self, on_batch: Callable[[HourProgress], None] | None = None) -> None:
@@ -131,6 +133,7 @@ class Progress:
         self._unreported: set[Hour] = set()
         self._on_batch = on_batch
         self.started_at = time.time()
+        self.clock_ahead_seconds = 0.0
 
     def add(
         self,
@@ -146,6 +149,7 @@ class Progress:
         with self._lock:
             progress = self._hours.setdefault(hour, HourProgress(hour))
             progress.add(batch, written, events_written, log_bytes=log_bytes, seconds=seconds)
+            progress.clock_ahead_seconds = self.clock_ahead_seconds
             self._unreported.add(hour)
             counted = progress.snapshot() if self._on_batch is not None else None
         if self._on_batch is not None and counted is not None:

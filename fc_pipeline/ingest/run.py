@@ -131,6 +131,7 @@ class MicroBatchRun:
     async def _drain(self, writer: BatchWriter, follow_until: float | None) -> None:
         async with HubPool(self.replica.hub_endpoints) as hubs:
             state = await survey(self.replica, hubs)
+            self.progress.clock_ahead_seconds = state.clock_ahead_seconds
             if warning := clock_warning(state.clock_ahead_seconds):
                 log.warning("clocks_apart run=%s: %s", self.run_id, warning)
             await self._refuse_hours_out_of_reach(state)

@@ -4,7 +4,7 @@ import asyncio
 import time
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from fc_pipeline.fold import ledger
 from fc_pipeline.hub.clock import HubClock, NoEvents
@@ -51,11 +51,15 @@ class ShardMotion:
 
 @dataclass(frozen=True)
 class Standstill:
-    """What stands still, a sentence per shard; `advice` is what to do, or why all is well."""
+    """What stands still, a sentence per shard; `advice` is what to do, or why all is well.
+
+    `now_unix` is the network's time of the look.
+    """
 
     shards: tuple[ShardMotion, ...]
     problems: tuple[str, ...]
     advice: str
+    now_unix: float = 0.0
 
 
 def is_being_followed(replica: Replica) -> bool:
@@ -71,7 +75,8 @@ def look_for_standstill(replica: Replica, *, watched_seconds: float = float("inf
     Nobody is blamed for more than `watched_seconds`: after a start, the last commit is as old as the pause was long.
     Raises HubError if no hub can be asked.
     """
-    return judge_motion(*asyncio.run(_motion(replica)), watched_seconds)
+    shards, now = asyncio.run(_motion(replica))
+    return replace(judge_motion(shards, now, watched_seconds), now_unix=now)
 
 
 def judge_motion(shards: Sequence[ShardMotion], now: float, watched_seconds: float = float("inf")) -> Standstill:

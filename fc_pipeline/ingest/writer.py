@@ -280,5 +280,5 @@ class BatchWriter:
             micro.fates.filtered,
             len(micro.quarantined),
             seconds * 1000,
-            time.time() - micro.last_block_unix,
+            time.time() - self._progress.clock_ahead_seconds - micro.last_block_unix,
         )

@@ -63,10 +63,11 @@ def test_two_nodes_half_a_minute_apart_are_followed(
                     # A cursor never goes back, and there is no hole below it.
                     assert heads(seen, shard) == sorted(heads(seen, shard))
                 assert len(bench.ledger()) == 2
+                hub.hurry_ahead()
             with workbench(database, tmp_path / "lake", hub.ahead) as looking:
                 head = head_of(looking)
             # It is level with the node that is ahead, not with the other.
-            assert all(head[shard] - last < 15 for shard, _, last in bench.ledger())
+            assert all(head[shard] - last < 35 for shard, _, last in bench.ledger())
             hub.freeze(level=True)
             follow(bench, "last", 1.0)
         with fresh_database(postgres) as alone, workbench(alone, tmp_path / "other", hub.ahead) as one_node:
@@ -88,6 +89,7 @@ def test_looking_at_two_nodes_tells_of_no_lost_past(database: Database, tmp_path
     with fleet(per) as hub:
         with workbench(database, tmp_path / "lake", hub.ahead) as bench:
             bench.run()
+        hub.hurry_ahead()
         with workbench(database, tmp_path / "lake", hub.balancer.url) as bench:
             for _ in range(4):
                 found = read_status(bench.replica)
