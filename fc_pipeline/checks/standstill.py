@@ -1,7 +1,5 @@
 """Does the replica move while the hub does? Judged by the run that follows, and by a sensor where no run does."""
 
-import time
-
 from dagster import AssetCheckResult, AssetCheckSeverity
 
 from fc_pipeline.checks.wording import check_spec, table_of
@@ -34,7 +32,7 @@ def judge_standstill(replica: Replica) -> AssetCheckResult:
 
 def result_of(found: Standstill) -> AssetCheckResult:
     """What was found, as the result of the check."""
-    now = time.time()
+    now = found.now_unix
     numbers = {name: value for shard in found.shards for name, value in _numbers(shard, now).items()}
     return AssetCheckResult(
         asset_key=RAW_LOG,
