@@ -21,6 +21,8 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet install
 WORKERS ?= 2
 # A module's tests stay in one process, for many share a pipeline; folders are kept of failed tests only.
 PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --dist loadscope --no-loadscope-reorder -o tmp_path_retention_policy=failed
+# Once for all processes, also where PYTHONDONTWRITEBYTECODE keeps them from it; some wheels have files of other Pythons.
+COMPILE := $(BIN)/python -m compileall -qq -j 0 $(VENV)/lib fc_pipeline || true
 export PIP_NO_INPUT := 1
 
 .PHONY: up sync test test-slow test-faults test-mutations test-live bench lint lock audit docs clean
@@ -63,11 +65,13 @@ $(VENV)/.runtime: requirements.lock pyproject.toml | $(BIN)/pip
 	@echo "installing into $(VENV) (some minutes the first time) ..."
 	@$(PIP) -r requirements.lock
 	@$(PIP) --no-deps --no-build-isolation --editable .
+	@$(COMPILE)
 	@touch $@
 
 $(VENV)/.dev: requirements-dev.lock $(VENV)/.runtime
 	@echo "installing what the tests need into $(VENV) ..."
 	@$(PIP) -r requirements-dev.lock
+	@$(COMPILE)
 	@touch $@
 
 # Needs uv (pip install uv). One resolution: the runtime lock is the part of the other that runs need.

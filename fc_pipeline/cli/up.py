@@ -29,6 +29,8 @@ from fc_pipeline.services import close_services_for_process, embedded_servers, w
 from fc_pipeline.services.children import end_marked
 from fc_pipeline.services.dagster import PREFERRED_UI_PORT, DagsterProcesses
 from fc_pipeline.services.lifetime import EmbeddedServer
+from fc_pipeline.services.log_files import keep_small
+from fc_pipeline.services.redis import EmbeddedRedis
 from fc_pipeline.services.restarts import Restarts
 from fc_pipeline.settings import Settings
 
@@ -61,7 +63,8 @@ def up(
     if lock is None:
         _say_where(console, settings.data_dir)
         return
-    servers = embedded_servers(settings)
+    # Redis is for comfort, and has no wheel for every Python.
+    servers = embedded_servers(settings, need_redis=EmbeddedRedis.can_run())
     try:
         with _stop_signals() as stop_requested:
             _run(console, settings, servers, port, stop_requested)
@@ -151,6 +154,7 @@ def _run(
             time.sleep(WATCH_SECONDS)
             _revive_servers(servers, restarts)
             dagster.revive()
+            keep_small(settings.data_dir / "logs")
     finally:
         _stop_all(console, settings, servers, dagster, state_file)
 
@@ -220,6 +224,12 @@ def _stop_all(
         raise ServiceError("; ".join(failures))
 
 
+def _where_redis_is(settings: Settings) -> str:
+    if settings.redis_url is None:
+        return "none: nothing is shared by it (Debian: apt install redis-server)"
+    return escape(shown_url(settings.redis_url))
+
+
 def _print_where(
     console: Console, settings: Settings, servers: list[EmbeddedServer], dagster: DagsterProcesses, port: int | None
 ) -> None:
@@ -239,7 +249,7 @@ def _print_where(
     rows.add_row("Postgres", escape(shown_url(settings.libpq_url())) + note("postgres"))
     if "postgres" in embedded:
         rows.add_row("", escape(f"password in {settings.data_dir / 'postgres.password'}"))
-    rows.add_row("Redis", escape(shown_url(settings.redis_url or "")) + note("redis"))
+    rows.add_row("Redis", _where_redis_is(settings) + note("redis"))
     rows.add_row("lake", escape(shown_url(settings.lake_uri)))
     rows.add_row("logs", escape(str(settings.data_dir / "logs")))
     console.print(Panel(rows, title="fc-pipeline is up", subtitle="Ctrl-C stops everything", expand=False))

@@ -18,14 +18,15 @@ from typing import Final
 import psutil
 
 from fc_pipeline.errors import ServiceError
+from fc_pipeline.services.log_files import keep_small
 from fc_pipeline.services.processes import GONE, name_of, with_variable
 
-__all__ = ["MARK", "Child", "end_marked", "start_child", "tail"]
+__all__ = ["MARK", "Child", "end_marked", "inherited_environment", "start_child", "tail"]
 
 MARK: Final = "FC_PIPELINE_UP"
 """Environment variable of every process of an `up`: its data folder."""
 
-_KEEP_LOG_BYTES: Final = 32 * 2**20
+_NO_CACHE: Final = "PYTHONDONTWRITEBYTECODE"
 _COLOUR: Final = re.compile(r"\x1b\[[0-9;]*m")
 
 
@@ -52,8 +53,7 @@ def start_child(
     """Start a process with the mark, in a session of its own, logging to `logs/NAME.log` under the data folder."""
     log_file = data_dir / "logs" / f"{name}.log"
     log_file.parent.mkdir(parents=True, exist_ok=True)
-    if log_file.is_file() and log_file.stat().st_size > _KEEP_LOG_BYTES:
-        log_file.replace(log_file.with_suffix(".log.1"))
+    keep_small(log_file.parent)
     with log_file.open("ab") as log:
         process = subprocess.Popen(
             command,
@@ -61,10 +61,15 @@ def start_child(
             stdout=log,
             stderr=log,
             cwd=cwd,
-            env={**os.environ, **environment, MARK: str(data_dir)},
+            env={**inherited_environment(), **environment, MARK: str(data_dir)},
             start_new_session=True,  # Ctrl-C reaches `up` alone, which stops them in order
         )
     return Child(name, log_file, process)
+
+
+def inherited_environment() -> dict[str, str]:
+    """Our own, but for the wish to keep no compiled modules: each process would compile thousands of them anew."""
+    return {name: value for name, value in os.environ.items() if name != _NO_CACHE}
 
 
 def end_marked(

@@ -24,6 +24,7 @@ from typing import ClassVar, Final
 
 from fc_pipeline.errors import ServiceError
 from fc_pipeline.services.children import tail
+from fc_pipeline.services.log_files import keep_small
 
 __all__ = ["EmbeddedServer", "exclusively", "private_dir"]
 
@@ -97,6 +98,7 @@ class EmbeddedServer(ABC):
         self.run_dir.mkdir(parents=True, exist_ok=True)
         self.log_file.parent.mkdir(parents=True, exist_ok=True)
         with exclusively(self._start_lock):
+            keep_small(self.log_file.parent)
             self.started_here = self.running_pid() is None
             if self.started_here:
                 self._process = self._launch()

@@ -157,6 +157,7 @@ class EmbeddedPostgres(EmbeddedServer):
                     f"{self.cluster_dir} holds files, but no Postgres cluster", hint="move them away and start again"
                 )
             self.cluster_dir.rmdir()
+        _require_passwd_entry()
         password = self._password()
         new_dir = Path(tempfile.mkdtemp(prefix="postgres.new-", dir=self.data_dir))
         cluster, password_copy = new_dir / "cluster", new_dir / "password"
@@ -283,6 +284,19 @@ def _system_user() -> pwd.struct_passwd:
         raise ServiceError(
             f"Postgres does not run as root, and the system user {_SYSTEM_USER} cannot be made: {made.stderr.strip()}",
             hint=f"make the user {_SYSTEM_USER}, run as an ordinary user, or set FC_POSTGRES_URL",
+        ) from None
+
+
+def _require_passwd_entry() -> None:
+    """Raise ServiceError where initdb would: it asks for the name of its user, as in a container with any UID."""
+    try:
+        pwd.getpwuid(_server_uid())
+    except KeyError:
+        uid, gid = _server_uid(), os.getegid()
+        raise ServiceError(
+            f"the embedded Postgres cannot be made: this user (UID {uid}) has no entry in /etc/passwd",
+            hint=f"add one in the image: echo 'fc:x:{uid}:{gid}::/tmp:/bin/sh' >> /etc/passwd; or run as a user "
+            "that has one, or set FC_POSTGRES_URL",
         ) from None
 
 

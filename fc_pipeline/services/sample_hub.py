@@ -13,6 +13,7 @@ import httpx
 
 import fc_pipeline
 from fc_pipeline.errors import ServiceError
+from fc_pipeline.services.children import inherited_environment
 from fc_pipeline.services.lifetime import EmbeddedServer
 from fc_pipeline.services.ports import free_port
 from fc_pipeline.services.processes import alive_in, listens_on
@@ -109,7 +110,7 @@ class SampleHubServer(EmbeddedServer):
 
 def _environment() -> dict[str, str]:
     """Without the settings, which hold secrets that the sample hub has no use for; able to import this package."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("FC_", "DAGSTER_"))}
+    kept = {name: value for name, value in inherited_environment().items() if not name.startswith(("FC_", "DAGSTER_"))}
     package_parent = str(Path(fc_pipeline.__file__).resolve().parent.parent)
     search_path = [package_parent, *filter(None, [kept.get("PYTHONPATH")])]
     return {**kept, "PYTHONPATH": os.pathsep.join(search_path)}

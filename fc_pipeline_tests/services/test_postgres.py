@@ -4,6 +4,7 @@ import os
 import signal
 import stat
 import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -183,3 +184,28 @@ def test_a_start_that_fails_shows_the_end_of_the_log(tmp_path: Path):
     with pytest.raises(ServiceError, match="invalid value for parameter"):
         server.acquire()
     assert server.running_pid() is None
+
+
+def test_a_user_without_a_passwd_entry_is_told_what_to_do(tmp_path: Path):
+    """As in a container that is run with any UID, without HOME."""
+    if os.geteuid() != 0:
+        pytest.skip("only root can become another user")
+    program = (
+        "import os, sys\nfrom pathlib import Path\n"
+        "from fc_pipeline.errors import ServiceError\nfrom fc_pipeline.services.postgres import EmbeddedPostgres\n"
+        "os.setgroups([])\nos.setgid(54321)\nos.setuid(54321)\nos.umask(0o022)\n"
+        "try:\n    EmbeddedPostgres(Path(sys.argv[1])).acquire()\n"
+        "except ServiceError as error:\n    print(error.message, error.hint)\n"
+    )
+    data_dir = tmp_path / "data"
+    data_dir.mkdir()
+    os.chown(data_dir, 54321, 54321)
+    for folder in (tmp_path, tmp_path.parent, tmp_path.parent.parent):
+        folder.chmod(folder.stat().st_mode | 0o001)
+    environment = {name: value for name, value in os.environ.items() if name != "HOME"}
+    said = subprocess.run(
+        [sys.executable, "-c", program, str(data_dir)], capture_output=True, text=True, env=environment
+    )
+    assert "UID 54321" in said.stdout, said.stderr
+    assert "/etc/passwd" in said.stdout
+    assert "FC_POSTGRES_URL" in said.stdout
