@@ -110,7 +110,8 @@ def _missing_tables(connection: sa.Connection) -> set[str]:
 def alembic_config(connection: sa.Connection) -> Config:
     """Alembic's configuration for this connection, without a file."""
     config = Config()
-    config.set_main_option("script_location", fc_pipeline.migrations.__path__[0])
+    location = fc_pipeline.migrations.__path__[0].replace("%", "%%")  # else the beginning of a variable
+    config.set_main_option("script_location", location)
     config.attributes["connection"] = connection
     return config
 

@@ -1,6 +1,7 @@
 """`fc-pipeline up`, whole: it starts everything, says so twice, survives kill -9, and leaves no process behind."""
 
 import os
+import shutil
 import signal
 import socket
 import stat
@@ -8,16 +9,20 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import httpx
 import psutil
+import psycopg2
 import pytest
 
+from fc_pipeline.project import project_root
 from fc_pipeline.services import embedded_servers
 from fc_pipeline.services.children import MARK, end_marked
 from fc_pipeline.services.ports import free_port
+from fc_pipeline.services.postgres import EmbeddedPostgres
 from fc_pipeline.services.restarts import MOST_RESTARTS
 from fc_pipeline.settings import Settings
 
@@ -30,7 +35,7 @@ UP_SECONDS = 240.0
 class Up:
     """One `fc-pipeline up` in a process of its own."""
 
-    def __init__(self, data_dir: Path, port: int, **variables: str) -> None:
+    def __init__(self, data_dir: Path, port: int, *, cwd: Path | None = None, **variables: str) -> None:
         self.data_dir = data_dir
         self.ui_url = f"http://127.0.0.1:{port}"
         self.output = data_dir.parent / "up.out"
@@ -38,6 +43,7 @@ class Up:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "fc_pipeline.cli", "up", "--port", str(port)],
                 env={**environment(data_dir), **variables},
+                cwd=cwd,
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
@@ -73,6 +79,11 @@ def data_dir(tmp_path: Path) -> Iterator[Path]:
     """A data folder of its own; whatever still runs on it is stopped at the end."""
     data_dir = tmp_path / "data"
     yield data_dir
+    stop_all(data_dir)
+
+
+def stop_all(data_dir: Path) -> None:
+    """End whatever still runs on the data folder."""
     end_marked(data_dir, patience_seconds=5)
     for server in embedded_servers(Settings(data_dir=data_dir, lake_uri="unused")):
         if server.running_pid() is not None:
@@ -161,6 +172,64 @@ def test_stopped_while_it_starts_leaves_nothing(data_dir: Path):
     assert up.process.wait(120) == 0
     assert marked(data_dir) == {}
     assert running_servers(data_dir) == set()
+
+
+HOSTILE = {
+    "PGHOST": "/nowhere",
+    "PGHOSTADDR": "192.0.2.1",
+    "PGPORT": "1",
+    "PGDATABASE": "nothing",
+    "PGUSER": "nobody",
+    "PGPASSWORD": "wrong",
+    "PGSERVICE": "none",
+    "PGOPTIONS": "-c statement_timeout=1",
+    "PGCLIENTENCODING": "WIN1252",
+    "PGCHANNELBINDING": "require",
+    "PGTARGETSESSIONATTRS": "standby",
+    "PGSSLMODE": "verify-full",
+    "PGTZ": "Asia/Kathmandu",
+    "PGDATESTYLE": "German",
+    "ALL_PROXY": "socks5://127.0.0.1:9",
+    "HTTP_PROXY": "http://127.0.0.1:9",
+    "PYTHONDONTWRITEBYTECODE": "1",
+}
+
+
+@pytest.mark.slow
+def test_a_checkout_of_any_name_and_a_hostile_shell(tmp_path: Path):
+    """Rows come, and are right, whatever the folder is called and the shell says."""
+    checkout = tmp_path / "my, project ü 100% %41 +'$x"
+    for name in ("workspace.yaml", "dagster.yaml", "pyproject.toml"):
+        checkout.mkdir(exist_ok=True)
+        shutil.copy(project_root() / name, checkout / name)
+    for name in ("fc_pipeline", "data/sample"):
+        shutil.copytree(project_root() / name, checkout / name, ignore=shutil.ignore_patterns("__pycache__"))
+    data_dir = checkout / "data"
+    up = Up(data_dir, free_port(), cwd=checkout, PYTHONPATH=str(checkout), **HOSTILE)
+    try:
+        up.wait_until_up()
+        deadline = time.monotonic() + UP_SECONDS
+        with closing(psycopg2.connect(EmbeddedPostgres(data_dir).url())) as connection, connection.cursor() as cursor:
+            connection.autocommit = True
+            while True:
+                cursor.execute("SELECT count(*), count(*) FILTER (WHERE text ~ '[^[:ascii:]]') FROM casts")
+                casts, beyond_ascii = cursor.fetchall()[0]
+                if beyond_ascii:
+                    break
+                assert time.monotonic() < deadline, (casts, up.output.read_text())
+                time.sleep(0.5)
+            cursor.execute("SELECT count(*) FROM casts WHERE text ~ 'Ã.'")  # UTF-8 that was taken for WIN1252
+            assert cursor.fetchall() == [(0,)]
+        up.process.send_signal(signal.SIGINT)
+        assert up.process.wait(120) == 0
+    finally:
+        if up.process.poll() is None:
+            up.process.kill()
+            up.process.wait()
+        stop_all(data_dir)
+    assert marked(data_dir) == {}
+    logged = (data_dir / "logs" / "postgres.log").read_text()
+    assert "already a transaction" not in logged
 
 
 def kill_daemon(data_dir: Path, killed: set[int]) -> bool:
