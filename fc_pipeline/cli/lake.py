@@ -35,6 +35,12 @@ def show() -> None:
     rows.add_row("its lake", found or "none")
     rows.add_row("hours in it", f"{hours:,}")
     rows.add_row("the database's", f"{expected.lake_id}, adopted at {expected.place}" if expected else "none yet")
+    if expected is None:
+        rows.add_row("they agree", "at the first start of a command that uses both")
+    else:
+        rows.add_row(
+            "they agree", "yes" if found == expected.lake_id else "no: `fc-pipeline lake adopt`, or FC_LAKE_URI"
+        )
     Console(highlight=False, markup=False).print(rows)
 
 
