@@ -2,7 +2,7 @@
 
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -21,6 +21,7 @@ READ_BYTES: Final = 256 * 2**20
 """So much of the log is read, newest finished hours first, to see whether files still have the content they had."""
 READ_FILES: Final = 500
 """In an object store each file is a request; hours that are over have one file per shard."""
+LISTED_LATE_SECONDS: Final = 2.0
 
 _COVERED: Final = sa.text("""
     SELECT shard, partition, lower(heights) AS first, upper(heights) - 1 AS last FROM (
@@ -57,11 +58,26 @@ def find_lost_log(replica: Replica, *, read_bytes: int = READ_BYTES) -> LogFindi
     chosen = _to_read(listed, read_bytes)
     problems |= {file.path: problem for file in chosen if (problem := replica.log.damage(file)) is not None}
     findings = LogFindings(files=len(listed), files_read=len(chosen))
-    for place in covered.keys() | files.keys():
-        lost = _lost(covered.get(place, ()), files.get(place, ()), problems)
-        if lost:
-            findings.lost[place] = lost
+    findings.lost = _all_lost(covered, files, problems)
+    if any(lost.heights for lost in findings.lost.values()):
+        # A file that is joined to another one just then is in no listing, nor is one that the store lists late.
+        time.sleep(0.0 if replica.log.is_local else LISTED_LATE_SECONDS)
+        for file in replica.log.all_files():
+            if file not in files[file.hour, file.shard]:
+                files[file.hour, file.shard].append(file)
+                if file.wrong_length is not None:
+                    problems[file.path] = file.wrong_length
+        findings.lost = _all_lost(covered, files, problems)
     return findings
+
+
+def _all_lost(
+    covered: Mapping[tuple[Hour, int], Sequence[HeightRange]],
+    files: Mapping[tuple[Hour, int], Sequence[LogFile]],
+    problems: dict[str, str],
+) -> dict[tuple[Hour, int], LostLog]:
+    found = {place: _lost(covered.get(place, ()), files.get(place, ()), problems) for place in {*covered, *files}}
+    return {place: lost for place, lost in found.items() if lost}
 
 
 def _to_read(listed: Iterable[LogFile], read_bytes: int) -> list[LogFile]:

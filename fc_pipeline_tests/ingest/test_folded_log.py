@@ -15,6 +15,8 @@ from fc_pipeline.lake.storage import LakeStorage
 from fc_pipeline.sample_hub.log import log_from_lines
 from fc_pipeline.sample_hub.serving import serving
 from fc_pipeline.settings import Settings
+from fc_pipeline.status import log_files
+from fc_pipeline.status.log_files import find_lost_log
 from fc_pipeline.tables.registry import DATA_TABLES
 from fc_pipeline_tests.conftest import Database
 from fc_pipeline_tests.events import HOUR_UNIX
@@ -36,10 +38,16 @@ class LaggingListings(LakeStorage):
         names = super().names(folder)
         return names[:-1] if self.listed[folder] <= self.hides else names
 
+    def walk(self, folder: str) -> list[tuple[str, int]]:
+        self.listed[folder] = self.listed.get(folder, 0) + 1
+        files = super().walk(folder)
+        return files[:-1] if self.listed[folder] <= self.hides else files
+
 
 @pytest.fixture(autouse=True)
 def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(folded_log, "LISTING_PAUSES_SECONDS", (0.01, 0.01, 0.01, 0.01))
+    monkeypatch.setattr(log_files, "LISTED_LATE_SECONDS", 0.0)
 
 
 def test_what_a_listing_does_not_show_yet_is_not_lost(database: Database, tmp_path: Path, lines: list[bytes]) -> None:
@@ -59,6 +67,8 @@ def test_what_a_listing_does_not_show_yet_is_not_lost(database: Database, tmp_pa
                 return replace(bench, replica=replace(replica, log=EventLog(storage)))
 
             assert health.lost_of(lagging(2).replica, [HOUR, HOUR.next], reading=False) == {}
+            assert find_lost_log(lagging(1).replica).lost == {}
+            assert find_lost_log(lagging(1000).replica).lost != {}
             lagging(3).run("rebuild", hours, tuple(DATA_TABLES), rebuild=True)
             assert bench.dump() == before
             # One that never shows is lost, and named.

@@ -5,6 +5,7 @@ by the code that does it in production, and multiplied by how often an hour has 
 """
 
 import logging
+import math
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -13,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from fc_pipeline.checks.evaluation import evaluations
+from fc_pipeline.checks.raw_log import judge_files, judge_raw_log
 from fc_pipeline.fold import ledger
 from fc_pipeline.fold.ledger import ShardOrigin
 from fc_pipeline.hours import Hour
@@ -28,6 +29,7 @@ from fc_pipeline.lake.recent_files import JOINED_FILES
 from fc_pipeline.sample_hub.live import Endless
 from fc_pipeline.sample_hub.serving import serving
 from fc_pipeline.settings import Settings
+from fc_pipeline.status.log_files import READ_FILES
 from fc_pipeline_tests.conftest import Database
 from fc_pipeline_tests.events import FIRST_HEIGHT, blocks_of, cast_add, event_batch, merge
 from fc_pipeline_tests.fold.conftest import Replica as Tables
@@ -42,6 +44,8 @@ BATCHES_PER_HOUR = 3600 * len(SHARDS)
 RUNS_PER_HOUR = 12
 """FC_FOLLOW_SECONDS is 300."""
 JUDGED_PER_HOUR = 60
+CHECKED_PER_HOUR = 4
+PAGES_OF_A_YEAR = math.ceil(365 * 24 * len(SHARDS) / 1000)
 GROUPS_PER_HOUR = BATCHES_PER_HOUR // JOINED_FILES + RUNS_PER_HOUR * len(SHARDS)
 """Of files that a follower joins: one a minute, and what is left at its end."""
 
@@ -143,6 +147,11 @@ def test_an_hour_takes_no_more_requests_than_are_paid_for(
         assert asked == Counter({"GET list": len(SHARDS)})
         bill.add("daily: compaction", asked, COMPACTED_DAYS)
 
+        asked = counted(s3, lambda: judge_files(replica))
+        assert asked == Counter({"GET list": 1, "GET object": len(SHARDS)})  # a page of a thousand files, and each file
+        bill.add("checks by schedule: listing", Counter({"GET list": PAGES_OF_A_YEAR}), CHECKED_PER_HOUR)
+        bill.add("checks by schedule: reading", Counter({"GET object": READ_FILES}), CHECKED_PER_HOUR)
+
         def ticks() -> None:
             for _ in range(10):
                 with open_replica(replica.settings):
@@ -160,8 +169,8 @@ def test_an_hour_takes_no_more_requests_than_are_paid_for(
     ):
         bench = Workbench(replica, Tables(other_database.url, replica.engine))
         bill.add("hand-overs", hand_over(bench, s3, caplog) + Counter({"GET object": 1}), RUNS_PER_HOUR)
-        asked = counted(s3, lambda: list(evaluations(replica, [present().first], OUTPUTS)))
-        bill.add("checks", asked, JUDGED_PER_HOUR)
+        asked = counted(s3, lambda: list(judge_raw_log(replica)))
+        bill.add("checks by runs", asked, JUDGED_PER_HOUR)
 
     print(bill)
     assert sum(bill.lines.values()) <= MAX_REQUESTS_PER_HOUR, str(bill)
