@@ -7,7 +7,7 @@
 -- Run it as an administrator (a superuser, or the databases' owner with CREATEROLE and CREATEDB) in the database that is
 -- to hold the replica:
 --
---   createdb fc_pipeline
+--   createdb -T template0 -E UTF8 fc_pipeline
 --   psql -d fc_pipeline -f docs/roles.sql
 --   psql -d fc_pipeline -c '\password fc_writer' -c '\password fc_reader'
 --   FC_POSTGRES_URL=postgresql://fc_writer:PASSWORD@HOST/fc_pipeline   (in .env)
@@ -60,7 +60,7 @@ WHERE pronamespace = 'pg_catalog'::regnamespace
   AND (SELECT rolsuper FROM pg_roles WHERE rolname = current_user) \gexec
 
 -- Dagster's own storage, on the same server: fc_writer's alone.
-SELECT 'CREATE DATABASE dagster' WHERE NOT EXISTS (SELECT FROM pg_database WHERE datname = 'dagster') \gexec
+SELECT 'CREATE DATABASE dagster ENCODING ''UTF8'' LC_COLLATE ''C'' LC_CTYPE ''C'' TEMPLATE template0' WHERE NOT EXISTS (SELECT FROM pg_database WHERE datname = 'dagster') \gexec
 \connect dagster
 REVOKE ALL ON DATABASE dagster FROM PUBLIC;
 GRANT CONNECT, TEMPORARY ON DATABASE dagster TO fc_writer;

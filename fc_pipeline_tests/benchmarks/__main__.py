@@ -19,6 +19,7 @@ from fc_pipeline_tests.benchmarks.large_tables import fold_into_large_tables
 from fc_pipeline_tests.benchmarks.live import follow_live
 from fc_pipeline_tests.benchmarks.poison import catch_up_with_poison
 from fc_pipeline_tests.benchmarks.stage import Stage, hub_process, open_stage
+from fc_pipeline_tests.benchmarks.stock_server import fold_on_stock_server
 from fc_pipeline_tests.benchmarks.target_filter import complete_target, fold_profiles, fold_targets_only
 from fc_pipeline_tests.benchmarks.target_set import target_set
 
@@ -32,7 +33,7 @@ def main() -> None:
     parser.add_argument("--fids", type=int, default=20_000, help="users in it")
     parser.add_argument(
         "--only",
-        choices=("catch_up", "poison", "large_tables", "live", "idle_sync", "backfill", "targets"),
+        choices=("catch_up", "poison", "large_tables", "live", "idle_sync", "backfill", "targets", "stock_server"),
         help="leave the others out",
     )
     parser.add_argument("--live-seconds", type=float, default=120.0, help="how long to follow a live hub")
@@ -66,6 +67,11 @@ def main() -> None:
             figures["backfill_big_user"] = backfill_big_user(Path(folder))
     if options.only in (None, "targets"):
         figures |= _targets(events=options.events, fids=options.fids)
+    if options.only in (None, "stock_server"):
+        with tempfile.TemporaryDirectory(prefix="fc_bench_") as folder:
+            # About half of it is on the one shard that is folded.
+            log = load_log(_generated(Path(folder), events=300_000, fids=options.fids))
+            figures["stock_server"] = fold_on_stock_server(Path(folder), log)
     _print(figures)
     options.json.parent.mkdir(parents=True, exist_ok=True)
     options.json.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")

@@ -16,14 +16,19 @@ from fc_pipeline.store.postgres_url import PostgresUrl
 
 INSTALLED = sorted(Path("/usr/lib/postgresql").glob("[0-9]*/bin"), key=lambda folder: int(folder.parent.name))
 START_SECONDS = 60
+UNSAFE = {"fsync": "off"}
+"""Nobody pulls the plug on a test's data."""
 
 
 @contextmanager
 def stock_server(binaries: Path, settings: Mapping[str, str], *initdb_options: str) -> Generator["StockServer"]:
-    """A server that runs until the block ends, on a Unix socket, with its own defaults but for these settings."""
+    """A server that runs until the block ends, on a Unix socket, with its own defaults but for these settings.
+
+    Needs the packages' user where root calls it, which they make.
+    """
     folder = Path(tempfile.mkdtemp(prefix="fc_stock_"))
     as_user: dict[str, Any] = {}
-    if os.geteuid() == 0:  # the packages bring this user along
+    if os.geteuid() == 0:
         shutil.chown(folder, "postgres", "postgres")
         as_user = {"user": "postgres", "group": "postgres", "extra_groups": []}
     cluster, log = folder / "cluster", folder / "log"
@@ -33,7 +38,7 @@ def stock_server(binaries: Path, settings: Mapping[str, str], *initdb_options: s
     subprocess.run([binaries / "initdb", *options], check=True, capture_output=True, **common)
     flags = [flag for name, value in settings.items() for flag in ("-c", f"{name}={value}")]
     with log.open("ab") as out:
-        command = [binaries / "postgres", "-D", cluster, "-k", folder, "-h", "", "-c", "fsync=off", *flags]
+        command = [binaries / "postgres", "-D", cluster, "-k", folder, "-h", "", *flags]
         process = subprocess.Popen(command, stdout=out, stderr=out, **common)
     server = StockServer(folder, log)
     try:

@@ -22,7 +22,7 @@ from fc_pipeline_tests.conftest import Database
 from fc_pipeline_tests.faults.crash_scene import NOTHING_WRONG, Keyed, Verdict, keyed_rows, lines_of, live_rows
 from fc_pipeline_tests.fold.conftest import Replica as Tables
 from fc_pipeline_tests.store.hostile import HOSTILE, VARIABLES
-from fc_pipeline_tests.store.stock_server import INSTALLED, stock_server
+from fc_pipeline_tests.store.stock_server import INSTALLED, UNSAFE, stock_server
 from fc_pipeline_tests.workbench import Workbench, workbench
 
 SERVERS = ["embedded", *(f"stock {folder.parent.name}" for folder in INSTALLED)]
@@ -188,7 +188,7 @@ def server(
             yield made
     else:
         binaries = next(folder for folder in INSTALLED if folder.parent.name == request.param.removeprefix("stock "))
-        with stock_server(binaries, {}) as started, serving_server(started.url(), tmp) as made:
+        with stock_server(binaries, UNSAFE) as started, serving_server(started.url(), tmp) as made:
             yield made
 
 

@@ -13,10 +13,11 @@ from fc_pipeline.sample_hub.log import log_from_lines
 from fc_pipeline.sample_hub.serving import serving
 from fc_pipeline_tests.conftest import Database
 from fc_pipeline_tests.faults.crash_scene import lines_of
-from fc_pipeline_tests.store.stock_server import INSTALLED, stock_server
+from fc_pipeline_tests.store.stock_server import INSTALLED, UNSAFE, stock_server
 from fc_pipeline_tests.workbench import workbench
 
 COMPILES_ALL = {
+    **UNSAFE,
     "jit": "on",
     "jit_above_cost": "0",
     "shared_preload_libraries": "auto_explain",
