@@ -4,6 +4,7 @@
 # make lint      ruff and pyright
 # make sync      catch up to the hub's head and end
 # make test-slow run the few tests that take a minute each
+# make test-pythons a part of the tests with each of Python 3.11, 3.12 and 3.13 that is installed here
 # make test-faults the full matrix of faults, with a table of results; FC_FAULT_SEED=N repeats one, FC_FAULT_SEEDS=N plays more
 # make test-mutations plants bugs in a copy of the package and prints which test notices each
 # make test-live tests against a public hub, skipped where none can be reached
@@ -25,7 +26,7 @@ PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --dist loadscope --no-loadscope-
 COMPILE := $(BIN)/python -m compileall -qq -j 0 $(VENV)/lib fc_pipeline || true
 export PIP_NO_INPUT := 1
 
-.PHONY: up sync test test-slow test-faults test-mutations test-live bench lint lock audit docs clean
+.PHONY: up sync test test-slow test-pythons test-faults test-mutations test-live bench lint lock audit docs clean
 
 up: $(VENV)/.runtime
 	@$(BIN)/fc-pipeline up
@@ -38,6 +39,9 @@ test: $(VENV)/.dev
 
 test-slow: $(VENV)/.dev
 	$(BIN)/python -m pytest -m slow
+
+test-pythons:
+	@.ci/test-pythons
 
 test-faults: $(VENV)/.dev
 	$(BIN)/python -m pytest -m faults
@@ -92,5 +96,5 @@ docs: $(VENV)/.runtime
 	$(BIN)/python -m fc_pipeline.tables.reference > docs/tables.md
 
 clean:
-	rm -rf $(VENV) .pytest_cache .ruff_cache .hypothesis *.egg-info
+	rm -rf $(VENV) .venv-3.* .pytest_cache .ruff_cache .hypothesis *.egg-info
 	find fc_pipeline fc_pipeline_tests -name __pycache__ -type d -exec rm -rf {} +
