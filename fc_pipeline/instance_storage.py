@@ -21,12 +21,12 @@ from dagster_postgres.schedule_storage import PostgresScheduleStorage
 
 from fc_pipeline.errors import ConfigError, ServiceError
 from fc_pipeline.services import open_services_for_process
+from fc_pipeline.services.instances import DAGSTER_DATABASE
 from fc_pipeline.settings import Settings
 from fc_pipeline.store.session import UTF8_DATABASE, connect, make_engine
 
 __all__ = ["DAGSTER_DATABASE", "PipelineArtifactStorage", "PipelineComputeLogManager", "PipelineInstanceStorage"]
 
-DAGSTER_DATABASE: Final = "dagster"
 STATEMENT_TIMEOUT: Final = "60s"
 POOL_RECYCLE_SECONDS: Final = 3600
 KEPT_CONNECTIONS: Final = 1

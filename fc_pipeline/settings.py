@@ -46,6 +46,7 @@ KNOWN_VARIABLES: Final = (
     "FC_HUB_RPS",
     "FC_HUB_URLS",
     "FC_LAKE_URI",
+    "FC_PIPELINE_INSTANCE",
     "FC_PIPELINE_UP",
     "FC_POSTGRES_URL",
     "FC_REDIS_URL",

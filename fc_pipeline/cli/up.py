@@ -33,6 +33,7 @@ from fc_pipeline.services.log_files import keep_small
 from fc_pipeline.services.redis import EmbeddedRedis
 from fc_pipeline.services.restarts import Restarts
 from fc_pipeline.settings import Settings
+from fc_pipeline.store.session_lock import UNREACHABLE
 
 __all__ = ["up"]
 
@@ -41,6 +42,7 @@ STOP_SECONDS: Final = 25.0
 WATCH_SECONDS: Final = 1.0
 HUB_SECONDS: Final = 5.0
 """So long `up` waits for a hub to say who it is, once all is started."""
+LEAD_LOOK_SECONDS: Final = 5.0
 _STOP_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 _log = logging.getLogger(__name__)
@@ -144,12 +146,14 @@ def _run(
                 on_step(server.name.replace("_", " "))
                 server.acquire()
             _check_reach(with_urls(settings, servers))
-            dagster = DagsterProcesses(project_root(), settings.data_dir, ui_port=port)
+            dagster = DagsterProcesses(project_root(), with_urls(settings, servers), ui_port=port)
             dagster.start(on_step)
         state_file.write_text(json.dumps({"pid": os.getpid(), "ui": dagster.ui_url}), encoding="utf-8")
         _print_where(console, with_urls(settings, servers), servers, dagster, port)
         restarts = Restarts()
+        lead = _Lead(console, dagster)
         while True:
+            lead.say()
             _end_if(stop_requested)
             time.sleep(WATCH_SECONDS)
             _revive_servers(servers, restarts)
@@ -157,6 +161,40 @@ def _run(
             keep_small(settings.data_dir / "logs")
     finally:
         _stop_all(console, settings, servers, dagster, state_file)
+
+
+class _Lead:
+    """Says which `up` does the work where several share a Postgres, at first and whenever that changes."""
+
+    def __init__(self, console: Console, dagster: DagsterProcesses) -> None:
+        self._console = console
+        self._dagster = dagster
+        self._other: str | None = None
+        self._next_look = 0.0
+
+    def say(self) -> None:
+        """Look from time to time."""
+        now = time.monotonic()
+        if now < self._next_look:
+            return
+        self._next_look = now + LEAD_LOOK_SECONDS
+        try:
+            other = self._dagster.leader()
+        except UNREACHABLE:  # its restart is seen to elsewhere
+            return
+        if other and not self._other:
+            said = (
+                f"another `up` on this Postgres does the work ({other.removeprefix('fc_pipeline ')}): "
+                "this one shows it, and takes over at its end"
+            )
+        elif self._other and not other:
+            said = "the other `up` has ended: this one does the work now"
+        else:
+            said = ""
+        if said:
+            self._console.print(said, highlight=False, markup=False, soft_wrap=True)
+            sys.stdout.flush()
+        self._other = other
 
 
 def _end_if(stop_requested: Event) -> None:
@@ -208,6 +246,7 @@ def _stop_all(
     steps: list[tuple[str, Callable[[], object]]] = [
         ("runs", lambda: dagster.end_runs() if dagster is not None else None),
         ("Dagster", lambda: end_marked(settings.data_dir, patience_seconds=STOP_SECONDS)),
+        ("lead", lambda: dagster.leave() if dagster is not None else None),
         ("storage", close_services_for_process),
     ]
     steps += [(server.name.replace("_", " "), server.release) for server in reversed(servers)]

@@ -3,6 +3,7 @@
 Dagster's own waits for them, however long they last: a run that follows the feed would hold up every redeploy.
 """
 
+import os
 import signal
 import sys
 import threading
@@ -37,10 +38,12 @@ def _end(number: int, frame: FrameType | None) -> None:
 
 def _end_runs() -> None:
     from fc_pipeline.services.ending_runs import announce_end, is_run_worker
+    from fc_pipeline.services.instances import INSTANCE_VARIABLE
     from fc_pipeline.services.processes import GONE
 
     try:
-        announce_end()
+        # Its socket or port is among its arguments.
+        announce_end(launched_by=os.environ.get(INSTANCE_VARIABLE), address=sys.argv)
     finally:
         for process in psutil.Process().children(recursive=True):
             with suppress(*GONE):

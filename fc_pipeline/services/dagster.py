@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any, ClassVar, Final
 
@@ -20,11 +20,13 @@ import httpx
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from fc_pipeline.errors import ServiceError
+from fc_pipeline.services import instances
 from fc_pipeline.services.children import Child, end_marked, start_child
 from fc_pipeline.services.code_server import SOCKET_NAME
 from fc_pipeline.services.lifetime import private_dir
 from fc_pipeline.services.ports import free_port
 from fc_pipeline.services.restarts import Restarts
+from fc_pipeline.settings import Settings
 
 __all__ = ["PREFERRED_UI_PORT", "DagsterProcesses"]
 
@@ -51,17 +53,23 @@ query {
 
 
 class DagsterProcesses:
-    """The three processes: started by `start`, ended by `fc_pipeline.services.children.end_marked`."""
+    """The three processes: started by `start`, ended by `fc_pipeline.services.children.end_marked`.
+
+    `settings` have every URL filled in.
+    """
 
     location: ClassVar[str] = "fc_pipeline"
 
-    def __init__(self, root: Path, data_dir: Path, *, ui_port: int | None = None) -> None:
+    def __init__(self, root: Path, settings: Settings, *, ui_port: int | None = None) -> None:
         self.root = root
-        self.data_dir = data_dir.absolute()
+        self.settings = settings
+        self.data_dir = settings.data_dir.absolute()
+        self.instance = instances.new_instance(self.data_dir)
         self.ui_port = free_port(PREFERRED_UI_PORT if ui_port is None else ui_port)
         self.children: list[Child] = []
         self._commands: dict[str, Sequence[str]] = {}
         self._restarts = Restarts()
+        self._present = ExitStack()
 
     @property
     def ui_url(self) -> str:
@@ -85,13 +93,17 @@ class DagsterProcesses:
         self._child("code_server", *code_server, "-s", str(socket), "-d", str(self.root))
         workspace = self._write_workspace(socket)
         # While the code server loads; imported here, since importing Dagster takes seconds.
-        from fc_pipeline.services.ending_runs import fail_orphaned_runs
+        from dagster import DagsterInstance
 
-        fail_orphaned_runs(self.root)
+        from fc_pipeline.services.ending_runs import fail_predecessors_runs
+
+        with DagsterInstance.from_config(str(self.root)) as instance:
+            self._present.enter_context(instances.present(self.settings, self.instance))
+            fail_predecessors_runs(instance, self.settings, self.instance, socket)
         self._wait_for_code_server(socket)
         on_step("Dagster's webserver and daemon")
         self._child("webserver", "dagster_webserver", "-h", "127.0.0.1", "-p", str(self.ui_port), "-w", str(workspace))
-        self._child("daemon", "dagster._daemon", "run", "-w", str(workspace))
+        self._child("daemon", "fc_pipeline.services.daemon", "-w", str(workspace))
         self._wait_for_state(on_step)
 
     def check(self) -> None:
@@ -124,10 +136,22 @@ class DagsterProcesses:
 
     def _end_orphaned_runs(self) -> None:
         """Runs whose code server is gone end by themselves, whole; who does not is ended, and called failed."""
-        from fc_pipeline.services.ending_runs import fail_orphaned_runs, is_run_worker
+        from dagster import DagsterInstance
+
+        from fc_pipeline.services.ending_runs import fail_runs_of, is_run_worker
 
         end_marked(self.data_dir, patience_seconds=END_SECONDS, only=is_run_worker)
-        fail_orphaned_runs(self.root)
+        with DagsterInstance.from_config(str(self.root)) as instance:
+            fail_runs_of(instance, self.instance)
+
+    def leader(self) -> str | None:
+        """Which `up` leads on this Postgres where it is another one, by name; None while this one does, or nobody."""
+        name = instances.leader(self.settings)
+        return None if name == instances.name_of(self.instance) else name
+
+    def leave(self) -> None:
+        """Be known as living no more; to be called when all the processes are gone."""
+        self._present.close()
 
     def end_runs(self) -> None:
         """End the daemon, which launches runs, and the code server, which ends those at work; waits for both."""
@@ -143,6 +167,7 @@ class DagsterProcesses:
 
     def _child(self, name: str, module: str, *arguments: str) -> None:
         environment = {"DAGSTER_HOME": str(self.root), "DAGSTER_DISABLE_TELEMETRY": "1", "PYTHONUNBUFFERED": "1"}
+        environment[instances.INSTANCE_VARIABLE] = self.instance
         command = [sys.executable, "-m", module, *arguments]
         self._commands[name] = (module, *arguments)
         self.children.append(start_child(name, command, data_dir=self.data_dir, cwd=self.root, environment=environment))

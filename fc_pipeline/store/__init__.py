@@ -1,1 +1,1 @@
-"""How Postgres is spoken to: connections, their sessions and transactions."""
+"""How Postgres is spoken to: connections, their sessions, transactions and locks."""

@@ -1,0 +1,103 @@
+"""Dagster's daemon, as `dagster-daemon run`, of the `up` that leads: it waits until no other one's daemon is at work.
+
+Dagster supports one daemon per storage: two would tick every sensor twice.
+"""
+
+import logging
+import os
+import signal
+import sys
+import threading
+import time
+from contextlib import suppress
+from typing import Final
+
+from fc_pipeline.services.instances import INSTANCE_VARIABLE, leader_lock, new_instance
+from fc_pipeline.settings import Settings
+from fc_pipeline.store.session_lock import LOOK_SECONDS, UNREACHABLE, SessionLock
+
+__all__ = ["main"]
+
+_log = logging.getLogger(__name__)
+
+REGAIN_SECONDS: Final = 10.0
+"""How long a lead may take to be taken up again after its session was lost."""
+END_SECONDS: Final = 20.0
+DEAD_EVERY_SECONDS: Final = 30.0
+"""How often the leader looks for runs whose launcher is dead."""
+
+
+def main() -> None:
+    """Stand by, then run the daemon with the arguments of `dagster-daemon run`."""
+    _log.addHandler(logging.StreamHandler())
+    _log.setLevel(logging.INFO)
+    settings = Settings.load()
+    instance = os.environ.setdefault(INSTANCE_VARIABLE, new_instance(settings.data_dir))
+    lock = leader_lock(settings, instance)
+    _lead(lock)
+    threading.Thread(target=_keep, args=(lock,), name="keep-lead", daemon=True).start()
+    threading.Thread(target=_end_runs_of_the_dead, args=(settings,), name="end-runs-of-the-dead", daemon=True).start()
+    from dagster._daemon.cli import run_command
+
+    sys.argv[0] = "dagster-daemon"
+    run_command()
+
+
+def _lead(lock: SessionLock) -> None:
+    """Return when this daemon is the one that works."""
+    told = False
+    while True:
+        with suppress(*UNREACHABLE):  # asked again
+            if lock.try_take():
+                return
+            if not told:
+                _log.info("standing by: the daemon of another `up` on this Postgres is at work")
+                told = True
+        time.sleep(LOOK_SECONDS)
+
+
+def _keep(lock: SessionLock) -> None:
+    """Take the lead up again where its session is lost; end this process where another one has it, or Postgres is away.
+
+    `up` starts it again, and it stands by.
+    """
+    lost_at: float | None = None
+    while True:
+        time.sleep(LOOK_SECONDS)
+        if lock.is_held():
+            lost_at = None
+            continue
+        lost_at = lost_at or time.monotonic()
+        with suppress(*UNREACHABLE):
+            if lock.try_take():
+                continue
+            _log.warning("another `up` leads now: this daemon ends, to stand by")
+            _end()
+        if time.monotonic() - lost_at > REGAIN_SECONDS:
+            _log.warning("Postgres does not answer: this daemon ends, to stand by")
+            _end()
+
+
+def _end() -> None:
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(END_SECONDS)
+    os._exit(1)
+
+
+def _end_runs_of_the_dead(settings: Settings) -> None:
+    from dagster import DagsterInstance
+
+    from fc_pipeline.services.ending_runs import fail_runs_of_the_dead
+
+    suspects: set[str] = set()
+    with DagsterInstance.get() as instance:
+        while True:
+            time.sleep(DEAD_EVERY_SECONDS)
+            try:
+                suspects = fail_runs_of_the_dead(instance, settings, suspects)
+            except Exception:  # the next look is due anyway; the daemon is not to end for this
+                _log.exception("runs of dead launchers could not be looked for")
+
+
+if __name__ == "__main__":
+    main()

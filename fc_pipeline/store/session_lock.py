@@ -1,0 +1,136 @@
+"""Advisory locks of a session of their own: held while their process lives and reaches Postgres, not a moment longer.
+
+No row has to be believed: what a process that was killed had locked, nobody holds.
+"""
+
+from collections.abc import Generator
+from contextlib import contextmanager, suppress
+from threading import Event, Lock, Thread
+from typing import Any, Final
+
+import psycopg2
+
+from fc_pipeline.errors import PostgresError
+from fc_pipeline.store.session import PsycopgConnection, connect
+
+__all__ = [
+    "LONGEST_NAME_BYTES",
+    "UNREACHABLE",
+    "SessionLock",
+    "holder",
+    "kept",
+    "objects_locked",
+    "session_name",
+]
+
+LOOK_SECONDS: Final = 2.0
+LONGEST_NAME_BYTES: Final = 63
+
+UNREACHABLE: Final = (psycopg2.OperationalError, psycopg2.InterfaceError, PostgresError)
+"""What a Postgres raises that is away, starting or full."""
+
+# A machine that lost its power says no goodbye: the server would keep its sessions, and their locks, for two hours.
+_DEAD_CLIENT_SETTINGS: Final = {
+    "tcp_keepalives_idle": "10",
+    "tcp_keepalives_interval": "5",
+    "tcp_keepalives_count": "3",
+}
+_HOLDERS: Final = """
+    SELECT {columns} FROM pg_locks JOIN pg_database ON pg_database.oid = database {more}
+    WHERE pg_database.datname = current_database() AND locktype = 'advisory' AND granted
+        AND objsubid = 2 AND classid = %s
+"""
+
+
+class SessionLock:
+    """One lock, of two numbers of 32 bits: a kind and an object; `name` is that of the session in pg_stat_activity."""
+
+    def __init__(self, url: str, kind: int, thing: int = 0, *, name: str) -> None:
+        self.kind, self.thing = kind, thing
+        self._url, self._name = url, name
+        self._connection: PsycopgConnection | None = None
+        self._use = Lock()
+
+    def try_take(self) -> bool:
+        """Take it if nobody else holds it; whether it is ours now. Raises what UNREACHABLE names."""
+        with self._use:
+            if self._connection is None:
+                name = session_name(self._name)
+                self._connection = connect(self._url, application_name=name, **_DEAD_CLIENT_SETTINGS)
+                self._connection.autocommit = True
+            return self._ask(self._connection, "SELECT pg_try_advisory_lock(%s, %s)", self.kind, self.thing)
+
+    def is_held(self) -> bool:
+        """Whether the session that took it still lives; it is to be taken anew where not."""
+        with self._use:
+            try:
+                return self._connection is not None and self._ask(self._connection, "SELECT true")
+            except UNREACHABLE:
+                return False
+
+    def release(self) -> None:
+        """Let go of it."""
+        with self._use:
+            self._close()
+
+    def _ask(self, connection: PsycopgConnection, query: str, *values: object) -> bool:
+        try:
+            with connection.cursor() as cursor:
+                cursor.execute(query, values)
+                row = cursor.fetchone()
+                return row is not None and row[0]
+        except psycopg2.Error:
+            self._close()
+            raise
+
+    def _close(self) -> None:
+        if self._connection is not None:
+            with suppress(psycopg2.Error):
+                self._connection.close()
+            self._connection = None
+
+
+@contextmanager
+def kept(lock: SessionLock) -> Generator[bool]:
+    """Hold the lock while the block runs, and take it anew whenever its session was lost; whether it is held at first.
+
+    Raises what UNREACHABLE names where Postgres does not answer at first.
+    """
+    ended = Event()
+
+    def keep() -> None:
+        while not ended.wait(LOOK_SECONDS):
+            with suppress(*UNREACHABLE):  # looked at again
+                if not lock.is_held():
+                    lock.try_take()
+
+    held = lock.try_take()
+    keeper = Thread(target=keep, name="keep-lock", daemon=True)
+    if held:
+        keeper.start()
+    try:
+        yield held
+    finally:
+        ended.set()
+        if held:
+            keeper.join()
+        lock.release()
+
+
+def objects_locked(cursor: Any, kind: int) -> set[int]:
+    """The objects of a kind that somebody holds."""
+    cursor.execute(_HOLDERS.format(columns="objid::bigint", more=""), (kind,))
+    return {row[0] for row in cursor.fetchall()}
+
+
+def holder(cursor: Any, kind: int) -> str | None:
+    """The name of the session that holds a lock of the kind, or None; an empty one where its role is not to be seen."""
+    joined = "LEFT JOIN pg_stat_activity AS session ON session.pid = pg_locks.pid"
+    cursor.execute(_HOLDERS.format(columns="coalesce(session.application_name, '')", more=joined), (kind,))
+    row = cursor.fetchone()
+    return row[0] if row else None
+
+
+def session_name(text: str) -> str:
+    """What Postgres makes of a name: 63 bytes, ASCII."""
+    return text.encode("ascii", "replace")[:LONGEST_NAME_BYTES].decode("ascii")
