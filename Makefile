@@ -3,7 +3,7 @@
 #                make test TESTS="fc_pipeline_tests/fold -x" for some of them
 # make lint      ruff and pyright
 # make sync      catch up to the hub's head and end
-# make test-slow run the few tests that take a minute each
+# make test-slow run the tests of a whole `up`, of processes that are killed, and others that take long
 # make test-pythons a part of the tests with each of Python 3.11, 3.12 and 3.13 that is installed here
 # make test-faults the full matrix of faults, with a table of results; FC_FAULT_SEED=N repeats one, FC_FAULT_SEEDS=N plays more
 # make test-mutations plants bugs in a copy of the package and prints which test notices each
@@ -21,7 +21,8 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet install
 WORKERS ?= 2
 # A module's tests stay in one process, for many share a pipeline; folders are kept of failed tests only.
-PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --dist loadscope --no-loadscope-reorder -o tmp_path_retention_policy=failed
+PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --dist loadscope --no-loadscope-reorder \
+  -o tmp_path_retention_policy=failed --durations=15 --durations-min=5
 # Once for all processes, also where PYTHONDONTWRITEBYTECODE keeps them from it; some wheels have files of other Pythons.
 COMPILE := $(BIN)/python -m compileall -qq -j 0 $(VENV)/lib fc_pipeline || true
 export PIP_NO_INPUT := 1
@@ -38,16 +39,16 @@ test: $(VENV)/.dev
 	$(PYTEST) $(TESTS)
 
 test-slow: $(VENV)/.dev
-	$(BIN)/python -m pytest -m slow
+	$(PYTEST) -m slow $(TESTS)
 
 test-pythons:
 	@.ci/test-pythons
 
 test-faults: $(VENV)/.dev
-	$(BIN)/python -m pytest -m faults
+	$(BIN)/python -m pytest -m faults $(TESTS)
 
 test-mutations: $(VENV)/.dev
-	$(BIN)/python -m pytest -m mutations
+	$(BIN)/python -m pytest -m mutations $(TESTS)
 
 test-live: $(VENV)/.dev
 	$(BIN)/python -m pytest -rs fc_pipeline_tests/live

@@ -153,6 +153,7 @@ def runs_of_hour(ui_url: str, asset: str) -> list[str]:
     return [run["status"] for run in runs if {"path": [asset]} in (run["assetSelection"] or [])]
 
 
+@pytest.mark.slow
 def test_a_newcomer_finds_data_lineage_checks_and_buttons(up: Up, browser: Browser, data_dir: Path):  # noqa: F811
     for table in ("casts", "user_profiles"):
         until(lambda table=table: rows_of(data_dir, table), lambda: up.output.read_text())

@@ -10,6 +10,8 @@ import time
 from pathlib import Path
 from typing import Self
 
+import pytest
+
 from fc_pipeline.sample_hub.generator import generate
 from fc_pipeline.sample_hub.log import log_from_lines
 from fc_pipeline.sample_hub.serving import serving
@@ -81,6 +83,7 @@ def covered(bench: Workbench) -> int:
     return sum(last - first + 1 for _, first, last in bench.ledger())
 
 
+@pytest.mark.slow
 def test_a_run_killed_twenty_times_leaves_what_an_undisturbed_run_leaves(
     database: Database, postgres: EmbeddedPostgres, tmp_path: Path
 ) -> None:

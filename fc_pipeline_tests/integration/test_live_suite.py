@@ -76,6 +76,7 @@ def run_suite(path: str = SUITE, **variables: str) -> tuple[int, str]:
     return result.returncode, result.stdout
 
 
+@pytest.mark.slow
 def test_it_passes_against_a_hub_that_goes_on_and_asks_little_of_it() -> None:
     with growing_hub() as (url, requests):
         exit_code, report = run_suite(FC_LIVE_HUB_URLS=url, FC_LIVE_MINUTES=str(MINUTES))
@@ -87,6 +88,7 @@ def test_it_passes_against_a_hub_that_goes_on_and_asks_little_of_it() -> None:
     assert 0 < len(requests) <= MOST_REQUESTS + SHARDS * MINUTES * 60, f"{len(requests)} requests"
 
 
+@pytest.mark.slow
 def test_without_a_hub_it_is_skipped_and_says_what_was_tried() -> None:
     with socket.socket() as reserved:
         reserved.bind(("127.0.0.1", 0))  # taken, and nobody listens
@@ -97,6 +99,7 @@ def test_without_a_hub_it_is_skipped_and_says_what_was_tried() -> None:
     assert f"no hub of the live network can be used, 1 tried: hub {url} GET /v1/info" in report
 
 
+@pytest.mark.slow
 def test_a_hub_that_stands_still_is_not_taken() -> None:
     with serving(load_log(PROJECT / "data" / "sample" / "events.ndjson.gz")) as url:
         exit_code, report = run_suite(ONE_FILE, FC_LIVE_HUB_URLS=url)
