@@ -50,7 +50,7 @@ GRANT SELECT ON ALL TABLES IN SCHEMA public TO fc_reader;
 ALTER DEFAULT PRIVILEGES FOR ROLE fc_writer IN SCHEMA public GRANT SELECT ON TABLES TO fc_reader;
 
 SELECT format('GRANT SELECT ON pipeline.%I TO fc_reader', name)
-FROM unnest(ARRAY['coverage', 'gaps', 'leases', 'shards', 'snapshots', 'snapshot_rounds', 'targets', 'former_targets']) AS name
+FROM unnest(ARRAY['coverage', 'hour_rows', 'partition_start', 'gaps', 'leases', 'shards', 'snapshots', 'snapshot_rounds', 'targets', 'former_targets']) AS name
 WHERE to_regclass('pipeline.' || quote_ident(name)) IS NOT NULL \gexec
 
 -- Large objects are the one thing that any role may make where it may connect.

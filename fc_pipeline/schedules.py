@@ -17,6 +17,7 @@ from fc_pipeline.assets.hourly import MicroBatchConfig, hourly_tables
 from fc_pipeline.fold import ledger
 from fc_pipeline.hours import HOUR_SECONDS, Hour
 from fc_pipeline.ingest.audit import next_buckets
+from fc_pipeline.ingest.first_data import place_partition_start
 from fc_pipeline.jobs import MICRO_BATCHES, RUN_CHECKS, SNAPSHOTS
 from fc_pipeline.lake.snapshot_log import bucket_key
 from fc_pipeline.maintenance import MAINTENANCE
@@ -44,6 +45,7 @@ def close_hour(context: ScheduleEvaluationContext, replica: ReplicaResource) -> 
     """The hour before the scheduled one, if the ledger has anything of it."""
     hour = Hour.of(context.scheduled_execution_time.timestamp() - HOUR_SECONDS)
     with replica.open(need_hub=False) as opened, opened.engine.connect() as connection:
+        place_partition_start(opened, by_log=True)  # somebody may have put earlier hours into the lake
         shards = ledger.origins(connection)
         touched = any(ledger.covered(connection, shard, partition=hour.key) for shard in shards)
     if not touched:
@@ -82,6 +84,7 @@ daily_maintenance = ScheduleDefinition(
     cron_schedule="40 3 * * *",
     execution_timezone="UTC",
     default_status=DefaultScheduleStatus.RUNNING,
+    description="Verifies, mends and compacts the raw log, and purges the logs of old runs.",
 )
 
 

@@ -34,7 +34,10 @@ from fc_pipeline.ingest.replica import Replica
 from fc_pipeline.ingest.run import RAW_LOG
 from fc_pipeline.ingest.survey import Survey, survey
 from fc_pipeline.jobs import MICRO_BATCHES
+from fc_pipeline.partitions import first_loaded_hour
 from fc_pipeline.resources import ReplicaResource
+from fc_pipeline.services.reloading import ask_for_reload
+from fc_pipeline.store.partition_start import stored_start
 from fc_pipeline.tables.registry import DATA_TABLES
 
 __all__ = ["hub_event_sensor"]
@@ -94,7 +97,12 @@ def hub_event_sensor(context: SensorEvaluationContext, replica: ReplicaResource)
 def _tick(context: SensorEvaluationContext, replica: Replica) -> SensorResult:
     now = time.time()
     most_runs = most_catch_up_runs(context.instance)
-    state, missing = asyncio.run(_look(replica, 2 * most_runs))
+    state, found = asyncio.run(_look(replica, 2 * most_runs))
+    first = first_loaded_hour()
+    # Dagster knows no partition before the first one that was loaded: such hours wait until it is told of them.
+    missing = [hour for hour in found if hour >= first]
+    if _is_outdated(replica, first):
+        ask_for_reload()
     runs = _living_runs(context.instance, replica, now)
     followers = {run.run_id for run in runs if FOLLOW_TAG in run.tags}
     busy = {run.tags.get(_PARTITION_TAG) for run in runs}
@@ -126,6 +134,13 @@ def _tick(context: SensorEvaluationContext, replica: Replica) -> SensorResult:
         skip_reason=None if requests else SkipReason(_summary(state, missing)),
         cursor=json.dumps({hour: [attempt.count, attempt.last_unix] for hour, attempt in attempts.items()}),
     )
+
+
+def _is_outdated(replica: Replica, first: Hour) -> bool:
+    """Whether partitions begin elsewhere by now than where they were loaded to begin."""
+    with replica.engine.connect() as connection:
+        stored = stored_start(connection)
+    return stored is not None and stored != first
 
 
 def _living_runs(instance: DagsterInstance, replica: Replica, now: float) -> list[DagsterRun]:

@@ -4,6 +4,8 @@ import time
 from itertools import takewhile
 
 from dagster import (
+    AssetKey,
+    AssetMaterialization,
     DagsterInstance,
     DagsterRunStatus,
     DefaultScheduleStatus,
@@ -14,12 +16,15 @@ from dagster import (
     RunsFilter,
     ScheduleEvaluationContext,
     SensorEvaluationContext,
+    SensorResult,
     SkipReason,
     schedule,
     sensor,
 )
 
 from fc_pipeline.assets.snapshots import TARGETS_TAG, BackfillConfig, fid_tables
+from fc_pipeline.assets.targets import EVERYBODY
+from fc_pipeline.checks.targets import TARGETS_ASSET
 from fc_pipeline.gap_watch import RANGE_TAGS
 from fc_pipeline.ingest.replica import Replica
 from fc_pipeline.ingest.target_sync import is_anything_due, is_anything_new
@@ -50,11 +55,11 @@ _UNFINISHED = (
     description="With FC_TARGETS=set: launches the run that completes new targets' histories and settles former ones, "
     "one at a time; failing ones later and later. Has Redis hold what Postgres does, should it have been emptied.",
 )
-def target_sensor(context: SensorEvaluationContext, replica: ReplicaResource) -> RunRequest | SkipReason:
+def target_sensor(context: SensorEvaluationContext, replica: ReplicaResource) -> RunRequest | SensorResult | SkipReason:
     """One look at what is due; the hub is asked by the run, not by the tick."""
     with replica.open(need_hub=False) as opened:
         if opened.targets is None:
-            return SkipReason("everybody is replicated (FC_TARGETS=all)")
+            return _everybody(context)
         coherence.repair_at_start(opened.engine, opened.settings.redis_url)
         coherence.warm(opened.engine, opened.settings.redis_url)
         if not is_anything_due(opened):
@@ -64,6 +69,14 @@ def target_sensor(context: SensorEvaluationContext, replica: ReplicaResource) ->
         return SkipReason(reason)
     config = RunConfig(ops={fid_tables.op.name: BackfillConfig(targets=True)})
     return RunRequest(run_config=config, tags={**RANGE_TAGS, TARGETS_TAG: "true"})
+
+
+def _everybody(context: SensorEvaluationContext) -> SensorResult | SkipReason:
+    """Report once that there is no set: else Dagster warns whoever snapshots users that it was never materialised."""
+    reason = SkipReason("everybody is replicated (FC_TARGETS=all)")
+    if context.instance.get_latest_materialization_event(AssetKey(TARGETS_ASSET)) is not None:
+        return reason
+    return SensorResult(asset_events=[AssetMaterialization(TARGETS_ASSET, metadata=EVERYBODY)], skip_reason=reason)
 
 
 def _reason_to_wait(instance: DagsterInstance, replica: Replica, now: float) -> str | None:

@@ -4,6 +4,7 @@ Nothing is shared with another run of the suite, of the same user on the same ma
 all that its tests write, and its servers listen on sockets in there.
 """
 
+import os
 import shutil
 import tempfile
 import uuid
@@ -11,6 +12,7 @@ from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from unittest import mock
 
 import pytest
 import redis
@@ -21,6 +23,10 @@ from fc_pipeline.fold.schema import ensure_schema
 from fc_pipeline.services.postgres import TUNING, EmbeddedPostgres
 from fc_pipeline.services.redis import EmbeddedRedis
 from fc_pipeline.settings import Settings
+
+# Partitions begin where the database says that was asked when they were loaded: not one that is in use on this machine.
+with mock.patch.dict(os.environ, FC_POSTGRES_URL="postgresql://127.0.0.1:9/none"):
+    import fc_pipeline.partitions  # noqa: F401
 
 _SHARED_FIXTURES = Path(__file__).resolve().parent.parent.parent / "shared" / "fixtures"
 _OWN_FOLDER = pytest.StashKey[Path]()

@@ -10,12 +10,14 @@ import pytest
 import yaml
 from dagster import AssetKey, Definitions, FreshnessPolicy, TableSchema
 
+from fc_pipeline.assets.links import SQL_EXAMPLES
 from fc_pipeline.concurrency import CATCH_UP_TAG
 from fc_pipeline.definitions import defs
 from fc_pipeline.ingest.run import RAW_LOG
 from fc_pipeline.project import project_root
 from fc_pipeline.tables.registry import DATA_TABLES, MESSAGE_TABLES
 from fc_pipeline.tables.user_profiles import PROFILE_SOURCES
+from fc_pipeline_tests.conftest import Database
 from fc_pipeline_tests.pipeline import project_environment
 
 ASSETS = (RAW_LOG, *DATA_TABLES)
@@ -95,9 +97,25 @@ def test_every_asset_says_what_it_is(name: str):
     assert all(column.type for column in schema.columns)
 
 
+@pytest.mark.parametrize("name", [*ASSETS, *BY_FID, TARGETS])
+def test_every_asset_leads_to_its_code_its_runbook_and_a_query(name: str):
+    metadata = GRAPH.get(AssetKey(name)).metadata
+    code = metadata["dagster/code_references"].code_references
+    assert code
+    assert all(Path(reference.file_path).is_file() for reference in code)
+    assert metadata["sql_example"].value.startswith("```sql\nSELECT")
+    assert metadata["runbook"].value.startswith("#")
+
+
+@pytest.mark.parametrize("name", SQL_EXAMPLES)
+def test_the_query_of_every_asset_is_answered(name: str, database: Database):
+    with database.engine.connect() as connection:
+        connection.exec_driver_sql(SQL_EXAMPLES[name]).all()
+
+
 @pytest.mark.parametrize("name", ASSETS)
 def test_every_asset_is_expected_to_be_fresh(name: str):
-    """A run that follows reports every few seconds: minutes without any are worth a warning."""
+    """A run that follows reports about once a minute: two without any are worth a warning."""
     policy = GRAPH.get(AssetKey(name)).freshness_policy
     assert policy == FreshnessPolicy.time_window(fail_window=timedelta(minutes=5), warn_window=timedelta(minutes=2))
     assert yaml.safe_load((project_root() / "dagster.yaml").read_text())["freshness"] == {"enabled": True}
@@ -171,6 +189,7 @@ def test_all_is_switched_on_from_the_start():
     assert [one.name for one in repository.sensor_defs] == sensors
     schedules = {"close_hour", "daily_audit", "daily_maintenance", "hourly_targets", "regular_checks"}
     assert {one.name for one in repository.schedule_defs} == schedules
+    assert all(one.description for one in (*repository.sensor_defs, *repository.schedule_defs))
     running = {one.default_status.value for one in (*repository.sensor_defs, *repository.schedule_defs)}
     assert running == {"RUNNING"}
     jobs = {job.name for job in repository.get_all_jobs()}

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import redis
 import sqlalchemy as sa
-from dagster import DagsterRunStatus, RunRequest, SkipReason, build_schedule_context, build_sensor_context
+from dagster import DagsterRunStatus, RunRequest, SensorResult, SkipReason, build_schedule_context, build_sensor_context
 from dagster._core.storage.runs.schema import RunsTable
 from dagster._core.storage.runs.sql_run_storage import SqlRunStorage
 from dagster._core.test_utils import create_run_for_test
@@ -233,4 +233,12 @@ def test_with_everybody_replicated_both_have_nothing_to_do(
 ):
     monkeypatch.setenv("FC_POSTGRES_URL", database.url)
     monkeypatch.setenv("FC_TARGETS", "all")
+    context = build_sensor_context(
+        instance=pipeline.instance, resources={"replica": ReplicaResource()}, definitions=defs
+    )
+    first = target_sensor(context)
+    assert isinstance(first, SensorResult)
+    (reported,) = first.asset_events
+    assert reported.metadata["targets"].value == "everybody (FC_TARGETS=all)"
+    pipeline.instance.report_runless_asset_event(reported)
     assert (tick(pipeline), scheduled(pipeline)) == (EVERYBODY, EVERYBODY)

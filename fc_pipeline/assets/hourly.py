@@ -4,15 +4,26 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
-from dagster import AssetExecutionContext, BackfillPolicy, Config, Failure, MaterializeResult, multi_asset
+from dagster import (
+    AssetExecutionContext,
+    AssetKey,
+    AssetRecordsFilter,
+    BackfillPolicy,
+    Config,
+    Failure,
+    MaterializeResult,
+    TableMetadataValue,
+    multi_asset,
+)
 from pydantic import Field
 
 from fc_pipeline.assets.interruption import Interruption, interruptible
-from fc_pipeline.assets.materialization import materializations
+from fc_pipeline.assets.materialization import SAMPLE, materializations
 from fc_pipeline.assets.specs import HOURLY_SPECS
 from fc_pipeline.checks.evaluation import CheckReporter
 from fc_pipeline.checks.keys import judge_keys
 from fc_pipeline.checks.raw_log import COVERAGE, FILES, judge_files, judge_raw_log
+from fc_pipeline.errors import LeaseLost
 from fc_pipeline.hours import Hour
 from fc_pipeline.ingest import health
 from fc_pipeline.ingest.progress import HourProgress
@@ -26,7 +37,9 @@ __all__ = ["FOLLOW_TAG", "MicroBatchConfig", "hourly_tables"]
 FOLLOW_TAG = "fc/follow"
 """Marks the runs by which the sensor has the present hour followed: each goes on until the next one is ready."""
 OVERTIME_SECONDS = 60.0
-REPORT_SECONDS = 10.0
+REPORT_SECONDS = 60.0
+RANGE_REPORT_SECONDS = 10.0
+"""Of a run over several hours: whoever fills them sees how far it is."""
 JUDGE_SECONDS = 60.0
 
 
@@ -71,25 +84,34 @@ def hourly_tables(
     outputs = [spec.key.to_user_string() for spec in HOURLY_SPECS if spec.key in context.selected_asset_keys]
     with interruptible() as interruption, replica.open(need_hub=RAW_LOG in outputs) as opened:
         teller = _Teller(context, opened, outputs, interruption, follows=bool(config.follow_seconds))
+        window = hour_window(context.partition_time_window, hours_ahead=config.hours_ahead)
         run = MicroBatchRun(
             opened,
             context.run.run_id,
-            hour_window(context.partition_time_window, hours_ahead=config.hours_ahead),
+            window,
             outputs,
             follow_seconds=config.follow_seconds or 0.0,
             overtime_seconds=OVERTIME_SECONDS if FOLLOW_TAG in context.run.tags else 0.0,
             rebuild=config.rebuild,
             report=teller.report,
-            report_seconds=REPORT_SECONDS,
+            report_seconds=REPORT_SECONDS if window.first == window.last else RANGE_REPORT_SECONDS,
             should_stop=interruption.is_asked_for,
         )
-        progress = run.execute()
-        interruption.end_run(context)
+        try:
+            progress = run.execute()
+        except LeaseLost as lost:
+            if FOLLOW_TAG not in context.run.tags:
+                raise
+            context.log.warning(f"handed over: {lost.message}")  # its successor reads on: nothing is amiss
+            return
+        if interruption.end_run(context):
+            return
         if config.compact:
             run.compact()
         incomplete = teller.find_holes([hour.hour for hour in progress.hours])
         teller.judge()
-        interruption.end_run(context)
+        if interruption.end_run(context):
+            return
     if incomplete:
         raise Failure("; ".join(incomplete))  # nothing is to be built on an hour with holes
     # Each hour of each asset has its own event in the log by now; the outputs themselves are skipped.
@@ -114,12 +136,19 @@ class _Teller:
     def report(self, hours: Sequence[HourProgress]) -> None:
         """Log a materialisation per asset and hour."""
         for hour in hours:
-            for event in materializations(self.replica, hour, self.outputs):
+            for event in materializations(self.replica, hour, self.outputs, self._earlier_sample):
                 self.context.log_event(event)
         self._checks.repeat()
         is_due = time.monotonic() - self._judged_at >= JUDGE_SECONDS
         if self.follows and is_due and not self.interruption.is_asked_for():  # judging asks hubs, which may take long
             self.judge()
+
+    def _earlier_sample(self, asset: str, partition: str) -> TableMetadataValue | None:
+        wanted = AssetRecordsFilter(AssetKey(asset), asset_partitions=[partition])
+        records = self.context.instance.fetch_materializations(wanted, limit=1).records
+        found = records[0].asset_materialization if records else None
+        sample = found.metadata.get(SAMPLE) if found else None
+        return sample if isinstance(sample, TableMetadataValue) else None
 
     def judge(self) -> None:
         """Log what the checks say of the assets as a whole; what reads much is left to the job that runs them all."""

@@ -1,8 +1,9 @@
 """Ending a run when it is asked to: by a signal, from the Dagster UI, or because the code server that started it ended.
 
 Dagster raises an exception in the middle of whatever a step does, and calls the run failed where nobody announced the
-termination. Here a signal only leaves word: the step ends between two micro-batches, and says itself that the run is
-being canceled.
+termination. Here a signal only leaves word, and the step ends between two micro-batches. What a person launched, or
+terminates in the UI, is shown as canceled then. What a sensor or a schedule launched has just ended: its work is in
+order as far as it came, and is gone on with by the next run.
 """
 
 import multiprocessing
@@ -14,9 +15,10 @@ from dataclasses import dataclass
 from types import FrameType
 from typing import Any
 
-from dagster import AssetExecutionContext, DagsterExecutionInterruptedError, DagsterRunStatus
+from dagster import AssetExecutionContext, DagsterExecutionInterruptedError, DagsterRun, DagsterRunStatus
+from dagster._core.storage.tags import SCHEDULE_NAME_TAG, SENSOR_NAME_TAG
 
-__all__ = ["Interruption", "interruptible"]
+__all__ = ["Interruption", "interruptible", "is_automatic"]
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 """Of these two, the termination in the UI is the first, and what ends containers and services the second."""
@@ -35,15 +37,25 @@ class Interruption:
             self.reason = "the code server that started it has ended"
         return self.reason is not None
 
-    def end_run(self, context: AssetExecutionContext) -> None:
-        """Where the run was asked to end, have Dagster show it as canceled: raises DagsterExecutionInterruptedError."""
+    def end_run(self, context: AssetExecutionContext) -> bool:
+        """Whether the run was asked to end, and is to end now.
+
+        Raises DagsterExecutionInterruptedError where Dagster is to show it as canceled.
+        """
         if not self.is_asked_for():
-            return
+            return False
         context.log.info(f"ending early: {self.reason}; the next run goes on after the last committed micro-batch")
         found = context.instance.get_run_by_id(context.run_id)
         if found is not None and found.status == DagsterRunStatus.STARTED:
+            if is_automatic(found):
+                return True
             context.instance.report_run_canceling(found, message=f"Ending the run early: {self.reason}.")
         raise DagsterExecutionInterruptedError(self.reason)
+
+
+def is_automatic(run: DagsterRun) -> bool:
+    """Whether a sensor or a schedule launched the run, rather than a person."""
+    return SENSOR_NAME_TAG in run.tags or SCHEDULE_NAME_TAG in run.tags
 
 
 @contextmanager

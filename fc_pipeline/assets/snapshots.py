@@ -20,6 +20,7 @@ from dagster import (
 from pydantic import Field
 
 from fc_pipeline.assets.interruption import interruptible
+from fc_pipeline.assets.links import links_of
 from fc_pipeline.assets.specs import OWNERS
 from fc_pipeline.assets.targets import TARGETS_ASSET
 from fc_pipeline.checks.drift import judge_drift
@@ -31,7 +32,7 @@ from fc_pipeline.hours import Hour
 from fc_pipeline.ingest import health
 from fc_pipeline.ingest.backfill import Backfill
 from fc_pipeline.ingest.backfill_progress import BackfillProgress, BucketProgress
-from fc_pipeline.ingest.backfill_scope import BackfillScope
+from fc_pipeline.ingest.backfill_scope import BackfillScope, buckets_named
 from fc_pipeline.ingest.gap_healing import bordering_hours, heal_gaps
 from fc_pipeline.ingest.replica import Replica
 from fc_pipeline.ingest.target_sync import sync_targets
@@ -54,6 +55,7 @@ GAPS_TAG = "fc/gaps"
 """Marks the runs that heal gaps."""
 TARGETS_TAG = "fc/targets"
 """Marks the runs that complete new targets."""
+_STEP = "assets/snapshots.py"
 SNAPSHOTS_ASSET = "fid_snapshots"
 RECONCILED = "reconciled_fids"
 JUDGE_SECONDS = 60.0
@@ -96,6 +98,7 @@ SNAPSHOT_SPECS = (
         metadata={
             "dagster/column_schema": TableSchema(columns=_snapshot_columns()),
             "dagster/storage_kind": "parquet",
+            **links_of(SNAPSHOTS_ASSET, step=_STEP, hub_reader="hub/snapshot.py"),
         },
     ),
     AssetSpec(
@@ -113,6 +116,7 @@ SNAPSHOT_SPECS = (
         metadata={
             "dagster/column_schema": TableSchema(columns=_ledger_columns()),
             "dagster/table_name": f"{SNAPSHOTS.schema}.{SNAPSHOTS.name}",
+            **links_of(RECONCILED, step=_STEP, reconciler="fold/reconcile.py"),
         },
     ),
 )
@@ -124,6 +128,11 @@ class BackfillConfig(Config):
 
     fids: list[int] | None = Field(
         default=None, description="Only these users of the partitions chosen. Default: all that the hub lists."
+    )
+    buckets: str = Field(
+        default="",
+        description="These buckets, such as 000...063, or 0-15, 200, whatever partitions are chosen: a range of "
+        "them is one line rather than a click each. Empty: the partitions of the run.",
     )
     gaps: bool = Field(
         default=False,
@@ -153,7 +162,7 @@ def fid_tables(
     """
     selected = {key.to_user_string() for key in context.selected_asset_keys}
     fetch = SNAPSHOTS_ASSET in selected
-    buckets = [int(key) for key in context.partition_keys]
+    buckets = buckets_named(config.buckets) if config.buckets else [int(key) for key in context.partition_keys]
     with interruptible() as interruption, replica.open(need_hub=fetch) as opened:
         teller = _Teller(context, opened, [name for name in (SNAPSHOTS_ASSET, RECONCILED) if name in selected])
 
@@ -180,12 +189,12 @@ def fid_tables(
         else:
             over(_scope(buckets, config.fids)).execute()
         teller.judge()
-        interruption.end_run(context)
+        interruption.end_run(context)  # either way nothing is left to do
     # Each bucket has its own event in the log by now; the outputs themselves are skipped.
     yield from ()
 
 
-def _scope(buckets: list[int], fids: list[int] | None) -> BackfillScope:
+def _scope(buckets: Sequence[int], fids: list[int] | None) -> BackfillScope:
     if fids is None:
         return BackfillScope(tuple(buckets))
     chosen = frozenset(fid for fid in fids if bucket_of(fid) in buckets)

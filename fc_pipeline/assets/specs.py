@@ -13,6 +13,7 @@ from dagster import (
     TableSchema,
 )
 
+from fc_pipeline.assets.links import links_of
 from fc_pipeline.ingest.run import RAW_LOG
 from fc_pipeline.lake.event_log import EVENT_LOG_SCHEMA
 from fc_pipeline.tables.columns import DataTable
@@ -24,7 +25,10 @@ __all__ = ["HOURLY_SPECS"]
 
 OWNERS = ["team:fc_pipeline"]
 FRESHNESS = FreshnessPolicy.time_window(fail_window=timedelta(minutes=5), warn_window=timedelta(minutes=2))
-"""The run that follows the feed reports every few seconds; one that takes over after a failure, within a minute."""
+"""The run that follows the feed reports once a minute; one that takes over after a failure, within a minute."""
+
+
+_STEP = "assets/hourly.py"
 
 
 def _raw_log_spec() -> AssetSpec:
@@ -43,7 +47,11 @@ def _raw_log_spec() -> AssetSpec:
         owners=OWNERS,
         skippable=True,
         freshness_policy=FRESHNESS,
-        metadata={"dagster/column_schema": TableSchema(columns=columns), "dagster/storage_kind": "parquet"},
+        metadata={
+            "dagster/column_schema": TableSchema(columns=columns),
+            "dagster/storage_kind": "parquet",
+            **links_of(RAW_LOG, step=_STEP, feed_reader="ingest/drain.py", raw_log="lake/event_log.py"),
+        },
     )
 
 
@@ -60,6 +68,7 @@ def _table_spec(table: DataTable, group: str, deps: Sequence[str], kinds: set[st
         metadata={
             "dagster/column_schema": _column_schema(table),
             "dagster/table_name": table.qualified,
+            **links_of(table.name, columns_and_rows=f"tables/{table.name}.py", step=_STEP),
         },
     )
 

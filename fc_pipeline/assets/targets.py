@@ -15,6 +15,7 @@ from dagster import (
     multi_asset,
 )
 
+from fc_pipeline.assets.links import links_of
 from fc_pipeline.assets.specs import OWNERS
 from fc_pipeline.checks.targets import TARGETS_ASSET
 from fc_pipeline.ingest.replica import Replica
@@ -25,8 +26,10 @@ from fc_pipeline.tables.links import LINKS
 from fc_pipeline.tables.on_chain_events import ON_CHAIN_EVENTS
 from fc_pipeline.targets import directory, owner
 
-__all__ = ["TARGETS_ASSET", "TARGETS_SPEC", "target_set"]
+__all__ = ["EVERYBODY", "TARGETS_ASSET", "TARGETS_SPEC", "target_set"]
 
+EVERYBODY = {"targets": "everybody (FC_TARGETS=all)"}
+"""What is reported where there is no set."""
 SAMPLE_ROWS = 20
 _PLAIN = {"fid": "The user", "since": "When it became a target"}
 """Columns whose name says in the table what it cannot say in a list."""
@@ -50,6 +53,7 @@ TARGETS_SPEC = AssetSpec(
             ]
         ),
         "dagster/table_name": f"{TARGETS.schema}.{TARGETS.name}",
+        **links_of(TARGETS_ASSET, step="assets/targets.py", target_set="targets/owner.py", rule="targets/rule.py"),
     },
 )
 
@@ -59,7 +63,7 @@ def target_set(context: AssetExecutionContext, replica: ReplicaResource) -> Iter
     """Have the set follow settings and tables, settle former targets; the check behind it compares Redis."""
     with replica.open(need_hub=False) as opened:
         if opened.targets is None:
-            yield _result({"targets": "everybody (FC_TARGETS=all)"})
+            yield _result(EVERYBODY)
             return
         adopted = adopt_settings(opened)
         change = owner.recompute_everyone(opened.engine)

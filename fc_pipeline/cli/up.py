@@ -206,11 +206,13 @@ def _check_reach(settings: Settings) -> None:
     """Raise what every run would fail with: better said now than in a log later."""
     import redis  # neither is needed by other commands
 
+    from fc_pipeline.ingest.first_data import place_partition_start_by_hub
     from fc_pipeline.ingest.replica import open_replica
 
     with open_replica(settings) as replica:
         replica.log.hours()
         _ = replica.hub_endpoints  # refuses headers that cannot be sent
+        place_partition_start_by_hub(replica)
     if settings.redis_url is not None:
         try:
             with redis.Redis.from_url(settings.redis_url, socket_connect_timeout=5) as client:

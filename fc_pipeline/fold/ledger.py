@@ -4,23 +4,25 @@ Statements with `$1` belong to a micro-batch's own transaction (FoldSession); th
 SQLAlchemy.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Final, NamedTuple
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql as pg
 
 from fc_pipeline.fold.micro_batch import MicroBatch
-from fc_pipeline.tables.bookkeeping import COVERAGE, SHARDS
+from fc_pipeline.tables.bookkeeping import COVERAGE, HOUR_ROWS, SHARDS
 
 __all__ = [
     "COVER",
     "LOCK_SHARD",
     "OVERLAP_SQLSTATES",
     "RENEW_LEASE",
+    "FoldedLine",
     "HeightRange",
+    "NewlyWritten",
     "ShardOrigin",
     "add_tables",
     "cover_parameters",
@@ -35,6 +37,8 @@ __all__ = [
     "last_block_hash",
     "last_commit",
     "last_covered",
+    "line_with",
+    "lines_of",
     "origins",
     "overlap",
     "partitions_of",
@@ -58,23 +62,48 @@ RENEW_LEASE = (
 )
 """The fence: no row means that the lease is someone else's now."""
 
+_TOTALS: Final = {
+    name: f"${number}::{'double precision' if name == 'postgres_seconds' else 'bigint'}"
+    for number, name in enumerate(
+        (
+            "events_with_rows",
+            "events_written",
+            "events_without_rows",
+            "events_filtered",
+            "events_quarantined",
+            "quarantined",
+            "micro_batches",
+            "bytes",
+            "naive_rows",
+            "rows_filtered",
+            "postgres_seconds",
+        ),
+        start=12,
+    )
+}
+"""Columns of a line that add up over its micro-batches, and the parameters of COVER that they come from."""
+
 COVER = (
     "WITH extended AS (UPDATE pipeline.coverage SET to_height = $3::bigint, events = events + $7::bigint, "
     "confirmed_events = confirmed_events + $8::bigint, rows_written = rows_written + $9::bigint, "
-    "last_block_at = to_timestamp($10::bigint), last_block_hash = decode(nullif($11, ''), 'hex'), committed_at = now() "
+    "last_block_at = to_timestamp($10::bigint), last_block_hash = decode(nullif($11, ''), 'hex'), "
+    f"committed_at = now(), {', '.join(f'{name} = {name} + {value}' for name, value in _TOTALS.items())} "
     "WHERE shard = $1::integer AND to_height = $2::bigint - 1 AND tables = string_to_array($4, ',') "
     "AND partition = $5 AND run_id = $6 RETURNING shard) "
     "INSERT INTO pipeline.coverage (shard, from_height, to_height, tables, partition, run_id, events, "
-    "confirmed_events, rows_written, last_block_at, last_block_hash) SELECT $1::integer, $2::bigint, $3::bigint, "
-    "string_to_array($4, ','), $5, $6, $7::bigint, $8::bigint, $9::bigint, to_timestamp($10::bigint), "
-    "decode(nullif($11, ''), 'hex') "
+    f"confirmed_events, rows_written, last_block_at, last_block_hash, {', '.join(_TOTALS)}) "
+    "SELECT $1::integer, $2::bigint, $3::bigint, string_to_array($4, ','), $5, $6, $7::bigint, $8::bigint, "
+    f"$9::bigint, to_timestamp($10::bigint), decode(nullif($11, ''), 'hex'), {', '.join(_TOTALS.values())} "
     "WHERE NOT EXISTS (SELECT FROM extended)"
 )
 """Extend the run's own line where the heights follow on, else begin one: a line per run and hour, not per second."""
 
 
-def cover_parameters(batch: MicroBatch, run_id: str, rows_written: int) -> tuple[Any, ...]:
-    """What COVER takes."""
+def cover_parameters(
+    batch: MicroBatch, run_id: str, rows_written: int, *, events_written: int = 0, seconds: float = 0.0
+) -> tuple[Any, ...]:
+    """What COVER takes; `events_written` is of how many events rows were written, `seconds` how long that took."""
+    fates = batch.fates
     return (
         batch.shard,
         batch.from_height,
@@ -87,6 +116,17 @@ def cover_parameters(batch: MicroBatch, run_id: str, rows_written: int) -> tuple
         rows_written,
         batch.last_block_unix,
         (batch.last_block_hash or b"").hex(),
+        fates.with_rows,
+        events_written,
+        fates.without_rows,
+        fates.filtered,
+        fates.set_aside,
+        len(batch.quarantined),
+        1,
+        batch.size_bytes,
+        batch.messages,
+        batch.rows_filtered,
+        float(seconds),
     )
 
 
@@ -96,6 +136,24 @@ class HeightRange:
 
     first: int
     last: int
+
+
+class FoldedLine(NamedTuple):
+    """A line of the ledger: its heights, and what they were written to."""
+
+    heights: HeightRange
+    tables: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
+class NewlyWritten:
+    """Events that have rows in tables which their heights were not written to before, and those that changed some."""
+
+    with_rows: int = 0
+    written: int = 0
+
+    def __add__(self, other: "NewlyWritten") -> "NewlyWritten":
+        return NewlyWritten(self.with_rows + other.with_rows, self.written + other.written)
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +198,21 @@ def covered(
     return [HeightRange(*row) for row in connection.execute(query.order_by(COVERAGE.c.from_height))]
 
 
+def lines_of(connection: sa.Connection, shard: int, partition: str) -> list[FoldedLine]:
+    """The lines of an hour of a shard, ascending."""
+    columns = COVERAGE.c
+    query = sa.select(columns.from_height, columns.to_height, columns.tables).where(
+        columns.shard == shard, columns.partition == partition
+    )
+    rows = connection.execute(query.order_by(columns.from_height))
+    return [FoldedLine(HeightRange(first, last), frozenset(tables)) for first, last, tables in rows]
+
+
+def line_with(lines: Sequence[FoldedLine], height: int) -> FoldedLine:
+    """The line that holds a height, which must be covered."""
+    return max((line for line in lines if line.heights.first <= height), key=lambda line: line.heights)
+
+
 def covered_shards(connection: sa.Connection, partition: str) -> set[int]:
     """The shards with folded heights in an hour."""
     query = sa.select(COVERAGE.c.shard).distinct().where(COVERAGE.c.partition == partition)
@@ -171,6 +244,7 @@ def forget_table(connection: sa.Connection, table: str) -> None:
         .where(COVERAGE.c.tables.contains([table]))
         .values(tables=sa.func.array_remove(COVERAGE.c.tables, table))
     )
+    connection.execute(sa.delete(HOUR_ROWS).where(HOUR_ROWS.c.table_name == table))
 
 
 def is_covered(connection: sa.Connection, shard: int, height: int) -> bool:
@@ -199,15 +273,35 @@ def partitions_of(connection: sa.Connection, shard: int, heights: HeightRange) -
     return list(connection.scalars(query.distinct().order_by(columns.partition)))
 
 
-def add_tables(connection: sa.Connection, shard: int, partition: str, up_to_height: int, tables: Sequence[str]) -> None:
-    """Note that an hour's lines up to a height were written to more tables."""
-    connection.execute(_ADD_TABLES, {"s": shard, "p": partition, "h": up_to_height, "tables": list(tables)})
+def add_tables(
+    connection: sa.Connection,
+    shard: int,
+    partition: str,
+    up_to_height: int,
+    tables: Sequence[str],
+    newly_written: Mapping[int, NewlyWritten] | None = None,
+) -> None:
+    """Note that an hour's lines up to a height were written to more tables.
+
+    `newly_written` says by a line's first height what became of its events in these: they count as filtered no more.
+    """
+    lines = sa.select(COVERAGE.c.from_height).where(
+        COVERAGE.c.shard == shard, COVERAGE.c.partition == partition, COVERAGE.c.to_height <= up_to_height
+    )
+    for first in connection.scalars(lines).all():
+        news = (newly_written or {}).get(first, NewlyWritten())
+        values = {"s": shard, "f": first, "h": up_to_height, "tables": list(tables)}
+        connection.execute(_ADD_TABLES, {**values, "rows": news.with_rows, "written": news.written})
 
 
 _ADD_TABLES = sa.text(
     "UPDATE pipeline.coverage SET tables = (SELECT array_agg(DISTINCT name ORDER BY name) "
-    "FROM unnest(tables || CAST(:tables AS text[])) AS name) "
-    "WHERE shard = :s AND partition = :p AND to_height <= :h AND NOT tables @> CAST(:tables AS text[])"
+    "FROM unnest(tables || CAST(:tables AS text[])) AS name), "
+    # A table that was lost was counted before, when it was filled at first.
+    "events_with_rows = events_with_rows + least(:rows, events_filtered), "
+    "events_written = events_written + least(:written, events_filtered), "
+    "events_filtered = events_filtered - least(:rows, events_filtered) "
+    "WHERE shard = :s AND from_height = :f AND to_height <= :h AND NOT tables @> CAST(:tables AS text[])"
 )
 
 

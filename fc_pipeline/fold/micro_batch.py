@@ -33,7 +33,7 @@ class MicroBatch:
     BLOCK_CONFIRMED announced, `messages` how many rows one write per message would have written. `gone_casts` says
     whom casts named that went away (GONE_CASTS_SCHEMA), `rows_filtered` how many rows no target concerns.
     `last_block_unix` and `last_block_hash` are the time and hash of the block at `to_height`; `fates` says what became
-    of each event.
+    of each event, `events_with_first_rows` how many have rows in these tables and none in such as were written before.
     """
 
     shard: int
@@ -55,13 +55,21 @@ class MicroBatch:
     last_block_hash: bytes | None
     rows_filtered: int = 0
     fates: EventFates = field(default_factory=EventFates)
+    events_with_first_rows: int = 0
 
 
-def prepare(batch: EventBatch, *, partition: str, hour_unix: int, tables: Collection[str]) -> MicroBatch:
+def prepare(
+    batch: EventBatch,
+    *,
+    partition: str,
+    hour_unix: int,
+    tables: Collection[str],
+    known_tables: Collection[str] = (),
+) -> MicroBatch:
     """Complete blocks of one hour → their micro-batch, for the named tables only.
 
-    `partition` is the hour's partition key, `hour_unix` its start. All CPU work of a micro-batch is here; nothing
-    touches Postgres.
+    `partition` is the hour's partition key, `hour_unix` its start, `known_tables` what these blocks were written to
+    before. All CPU work of a micro-batch is here; nothing touches Postgres.
     """
     changes = changes_of(batch)
     wanted = frozenset(tables)
@@ -86,17 +94,22 @@ def prepare(batch: EventBatch, *, partition: str, hour_unix: int, tables: Collec
         last_block_unix=max(batch.block_times.values(), default=hour_unix),
         last_block_hash=_last_block_hash(batch),
         fates=_fates(changes, wanted),
+        events_with_first_rows=_events_with_rows(changes, wanted.union(known_tables))
+        - (_events_with_rows(changes, frozenset(known_tables)) if known_tables else 0),
     )
+
+
+def _events_with_rows(changes: Changes, tables: frozenset[str]) -> int:
+    """How many events have a row in one of these tables."""
+    kept = [rows for name, rows in changes.rows.items() if name in tables]
+    return events_of([*kept, changes.compactions] if "links" in tables else kept)
 
 
 def _fates(changes: Changes, wanted: frozenset[str]) -> EventFates:
     compactions = [changes.compactions] if len(changes.compactions) else []
     all_events = events_of([*changes.rows.values(), *compactions])
-    if changes.rows.keys() <= wanted and (not compactions or "links" in wanted):
-        with_rows = all_events
-    else:
-        kept = [rows for name, rows in changes.rows.items() if name in wanted]
-        with_rows = events_of([*kept, *(compactions if "links" in wanted else ())])
+    wants_all = changes.rows.keys() <= wanted and (not compactions or "links" in wanted)
+    with_rows = all_events if wants_all else _events_with_rows(changes, wanted)
     # A text without its U+0000 is stored; an event that no hub could send was not read.
     set_aside = sum(record.reason not in (NUL_REASON, "poison_page") for record in changes.quarantined)
     return EventFates(changes.without_rows, set_aside, all_events - with_rows, with_rows)

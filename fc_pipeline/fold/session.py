@@ -22,6 +22,7 @@ from fc_pipeline.fold.micro_batch import MicroBatch
 from fc_pipeline.fold.profiles import STAGE_PROFILE_FIDS, UPSERT_PROFILES
 from fc_pipeline.fold.schema import hold_schema
 from fc_pipeline.fold.selection import TargetAccess, TargetSelection, TargetsMoved
+from fc_pipeline.store import hour_totals
 from fc_pipeline.store.writer_connection import WriterConnection
 from fc_pipeline.tables.columns import DataTable
 from fc_pipeline.tables.fid_activity import FID_ACTIVITY
@@ -159,13 +160,15 @@ class FoldSession:
         """Fold quarantined records as their versions allow, all but `fid_activity`, and note that they are resolved."""
         return self._transaction(lambda: self._replay(replace(batch, activity=None), resolved))
 
-    def replace_activity(self, shards: Iterable[int], count: Callable[[], pa.Table]) -> Written:
-        """Set the counts of `fid_activity` for whole hours, over all shards.
+    def replace_activity(
+        self, shards: Iterable[int], count: Callable[[], pa.Table], *, partition: str | None = None
+    ) -> Written:
+        """Set the counts of `fid_activity` for whole hours, over all shards; those of `partition` add to its totals.
 
         `count` gives them (Arrow schema of `fid_activity`) from what the ledger covers. It is called while no other
         transaction can fold these shards, so nothing is missed or counted twice.
         """
-        return self._transaction(lambda: self._replace_activity(shards, count))
+        return self._transaction(lambda: self._replace_activity(shards, count, partition))
 
     def _transaction(self, write: Callable[[], T]) -> T:
         patience = Patience(f"a transaction of run {self.run_id}", given_up=self._given_up)
@@ -234,6 +237,7 @@ class FoldSession:
         self._execute(statements.FREE_PLANS)
 
     def _fold_new(self, batch: MicroBatch) -> dict[str, Written]:
+        started = time.monotonic()
         if self._selection is None:
             # Nothing of it is visible to others, and no lock is taken yet.
             self._stage(batch)
@@ -244,12 +248,15 @@ class FoldSession:
             self._stage(batch)
         fenced_at = time.monotonic()
         written = self._merge_all(batch)
+        self._execute(hour_totals.ADD_ROWS, hour_totals.row_parameters(batch.partition, batch.shard, written))
         total = sum(w.rows for w in written.values())
         if self.holder is not None and time.monotonic() - fenced_at > RENEW_AFTER_SECONDS:
             # Whoever waits for the lease sees this heartbeat at the commit, and not the one of a minute ago.
             self._execute(ledger.RENEW_LEASE, (batch.shard, batch.partition, self.holder))
+        seconds = time.monotonic() - started
+        line = ledger.cover_parameters(batch, self.run_id, total, events_written=self.events_written, seconds=seconds)
         try:
-            self._execute(ledger.COVER, ledger.cover_parameters(batch, self.run_id, total))
+            self._execute(ledger.COVER, line)
         except adbc_driver_manager.Error as error:
             if error.sqlstate in ledger.OVERLAP_SQLSTATES:
                 raise AlreadyFolded(
@@ -268,7 +275,11 @@ class FoldSession:
             self._execute(ledger.LOCK_SHARD, (batch.shard,))
             batch = self._selected(batch)
             self._stage(batch)
-        return self._merge_all(batch)
+        written = self._merge_all(batch)
+        heights = (batch.from_height, batch.to_height)
+        rows = hour_totals.row_parameters(batch.partition, batch.shard, written)
+        self._execute(hour_totals.ADD_FIRST_ROWS, (*rows, *heights))
+        return written
 
     def _replay(self, batch: MicroBatch, resolved: Sequence[Quarantined]) -> dict[str, Written]:
         written = self._fold_again(batch)
@@ -277,7 +288,7 @@ class FoldSession:
         self._execute(quarantine.RESOLVE)
         return written
 
-    def _replace_activity(self, shards: Iterable[int], count: Callable[[], pa.Table]) -> Written:
+    def _replace_activity(self, shards: Iterable[int], count: Callable[[], pa.Table], partition: str | None) -> Written:
         hold_schema(self._execute)
         for shard in sorted(shards):
             self._execute(ledger.LOCK_SHARD, (shard,))
@@ -287,7 +298,11 @@ class FoldSession:
             members = self._selection.members_of(counted["fid"].to_numpy())
             counted = counted.filter(pc.is_in(counted["fid"], value_set=pa.array(members)))
         self._copy(statements.stage_name(FID_ACTIVITY), counted)
-        return self._counted(statements.replace_activity())
+        written = self._counted(statements.replace_activity())
+        if partition is not None:
+            rows = hour_totals.row_parameters(partition, hour_totals.ALL_SHARDS, {FID_ACTIVITY.name: written})
+            self._execute(hour_totals.ADD_ACTIVITY_ROWS, rows)
+        return written
 
     def _fence(self, batch: MicroBatch) -> None:
         """Hold schema and shard until commit, and make sure that this run still holds the lease on the hour."""

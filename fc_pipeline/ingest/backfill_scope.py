@@ -2,10 +2,12 @@
 
 import hashlib
 import logging
+import re
 from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Final
 
+from fc_pipeline.errors import ConfigError
 from fc_pipeline.fold import ledger
 from fc_pipeline.fold.snapshot_ledger import ALL_FIDS, known_fids
 from fc_pipeline.hub.failover import HubPool
@@ -16,13 +18,16 @@ from fc_pipeline.ingest.survey import survey
 from fc_pipeline.lake.snapshot_log import BUCKETS, bucket_of
 from fc_pipeline.targets import directory
 
-__all__ = ["BackfillScope", "ScopedFids", "find_fids", "vet_hub"]
+__all__ = ["BackfillScope", "ScopedFids", "buckets_named", "find_fids", "vet_hub"]
 
 log = logging.getLogger(__name__)
 
 FIDS_PAGE: Final = 10_000
 LARGEST_FID: Final = 2**63 - 1
 MOST_NAMED: Final = 10
+_BUCKET_RANGE: Final = re.compile(
+    r"\[?(?P<first>[0-9]{1,3})(?:\s*(?:-|\.\.\.?|…)\s*(?P<last>[0-9]{1,3}))?\]?", re.ASCII
+)
 
 
 @dataclass(frozen=True)
@@ -50,6 +55,25 @@ class BackfillScope:
         if self.fids is None:
             return ALL_FIDS
         return hashlib.sha256(",".join(map(str, sorted(self.fids))).encode()).hexdigest()[:16]
+
+
+def buckets_named(text: str) -> tuple[int, ...]:
+    """The buckets of a list of numbers and ranges, such as `000...063, 200` or `0-15`; ascending, each once.
+
+    Raises ConfigError for anything else.
+    """
+    found: set[int] = set()
+    for part in text.split(","):
+        match = _BUCKET_RANGE.fullmatch(part.strip())
+        first = int(match["first"]) if match else BUCKETS
+        last = int(match["last"] or first) if match else BUCKETS
+        if not first <= last < BUCKETS:
+            raise ConfigError(
+                f"{part.strip()!r} names no buckets",
+                hint=f"a bucket is a number up to {BUCKETS - 1}, a range of them such as 000...063 or 0-15",
+            )
+        found.update(range(first, last + 1))
+    return tuple(sorted(found))
 
 
 @dataclass(frozen=True)

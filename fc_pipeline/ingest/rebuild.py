@@ -3,7 +3,7 @@
 from collections.abc import Callable, Collection, Sequence
 
 from fc_pipeline.fold import ledger
-from fc_pipeline.fold.ledger import HeightRange
+from fc_pipeline.fold.ledger import HeightRange, NewlyWritten
 from fc_pipeline.hours import Hour
 from fc_pipeline.ingest.activity_count import ActivityCount
 from fc_pipeline.ingest.batches import parts_within, within
@@ -49,9 +49,9 @@ def rebuild_hour(
     if pending and FID_ACTIVITY.name in tables:
         _replace_activity(writer, hour, known_shards, ActivityCount(replica, hour, go_on))
     with replica.engine.begin() as connection:
-        for shard, up_to_height in rebuilt.items():
+        for shard, (up_to_height, newly_written) in rebuilt.items():
             # Every height was read from the raw log, so the ledger may say that it is there.
-            ledger.add_tables(connection, shard, hour.key, up_to_height, sorted({*tables, RAW_LOG}))
+            ledger.add_tables(connection, shard, hour.key, up_to_height, sorted({*tables, RAW_LOG}), newly_written)
     return bool(stored | rebuilt.keys())
 
 
@@ -124,8 +124,11 @@ def _rebuild_shard(
     shard: int,
     tables: Collection[str],
     go_on: Callable[[], None],
-) -> int:
-    """Fold what the log has of a shard's hour; gives the height up to which that is now so."""
+) -> tuple[int, dict[int, NewlyWritten]]:
+    """Fold what the log has of a shard's hour.
+
+    Gives the height up to which that is now so, and by the first height of each line what is new of its events.
+    """
     go_on()
     left = _outside(*ledger_and_log(replica, shard, hour))
 
@@ -137,14 +140,19 @@ def _rebuild_shard(
     fill = not none_left() and writer.hold(hour, [shard], unless=none_left)
     covered, files = ledger_and_log(replica, shard, hour)
     refuse_missing(hour, shard, covered, files)
+    with replica.engine.connect() as connection:  # later: a line may be longer by now, but every range has its own
+        lines = ledger.lines_of(connection, shard, hour.key)
     refold = not set(tables) <= {FID_ACTIVITY.name}
+    newly_written: dict[int, NewlyWritten] = {}
     for batch in replica.log.read(files) if fill or refold else ():
         go_on()
         for hole in ledger.holes(covered, batch.from_height, batch.to_height) if fill else ():
             writer.fold_stored(hour, within(batch, hole.first, hole.last))
         for part in parts_within(batch, covered) if refold else ():
-            writer.refold(hour, part)
-    return max(file.to_height for file in files) if fill else covered[-1].last
+            line = ledger.line_with(lines, part.from_height)
+            news = writer.refold(hour, part, line.tables)
+            newly_written[line.heights.first] = newly_written.get(line.heights.first, NewlyWritten()) + news
+    return (max(file.to_height for file in files) if fill else covered[-1].last), newly_written
 
 
 def _outside(covered: Sequence[HeightRange], files: Sequence[LogFile]) -> list[HeightRange]:

@@ -27,6 +27,7 @@ __all__ = ["RAW_LOG", "MicroBatchRun", "compact_finished_hours"]
 log = logging.getLogger(__name__)
 
 _ATTEMPTS = 5
+FIRST_REPORT_SECONDS = 10.0
 COMPACTED_DAYS = 7.0
 """Upkeep that was missed for some days is made up for."""
 
@@ -38,8 +39,8 @@ class MicroBatchRun:
     `outputs` are tables, and `hub_events` if the hub is to be read; without it, the raw log is all there is to read.
     `rebuild` folds also what the ledger says is folded. With it or `verify_log`, and a hub to read, every file of the
     window's raw log is read, and damaged ones are replaced; else those that are gone or cut short are.
-    `report` is called with the hours that have changed, every `report_seconds` from a thread of its own, and at the
-    end. `follow_seconds` and `overtime_seconds` are a Drain's.
+    `report` is called with the hours that have changed, every `report_seconds` (at first sooner) from a thread of its
+    own, when an hour was made from the raw log, and at the end. `follow_seconds` and `overtime_seconds` are a Drain's.
     Once `should_stop` says yes, the run ends within seconds, with the micro-batch in flight committed. An hour that
     another run writes is waited for `lease_wait_seconds`.
     """
@@ -87,8 +88,6 @@ class MicroBatchRun:
                     done=lambda: self.progress.events,
                     should_stop=self.should_stop,
                 )
-            if self.window.first == self.window.last:
-                self.progress.touch(self.window.first)
         except Stopped:
             log.info("stopped run=%s", self.run_id)
         finally:
@@ -164,8 +163,10 @@ class MicroBatchRun:
             )
 
     async def _report_regularly(self) -> None:
+        wait_seconds = min(FIRST_REPORT_SECONDS, self.report_seconds)
         while True:
-            await asyncio.sleep(self.report_seconds)
+            await asyncio.sleep(wait_seconds)
+            wait_seconds = self.report_seconds
             hours = self.progress.changed()
             if hours:
                 await asyncio.to_thread(self.report, hours)
@@ -173,14 +174,25 @@ class MicroBatchRun:
     def _read_log(self, writer: BatchWriter) -> None:
         """Make the tables of hours that the ledger says were not, or all of them where a rebuild is wanted."""
         tables = set(self.outputs) - {RAW_LOG}
-        if not tables:
-            return
-        found = [hour for hour in self._known_hours() if self._rebuild_hour(writer, hour)]
+        found = False
+        for hour in self._known_hours():
+            if tables and self._rebuild_hour(writer, hour):
+                found = True
+            if self._is_to_be_reported(hour):
+                self.progress.touch(hour)
+            self.report(self.progress.changed())  # hour by hour: whoever fills a range of them sees how far it is
         if RAW_LOG not in self.outputs and not found:
             raise LakeError(
                 f"the raw log has nothing of {self.window.first.key} to {self.window.last.key}",
                 hint="materialise hub_events for these hours first, while the hub still has them",
             )
+
+    def _is_to_be_reported(self, hour: Hour) -> bool:
+        """Whether an hour of the window is reported although nothing may have been missing of it."""
+        if RAW_LOG in self.outputs and self.window.first == self.window.last:
+            return True
+        with self.replica.engine.connect() as connection:
+            return bool(ledger.covered_shards(connection, hour.key))
 
     def _rebuild_hour(self, writer: BatchWriter, hour: Hour) -> bool:
         """What this run has just read in whole need not be folded twice."""

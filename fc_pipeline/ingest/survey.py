@@ -13,6 +13,7 @@ from fc_pipeline.hours import Hour
 from fc_pipeline.hub.clock import HubClock, NoEvents
 from fc_pipeline.hub.failover import HubPool
 from fc_pipeline.hub.wire import HubInfo
+from fc_pipeline.ingest.first_data import place_partition_start
 from fc_pipeline.ingest.network_time import clock_difference
 from fc_pipeline.ingest.replica import Replica
 from fc_pipeline.ingest.same_history import go_on_from_ledger
@@ -110,7 +111,7 @@ async def survey(replica: Replica, hubs: HubPool, tables: Sequence[str] = ()) ->
     """Ask the hub for the heads of all shards and hold them against the ledger.
 
     Hours with folded heights that were not written to all of `tables` are unfinished. At the first contact with a
-    shard, records where its replica begins: at FC_START, or where the hub's feed does.
+    shard, records where its replica begins: at FC_START, or where the hub's feed does; and so where partitions begin.
     What the followed hub no longer has is read from another one that has it; what none has is recorded as a gap.
     Raises HubUntrusted if no hub goes on from what was already read (`go_on_from_ledger`).
     """
@@ -122,6 +123,7 @@ async def survey(replica: Replica, hubs: HubPool, tables: Sequence[str] = ()) ->
         shards, clocks, info = await _survey_shards(replica, hubs)
     for shard in shards:
         gaps.observe(replica.engine, shard.shard, shard.lost)
+    place_partition_start(replica)
     ahead_seconds = clock_difference(info, {shard.shard: shard.head_unix for shard in shards})
     return Survey(shards, clocks, tuple(unfinished), ahead_seconds)
 

@@ -15,6 +15,7 @@ from sqlalchemy.exc import DBAPIError
 
 from fc_pipeline.errors import LeaseLost
 from fc_pipeline.fold import faults, lease
+from fc_pipeline.fold.ledger import NewlyWritten
 from fc_pipeline.fold.micro_batch import MicroBatch, joined, prepare
 from fc_pipeline.fold.selection import TargetAccess
 from fc_pipeline.fold.session import FoldSession, Written
@@ -230,13 +231,18 @@ class BatchWriter:
         """Fold blocks that the raw log has and the ledger lacks; the lease must be held."""
         self._fold(hour, self._prepared(hour, batch), log_bytes=0)
 
-    def refold(self, hour: Hour, batch: EventBatch) -> None:
-        """Fold blocks that the ledger covers once more, all but `fid_activity`."""
-        micro = self._prepared(hour, batch)
+    def refold(self, hour: Hour, batch: EventBatch, known_tables: Collection[str] = ()) -> NewlyWritten:
+        """Fold blocks that the ledger covers once more, all but `fid_activity`.
+
+        `known_tables` are those that they were written to before; gives what became of events in the others.
+        """
+        micro = self._prepared(hour, batch, known_tables)
         started = time.monotonic()
         written = self._session.refold(micro)
         _log.info("refolded hour=%s shard=%d heights=%d-%d", hour.key, micro.shard, micro.from_height, micro.to_height)
         self._count(hour, micro, written, started, log_bytes=0)
+        with_rows = min(micro.events_with_first_rows, self._session.fates.with_rows)
+        return NewlyWritten(with_rows, min(self._session.events_written, with_rows))
 
     def replace_activity(self, hour: Hour, shards: Iterable[int], count: Callable[[], pa.Table]) -> None:
         """Set the hour's `fid_activity` to what `count` gives for all shards, called while none of them is folded.
@@ -249,7 +255,7 @@ class BatchWriter:
             counted.append(count())
             return counted[-1]
 
-        written = self._session.replace_activity(shards, counting)
+        written = self._session.replace_activity(shards, counting, partition=hour.key)
         _log.info("activity_replaced hour=%s rows=%d", hour.key, written.rows)
         self._progress.add_table(hour, FID_ACTIVITY.name, written, counted[-1])
 
@@ -258,8 +264,10 @@ class BatchWriter:
         written = self._session.fold(micro)
         self._count(hour, micro, written, started, log_bytes=log_bytes)
 
-    def _prepared(self, hour: Hour, batch: EventBatch) -> MicroBatch:
-        return prepare(batch, partition=hour.key, hour_unix=hour.start_unix, tables=self._tables)
+    def _prepared(self, hour: Hour, batch: EventBatch, known_tables: Collection[str] = ()) -> MicroBatch:
+        return prepare(
+            batch, partition=hour.key, hour_unix=hour.start_unix, tables=self._tables, known_tables=known_tables
+        )
 
     def _count(
         self, hour: Hour, micro: MicroBatch, written: dict[str, Written], started: float, *, log_bytes: int

@@ -1,6 +1,7 @@
 """Dagster's code server, as `dagster code-server start`, whose end is also that of its runs.
 
 Dagster's own waits for them, however long they last: a run that follows the feed would hold up every redeploy.
+On SIGUSR1 it loads the definitions anew; runs at work go on.
 """
 
 import os
@@ -13,7 +14,12 @@ from typing import Final
 
 import psutil
 
+from fc_pipeline.services.reloading import RELOAD_SIGNAL
+
 __all__ = ["SOCKET_NAME", "main"]
+
+RELOAD_SECONDS: Final = 180
+_reloading = threading.Lock()
 
 SOCKET_NAME: Final = "code_server.sock"
 """The file name of the socket that `up` has it listen on; runs are known by it."""
@@ -23,6 +29,7 @@ def main() -> None:
     """Serve with the arguments of `dagster code-server start`; on SIGINT or SIGTERM ask the runs to end, then end."""
     # Dagster gives SIGTERM the handler of SIGINT, whichever that is.
     signal.signal(signal.SIGINT, _end)
+    signal.signal(RELOAD_SIGNAL, _reload)
     from dagster._cli import main as dagster
 
     sys.argv[1:1] = ["code-server", "start"]
@@ -49,6 +56,21 @@ def _end_runs() -> None:
             with suppress(*GONE):
                 if is_run_worker(process):
                     process.terminate()
+
+
+def _reload(number: int, frame: FrameType | None) -> None:
+    if _reloading.acquire(blocking=False):
+        threading.Thread(target=_reload_code, name="reload", daemon=True).start()
+
+
+def _reload_code() -> None:
+    from dagster._grpc.client import DagsterGrpcClient
+
+    try:
+        socket = sys.argv[sys.argv.index("-s") + 1]
+        DagsterGrpcClient(socket=socket).reload_code(RELOAD_SECONDS)
+    finally:
+        _reloading.release()
 
 
 if __name__ == "__main__":

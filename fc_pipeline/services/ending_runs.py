@@ -15,6 +15,7 @@ from dagster import DagsterInstance, DagsterRun, DagsterRunStatus, RunsFilter
 from dagster._core.storage.tags import GRPC_INFO_TAG
 from sqlalchemy.pool import NullPool
 
+from fc_pipeline.assets.interruption import is_automatic
 from fc_pipeline.fold import lease
 from fc_pipeline.services.instances import INSTANCE_TAG, living_instances, number_of, place_of
 from fc_pipeline.settings import Settings
@@ -32,7 +33,8 @@ def announce_end(*, launched_by: str | None, address: Collection[str]) -> None:
     """Say of the runs of the code server that ends now that they are being canceled; those that wait stay queued.
 
     They are known by the name of the `up` that launched them, or, where there is none, by the socket or port of
-    their code server. A run that is still starting cannot say so itself, and counts as canceled.
+    their code server. A run that is still starting cannot say so itself, and counts as canceled. One that a sensor or
+    a schedule launched and that is at work just ends.
     """
     message = "Its code server is being stopped."
 
@@ -44,6 +46,8 @@ def announce_end(*, launched_by: str | None, address: Collection[str]) -> None:
         for run in _runs(instance, [DagsterRunStatus.STARTING], is_ours):
             instance.report_run_canceled(run, message=message)
         for run in _runs(instance, [DagsterRunStatus.STARTED], is_ours):
+            if is_automatic(run):
+                continue
             instance.report_run_canceling(run, message=message)
 
 

@@ -1,4 +1,4 @@
-"""The pipeline's own tables, schema `pipeline`: ledger, quarantine, leases, shards, snapshots, drift, gaps, targets."""
+"""The pipeline's own tables, schema `pipeline`: ledger, totals, quarantine, leases, snapshots, drift, gaps, targets."""
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql as pg
@@ -10,8 +10,10 @@ __all__ = [
     "DRIFT",
     "FORMER_TARGETS",
     "GAPS",
+    "HOUR_ROWS",
     "LAKE",
     "LEASES",
+    "PARTITION_START",
     "QUARANTINE",
     "SCHEMA",
     "SHARDS",
@@ -46,6 +48,18 @@ COVERAGE = sa.Table(
         "last_block_hash", pg.BYTEA, comment="Its hash, which a hub of the same network has too; null if unknown"
     ),
     sa.Column("committed_at", sa.DateTime(timezone=True), nullable=False, server_default=_now),
+    # Null: folded by a release that did not keep it.
+    sa.Column("events_with_rows", sa.BigInteger, comment="Of the events, those with rows for one of tables"),
+    sa.Column("events_written", sa.BigInteger, comment="Of these, those of which a row was written"),
+    sa.Column("events_without_rows", sa.BigInteger, comment="Events that no table is made of"),
+    sa.Column("events_filtered", sa.BigInteger, comment="Events of no target, or of none of tables"),
+    sa.Column("events_quarantined", sa.BigInteger, comment="Events that are in quarantine and in no table"),
+    sa.Column("quarantined", sa.BigInteger, comment="Records put into quarantine, notes included"),
+    sa.Column("micro_batches", sa.BigInteger, comment="Transactions that folded these heights"),
+    sa.Column("bytes", sa.BigInteger, comment="Size of the events as the hub sent them"),
+    sa.Column("naive_rows", sa.BigInteger, comment="Rows that one write per message would have written"),
+    sa.Column("rows_filtered", sa.BigInteger, comment="Rows that concern no target"),
+    sa.Column("postgres_seconds", sa.Double, comment="Time that these transactions took"),
     sa.CheckConstraint("from_height <= to_height", name="coverage_range_check"),
     # One range type over (shard, height), so that no extension is needed to forbid overlaps.
     pg.ExcludeConstraint(
@@ -58,6 +72,36 @@ COVERAGE = sa.Table(
     ),
     schema=SCHEMA,
     comment="Ledger of folded height ranges: no overlap ever, and a hole is work to do.",
+)
+
+HOUR_ROWS = sa.Table(
+    "hour_rows",
+    METADATA,
+    sa.Column("partition", sa.Text, primary_key=True, comment="The hour, as Dagster's partition key"),
+    sa.Column("table_name", sa.Text, primary_key=True),
+    sa.Column(
+        "shard",
+        sa.Integer,
+        primary_key=True,
+        autoincrement=False,
+        comment="0: of all shards together, as fid_activity is counted from the raw log",
+    ),
+    sa.Column("rows_inserted", sa.BigInteger, nullable=False),
+    sa.Column("rows_updated", sa.BigInteger, nullable=False),
+    sa.Column("rows_deleted", sa.BigInteger, nullable=False, comment="Rows that became tombstones"),
+    schema=SCHEMA,
+    comment="What folding an hour's blocks for the first time wrote to each table; folding them again adds nothing.",
+)
+
+PARTITION_START = sa.Table(
+    "partition_start",
+    METADATA,
+    sa.Column("is_only", sa.Boolean, primary_key=True, server_default=sa.text("true"), comment="There is one line"),
+    sa.Column("start_at", sa.DateTime(timezone=True), nullable=False, comment="Midnight (UTC) before the first data"),
+    sa.Column("moved_at", sa.DateTime(timezone=True), nullable=False, server_default=_now),
+    sa.CheckConstraint("is_only", name="partition_start_is_only_check"),
+    schema=SCHEMA,
+    comment="Where Dagster's hourly partitions begin: moves back when earlier data come, never forward.",
 )
 
 QUARANTINE = sa.Table(

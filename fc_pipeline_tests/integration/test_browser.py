@@ -81,6 +81,11 @@ class Browser:
         select_all, enter = "\ue009a", "\ue007"
         self.driver.find_elements("xpath", xpath)[-1].send_keys(select_all, "\ue000", text, enter)
 
+    def edit(self, text: str) -> None:
+        """Replace what the page's editor holds."""
+        editor = self.driver.find_elements("css selector", ".CodeMirror")[0]
+        self.driver.execute_script("arguments[0].CodeMirror.setValue(arguments[1])", editor, text)
+
     def shot(self, name: str) -> None:
         self.driver.save_screenshot(str(self.folder / f"{name}.png"))
 

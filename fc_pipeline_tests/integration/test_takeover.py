@@ -117,7 +117,7 @@ def reported(live: Live, run_id: str) -> int:
     """How many of the events that a run has folded, it has told Dagster of."""
     logged = [e.dagster_event for e in live.pipeline.instance.all_logs(run_id) if e.dagster_event]
     raw_log = [e.step_materialization_data.materialization for e in logged if e.is_step_materialization]
-    newest = {m.partition: m.metadata["events"].value for m in raw_log if m.asset_key.path == [RAW_LOG]}
+    newest = {m.partition: m.metadata["run_events"].value for m in raw_log if m.asset_key.path == [RAW_LOG]}
     return sum(int(events) for events in newest.values())  # pyright: ignore[reportArgumentType]
 
 
