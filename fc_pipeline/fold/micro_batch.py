@@ -138,6 +138,7 @@ def joined(parts: Sequence[MicroBatch]) -> MicroBatch:
         messages=sum(part.messages for part in parts),
         size_bytes=sum(part.size_bytes for part in parts),
         fates=sum((part.fates for part in parts), EventFates()),
+        events_with_first_rows=sum(part.events_with_first_rows for part in parts),
     )
 
 

@@ -1,20 +1,25 @@
 """Hours of the assets, materialised through Dagster on a real instance: what is written, reported and judged."""
 
 import json
+import os
+import signal
+import threading
 import time
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
-from dagster import AssetCheckEvaluation
+from dagster import AssetCheckEvaluation, DagsterRunStatus, RunConfig, RunRequest
+from dagster._core.storage.tags import PARTITION_NAME_TAG, SENSOR_NAME_TAG
 
 from fc_pipeline.assets import hourly
-from fc_pipeline.assets.hourly import hourly_tables
+from fc_pipeline.assets.hourly import MicroBatchConfig, hourly_tables
 from fc_pipeline.hours import Hour
 from fc_pipeline.hub.failover import HubPool
 from fc_pipeline.ingest import run
 from fc_pipeline.ingest.run import RAW_LOG
+from fc_pipeline.jobs import MICRO_BATCHES
 from fc_pipeline.plain_text import plain
 from fc_pipeline.sample_hub.live import Endless
 from fc_pipeline.sample_hub.serving import serving
@@ -157,6 +162,37 @@ def test_a_run_that_follows_reports_and_judges_meanwhile(
         assert all(one.passed for one in judged)
         versions = [(e.step_materialization_data.materialization.tags or {})["dagster/data_version"] for e in reports]
         assert len(set(versions)) == len(versions)
+
+
+@pytest.mark.parametrize(
+    ("tags", "status"),
+    [({SENSOR_NAME_TAG: "hub_event_sensor"}, DagsterRunStatus.SUCCESS), ({}, DagsterRunStatus.CANCELED)],
+    ids=["of a sensor", "of a person"],
+)
+def test_a_run_that_is_asked_to_end_is_red_only_where_a_person_waits_for_it(
+    tags: dict[str, str], status: DagsterRunStatus, database: Database, tmp_path: Path
+):
+    present = Hour.of(time.time())
+    log = log_of(casts_at(every_second(1000, int(time.time()) - 5, 5)))
+    growth = Endless(log, events_per_second=20.0, start_unix=time.time() - 3)
+    with serving(log, growth=growth) as url, open_pipeline(database, tmp_path, url) as pipeline:
+
+        def ask_once_it_writes() -> None:
+            while not pipeline.bench.ledger():
+                time.sleep(0.1)
+            os.kill(os.getpid(), signal.SIGTERM)
+
+        asking = threading.Thread(target=ask_once_it_writes, daemon=True)
+        asking.start()
+        config = RunConfig(ops={hourly_tables.op.name: MicroBatchConfig(rebuild=False, follow_seconds=120.0)})
+        request = RunRequest(run_config=config, tags={**tags, PARTITION_NAME_TAG: present.key})
+        result = pipeline.launch(request, MICRO_BATCHES.name, raise_on_error=False)
+        asking.join(60)
+        run = pipeline.instance.get_run_by_id(result.run_id)
+        assert run is not None
+        assert run.status == status
+        assert pipeline.bench.ledger()  # what was committed stays
+        assert pipeline.hours_of("casts")  # and was reported
 
 
 def test_the_step_writes_what_its_specs_name():
