@@ -177,7 +177,7 @@ def test_a_newcomer_finds_data_lineage_checks_and_buttons(up: Up, browser: Brows
     browser.shot("lineage_whole")
 
     browser.open(f"/assets/casts?view=partitions&partition={FIRST.key}")
-    page = browser.wait_for("Materialized", "rows_inserted", "heights_shard_1", "lag_seconds", "sample")
+    page = browser.wait_for("Materialized", "rows_inserted", "run_rows_inserted", "lag_seconds", "sample")
     browser.shot("casts_partition")
     assert "Unsynced" not in page
 
