@@ -23,6 +23,7 @@ from fc_pipeline.assets.specs import HOURLY_SPECS
 from fc_pipeline.checks.evaluation import CheckReporter
 from fc_pipeline.checks.keys import judge_keys
 from fc_pipeline.checks.raw_log import COVERAGE, FILES, judge_files, judge_raw_log
+from fc_pipeline.checks.rows import ROWS_MATCH_LOG, judge_rows
 from fc_pipeline.errors import LeaseLost
 from fc_pipeline.hours import Hour
 from fc_pipeline.ingest import health
@@ -83,7 +84,9 @@ def hourly_tables(
     # Sources first: Dagster calls "unsynced" what was reported before that which it is made from.
     outputs = [spec.key.to_user_string() for spec in HOURLY_SPECS if spec.key in context.selected_asset_keys]
     with interruptible() as interruption, replica.open(need_hub=RAW_LOG in outputs) as opened:
-        teller = _Teller(context, opened, outputs, interruption, follows=bool(config.follow_seconds))
+        teller = _Teller(
+            context, opened, outputs, interruption, follows=bool(config.follow_seconds), rebuilds=config.rebuild
+        )
         window = hour_window(context.partition_time_window, hours_ahead=config.hours_ahead)
         run = MicroBatchRun(
             opened,
@@ -127,6 +130,7 @@ class _Teller:
     outputs: Sequence[str]
     interruption: Interruption
     follows: bool
+    rebuilds: bool
     _judged_at: float = float("-inf")
     _checks: CheckReporter = field(init=False)
 
@@ -157,7 +161,10 @@ class _Teller:
             self._checks.report(judge_raw_log(self.replica))
             if self._checks.is_unjudged(FILES):
                 self._checks.report([judge_files(self.replica, read_bytes=0)])
-        self._checks.report(judge_keys(self.replica, [name for name in self.outputs if name != RAW_LOG]))
+        tables = [name for name in self.outputs if name != RAW_LOG]
+        self._checks.report(judge_keys(self.replica, tables))
+        if tables and not self.follows and (self.rebuilds or self._checks.is_unjudged(ROWS_MATCH_LOG)):
+            self._checks.report(judge_rows(self.replica, tables))
 
     def find_holes(self, hours: Sequence[Hour]) -> list[str]:
         """Log what was read of each hour; gives which hours of the raw log have holes."""

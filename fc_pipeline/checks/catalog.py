@@ -7,11 +7,18 @@ from dagster import AssetCheckKey, AssetChecksDefinition
 from fc_pipeline.checks.drift import no_drift
 from fc_pipeline.checks.keys import key_checks
 from fc_pipeline.checks.raw_log import raw_log_checks
+from fc_pipeline.checks.rows import row_checks
 from fc_pipeline.checks.targets import target_checks
 
 __all__ = ["ALL_CHECKS", "keys_of"]
 
-ALL_CHECKS: tuple[AssetChecksDefinition, ...] = (raw_log_checks, key_checks, no_drift, target_checks)
+ALL_CHECKS: tuple[AssetChecksDefinition, ...] = (
+    raw_log_checks,
+    key_checks,
+    row_checks,
+    no_drift,
+    target_checks,
+)
 """None has partitions: each judges its asset as a whole."""
 
 

@@ -21,6 +21,7 @@ from fc_pipeline.ingest.stopping import Stopped, until_stopped
 from fc_pipeline.ingest.survey import Survey, survey
 from fc_pipeline.ingest.tuning import tune_process
 from fc_pipeline.ingest.writer import LEASE_WAIT_SECONDS, BatchWriter
+from fc_pipeline.repair.log_comparison import mend_hour
 
 __all__ = ["RAW_LOG", "MicroBatchRun", "compact_finished_hours"]
 
@@ -198,7 +199,14 @@ class MicroBatchRun:
         """What this run has just read in whole need not be folded twice."""
         tables = set(self.outputs) - {RAW_LOG}
         only_missing = not self.rebuild or hour not in self._folded_before
-        return rebuild_hour(self.replica, writer, hour, tables, only_missing=only_missing, should_stop=self.should_stop)
+        found = rebuild_hour(
+            self.replica, writer, hour, tables, only_missing=only_missing, should_stop=self.should_stop
+        )
+        if not only_missing:
+            # Versions alone leave a row that claims the right event, and one of an event that there is not.
+            for name, rows in mend_hour(self.replica, hour, tables).items():
+                log.warning("rows_mended run=%s hour=%s table=%s rows=%d", self.run_id, hour.key, name, rows)
+        return found
 
     def _folded_hours(self) -> set[Hour]:
         """The hours of the window of which the ledger covers something."""

@@ -9,12 +9,15 @@ import pytest
 import sqlalchemy as sa
 from dagster import AssetCheckEvaluation, AssetCheckSeverity, TableMetadataValue
 
+from fc_pipeline.checks.catalog import ALL_CHECKS
 from fc_pipeline.hours import Hour
 from fc_pipeline.ingest.run import RAW_LOG
+from fc_pipeline.tables.registry import DATA_TABLES
 from fc_pipeline_tests.events import HOUR
 from fc_pipeline_tests.pipeline import Pipeline
 
 BUILT_HOUR = Hour.from_key(HOUR)
+ALL_KEYS = [key for checks in ALL_CHECKS for key in checks.check_keys]
 
 
 @contextmanager
@@ -200,6 +203,38 @@ def test_keys_are_proved_by_the_primary_key_and_counted_without_it(pipeline: Pip
         with engine.begin() as connection:
             connection.execute(sa.text("DROP TABLE casts"))
             connection.execute(sa.text("ALTER TABLE casts_kept RENAME TO casts"))
+
+
+def test_rows_that_are_not_the_logs_are_red_with_hour_and_command_and_green_after_it(pipeline: Pipeline):
+    assert judged(pipeline, "rows_match_log", "casts").passed
+    before = pipeline.tables()
+    with pipeline.bench.replica.engine.begin() as connection:
+        connection.execute(sa.text("DELETE FROM casts WHERE hash IN (SELECT hash FROM casts ORDER BY hash LIMIT 4)"))
+        some = "SELECT hash FROM casts ORDER BY hash LIMIT 2"
+        connection.execute(sa.text(f"UPDATE casts SET text = 'forged' WHERE hash IN ({some})"))
+        columns = ", ".join(name for name in DATA_TABLES["casts"].names if name != "hash")
+        connection.execute(
+            sa.text(f"INSERT INTO casts (hash, {columns}) SELECT '\\xff', {columns} FROM casts ORDER BY hash LIMIT 1")
+        )
+    red = judged(pipeline, "rows_match_log", "casts")
+    assert (red.passed, red.severity) == (False, AssetCheckSeverity.ERROR)
+    (line,) = records(red, "hours")
+    assert [line[name] for name in ("hour", "missing", "changed", "invented")] == [HOUR, 4, 2, 1]
+    assert f"--select casts --partition {HOUR}" in (red.description or "")
+    assert pipeline.materialize("casts", hour=BUILT_HOUR).success
+    assert pipeline.checks("casts", "rows_match_log")[None].passed  # the run itself has judged it
+    assert judged(pipeline, "rows_match_log", "casts").passed
+    assert pipeline.tables() == before
+
+
+@pytest.mark.parametrize("asset", [RAW_LOG, *DATA_TABLES, "reconciled_fids", "targets"])
+def test_execute_all_judges_every_check_of_an_asset(pipeline: Pipeline, asset: str):
+    result = pipeline.judge(asset)
+    assert result.success
+    keys = {key for key in ALL_KEYS if key.asset_key.to_user_string() == asset}
+    evaluations = result.get_asset_check_evaluations()
+    assert {one.asset_check_key for one in evaluations} == keys
+    assert all(one.metadata for one in evaluations)
 
 
 def test_freshness_is_measured_against_the_hubs_head(pipeline: Pipeline):

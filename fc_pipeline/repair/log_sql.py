@@ -1,0 +1,256 @@
+"""The SQL that holds the tables against the rows that the raw log must have left, and that puts them right.
+
+A row of the table is right if the event that decided it says so, or if it was decided by something that was not
+compared: an event of other heights, or a snapshot, whose version is the last id that a height can have.
+"""
+
+from functools import cache
+from typing import Final
+
+from fc_pipeline.fold.profiles import DERIVED_PROFILES
+from fc_pipeline.tables.columns import ColumnType, DataTable
+from fc_pipeline.tables.fid_activity import FID_ACTIVITY
+from fc_pipeline.tables.links import LINKS
+from fc_pipeline.tables.on_chain_events import ON_CHAIN_EVENTS
+from fc_pipeline.tables.user_profiles import USER_PROFILES
+from fc_pipeline.tables.username_proofs import USERNAME_PROOFS
+from fc_pipeline.targets.rule import NOT_TARGET
+
+__all__ = [
+    "CREATE_STAGING",
+    "FIDS_OF_PROFILES_TO_DERIVE",
+    "MASK_EXPECTED_LINKS",
+    "candidates",
+    "compare",
+    "correct",
+    "count_by_hour",
+    "create_staging",
+    "expected_name",
+    "find_invented",
+]
+
+CREATE_STAGING: Final = (
+    "CREATE TEMPORARY TABLE compared_ranges (table_name text, shard integer, partition text, first_id bigint, "
+    "last_id bigint)",
+    # Where a shard's events begin and end by the ledger.
+    "CREATE TEMPORARY TABLE shard_bounds (shard integer, origin_id bigint, top_id bigint)",
+    "CREATE TEMPORARY TABLE fid_shards (fid bigint, shard integer)",
+    "CREATE TEMPORARY TABLE events_set_aside (shard integer, event_id bigint)",
+    "CREATE TEMPORARY TABLE IF NOT EXISTS stage_profile_fids (fid bigint)",
+    "CREATE TEMPORARY TABLE synced_targets (fid bigint)",
+)
+
+MASK_EXPECTED_LINKS: Final = (
+    "UPDATE expected_links AS e SET deleted_reason = 'compacted', deleted_at = m.compacted_at FROM ("
+    "SELECT l.fid, l.type, l.target_fid, min(c.compacted_at) AS compacted_at FROM expected_links AS l "
+    "JOIN pipeline.link_compactions AS c ON c.fid = l.fid AND c.version > l.version AND c.timestamp >= l.timestamp "
+    "AND (c.type = l.type OR NOT c.scoped) AND l.target_fid <> ALL (c.target_fids) WHERE l.deleted_at IS NULL "
+    "GROUP BY l.fid, l.type, l.target_fid) AS m "
+    "WHERE m.fid = e.fid AND m.type = e.type AND m.target_fid = e.target_fid"
+)
+"""Apply every known compact state, as the fold does."""
+
+_OF_ANY_SHARD: Final = (USERNAME_PROOFS.name, USER_PROFILES.name)
+"""Tables whose rows may have been decided by an event of any shard, and do not tell of which."""
+
+
+def expected_name(table: DataTable) -> str:
+    """The temporary table of the rows that are expected."""
+    return f"expected_{table.name}"
+
+
+@cache
+def create_staging(table: DataTable) -> tuple[str, ...]:
+    """Created once per connection: the rows expected, rows that nothing explains so far, and all that is wrong."""
+    columns = ", ".join(f"{c.name} {c.type.staging}" for c in table.columns)
+    key = ", ".join(f"{c.name} {c.type.staging}" for c in table.columns if c.name in table.key)
+    return (
+        f"CREATE TEMPORARY TABLE {expected_name(table)} ({columns}, shard integer, wanted boolean)",
+        f"CREATE TEMPORARY TABLE candidate_{table.name} ({key}, about_fid bigint, version bigint)",
+        f"CREATE TEMPORARY TABLE wrong_{table.name} ({key}, kind text, at_version bigint, of_shard integer)",
+    )
+
+
+def _is_snapshots(version: str) -> str:
+    return f"({version} & 16383) = 16383"
+
+
+def _same_key(table: DataTable, ours: str, theirs: str) -> str:
+    return " AND ".join(f"{ours}.{name} = {theirs}.{name}" for name in table.key)
+
+
+def _keys(table: DataTable, source: str) -> str:
+    return ", ".join(f"{source}.{name}" for name in table.key)
+
+
+def _differs(table: DataTable, *, but: tuple[str, ...] = ()) -> str:
+    names = [c for c in table.columns if c.name not in table.key and c.name not in but]
+    ours = ", ".join(f"t.{c.name}" for c in names)
+    theirs = ", ".join(f"e.{c.name}::jsonb" if c.type is ColumnType.JSONB else f"e.{c.name}" for c in names)
+    return f"({ours}) IS DISTINCT FROM ({theirs})"
+
+
+def _was_compared(table: DataTable, version: str, shard: str) -> str:
+    """Whether an event of this id on this shard would be among those compared, or can be none at all."""
+    return (
+        f"(EXISTS (SELECT FROM compared_ranges AS g WHERE g.table_name = '{table.name}' AND g.shard = {shard} "
+        f"AND {version} BETWEEN g.first_id AND g.last_id) "
+        f"OR EXISTS (SELECT FROM shard_bounds AS b WHERE b.shard = {shard} "
+        f"AND ({version} < b.origin_id OR {version} > b.top_id)))"
+    )
+
+
+def _was_compared_anywhere(table: DataTable, version: str) -> str:
+    """The same where nobody can tell of which shard it would be: of all of them."""
+    return f"NOT EXISTS (SELECT FROM shard_bounds AS s WHERE NOT {_was_compared(table, version, 's.shard')})"
+
+
+@cache
+def compare(table: DataTable) -> str:
+    """Note every expected row that the table lacks, or has otherwise."""
+    if table is FID_ACTIVITY:
+        verdict = f"e.wanted AND (t.version IS NULL OR {_differs(table)})"
+    elif table is USERNAME_PROOFS:
+        verdict = _verdict_of_proofs()
+    else:
+        verdict = _verdict(table)
+    return (
+        f"INSERT INTO wrong_{table.name} SELECT {_keys(table, 'e')}, "
+        "CASE WHEN t.version IS NULL THEN 'missing' ELSE 'changed' END, e.version, e.shard "
+        f"FROM {expected_name(table)} AS e LEFT JOIN LATERAL (SELECT * FROM {table.qualified} AS r "
+        f"WHERE {_same_key(table, 'r', 'e')} OFFSET 0) AS t ON true WHERE {verdict}"
+    )
+
+
+def _verdict(table: DataTable) -> str:
+    compared = _was_compared(table, "t.version", "e.shard")
+    if table is ON_CHAIN_EVENTS:  # what contracts say of nobody may come from any shard
+        compared = f"CASE WHEN e.fid > 0 THEN {compared} ELSE {_was_compared_anywhere(table, 't.version')} END"
+    return (
+        "CASE WHEN t.version IS NULL THEN e.wanted "
+        f"WHEN t.version = e.version THEN {_differs(table)} "
+        f"WHEN t.version < e.version THEN e.wanted AND NOT ({_is_snapshots('t.version')} "
+        f"AND NOT {_differs(table, but=('version',))}) "
+        f"ELSE NOT {_is_snapshots('t.version')} AND {compared} END"
+    )
+
+
+def _verdict_of_proofs() -> str:
+    """Between proofs their times decide; one of somebody who is no target may be kept as its time alone."""
+    ours, theirs = "(t.timestamp, t.precedence, t.version)", "(e.timestamp, e.precedence, e.version)"
+    return (
+        "CASE WHEN t.version IS NULL THEN e.wanted "
+        f"WHEN {ours} = {theirs} THEN {_differs(USERNAME_PROOFS)} "
+        f"AND NOT (NOT e.wanted AND t.deleted_reason IS NOT DISTINCT FROM '{NOT_TARGET}') "
+        f"WHEN {ours} < {theirs} THEN e.wanted AND NOT {_is_snapshots('t.version')} "
+        "AND t.deleted_reason IS DISTINCT FROM 'reconciled' "
+        f"ELSE NOT {_is_snapshots('t.version')} AND t.deleted_reason IS DISTINCT FROM 'reconciled' "
+        f"AND {_was_compared_anywhere(USERNAME_PROOFS, 't.version')} END"
+    )
+
+
+@cache
+def candidates(table: DataTable) -> str:
+    """Rows whose version lies in `$1`…`$2`, is no snapshot's, and of whose key no event was compared."""
+    about = "t.fid" if "fid" in table.names else "NULL::bigint"
+    return (
+        f"INSERT INTO candidate_{table.name} SELECT {_keys(table, 't')}, {about}, t.version "
+        f"FROM {table.qualified} AS t WHERE t.version BETWEEN $1::bigint AND $2::bigint "
+        f"AND NOT {_is_snapshots('t.version')} "
+        f"AND NOT EXISTS (SELECT FROM {expected_name(table)} AS e WHERE {_same_key(table, 'e', 't')})"
+    )
+
+
+@cache
+def find_invented(table: DataTable) -> str:
+    """Of the candidates those that no event can have made. Of `fid_activity`, rows of a counted hour without a count.
+
+    `fid_shards` says where an FID's events are; where it does not, an event of any shard might explain the row.
+    """
+    if table is FID_ACTIVITY:
+        return (
+            f"INSERT INTO wrong_fid_activity SELECT t.hour, t.fid, 'invented', t.version, NULL FROM {table.qualified} "
+            "AS t WHERE t.hour = ANY "
+            "(SELECT to_timestamp(unix) FROM unnest(string_to_array($1, ',')::bigint[]) AS unix) "
+            "AND NOT EXISTS (SELECT FROM expected_fid_activity AS e WHERE e.hour = t.hour AND e.fid = t.fid)"
+        )
+    anywhere = _was_compared_anywhere(table, "c.version")
+    known = _was_compared(table, "c.version", "f.shard")
+    verdict = anywhere if table.name in _OF_ANY_SHARD else f"CASE WHEN f.shard IS NULL THEN {anywhere} ELSE {known} END"
+    return (
+        f"INSERT INTO wrong_{table.name} SELECT {_keys(table, 'c')}, 'invented', c.version, f.shard "
+        f"FROM (SELECT DISTINCT * FROM candidate_{table.name}) AS c LEFT JOIN fid_shards AS f ON f.fid = c.about_fid "
+        f"WHERE {verdict} AND NOT EXISTS (SELECT FROM events_set_aside AS q WHERE q.event_id = c.version)"
+    )
+
+
+COMPARE_PROFILES: Final = (
+    "INSERT INTO wrong_user_profiles SELECT f.fid, "
+    "CASE WHEN t.fid IS NULL THEN 'missing' WHEN e.fid IS NULL THEN 'invented' ELSE 'changed' END, "
+    "coalesce(e.version, t.version), NULL FROM (SELECT DISTINCT fid FROM stage_profile_fids) AS f "
+    f"LEFT JOIN ({DERIVED_PROFILES}) AS e ON e.fid = f.fid "
+    "LEFT JOIN LATERAL (SELECT * FROM public.user_profiles AS r WHERE r.fid = f.fid OFFSET 0) AS t ON true "
+    "WHERE (t.fid IS NULL) <> (e.fid IS NULL) AND (e.fid IS NULL OR $1::boolean OR f.fid IN (SELECT fid FROM "
+    f"synced_targets)) OR (t.fid IS NOT NULL AND e.fid IS NOT NULL AND {_differs(USER_PROFILES)} "
+    "AND ($1::boolean OR f.fid IN (SELECT fid FROM synced_targets)))"
+)
+"""Profiles of `stage_profile_fids` against what their sources say; `$1` is whether everybody is replicated."""
+
+
+@cache
+def count_by_hour(table: DataTable) -> str:
+    """Wrong rows by hour (null: of no hour) and kind, with one of their keys as JSON."""
+    key = (
+        "jsonb_build_object("
+        + ", ".join(
+            f"'{c.name}', " + (f"'0x' || encode(w.{c.name}, 'hex')" if c.type is ColumnType.BYTEA else f"w.{c.name}")
+            for c in table.columns
+            if c.name in table.key
+        )
+        + ")::text"
+    )
+    hour = (
+        "to_char(w.hour AT TIME ZONE 'UTC', 'YYYY-MM-DD-HH24:00')"
+        if table is FID_ACTIVITY
+        else "(SELECT g.partition FROM compared_ranges AS g WHERE (w.of_shard IS NULL OR g.shard = w.of_shard) "
+        "AND w.at_version BETWEEN g.first_id AND g.last_id ORDER BY g.partition DESC LIMIT 1)"
+    )
+    return (
+        f"SELECT hour, kind, count(*), min(example) FROM (SELECT {hour} AS hour, w.kind, {key} AS example "
+        f"FROM wrong_{table.name} AS w) AS by_hour GROUP BY hour, kind ORDER BY hour DESC NULLS LAST, kind"
+    )
+
+
+FIDS_OF_PROFILES_TO_DERIVE: Final = (
+    "INSERT INTO stage_profile_fids SELECT fid FROM wrong_user_data UNION SELECT fid FROM wrong_verifications "
+    "UNION SELECT e.fid FROM wrong_on_chain_events AS w JOIN expected_on_chain_events AS e "
+    f"ON {_same_key(ON_CHAIN_EVENTS, 'e', 'w')} UNION SELECT about_fid FROM candidate_on_chain_events "
+    "UNION SELECT fid FROM wrong_user_profiles WHERE kind <> 'invented'"
+)
+"""Whose sources are about to change."""
+
+
+@cache
+def correct(table: DataTable) -> tuple[str, ...]:
+    """Make wrong rows what is expected, and delete those that nothing explains; each returns how many it wrote."""
+    delete = (
+        f"WITH gone AS (DELETE FROM {table.qualified} AS t USING wrong_{table.name} AS w "
+        f"WHERE {_same_key(table, 't', 'w')} AND w.kind = 'invented' RETURNING 1) SELECT count(*) FROM gone"
+    )
+    if table is USER_PROFILES:
+        return (delete,)
+    names = ", ".join(table.names)
+    values = ", ".join(f"e.{c.name}::jsonb" if c.type is ColumnType.JSONB else f"e.{c.name}" for c in table.columns)
+    assigned = ", ".join(f"{name} = excluded.{name}" for name in table.names if name not in table.key)
+    write = (
+        f"WITH written AS (INSERT INTO {table.qualified} ({names}) SELECT {values} FROM {expected_name(table)} AS e "
+        f"JOIN wrong_{table.name} AS w ON {_same_key(table, 'e', 'w')} AND w.kind <> 'invented' "
+        f"ORDER BY {_keys(table, 'e')} ON CONFLICT ({', '.join(table.key)}) DO UPDATE SET {assigned} RETURNING 1) "
+        "SELECT count(*) FROM written"
+    )
+    return (delete, write)
+
+
+def masks_links(table: DataTable) -> bool:
+    """Whether compact states apply to the table's rows."""
+    return table is LINKS
