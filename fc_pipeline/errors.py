@@ -14,10 +14,13 @@ __all__ = [
     "HubUnavailable",
     "HubUntrusted",
     "LakeError",
+    "LakeUnreachable",
     "LeaseLost",
     "PostgresError",
+    "SchemaMissing",
     "ServiceError",
     "SessionLost",
+    "UnexpectedError",
 ]
 
 
@@ -72,6 +75,10 @@ class LakeError(FcPipelineError):
     """The raw log or a snapshot lacks or cannot read what was asked for."""
 
 
+class LakeUnreachable(LakeError):
+    """The lake's store does not answer, or does not let us in: of the file itself nothing is known."""
+
+
 class LeaseLost(FcPipelineError):
     """Another run holds the lease on this shard and hour: nothing of the micro-batch was written."""
 
@@ -84,9 +91,17 @@ class PostgresError(FcPipelineError):
     """Postgres did not do what was asked, also not after a while; the message has its words and the SQLSTATE."""
 
 
+class SchemaMissing(PostgresError):
+    """The database lacks tables of ours, or has them as an older release made them, and who asks may only read."""
+
+
 class SessionLost(LeaseLost):
     """The Postgres session of a run is gone, and what it had not committed: others may take its leases."""
 
 
 class ServiceError(FcPipelineError):
     """An embedded server or the sample hub could not be started or stopped."""
+
+
+class UnexpectedError(FcPipelineError):
+    """None of these: an exception that nothing here expects, most likely a defect; the message names its type."""

@@ -27,6 +27,7 @@ from fc_pipeline.ingest import health
 from fc_pipeline.ingest.replica import Replica
 from fc_pipeline.jobs import SNAPSHOTS
 from fc_pipeline.lake.snapshot_log import BUCKETS, bucket_key
+from fc_pipeline.orchestration.failures import failing_tick
 from fc_pipeline.resources import ReplicaResource
 from fc_pipeline.sensors import DEAD_AFTER_SECONDS, Attempt
 
@@ -45,6 +46,7 @@ RANGE_TAGS = {ASSET_PARTITION_RANGE_START_TAG: bucket_key(0), ASSET_PARTITION_RA
     description="Launches the run that heals the gaps in pipeline.gaps by snapshots, one at a time. Says what is open "
     "through hub_events' check no_open_gaps whenever that has changed; its cursor remembers what it said.",
 )
+@failing_tick()
 def gap_sensor(context: SensorEvaluationContext, replica: ReplicaResource) -> SensorResult | SkipReason:
     """One look at what is open; the hub is asked by the run, not by the tick."""
     with replica.open(need_hub=False) as opened:

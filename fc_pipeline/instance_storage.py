@@ -19,7 +19,8 @@ from dagster_postgres.event_log import PostgresEventLogStorage
 from dagster_postgres.run_storage import PostgresRunStorage
 from dagster_postgres.schedule_storage import PostgresScheduleStorage
 
-from fc_pipeline.errors import ConfigError, ServiceError
+from fc_pipeline.causes import cause_of
+from fc_pipeline.errors import ConfigError, PostgresError, ServiceError
 from fc_pipeline.services import open_services_for_process
 from fc_pipeline.services.instances import DAGSTER_DATABASE
 from fc_pipeline.settings import Settings
@@ -102,20 +103,26 @@ class PipelineInstanceStorage(DagsterPostgresStorage):
 
         Raises:
             ConfigError: a setting is wrong, or a database cannot hold the network's texts.
-            PostgresError: the server has no connection to spare.
+            PostgresError: the server has no connection to spare, or does not let the role make the tables.
             ServiceError: the server does not start or does not answer.
         """
-        settings = open_services_for_process(Settings.load(), need_hub=False, need_redis=False)
-        _ensure_database(settings)
-        engine = make_engine(
-            settings.libpq_url(DAGSTER_DATABASE),
-            settings={"statement_timeout": STATEMENT_TIMEOUT, "application_name": "fc_pipeline dagster"},
-            isolation_level="AUTOCOMMIT",
-            pool_size=KEPT_CONNECTIONS,
-            max_overflow=MOST_CONNECTIONS - KEPT_CONNECTIONS,
-            pool_recycle=POOL_RECYCLE_SECONDS,
-        )
-        return cls(engine, inst_data)
+        try:
+            settings = open_services_for_process(Settings.load(), need_hub=False, need_redis=False)
+            _ensure_database(settings)
+            engine = make_engine(
+                settings.libpq_url(DAGSTER_DATABASE),
+                settings={"statement_timeout": STATEMENT_TIMEOUT, "application_name": "fc_pipeline dagster"},
+                isolation_level="AUTOCOMMIT",
+                pool_size=KEPT_CONNECTIONS,
+                max_overflow=MOST_CONNECTIONS - KEPT_CONNECTIONS,
+                pool_recycle=POOL_RECYCLE_SECONDS,
+            )
+            return cls(engine, inst_data)
+        except Exception as error:
+            told = cause_of(error)
+            if isinstance(told, PostgresError):  # another database than that of the tables
+                told.message = f"the database {DAGSTER_DATABASE!r} of Dagster's own storage: {told.message}"
+            raise told from error
 
 
 def _ensure_database(settings: Settings) -> None:

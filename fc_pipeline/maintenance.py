@@ -7,6 +7,7 @@ from fc_pipeline.checks.raw_log import judge_files
 from fc_pipeline.ingest import health
 from fc_pipeline.ingest.log_mending import mend_recent_log
 from fc_pipeline.ingest.run import compact_finished_hours
+from fc_pipeline.orchestration.failures import failing_step
 from fc_pipeline.resources import ReplicaResource
 from fc_pipeline.retention import purge_run_history
 
@@ -14,6 +15,7 @@ __all__ = ["MAINTENANCE"]
 
 
 @op(description="Read the raw log's files of the days that a hub still has; read damaged ones from the hub again.")
+@failing_step()
 def mend_raw_log(context: OpExecutionContext, replica: ReplicaResource) -> None:
     """What a disk or a person did to files that no run looks at any more, while it can still be put right."""
     with replica.open() as opened:
@@ -26,6 +28,7 @@ def mend_raw_log(context: OpExecutionContext, replica: ReplicaResource) -> None:
 
 
 @op(description="Join the small files of finished hours that were written to in the last days.")
+@failing_step()
 def compact_raw_log(context: OpExecutionContext, replica: ReplicaResource) -> None:
     """What the hourly close could not do, because a run wrote to the hour later."""
     with replica.open(need_hub=False) as opened:
@@ -33,6 +36,7 @@ def compact_raw_log(context: OpExecutionContext, replica: ReplicaResource) -> No
 
 
 @op(description="Delete the event logs of old runs; materialisations and checks stay, so partitions keep their status.")
+@failing_step()
 def purge_old_runs(context: OpExecutionContext) -> None:
     """Dagster keeps run logs for ever; a run every few minutes would fill the disk."""
     instance: DagsterInstance = context.instance

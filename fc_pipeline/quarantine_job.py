@@ -6,6 +6,7 @@ from dagster import AssetObservation, Config, OpExecutionContext, job, op
 from pydantic import Field
 
 from fc_pipeline.ingest.quarantine import Replay, ReplayOutcome
+from fc_pipeline.orchestration.failures import failing_step
 from fc_pipeline.resources import ReplicaResource
 
 __all__ = ["REPLAY_QUARANTINE", "ReplayConfig", "fold_quarantined"]
@@ -21,6 +22,7 @@ class ReplayConfig(Config):
 
 
 @op(description="Fold what this release can understand of the quarantine; what it cannot is left with its reason.")
+@failing_step()
 def fold_quarantined(context: OpExecutionContext, config: ReplayConfig, replica: ReplicaResource) -> dict[str, Any]:
     """Tables that got rows have an observation that says so."""
     with replica.open(need_hub=False) as opened:

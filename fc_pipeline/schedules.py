@@ -21,6 +21,7 @@ from fc_pipeline.ingest.first_data import place_partition_start
 from fc_pipeline.jobs import MICRO_BATCHES, RUN_CHECKS, SNAPSHOTS
 from fc_pipeline.lake.snapshot_log import bucket_key
 from fc_pipeline.maintenance import MAINTENANCE
+from fc_pipeline.orchestration.failures import failing_tick
 from fc_pipeline.resources import ReplicaResource
 
 __all__ = ["close_hour", "daily_audit", "daily_maintenance", "regular_checks"]
@@ -41,6 +42,7 @@ _UNFINISHED = (
     default_status=DefaultScheduleStatus.RUNNING,
     description="Closes the hour that has ended: reads what is missing, judges it, joins its Parquet files.",
 )
+@failing_tick()
 def close_hour(context: ScheduleEvaluationContext, replica: ReplicaResource) -> RunRequest | SkipReason:
     """The hour before the scheduled one, if the ledger has anything of it."""
     hour = Hour.of(context.scheduled_execution_time.timestamp() - HOUR_SECONDS)
@@ -61,6 +63,7 @@ def close_hour(context: ScheduleEvaluationContext, replica: ReplicaResource) -> 
     default_status=DefaultScheduleStatus.RUNNING,
     description="Goes round the buckets: compares users with the hub, so that each has had a turn in FC_AUDIT_DAYS.",
 )
+@failing_tick()
 def daily_audit(context: ScheduleEvaluationContext, replica: ReplicaResource) -> RunRequest | SkipReason:
     """The buckets that have waited longest, in one run; none while another one snapshots."""
     unfinished = RunsFilter(job_name=SNAPSHOTS.name, statuses=list(_UNFINISHED))
@@ -95,6 +98,7 @@ daily_maintenance = ScheduleDefinition(
     default_status=DefaultScheduleStatus.RUNNING,
     description="Runs all checks every quarter of an hour: damage to tables or raw log shows within that time.",
 )
+@failing_tick()
 def regular_checks(context: ScheduleEvaluationContext) -> RunRequest | SkipReason:
     """A run of all checks, unless the one before is still at it."""
     if context.instance.get_runs_count(RunsFilter(job_name=RUN_CHECKS.name, statuses=list(_UNFINISHED))):

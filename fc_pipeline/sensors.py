@@ -34,6 +34,7 @@ from fc_pipeline.ingest.replica import Replica
 from fc_pipeline.ingest.run import RAW_LOG
 from fc_pipeline.ingest.survey import Survey, survey
 from fc_pipeline.jobs import MICRO_BATCHES
+from fc_pipeline.orchestration.failures import failing_tick
 from fc_pipeline.partitions import first_loaded_hour
 from fc_pipeline.resources import ReplicaResource
 from fc_pipeline.services.reloading import ask_for_reload
@@ -85,6 +86,7 @@ class Attempt:
     description="Compares the hub's heads with the ledger: launches the run that follows the present hour, and one for "
     "each hour that is missing or has holes, newest first. Its cursor only spaces retries; the ledger is the truth.",
 )
+@failing_tick()
 def hub_event_sensor(context: SensorEvaluationContext, replica: ReplicaResource) -> SensorResult | SkipReason:
     """One tick: what is missing now, less what runs already work on."""
     try:

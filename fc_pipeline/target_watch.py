@@ -29,6 +29,7 @@ from fc_pipeline.gap_watch import RANGE_TAGS
 from fc_pipeline.ingest.replica import Replica
 from fc_pipeline.ingest.target_sync import is_anything_due, is_anything_new
 from fc_pipeline.jobs import SNAPSHOTS, TARGET_SET_JOB
+from fc_pipeline.orchestration.failures import failing_tick
 from fc_pipeline.resources import ReplicaResource
 from fc_pipeline.sensors import DEAD_AFTER_SECONDS, Attempt
 from fc_pipeline.targets import coherence, directory
@@ -55,6 +56,7 @@ _UNFINISHED = (
     description="With FC_TARGETS=set: launches the run that completes new targets' histories and settles former ones, "
     "one at a time; failing ones later and later. Has Redis hold what Postgres does, should it have been emptied.",
 )
+@failing_tick()
 def target_sensor(context: SensorEvaluationContext, replica: ReplicaResource) -> RunRequest | SensorResult | SkipReason:
     """One look at what is due; the hub is asked by the run, not by the tick."""
     with replica.open(need_hub=False) as opened:
@@ -116,6 +118,7 @@ def _is_on_its_way(record: RunRecord, now: float) -> bool:
     default_status=DefaultScheduleStatus.RUNNING,
     description="With FC_TARGETS=set: makes the target set anew from the tables, and compares its copy in Redis.",
 )
+@failing_tick()
 def hourly_targets(context: ScheduleEvaluationContext, replica: ReplicaResource) -> RunRequest | SkipReason:
     """A run of the asset `targets`, if there is a set."""
     with replica.open(need_hub=False) as opened:

@@ -17,6 +17,7 @@ from fc_pipeline.checks.evaluation import evaluation_of
 from fc_pipeline.checks.standstill import result_of, unasked
 from fc_pipeline.errors import HubError
 from fc_pipeline.ingest.standstill import is_being_followed, look_for_standstill
+from fc_pipeline.orchestration.failures import failing_tick
 from fc_pipeline.resources import ReplicaResource
 
 __all__ = ["standstill_sensor"]
@@ -33,6 +34,7 @@ GAP_SECONDS = 120.0
     description="Judges hub_events' check no_standstill where no run follows the feed, which would do so itself. "
     "Launches nothing. Its cursor says since when it has been watching.",
 )
+@failing_tick()
 def standstill_sensor(context: SensorEvaluationContext, replica: ReplicaResource) -> SensorResult:
     """One look: a result of the check without a run, or nothing where a run commits."""
     now = time.time()

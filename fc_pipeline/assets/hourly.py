@@ -30,6 +30,7 @@ from fc_pipeline.ingest import health
 from fc_pipeline.ingest.progress import HourProgress
 from fc_pipeline.ingest.replica import Replica
 from fc_pipeline.ingest.run import RAW_LOG, MicroBatchRun
+from fc_pipeline.orchestration.failures import failing_step
 from fc_pipeline.partitions import HOURS, hour_window
 from fc_pipeline.resources import ReplicaResource
 
@@ -83,7 +84,7 @@ def hourly_tables(
     """
     # Sources first: Dagster calls "unsynced" what was reported before that which it is made from.
     outputs = [spec.key.to_user_string() for spec in HOURLY_SPECS if spec.key in context.selected_asset_keys]
-    with interruptible() as interruption, replica.open(need_hub=RAW_LOG in outputs) as opened:
+    with failing_step(), interruptible() as interruption, replica.open(need_hub=RAW_LOG in outputs) as opened:
         teller = _Teller(
             context, opened, outputs, interruption, follows=bool(config.follow_seconds), rebuilds=config.rebuild
         )

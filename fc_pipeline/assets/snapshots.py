@@ -37,6 +37,7 @@ from fc_pipeline.ingest.gap_healing import bordering_hours, heal_gaps
 from fc_pipeline.ingest.replica import Replica
 from fc_pipeline.ingest.target_sync import sync_targets
 from fc_pipeline.lake.snapshot_log import SNAPSHOT_SCHEMA, bucket_key, bucket_of
+from fc_pipeline.orchestration.failures import failing_step
 from fc_pipeline.partitions import FID_BUCKETS
 from fc_pipeline.resources import ReplicaResource
 from fc_pipeline.tables.bookkeeping import SNAPSHOTS
@@ -163,7 +164,7 @@ def fid_tables(
     selected = {key.to_user_string() for key in context.selected_asset_keys}
     fetch = SNAPSHOTS_ASSET in selected
     buckets = buckets_named(config.buckets) if config.buckets else [int(key) for key in context.partition_keys]
-    with interruptible() as interruption, replica.open(need_hub=fetch) as opened:
+    with failing_step(), interruptible() as interruption, replica.open(need_hub=fetch) as opened:
         teller = _Teller(context, opened, [name for name in (SNAPSHOTS_ASSET, RECONCILED) if name in selected])
 
         def over(scope: BackfillScope) -> Backfill:

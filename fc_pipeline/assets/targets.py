@@ -20,6 +20,7 @@ from fc_pipeline.assets.specs import OWNERS
 from fc_pipeline.checks.targets import TARGETS_ASSET
 from fc_pipeline.ingest.replica import Replica
 from fc_pipeline.ingest.target_sync import adopt_settings, publish, settle
+from fc_pipeline.orchestration.failures import failing_step
 from fc_pipeline.resources import ReplicaResource
 from fc_pipeline.tables.bookkeeping import TARGETS
 from fc_pipeline.tables.links import LINKS
@@ -61,7 +62,7 @@ TARGETS_SPEC = AssetSpec(
 @multi_asset(name="compute_targets", specs=[TARGETS_SPEC])
 def target_set(context: AssetExecutionContext, replica: ReplicaResource) -> Iterator[MaterializeResult[None]]:
     """Have the set follow settings and tables, settle former targets; the check behind it compares Redis."""
-    with replica.open(need_hub=False) as opened:
+    with failing_step(), replica.open(need_hub=False) as opened:
         if opened.targets is None:
             yield _result(EVERYBODY)
             return

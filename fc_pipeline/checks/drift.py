@@ -4,6 +4,7 @@ from dagster import AssetCheckResult, AssetCheckSeverity, asset_check
 
 from fc_pipeline.checks.wording import check_spec, table_of
 from fc_pipeline.ingest.replica import Replica
+from fc_pipeline.orchestration.failures import failing_step
 from fc_pipeline.resources import ReplicaResource
 from fc_pipeline.status.drift import BucketDrift, drift_by_bucket
 
@@ -32,7 +33,7 @@ _SPEC = check_spec(
 @asset_check(asset=_RECONCILED, name=NO_DRIFT, description=_SPEC.description, metadata=_SPEC.metadata)
 def no_drift(replica: ReplicaResource) -> AssetCheckResult:
     """Judge all buckets, now; every run that reconciles does so, too."""
-    with replica.open(need_hub=False) as opened:
+    with failing_step(), replica.open(need_hub=False) as opened:
         return judge_drift(opened)
 
 

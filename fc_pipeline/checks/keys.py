@@ -7,6 +7,7 @@ from dagster import AssetCheckExecutionContext, AssetCheckResult, multi_asset_ch
 from fc_pipeline.checks.wording import check_spec
 from fc_pipeline.ingest import health
 from fc_pipeline.ingest.replica import Replica
+from fc_pipeline.orchestration.failures import failing_step
 from fc_pipeline.resources import ReplicaResource
 from fc_pipeline.tables.registry import DATA_TABLES
 
@@ -32,7 +33,7 @@ UNIQUE_KEYS = "unique_keys"
 )
 def key_checks(context: AssetCheckExecutionContext, replica: ReplicaResource) -> Iterable[AssetCheckResult]:
     """Judge the selected tables, now."""
-    with replica.open(need_hub=False) as opened:
+    with failing_step(), replica.open(need_hub=False) as opened:
         tables = sorted(key.asset_key.to_user_string() for key in context.selected_asset_check_keys)
         yield from judge_keys(opened, tables)
 

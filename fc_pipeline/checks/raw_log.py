@@ -13,6 +13,7 @@ from fc_pipeline.hours import Hour
 from fc_pipeline.ingest.lost_log import LostLog
 from fc_pipeline.ingest.replica import Replica
 from fc_pipeline.ingest.run import RAW_LOG
+from fc_pipeline.orchestration.failures import failing_step
 from fc_pipeline.resources import ReplicaResource
 from fc_pipeline.status import by_hour
 from fc_pipeline.status.log_files import READ_BYTES, LogFindings, find_lost_log
@@ -83,7 +84,7 @@ _SPECS = (
 def raw_log_checks(context: AssetCheckExecutionContext, replica: ReplicaResource) -> Iterable[AssetCheckResult]:
     """Judge the raw log as a whole, now."""
     selected = {key.name for key in context.selected_asset_check_keys}
-    with replica.open(need_hub=bool(selected & {FRESH, STANDSTILL})) as opened:
+    with failing_step(), replica.open(need_hub=bool(selected & {FRESH, STANDSTILL})) as opened:
         for name in selected:
             yield _JUDGES[name](opened)
 

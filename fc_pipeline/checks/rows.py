@@ -6,6 +6,7 @@ from dagster import AssetCheckExecutionContext, AssetCheckResult, AssetCheckSeve
 
 from fc_pipeline.checks.wording import check_spec, table_of
 from fc_pipeline.ingest.replica import Replica
+from fc_pipeline.orchestration.failures import failing_step
 from fc_pipeline.repair.log_comparison import (
     MOST_EVENTS,
     HourDifferences,
@@ -56,7 +57,7 @@ def _holds(name: str) -> str:
 )
 def row_checks(context: AssetCheckExecutionContext, replica: ReplicaResource) -> Iterable[AssetCheckResult]:
     """Judge the selected tables, now, in one reading of the log."""
-    with replica.open(need_hub=False) as opened:
+    with failing_step(), replica.open(need_hub=False) as opened:
         yield from judge_rows(
             opened, sorted(key.asset_key.to_user_string() for key in context.selected_asset_check_keys)
         )

@@ -9,6 +9,7 @@ from sqlalchemy import func, select
 
 from fc_pipeline.checks.wording import check_spec, table_of
 from fc_pipeline.ingest.replica import Replica
+from fc_pipeline.orchestration.failures import failing_step
 from fc_pipeline.resources import ReplicaResource
 from fc_pipeline.tables.bookkeeping import TARGETS
 from fc_pipeline.targets import coherence, directory
@@ -51,7 +52,7 @@ def target_checks(context: AssetCheckExecutionContext, replica: ReplicaResource)
         REDIS_EQUALS_POSTGRES: _judge_cache,
         HISTORIES_COMPLETE: _judge_histories,
     }
-    with replica.open(need_hub=False) as opened:
+    with failing_step(), replica.open(need_hub=False) as opened:
         for name in sorted(key.name for key in context.selected_asset_check_keys):
             yield _of_everybody(name) if opened.targets is None else judges[name](opened)
 

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from fc_pipeline.ingest.backfill_progress import BackfillProgress
     from fc_pipeline.ingest.backfill_scope import BackfillScope
     from fc_pipeline.ingest.gap_healing import HealingPlan
+    from fc_pipeline.ingest.replica import Replica
 
 __all__ = ["backfill", "counted", "numbers_of", "tell_outcome"]
 
@@ -56,9 +57,9 @@ def backfill(
         from fc_pipeline.ingest.backfill_scope import BackfillScope
 
         if chosen is not None and opened.targets == "set":
-            chosen = _without_others(opened, chosen)
+            chosen = _without_others(opened, chosen, dry_run=dry_run)
         scope = BackfillScope.of_fids(chosen) if chosen is not None else BackfillScope(tuple(sorted(ranges)))
-        plan = _plan_healing(opened) if gaps else None
+        plan = _plan_healing(opened, dry_run=dry_run) if gaps else None
         if plan is not None and not plan.wounds:
             sys.stdout.write(json.dumps({"gaps": 0}) + "\n" if as_json else "no gap is open\n")
         elif dry_run:
@@ -71,15 +72,22 @@ def backfill(
             tell_outcome(_run(_spans_of(scope), fids=fids_of_scope, quiet=as_json), as_json=as_json)
 
 
-def _without_others(settings: Settings, fids: Collection[int]) -> Collection[int]:
+def _without_others(settings: Settings, fids: Collection[int], *, dry_run: bool) -> Collection[int]:
     """The chosen users who are targets; of the others it is said that they are left out. Raises ConfigError."""
-    from fc_pipeline.ingest.replica import open_replica
-
-    with open_replica(settings) as replica:
+    with _opened(settings, to_read=dry_run) as replica:
         others = left_out(replica, fids)
     if others:
         Console(stderr=True, highlight=False, soft_wrap=True).print(said_of_left_out(others))
     return set(fids).difference(others)
+
+
+@contextmanager
+def _opened(settings: Settings, *, to_read: bool) -> "Generator[Replica]":
+    """The replica; a run that comes after finds its tables made and migrated, a dry run makes and records nothing."""
+    from fc_pipeline.ingest.replica import open_replica, open_replica_to_read
+
+    with open_replica_to_read(settings) if to_read else open_replica(settings) as replica:
+        yield replica
 
 
 def numbers_of(text: str, option: str, least: int, most: int) -> Collection[int]:
@@ -105,9 +113,8 @@ def numbers_of(text: str, option: str, least: int, most: int) -> Collection[int]
 def _tell_estimate(settings: Settings, scope: "BackfillScope", *, as_json: bool) -> None:
     from fc_pipeline.ingest.backfill_estimate import estimate
     from fc_pipeline.ingest.backfill_progress import duration
-    from fc_pipeline.ingest.replica import open_replica
 
-    with open_replica(settings) as replica:
+    with _opened(settings, to_read=True) as replica:
         found = estimate(replica, scope)
     if as_json:
         sys.stdout.write(json.dumps(_estimate_figures(found)) + "\n")
@@ -136,11 +143,10 @@ def _estimate_figures(found: "BackfillEstimate") -> dict[str, float]:
     }
 
 
-def _plan_healing(settings: Settings) -> "HealingPlan":
+def _plan_healing(settings: Settings, *, dry_run: bool) -> "HealingPlan":
     from fc_pipeline.ingest.gap_healing import plan_healing
-    from fc_pipeline.ingest.replica import open_replica
 
-    with open_replica(settings) as replica:
+    with _opened(settings, to_read=dry_run) as replica:
         return plan_healing(replica)
 
 

@@ -8,6 +8,7 @@ from dagster._core.storage.tags import ASSET_PARTITION_RANGE_END_TAG, ASSET_PART
 
 from fc_pipeline.definitions import defs
 from fc_pipeline.errors import FcPipelineError, ServiceError
+from fc_pipeline.orchestration.failures import failure_of_step
 from fc_pipeline.services import open_services_for_process
 from fc_pipeline.services.instances import INSTANCE_TAG, new_instance, present
 from fc_pipeline.settings import Settings
@@ -59,11 +60,8 @@ def _run(instance: DagsterInstance, job: str, op: str, config: Config, tags: dic
 
 
 def _failure(result: ExecuteInProcessResult) -> FcPipelineError:
-    errors = [event.step_failure_data.error for event in result.all_events if event.is_step_failure]
-    error = errors[-1] if errors else None
-    while error is not None and error.cause is not None:
-        error = error.cause
-    return ServiceError(
-        f"run {result.run_id} failed: {error.message.strip() if error else 'it did not say why'}",
-        hint="its whole log is in the Dagster UI (fc-pipeline up)",
-    )
+    failures = [event.step_failure_data for event in result.all_events if event.is_step_failure]
+    found = failure_of_step(failures[-1]) if failures else ServiceError("the run did not say why it failed")
+    log = f"the whole log of run {result.run_id} is in the Dagster UI (fc-pipeline up)"
+    found.hint = f"{found.hint}; {log}" if found.hint else log
+    return found

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from fc_pipeline.causes import cause_of
 from fc_pipeline.cli.backfill import backfill
 from fc_pipeline.cli.init import init
 from fc_pipeline.cli.lake import lake
@@ -79,11 +80,12 @@ def main() -> None:
     debug = "--debug" in sys.argv
     try:
         app()
-    except FcPipelineError as error:
+    except Exception as error:
         if debug:
             raise
-        complain(error)
-        sys.exit(2 if isinstance(error, ConfigError) else 1)
+        told = cause_of(error)
+        complain(told)
+        sys.exit(2 if isinstance(told, ConfigError) else 1)
 
 
 def complain(error: FcPipelineError) -> None:

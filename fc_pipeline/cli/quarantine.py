@@ -44,9 +44,9 @@ def list_records(
     settings = Settings.load()
     with open_services(settings, need_hub=False, need_redis=False) as opened:
         from fc_pipeline.ingest.quarantine import quarantine_counts, quarantine_lines
-        from fc_pipeline.ingest.replica import open_replica
+        from fc_pipeline.ingest.replica import open_replica_to_read
 
-        with open_replica(opened) as replica:
+        with open_replica_to_read(opened) as replica:
             lines = quarantine_lines(replica, reasons=reason or (), with_resolved=with_resolved, limit=limit)
             counts = quarantine_counts(replica, reasons=reason or (), with_resolved=with_resolved)
     if as_json:
@@ -74,9 +74,9 @@ def show(record: Annotated[str, typer.Argument(help="Its name, as `list` shows i
     settings = Settings.load()
     with open_services(settings, need_hub=False, need_redis=False) as opened:
         from fc_pipeline.ingest.quarantine import find_line
-        from fc_pipeline.ingest.replica import open_replica
+        from fc_pipeline.ingest.replica import open_replica_to_read
 
-        with open_replica(opened) as replica:
+        with open_replica_to_read(opened) as replica:
             line = find_line(replica, record)
     if as_json:
         sys.stdout.write(json.dumps({**_as_json(line), "raw_hex": line.raw.hex()}) + "\n")

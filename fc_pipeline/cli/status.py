@@ -42,7 +42,7 @@ def status(
     Exit code 0: complete and level with the hub; 3: no hub answers; 4: behind the hub; 5: blocks are missing or a gap
     is open. Of several the highest. 1 and 2: nothing could be looked at, for the reason on stderr.
     """
-    from fc_pipeline.ingest.replica import open_replica  # other commands need none of this
+    from fc_pipeline.ingest.replica import open_replica_to_read  # other commands need none of this
     from fc_pipeline.ingest.status import read_status
 
     configured = Settings.load()
@@ -50,7 +50,7 @@ def status(
         # What does not run is told, not started: looking must not change what there is to see.
         running = [server for server in embedded_servers(configured) if server.running_pid() is not None]
         settings = with_urls(settings, running)
-        with open_replica(settings) as replica:
+        with open_replica_to_read(settings) as replica:
             found = read_status(replica)
         redis_state = _redis_state(settings.redis_url)
     if as_json:

@@ -66,13 +66,13 @@ def add(
     _refuse_named(chosen, settings.deny_fids, "FC_DENY_FIDS", "take them out again")
     limit = (most or settings.followed_per_root) if root else None
     with open_services(settings, need_hub=what_if, need_redis=None) as opened:
-        from fc_pipeline.ingest.replica import open_replica
+        from fc_pipeline.ingest.replica import open_replica, open_replica_to_read
         from fc_pipeline.ingest.target_sync import publish
         from fc_pipeline.ingest.what_if import what_if_added
         from fc_pipeline.targets import owner
 
         if what_if:
-            with open_replica(opened, may_be_empty=True) as replica:
+            with open_replica_to_read(opened, may_be_empty=True) as replica:
                 found = what_if_added(replica, chosen, follows=root, most_followed=limit)
             _tell_what_if(asdict(found), as_json=as_json)
             return
@@ -119,10 +119,10 @@ def list_all(
     if reason not in (None, "root", "client", "followed"):
         raise ConfigError(f"--reason is {reason!r}", hint="expected: root, client or followed")
     with open_services(_settings(), need_hub=False, need_redis=None) as opened:
-        from fc_pipeline.ingest.replica import open_replica
+        from fc_pipeline.ingest.replica import open_replica_to_read
         from fc_pipeline.targets import directory
 
-        with open_replica(opened) as replica, replica.engine.connect() as connection:
+        with open_replica_to_read(opened) as replica, replica.engine.connect() as connection:
             found = [one for one in directory.all_targets(connection) if reason in (None, one.reason)]
     if as_json:
         lines = [
@@ -150,10 +150,10 @@ def why(
 ) -> None:
     """Say why a user is a target, or is not; exit code 1 if not."""
     with open_services(_settings(), need_hub=False, need_redis=None) as opened:
-        from fc_pipeline.ingest.replica import open_replica
+        from fc_pipeline.ingest.replica import open_replica_to_read
         from fc_pipeline.targets import directory
 
-        with open_replica(opened) as replica, replica.engine.connect() as connection:
+        with open_replica_to_read(opened) as replica, replica.engine.connect() as connection:
             said = directory.why(connection, fid)
             found = directory.all_targets(connection, [fid])
     is_target = bool(found)

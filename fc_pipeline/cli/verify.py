@@ -50,10 +50,10 @@ def verify(
     chosen = numbers_of(fids, "--fids", 1, _LARGEST_FID) if fids is not None else None
     settings = Settings.load()
     with open_services(settings, need_redis=None) as opened:
-        from fc_pipeline.ingest.replica import open_replica
+        from fc_pipeline.ingest.replica import open_replica_to_read
         from fc_pipeline.ingest.verify import verify as compare
 
-        with open_replica(opened) as replica:
+        with open_replica_to_read(opened) as replica:
             others = left_out(replica, chosen) if chosen is not None else []
             with _bar(quiet=as_json) as progress:
                 bar = progress.add_task("fids", total=None)

@@ -12,11 +12,21 @@ from collections.abc import Callable
 from typing import Final, TypeVar
 
 import adbc_driver_manager
+import psycopg2
 from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from fc_pipeline.errors import FcPipelineError, PostgresError, SessionLost
 
-__all__ = ["PATIENCE_SECONDS", "POSTGRES_ERRORS", "Patience", "explained", "is_passing", "through_faults"]
+__all__ = [
+    "PATIENCE_SECONDS",
+    "POSTGRES_ERRORS",
+    "Patience",
+    "explained",
+    "is_of_postgres",
+    "is_passing",
+    "through_faults",
+]
 
 T = TypeVar("T")
 
@@ -33,9 +43,27 @@ LONGEST_PAUSE_SECONDS: Final = 2.0
 MOST_CHARACTERS: Final = 300
 _STATEMENT: Final = re.compile(r"Failed to execute query '.*': ", re.DOTALL)
 """What the data's driver puts before Postgres' own words: the whole statement."""
+_DRIVER_WORDS: Final = re.compile(r"^.*?\bERROR: +|\s*Query was: .*$|\s*\.? *SQLSTATE: \w{5}\s*$", re.DOTALL)
+"""What it puts around them besides: what it was about to do, the statement, and the SQLSTATE, which is told anyway."""
+_PLACE: Final = re.compile(r"\nLINE \d+: .*?\n *\^", re.DOTALL)
+"""What Postgres adds of a statement to its words: the line with the mistake, and a mark below it."""
 
 _QUERY_CANCELED: Final = "57014"
+_ROLES: Final = (
+    "the role of FC_POSTGRES_URL lacks this right: docs/roles.sql, run by the database's administrator, makes "
+    "fc_writer, who has all that the pipeline needs, and fc_reader, who may read"
+)
+_LOGIN: Final = "are user and password in FC_POSTGRES_URL right, and does pg_hba.conf let them in?"
 _HINTS: Final = {
+    "42501": _ROLES,
+    "28000": _LOGIN,
+    "28P01": _LOGIN,
+    "3D000": "make the database that FC_POSTGRES_URL names (createdb), or name another one",
+    "42P01": "was the table dropped? `fc-pipeline sync` or `up` makes it anew and fills it from the raw log",
+    "3F000": "was the schema dropped? `fc-pipeline sync` or `up` makes it anew",
+    "58030": "its disk cannot be read or written: see its log",
+    "XX001": "its data are damaged: see its log, and restore a copy",
+    "XX002": "an index of it is damaged: see its log, and REINDEX",
     "53100": "its disk is full: make room there",
     "53200": "it is out of memory: see its log",
     "53300": "it has no connection to spare: raise max_connections, or close others",
@@ -47,6 +75,20 @@ _HINTS: Final = {
 _PASSING: Final = frozenset({"40001", "40P01", "55P03", "57P01", "57P02", "57P03", "57P05", "25P03", _QUERY_CANCELED})
 _PASSING_CLASSES: Final = ("08", "53")
 """Connections; insufficient resources, such as disk (53100) and connections (53300)."""
+
+
+_REFUSALS: Final = {
+    "(?i)no password supplied|authentication failed|no pg_hba": _LOGIN,
+    'database "[^"]*" does not exist': _HINTS["3D000"],
+    "permission denied": _ROLES,
+    "(?i)too many (clients|connections)|remaining connection slots": _HINTS["53300"],
+}
+"""In whose words a server refuses a connection; the drivers give no SQLSTATE of it."""
+
+
+def is_of_postgres(error: BaseException) -> bool:
+    """Whether one of the drivers, or what they are used through, raised it."""
+    return isinstance(error, (*POSTGRES_ERRORS, psycopg2.Error, PoolTimeoutError))
 
 
 def is_passing(error: BaseException) -> bool:
@@ -66,16 +108,29 @@ def explained(error: BaseException) -> FcPipelineError:
     if isinstance(error, FcPipelineError):
         return error
     state = _sqlstate(error)
-    said = " ".join(_STATEMENT.sub("", str(getattr(error, "orig", None) or error)).split())[:MOST_CHARACTERS]
-    hint = _HINTS.get(state or "", "is Postgres up, and can it be reached?" if is_passing(error) else "")
+    words = str(getattr(error, "orig", None) or error)
+    for around in (_STATEMENT, _DRIVER_WORDS, _PLACE):
+        words = around.sub("", words)
+    said = " ".join(words.split())[:MOST_CHARACTERS]
     code = f" (SQLSTATE {state})" if state else ""
-    return PostgresError(f"Postgres: {said or type(error).__name__}{code}", hint=hint or None)
+    return PostgresError(f"Postgres: {said or type(error).__name__}{code}", hint=_hint(error, state, said))
+
+
+def _hint(error: BaseException, state: str | None, said: str) -> str | None:
+    if state is not None and state in _HINTS:
+        return _HINTS[state]
+    if state is None:
+        for words, hint in _REFUSALS.items():
+            if re.search(words, said):
+                return hint
+    is_down = is_passing(error) or isinstance(error, psycopg2.OperationalError)
+    return "is Postgres up, and can it be reached at FC_POSTGRES_URL?" if is_down else None
 
 
 def _sqlstate(error: BaseException) -> str | None:
     if isinstance(error, DBAPIError):
         return getattr(error.orig, "pgcode", None)
-    return getattr(error, "sqlstate", None)
+    return getattr(error, "sqlstate", None) or getattr(error, "pgcode", None)
 
 
 def _explained_by(error: BaseException) -> FcPipelineError:

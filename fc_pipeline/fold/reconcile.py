@@ -126,12 +126,14 @@ class Reconciler:
     """Folds snapshots through one ADBC connection of its own. Not for several threads at once.
 
     `sleep` and `clock` (seconds) are for waiting until the ledger is where a snapshot is. With `targets`, snapshots of
-    users who are no targets are left out, and the target set follows what is written.
+    users who are no targets are left out, and the target set follows what is written. One that `is_read_only` can only
+    compare: Postgres itself keeps it from writing.
     """
 
     libpq_url: str = field(repr=False)
     run_id: str
     targets: TargetAccess | None = None
+    is_read_only: bool = False
     sleep: Callable[[float], None] = time.sleep
     clock: Callable[[], float] = time.monotonic
     _set: ReconciledTargets | None = field(default=None, init=False, repr=False)
@@ -165,6 +167,9 @@ class Reconciler:
             self._execute(statement)
         self._set = ReconciledTargets(self.targets, self._execute) if self.targets is not None else None
         self._connection.commit()
+        if self.is_read_only:  # what is staged goes into temporary tables, which may be written all the same
+            self._execute("SET SESSION CHARACTERISTICS AS TRANSACTION READ ONLY")
+            self._connection.commit()
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

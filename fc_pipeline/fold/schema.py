@@ -13,13 +13,20 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
 import fc_pipeline.migrations
-from fc_pipeline.errors import ConfigError
+from fc_pipeline.errors import ConfigError, SchemaMissing
 from fc_pipeline.fold import gaps, ledger, snapshot_ledger
 from fc_pipeline.tables import link_compactions, links, registry
 from fc_pipeline.tables.bookkeeping import SCHEMA, TARGETS
 from fc_pipeline.tables.columns import METADATA
 
-__all__ = ["NEWEST_REVISION", "alembic_config", "ensure_schema", "hold_schema", "owned_by_us"]
+__all__ = [
+    "NEWEST_REVISION",
+    "alembic_config",
+    "ensure_schema",
+    "hold_schema",
+    "owned_by_us",
+    "require_schema",
+]
 
 _REBUILT_WITH = {
     **{table.qualified: name for name, table in registry.DATA_TABLES.items()},
@@ -68,6 +75,33 @@ def ensure_schema(engine: sa.Engine) -> None:
             snapshot_ledger.forget_folds(connection)
             connection.execute(sa.update(TARGETS).values(synced_at=None))
             gaps.reopen(connection)
+
+
+def require_schema(engine: sa.Engine) -> None:
+    """Make sure, without writing, that the database is as this release writes it.
+
+    Raises SchemaMissing if something that writes has to come first, ConfigError if a newer release migrated it.
+    """
+    with engine.connect() as connection:
+        found = _revision_of(connection)
+        if found is not None and found not in _KNOWN_REVISIONS:
+            raise _unknown(found)
+        lost = sorted(_missing_tables(connection))
+    if found is None:
+        raise SchemaMissing(
+            "the database has no tables of fc_pipeline yet",
+            hint="`fc-pipeline up` or `fc-pipeline sync` makes and fills them; is FC_POSTGRES_URL the right database?",
+        )
+    if found != NEWEST_REVISION:
+        raise SchemaMissing(
+            f"the database's tables are those of an older release ({found}; this one knows {NEWEST_REVISION})",
+            hint="`fc-pipeline up` or `fc-pipeline sync` of this release migrates them, and keeps every row",
+        )
+    if lost:
+        raise SchemaMissing(
+            f"the database has lost {', '.join(lost)}",
+            hint="`fc-pipeline up` or `fc-pipeline sync` makes lost tables anew, and fills them from the raw log",
+        )
 
 
 def hold_schema(execute: Callable[[str], Any]) -> None:

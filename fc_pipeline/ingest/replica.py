@@ -6,13 +6,12 @@ from dataclasses import dataclass
 
 import psycopg2
 import sqlalchemy as sa
-from sqlalchemy.exc import OperationalError
 
-from fc_pipeline.errors import ServiceError
-from fc_pipeline.fold.schema import ensure_schema
+from fc_pipeline.fold.faults import POSTGRES_ERRORS, explained
+from fc_pipeline.fold.schema import ensure_schema, require_schema
 from fc_pipeline.fold.selection import TargetAccess
 from fc_pipeline.hub.endpoint import HubEndpoint
-from fc_pipeline.ingest.same_lake import agree_on_lake
+from fc_pipeline.ingest.same_lake import agree_on_lake, refuse_another_lake
 from fc_pipeline.lake.event_log import EventLog
 from fc_pipeline.lake.storage import LakeStorage
 from fc_pipeline.settings import Settings
@@ -21,16 +20,17 @@ from fc_pipeline.store.session import make_engine
 from fc_pipeline.targets import owner
 from fc_pipeline.targets.owner import OwnerWishes
 
-__all__ = ["Replica", "hub_endpoints", "open_replica"]
+__all__ = ["Replica", "hub_endpoints", "open_replica", "open_replica_to_read"]
 
 
 @dataclass(frozen=True)
 class Replica:
-    """The database (migrated), the raw log, and where the hubs are."""
+    """The database (migrated), the raw log, and where the hubs are; `is_read_only` for who must not write to either."""
 
     settings: Settings
     engine: sa.Engine
     log: EventLog
+    is_read_only: bool = False
 
     @property
     def hub_endpoints(self) -> list[HubEndpoint]:
@@ -75,7 +75,7 @@ def open_replica(
     Where only targets are replicated and there is no set yet, it is made by the settings. Raises ConfigError if a newer
     release migrated the database, a pooler shares its sessions, it was filled in another mode of FC_TARGETS, there is
     no target, unless it `may_be_empty`, or the lake is not the database's, unless it `may_be_another_lake`; LakeError
-    if the lake cannot be opened, ServiceError if Postgres cannot be reached.
+    if the lake cannot be opened, PostgresError if Postgres cannot be reached or does not let the role make the tables.
     """
     engine = make_engine(settings.libpq_url())
     try:
@@ -92,12 +92,36 @@ def open_replica(
         engine.dispose()
 
 
+@contextmanager
+def open_replica_to_read(settings: Settings, *, may_be_empty: bool = False) -> Generator[Replica]:
+    """The same for who only looks: nothing is made, migrated or recorded, and every transaction is READ ONLY.
+
+    Raises SchemaMissing if the database lacks tables or has them as an older release made them, ConfigError if a newer
+    one migrated it, it was filled in another mode of FC_TARGETS or from another lake, or there is no target, unless it
+    `may_be_empty`, PostgresError if Postgres cannot be reached or does not let the role read.
+    """
+    engine = make_engine(settings.libpq_url())
+    reading = engine.execution_options(postgresql_readonly=True)
+    try:
+        try:
+            require_own_session(settings.libpq_url())
+            require_schema(reading)
+            owner.refuse_other_mode(reading, settings.targets)
+        except (*POSTGRES_ERRORS, psycopg2.Error) as error:
+            raise explained(error) from error
+        lake = LakeStorage.open(settings.lake_uri, create=False)
+        refuse_another_lake(reading, lake, settings.lake_uri)
+        replica = Replica(settings, reading, EventLog(lake), is_read_only=True)
+        if settings.targets == "set" and not may_be_empty:
+            owner.refuse_nobody(reading, replica.owner_wishes)
+        yield replica
+    finally:
+        engine.dispose()
+
+
 def _ensure_schema(engine: sa.Engine, libpq_url: str) -> None:
     try:
         require_own_session(libpq_url)
         ensure_schema(engine)
-    except (OperationalError, psycopg2.OperationalError) as error:
-        raise ServiceError(
-            f"Postgres cannot be used: {str(getattr(error, 'orig', None) or error).strip()}",
-            hint="is FC_POSTGRES_URL right and the server up?",
-        ) from error
+    except (*POSTGRES_ERRORS, psycopg2.Error) as error:
+        raise explained(error) from error

@@ -13,7 +13,7 @@ from fc_pipeline.plain_text import shown_url
 from fc_pipeline.store import lake_id as line
 from fc_pipeline.store.lake_id import DatabaseLake
 
-__all__ = ["AGREED_SECONDS", "adopt_lake", "agree_on_lake"]
+__all__ = ["AGREED_SECONDS", "adopt_lake", "agree_on_lake", "refuse_another_lake"]
 
 AGREED_SECONDS: Final = 300.0
 """So long a process takes a store's word: sensors open the replica every few seconds, and each look is a request."""
@@ -32,12 +32,22 @@ def agree_on_lake(engine: sa.Engine, storage: LakeStorage, lake_uri: str) -> Non
         return
     with engine.connect() as connection:
         expected = line.known(connection)
-    if expected is None:
-        expected = _first_start(engine, storage, lake_uri)
+    _refuse_another(expected or _first_start(engine, storage, lake_uri), storage, lake_uri)
+    _agreed_at[asked] = time.monotonic()
+
+
+def refuse_another_lake(engine: sa.Engine, storage: LakeStorage, lake_uri: str) -> None:
+    """The same for who only reads: where there was no first start yet, nothing is agreed upon."""
+    with engine.connect() as connection:
+        expected = line.known(connection)
+    if expected is not None:
+        _refuse_another(expected, storage, lake_uri)
+
+
+def _refuse_another(expected: DatabaseLake, storage: LakeStorage, lake_uri: str) -> None:
     found = identity.read_id(storage)
     if found != expected.lake_id:
         raise _not_the_lake(expected, found, lake_uri)
-    _agreed_at[asked] = time.monotonic()
 
 
 def adopt_lake(engine: sa.Engine, storage: LakeStorage, lake_uri: str) -> str:

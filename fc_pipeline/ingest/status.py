@@ -11,7 +11,6 @@ import sqlalchemy as sa
 from fc_pipeline.errors import HubError
 from fc_pipeline.fold import gaps, ledger
 from fc_pipeline.fold.gaps import Gap
-from fc_pipeline.fold.ledger import ShardOrigin
 from fc_pipeline.hub.looking import looking_at
 from fc_pipeline.ingest.network_time import clock_warning
 from fc_pipeline.ingest.outputs import OUTPUTS
@@ -143,12 +142,13 @@ def read_status(replica: Replica) -> ReplicaStatus:
     surveyed = {shard.shard: shard for shard in state.shards} if state else {}
     now = state.now_unix if state else time.time()
     with replica.engine.connect() as connection:
+        origins = {shard: origin.height for shard, origin in ledger.origins(connection).items()}
+        origins |= {shard: found.origin_height for shard, found in surveyed.items()}
         return ReplicaStatus(
             hub_error=hub_error,
             has_hub=bool(replica.settings.hub_urls),
             shards=tuple(
-                _shard(connection, origin, surveyed.get(shard), now)
-                for shard, origin in ledger.origins(connection).items()
+                _shard(connection, shard, height, surveyed.get(shard), now) for shard, height in sorted(origins.items())
             ),
             tables=tuple(_table(connection, table) for table in DATA_TABLES.values()),
             quarantine=_quarantine(connection),
@@ -172,14 +172,16 @@ async def _survey(replica: Replica) -> Survey:
         return await survey(replica, hubs, OUTPUTS)
 
 
-def _shard(connection: sa.Connection, origin: ShardOrigin, hub: ShardSurvey | None, now_unix: float) -> ShardStatus:
-    cursor = ledger.last_covered(connection, origin.shard)
-    folded_height = cursor[0] if cursor else origin.height - 1
-    unfolded = ledger.holes(ledger.covered(connection, origin.shard, tables=OUTPUTS), origin.height, folded_height)
-    holes = ledger.without(unfolded, gaps.by_snapshots(connection, origin.shard))
+def _shard(
+    connection: sa.Connection, shard: int, origin_height: int, hub: ShardSurvey | None, now_unix: float
+) -> ShardStatus:
+    cursor = ledger.last_covered(connection, shard)
+    folded_height = cursor[0] if cursor else origin_height - 1
+    unfolded = ledger.holes(ledger.covered(connection, shard, tables=OUTPUTS), origin_height, folded_height)
+    holes = ledger.without(unfolded, gaps.by_snapshots(connection, shard))
     return ShardStatus(
-        shard=origin.shard,
-        origin_height=origin.height,
+        shard=shard,
+        origin_height=origin_height,
         head_height=hub.head_height if hub else None,
         cursor_height=cursor[0] if cursor else None,
         blocks_behind=max(0, hub.head_height - folded_height) if hub else None,

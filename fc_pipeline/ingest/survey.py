@@ -112,7 +112,8 @@ async def survey(replica: Replica, hubs: HubPool, tables: Sequence[str] = ()) ->
 
     Hours with folded heights that were not written to all of `tables` are unfinished. At the first contact with a
     shard, records where its replica begins: at FC_START, or where the hub's feed does; and so where partitions begin.
-    What the followed hub no longer has is read from another one that has it; what none has is recorded as a gap.
+    What the followed hub no longer has is read from another one that has it; what none has is recorded as a gap. A
+    replica that is only read has nothing recorded.
     Raises HubUntrusted if no hub goes on from what was already read (`go_on_from_ledger`).
     """
     with replica.engine.connect() as connection:
@@ -121,9 +122,10 @@ async def survey(replica: Replica, hubs: HubPool, tables: Sequence[str] = ()) ->
     shards, clocks, info = await _survey_shards(replica, hubs)
     if any(shard.lost for shard in shards) and await _prefer_the_hub_with_more(hubs, shards):
         shards, clocks, info = await _survey_shards(replica, hubs)
-    for shard in shards:
-        gaps.observe(replica.engine, shard.shard, shard.lost)
-    place_partition_start(replica)
+    if not replica.is_read_only:
+        for shard in shards:
+            gaps.observe(replica.engine, shard.shard, shard.lost)
+        place_partition_start(replica)
     ahead_seconds = clock_difference(info, {shard.shard: shard.head_unix for shard in shards})
     return Survey(shards, clocks, tuple(unfinished), ahead_seconds)
 
@@ -193,6 +195,8 @@ async def _origin(replica: Replica, shard: int, clock: HubClock, shard_count: in
         folded = ledger.first_covered(connection, shard) if start is None else None
         if folded is not None and folded[0] < height:
             height, at = folded[0], Hour.from_key(folded[1]).next.start
+        if replica.is_read_only:
+            return height
         ledger.record_origin(connection, ShardOrigin(shard, height, at, shard_count))
         return ledger.origins(connection)[shard].height
 

@@ -84,7 +84,9 @@ class _Verify:
     async def run(self, fids: Collection[int] | None, sample: int | None, rng: random.Random) -> Verification:
         """Chunk by chunk; the next one is fetched when the last one is compared and its file deleted."""
         scope = BackfillScope() if fids is None else BackfillScope.of_fids(fids)
-        with Reconciler(self.replica.settings.libpq_url(), RUN_ID, self.replica.targets) as reconciler:
+        with Reconciler(
+            self.replica.settings.libpq_url(), RUN_ID, self.replica.targets, is_read_only=True
+        ) as reconciler:
             async with HubPool(self.replica.hub_endpoints) as hubs:
                 await vet_hub(self.replica, hubs)
                 listed = await find_fids(self.replica, hubs, scope)

@@ -18,7 +18,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from fc_pipeline.errors import LakeError
+from fc_pipeline.causes import refuse_unreachable
+from fc_pipeline.errors import LakeError, LakeUnreachable
 from fc_pipeline.hours import Hour
 from fc_pipeline.hub.decode import EventBatch, Undecodable, batch_from_raws
 from fc_pipeline.hub.wire import BLOCK_SEQUENCE_BITS
@@ -82,9 +83,9 @@ class EventLog:
         return self._storage.is_local
 
     @classmethod
-    def open(cls, uri: str) -> "EventLog":
-        """The raw log of the lake at a path or URI."""
-        return cls(LakeStorage.open(uri))
+    def open(cls, uri: str, *, create: bool = True) -> "EventLog":
+        """The raw log of the lake at a path or URI; a local folder is made, unless it is not to be created."""
+        return cls(LakeStorage.open(uri, create=create))
 
     def write(self, batch: EventBatch, hour: Hour) -> LogFile:
         """Store a batch of complete blocks of one hour; it is on disk when this returns. Raises LakeError."""
@@ -240,11 +241,16 @@ class EventLog:
         return batch
 
     def damage(self, file: LogFile) -> str | None:
-        """What is wrong with a file, which is read for that; None if it is whole, or was joined into another one."""
+        """What is wrong with a file, which is read for that; None if it is whole, or was joined into another one.
+
+        Raises LakeUnreachable where nobody can say.
+        """
         try:
             self._table(file)
         except FileNotFoundError:
             return None
+        except LakeUnreachable:
+            raise
         except LakeError as error:
             return error.message
         return None
@@ -267,6 +273,7 @@ class EventLog:
         except FileNotFoundError:
             raise
         except (OSError, pa.ArrowInvalid) as error:
+            refuse_unreachable(file.path, error)
             raise _damaged(file, str(error)) from error
 
     def _shards(self, hour: Hour) -> list[int]:

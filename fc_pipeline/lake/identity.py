@@ -5,6 +5,7 @@ from typing import Final, cast
 
 import pyarrow as pa
 
+from fc_pipeline.causes import remedy_of
 from fc_pipeline.errors import LakeError
 from fc_pipeline.lake.storage import LakeStorage
 
@@ -21,7 +22,7 @@ def read_id(storage: LakeStorage) -> str | None:
     except FileNotFoundError:
         return None
     except OSError as error:
-        raise LakeError(f"cannot read the lake: {error}", hint="check FC_LAKE_URI, and the rights there") from error
+        raise LakeError(f"cannot read the lake: {error}", hint=remedy_of(error)) from error
     try:
         found = json.loads(content)
         lake_id: object = cast(dict[str, object], found).get("lake_id") if isinstance(found, dict) else None

@@ -18,6 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from fc_pipeline.causes import refuse_unreachable
 from fc_pipeline.errors import LakeError
 from fc_pipeline.hub.snapshot import NO_RECORDS, SnapshotPage
 from fc_pipeline.lake.storage import LakeStorage
@@ -160,6 +161,7 @@ class SnapshotLog:
                     if len(rows):
                         yield from rows.combine_chunks().to_batches()
         except (OSError, pa.ArrowInvalid) as error:
+            refuse_unreachable(path, error)
             raise _unreadable(path, error) from error
 
     def heads(self, path: str) -> Heads:
@@ -169,6 +171,7 @@ class SnapshotLog:
                 self._storage.full_path(f"{_FOLDER}/{path}"), filesystem=self._storage.filesystem
             ).metadata
         except (OSError, pa.ArrowInvalid) as error:
+            refuse_unreachable(path, error)
             raise _unreadable(path, error) from error
         ids = json.loads((metadata or {})[_HEADS_KEY.encode()])
         return Heads(

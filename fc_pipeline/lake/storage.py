@@ -14,6 +14,7 @@ from urllib.parse import quote, urlsplit
 import pyarrow as pa
 from pyarrow import fs
 
+from fc_pipeline.causes import one_line, remedy_of
 from fc_pipeline.errors import LakeError
 from fc_pipeline.lake.s3 import S3Requests
 from fc_pipeline.plain_text import shown_url
@@ -36,10 +37,13 @@ class LakeStorage:
     s3: S3Requests | None = None
 
     @classmethod
-    def open(cls, uri: str) -> "LakeStorage":
-        """Open a path or URI, such as `data/lake` or `s3://bucket/lake`. Raises LakeError if nothing can open it."""
+    def open(cls, uri: str, *, create: bool = True) -> "LakeStorage":
+        """Open a path or URI, such as `data/lake` or `s3://bucket/lake`. Raises LakeError if nothing can open it.
+
+        A folder of this machine that is not there yet is made, unless it is not to be created: it is empty then.
+        """
         if "://" not in uri:
-            return cls(fs.LocalFileSystem(), _local_folder(uri))
+            return cls(fs.LocalFileSystem(), _local_folder(uri) if create else str(Path(uri).absolute()))
         s3 = S3Requests(uri) if uri.startswith("s3://") else None
         try:
             filesystem, root = fs.FileSystem.from_uri(_for_arrow(uri))
@@ -154,9 +158,7 @@ class LakeStorage:
             # Arrow says so of a folder that comes into being just then: by now it is there.
             return self.filesystem.get_file_info(selector)
         except OSError as error:
-            raise LakeError(
-                f"cannot list {folder or 'the lake'}: {error}", hint="check FC_LAKE_URI, and the rights there"
-            ) from error
+            raise LakeError(f"cannot list {folder or 'the lake'}: {one_line(error)}", hint=remedy_of(error)) from error
 
     def delete(self, paths: Sequence[str]) -> None:
         """Delete files, in as few requests as the store allows; one that is gone already is none to delete.
@@ -175,7 +177,7 @@ class LakeStorage:
                     self.filesystem.delete_file(path)
         except OSError as error:
             raise LakeError(
-                f"cannot delete {paths[0]} from the lake: {error}", hint="give rights there, or set FC_LAKE_URI"
+                f"cannot delete {paths[0]} from the lake: {one_line(error)}", hint=remedy_of(error)
             ) from error
 
     def delete_unfinished(self, folder: str) -> None:
@@ -206,10 +208,8 @@ def _for_arrow(uri: str) -> str:
     return f"{scheme}://{authority}{slash}{quote(path, safe=_PATH_CHARACTERS)}{separator}{query}"
 
 
-def _cannot_write(path: str, error: Exception) -> LakeError:
-    return LakeError(
-        f"cannot write {path} to the lake: {error}", hint="make room or give rights there, or set FC_LAKE_URI"
-    )
+def _cannot_write(path: str, error: OSError) -> LakeError:
+    return LakeError(f"cannot write {path} to the lake: {one_line(error)}", hint=remedy_of(error))
 
 
 def _write_new_locally(target: Path, content: pa.Buffer) -> bool:

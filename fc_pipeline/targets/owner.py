@@ -34,6 +34,8 @@ __all__ = [
     "is_adopted",
     "is_empty",
     "recompute_everyone",
+    "refuse_nobody",
+    "refuse_other_mode",
     "remove",
 ]
 
@@ -61,9 +63,7 @@ def declare_mode(engine: sa.Engine, mode: Literal["all", "set"]) -> None:
         found = connection.scalar(sa.select(TARGET_SET.c.mode))
         if found == mode:
             return
-        begun = connection.scalar(
-            sa.select(sa.exists(sa.select(COVERAGE.c.shard)) | sa.exists(sa.select(SNAPSHOTS.c.fid)))
-        )
+        begun = _is_begun(connection)
         if found is None:
             named = connection.scalar(sa.select(sa.exists(sa.select(TARGET_ROOTS.c.fid))))
             found = "set" if named else "all" if begun else mode
@@ -73,11 +73,29 @@ def declare_mode(engine: sa.Engine, mode: Literal["all", "set"]) -> None:
             connection.execute(sa.update(TARGET_SET).values(mode=mode))
             found = mode
     if found != mode:
-        raise ConfigError(
-            f"FC_TARGETS={mode}, but this database was filled with FC_TARGETS={found}",
-            hint="set it back, or name another database (FC_POSTGRES_URL, FC_DATA_DIR); the same FC_LAKE_URI serves "
-            "both: the raw log has the whole feed",
-        )
+        raise _filled_otherwise(mode, found)
+
+
+def refuse_other_mode(engine: sa.Engine, mode: Literal["all", "set"]) -> None:
+    """The same without noting anything."""
+    with engine.connect() as connection:
+        found = connection.scalar(sa.select(TARGET_SET.c.mode))
+        if found not in (None, mode) and _is_begun(connection):
+            raise _filled_otherwise(mode, found)
+
+
+def _is_begun(connection: sa.Connection) -> bool:
+    """Whether anything was folded."""
+    found = sa.select(sa.exists(sa.select(COVERAGE.c.shard)) | sa.exists(sa.select(SNAPSHOTS.c.fid)))
+    return bool(connection.scalar(found))
+
+
+def _filled_otherwise(mode: str, found: str) -> ConfigError:
+    return ConfigError(
+        f"FC_TARGETS={mode}, but this database was filled with FC_TARGETS={found}",
+        hint="set it back, or name another database (FC_POSTGRES_URL, FC_DATA_DIR); the same FC_LAKE_URI serves "
+        "both: the raw log has the whole feed",
+    )
 
 
 def is_empty(engine: sa.Engine) -> bool:
@@ -246,7 +264,18 @@ def _refuse_nobody(connection: sa.Connection) -> None:
         sa.select(TARGET_CLIENTS.c.fid)
     )
     if not connection.scalar(sa.select(somebody)):
-        raise ConfigError(
-            "FC_TARGETS=set, but there is no root: nothing at all would be kept",
-            hint="name users in FC_ROOT_FIDS or by `fc-pipeline targets add FID --root`, or apps in FC_CLIENT_FIDS",
-        )
+        raise _nobody()
+
+
+def refuse_nobody(engine: sa.Engine, wishes: OwnerWishes) -> None:
+    """Raise ConfigError where there is no target, and the settings would make nobody one either."""
+    named = set(wishes.root_fids).difference(wishes.deny_fids) or wishes.client_fids
+    if not named and is_empty(engine):
+        raise _nobody()
+
+
+def _nobody() -> ConfigError:
+    return ConfigError(
+        "FC_TARGETS=set, but there is no root: nothing at all would be kept",
+        hint="name users in FC_ROOT_FIDS or by `fc-pipeline targets add FID --root`, or apps in FC_CLIENT_FIDS",
+    )

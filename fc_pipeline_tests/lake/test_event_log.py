@@ -1,11 +1,13 @@
 import random
+import socket
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
 
-from fc_pipeline.errors import LakeError
+from fc_pipeline.errors import LakeError, LakeUnreachable
 from fc_pipeline.hours import Hour
 from fc_pipeline.hub.decode import EventBatch, Undecodable
 from fc_pipeline.ingest.batches import within
@@ -249,3 +251,13 @@ def test_only_what_may_name_some_fids_is_decoded(log: EventLog) -> None:
     assert not texts & {"by another", "another's"}
     assert (found.from_height, found.to_height) == (batch.from_height, batch.to_height)
     assert all(height in found.block_times for height in (event.height for event in found.events))
+
+
+def test_a_store_that_does_not_answer_is_no_damage() -> None:
+    """Nothing listens there; a file that is called damaged would be read from the hub again, and replaced."""
+    with closing(socket.create_server(("127.0.0.1", 0))) as listening:
+        port = listening.getsockname()[1]
+    log = EventLog.open(f"s3://KEY:SECRET@lake/log?scheme=http&endpoint_override=127.0.0.1:{port}&region=eu-central-1")
+    file = LogFile(1, FIRST_HEIGHT, FIRST_HEIGHT, HOUR, "hub_events/file.parquet", 7, 7, None)
+    with pytest.raises(LakeUnreachable, match="is the store up, and its endpoint in FC_LAKE_URI right"):
+        log.damage(file)

@@ -1,0 +1,254 @@
+"""What a failure came from, for a person: any exception as one of our few errors, with its cause and a remedy.
+
+It is applied where a failure leaves us: at the command line, in Dagster's steps, ticks and checks, and where Dagster
+opens its storage.
+"""
+
+import errno
+import re
+from asyncio import CancelledError
+from collections.abc import Callable, Iterator
+from typing import Final
+
+from fc_pipeline.errors import (
+    AlreadyFolded,
+    ConfigError,
+    FcPipelineError,
+    HubError,
+    HubRefused,
+    HubUnavailable,
+    LakeError,
+    LakeUnreachable,
+    LeaseLost,
+    PostgresError,
+    ServiceError,
+    UnexpectedError,
+)
+from fc_pipeline.plain_text import plain
+
+__all__ = ["cause_of", "one_line", "refuse_unreachable", "remedy_of"]
+
+MOST_CHARACTERS: Final = 400
+
+_CONSEQUENCES: Final = (LeaseLost, AlreadyFolded)
+"""What one task fails with because another one did: told only where nothing else is known."""
+_USERINFO: Final = re.compile(r"(?<=://)[^/@\s]+@")
+
+
+def cause_of(error: BaseException) -> FcPipelineError:
+    """The error of ours that says what `error` came from: itself, one that it wraps, or a new one caused by it.
+
+    Groups give their most telling member. Of what this release does not know, UnexpectedError. It always has a hint.
+    """
+    told = _cause_of(error)
+    for kind in type(told).__mro__:
+        told.hint = told.hint or _REMEDIES.get(kind)
+    return told
+
+
+def remedy_of(error: OSError) -> str:
+    """What to do where a file or an object of the lake cannot be written."""
+    return _store_hint(str(error)) if error.errno is None else _SYSTEM_HINTS.get(error.errno, _NO_SYSTEM_HINT)
+
+
+def refuse_unreachable(path: str, error: Exception) -> None:
+    """Raise LakeUnreachable if a file of the lake could not be read for a reason that lies outside of it."""
+    if isinstance(error, OSError) and (error.errno in _SYSTEM_HINTS or _store_trouble(str(error)) is not None):
+        raise LakeUnreachable(f"cannot read {path} of the lake: {one_line(error)}", hint=remedy_of(error)) from error
+
+
+def _cause_of(error: BaseException) -> FcPipelineError:
+    found = list(_unwrapped(error))
+    ours = [one for one in found if isinstance(one, FcPipelineError)]
+    for one in ours:
+        if not isinstance(one, _CONSEQUENCES):
+            return one
+    for one in found:
+        if isinstance(one, FcPipelineError):
+            continue
+        told = _told_by_driver(one)
+        if told is not None:
+            return _caused_by(told, one)
+    return ours[0] if ours else _unexpected(found[0] if found else error)
+
+
+def one_line(text: object) -> str:
+    """The text in one line, shortened, without the user and password of a URL in it."""
+    said = _USERINFO.sub("", " ".join(str(text).split()))
+    return plain(said if len(said) <= MOST_CHARACTERS else said[: MOST_CHARACTERS - 1] + "…", one_line=True)
+
+
+def _unwrapped(error: BaseException) -> Iterator[BaseException]:
+    """The exception and what it wraps, outermost first; groups and Dagster's wrappers are left out."""
+    waiting, seen = [error], set[int]()
+    while waiting:
+        one = waiting.pop(0)
+        if id(one) in seen or isinstance(one, CancelledError):
+            continue
+        seen.add(id(one))
+        wrapped: list[BaseException] = []
+        if isinstance(one, BaseExceptionGroup):
+            wrapped += one.exceptions  # pyright: ignore[reportUnknownMemberType,reportUnknownArgumentType]
+        elif not isinstance(getattr(one, "user_exception", None), BaseException):
+            yield one
+        if one.__cause__ is not None:
+            wrapped.append(one.__cause__)
+        waiting = [*wrapped, *waiting]
+
+
+def _caused_by(told: FcPipelineError, error: BaseException) -> FcPipelineError:
+    told.__cause__ = error
+    return told
+
+
+def _unexpected(error: BaseException) -> FcPipelineError:
+    said = one_line(error)
+    told = UnexpectedError(
+        f"{type(error).__name__}: {said}" if said else type(error).__name__,
+        hint="fc_pipeline did not expect this: please report it with its traceback (fc-pipeline --debug, or below in "
+        "the Dagster UI)",
+    )
+    return _caused_by(told, error)
+
+
+def _told_by_driver(error: BaseException) -> FcPipelineError | None:
+    for kind in type(error).__mro__:
+        tell = _DRIVERS.get(kind.__module__.partition(".")[0])
+        told = tell(error) if tell is not None else None
+        if told is not None:
+            return told
+    return None
+
+
+def _postgres(error: BaseException) -> FcPipelineError | None:
+    from fc_pipeline.fold.faults import explained, is_of_postgres  # what raised it has imported the drivers
+
+    return explained(error) if is_of_postgres(error) else None
+
+
+def _arrow(error: BaseException) -> FcPipelineError | None:
+    if isinstance(error, OSError):
+        return _system(error)
+    return LakeError(f"Arrow: {one_line(error)}", hint="is a file of the lake damaged? See FC_LAKE_URI")
+
+
+def _object_store(error: BaseException) -> FcPipelineError:
+    return LakeError(f"the lake's store: {one_line(error)}", hint=_store_hint(str(error)))
+
+
+def _hub(error: BaseException) -> FcPipelineError:
+    said = f"{type(error).__name__}: {one_line(error)}" if str(error) else type(error).__name__
+    return HubUnavailable(f"no answer of the hub ({said})", hint="is FC_HUB_URLS right and the hub up?")
+
+
+def _redis(error: BaseException) -> FcPipelineError:
+    said = f"{type(error).__name__}: {one_line(error)}" if str(error) else type(error).__name__
+    return ServiceError(f"Redis: {said}", hint="is FC_REDIS_URL right and the server up?")
+
+
+def _migrations(error: BaseException) -> FcPipelineError:
+    return PostgresError(
+        f"the database cannot be migrated: {one_line(error)}",
+        hint="which release made its tables says pipeline.alembic_version; FC_POSTGRES_URL may name another database",
+    )
+
+
+def _dagster(error: BaseException) -> FcPipelineError | None:
+    if error.__cause__ is not None and type(error).__name__ != "Failure":
+        return None  # what it was caused by tells more
+    said = one_line(getattr(error, "description", None) or error)
+    if type(error).__module__.startswith("dagster_postgres"):
+        return PostgresError(f"Dagster's storage: {said}", hint="is Postgres up, and can it be reached?")
+    return ServiceError(f"Dagster: {said}", hint="the whole log of the run or tick is in the Dagster UI")
+
+
+def _processes(error: BaseException) -> FcPipelineError:
+    return ServiceError(f"a process of ours: {one_line(error)}", hint="it may have just ended: try again")
+
+
+def _python(error: BaseException) -> FcPipelineError | None:
+    if isinstance(error, OSError):
+        return _system(error)
+    if isinstance(error, MemoryError):
+        return ServiceError("out of memory", hint="lower FC_BATCH_EVENTS, or give the process more memory")
+    if isinstance(error, ImportError):
+        return ConfigError(
+            f"a package is missing: {one_line(error)}", hint="install fc_pipeline anew with all it depends on"
+        )
+    return None
+
+
+def _system(error: OSError) -> FcPipelineError:
+    """Disks, folders and sockets. Arrow's errors of an object store are such, too, with its words but no number."""
+    said = one_line(error) or type(error).__name__
+    if error.errno is None and not isinstance(error, TimeoutError):
+        return LakeError(f"the lake's store: {said}", hint=_store_hint(str(error)))
+    return ServiceError(said, hint=_SYSTEM_HINTS.get(error.errno or errno.ETIMEDOUT, _NO_SYSTEM_HINT))
+
+
+def _store_hint(said: str) -> str:
+    return _store_trouble(said) or "check FC_LAKE_URI, and what the store's provider says of its state"
+
+
+def _store_trouble(said: str) -> str | None:
+    """What to do about an object store's own words; None where they are of something else."""
+    return next((hint for words, hint in _STORE_HINTS.items() if re.search(words, said, re.IGNORECASE)), None)
+
+
+_REMEDIES: Final[dict[type, str]] = {
+    HubUnavailable: "is FC_HUB_URLS right, and the hub up?",
+    HubRefused: "does FC_HUB_URLS name a hub of this network, in a release that this one knows?",
+    HubError: "see the hub's log, or name another hub in FC_HUB_URLS",
+    LakeError: "see FC_LAKE_URI and what it names",
+    LeaseLost: "another run goes on with it: nothing is lost",
+    AlreadyFolded: "another run was quicker: nothing is lost",
+    PostgresError: "see Postgres' log",
+    ConfigError: "README.md lists every setting",
+    FcPipelineError: "`fc-pipeline --debug` shows more; what runs say is in the Dagster UI and in the logs of the data "
+    "folder",
+}
+"""Of our own errors, where they have none."""
+_NO_SYSTEM_HINT: Final = "see what it names, and its disk, or name another place (FC_DATA_DIR, FC_LAKE_URI)"
+_SYSTEM_HINTS: Final = {
+    errno.ENOSPC: "the disk is full: make room there",
+    errno.EDQUOT: "the quota is used up: make room there",
+    errno.EROFS: "the disk is mounted read-only: name another folder (FC_DATA_DIR, FC_LAKE_URI)",
+    errno.EACCES: "give the user who runs fc_pipeline rights there, or name another folder (FC_DATA_DIR, FC_LAKE_URI)",
+    errno.EPERM: "give the user who runs fc_pipeline rights there, or name another folder (FC_DATA_DIR, FC_LAKE_URI)",
+    errno.EMFILE: "too many open files: raise `ulimit -n`",
+    errno.ENFILE: "too many open files on this machine",
+    errno.EIO: "the disk cannot be read or written: see the system's log",
+    errno.ECONNREFUSED: "nothing listens there: is the server up?",
+    errno.ETIMEDOUT: "no answer in time: is the server up, and the network?",
+    errno.EADDRINUSE: "the port is taken: name another one",
+}
+_STORE_HINTS: Final = {
+    "NoSuchBucket|bucket does not exist|bucket.*not found": "make the bucket, or name another one in FC_LAKE_URI",
+    "ACCESS_DENIED|AccessDenied|403|Forbidden|SIGNATURE|InvalidAccessKey|credentials": "does the key in FC_LAKE_URI, "
+    "or in the environment, give the right to list, read, write and delete there?",
+    "NETWORK_CONNECTION|curlCode|Could not connect|connect to|timed? ?out|resolve": "is the store up, and its endpoint "
+    "in FC_LAKE_URI right (endpoint_override, region)?",
+    "SLOW_DOWN|SlowDown|503|throttl": "the store limits requests: try again later",
+}
+_DRIVERS: Final[dict[str, Callable[[BaseException], FcPipelineError | None]]] = {
+    "adbc_driver_manager": _postgres,
+    "sqlalchemy": _postgres,
+    "psycopg2": _postgres,
+    "pyarrow": _arrow,
+    "botocore": _object_store,
+    "aiobotocore": _object_store,
+    "s3fs": _object_store,
+    "gcsfs": _object_store,
+    "adlfs": _object_store,
+    "fsspec": _object_store,
+    "httpx": _hub,
+    "httpcore": _hub,
+    "redis": _redis,
+    "alembic": _migrations,
+    "dagster": _dagster,
+    "dagster_postgres": _dagster,
+    "dagster_shared": _dagster,
+    "psutil": _processes,
+    "builtins": _python,
+}
+"""By the package that a class of exception is from, and its bases."""

@@ -1,0 +1,1 @@
+"""All of Dagster: what it loads, launches and shows."""

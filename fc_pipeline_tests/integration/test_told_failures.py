@@ -1,0 +1,274 @@
+"""What fails reaches a person as one line with cause and remedy: in the terminal, the run page and the failed tick.
+
+Each trouble is a real one: nothing listens, a right was taken away, a bucket's store is down, a disk is full.
+"""
+
+import logging
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+from dagster import DagsterInstance, build_schedule_context, build_sensor_context
+
+from fc_pipeline.cli.main import main
+from fc_pipeline.definitions import defs
+from fc_pipeline.fold import faults
+from fc_pipeline.gap_watch import gap_sensor
+from fc_pipeline.orchestration.failures import TickFailed
+from fc_pipeline.resources import ReplicaResource
+from fc_pipeline.schedules import close_hour
+from fc_pipeline.sensors import hub_event_sensor
+from fc_pipeline.services.postgres import EmbeddedPostgres
+from fc_pipeline.target_watch import hourly_targets, target_sensor
+from fc_pipeline.watch import standstill_sensor
+from fc_pipeline_tests.conftest import Database, fresh_database
+from fc_pipeline_tests.few_rights import role
+from fc_pipeline_tests.pipeline import SAMPLE_HOURS, Pipeline, open_pipeline, sample_hub
+
+COMMANDS = (("sync",), ("backfill", "--fids", "3"), ("verify", "--fids", "3"), ("status",), ("up",))
+TICKS = (hub_event_sensor, gap_sensor, target_sensor, standstill_sensor)
+SCHEDULES = (close_hour, hourly_targets)
+
+
+@dataclass(frozen=True)
+class Said:
+    """How a command ended, and what stderr has."""
+
+    code: int
+    cause: str
+    remedy: str
+
+
+@pytest.fixture(scope="module")
+def hub() -> Iterator[str]:
+    with sample_hub() as url:
+        yield url
+
+
+@pytest.fixture(scope="module")
+def opened(postgres: EmbeddedPostgres, tmp_path_factory: pytest.TempPathFactory, hub: str) -> Iterator[Pipeline]:
+    """One hour is in the tables."""
+    data_dir = tmp_path_factory.mktemp("pipeline")
+    with fresh_database(postgres) as database, open_pipeline(database, data_dir, hub) as pipeline:
+        assert pipeline.materialize(hour=SAMPLE_HOURS[0]).success
+        yield pipeline
+
+
+@pytest.fixture
+def pipeline(opened: Pipeline, monkeypatch: pytest.MonkeyPatch) -> Iterator[Pipeline]:
+    monkeypatch.setattr(faults, "PATIENCE_SECONDS", 0.1)
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)}
+    yield opened
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+def closed_port() -> int:
+    with closing(socket.create_server(("127.0.0.1", 0))) as listening:
+        return listening.getsockname()[1]
+
+
+def said_by(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, *arguments: str) -> Said:
+    """What a command says that fails: two lines, no traceback, nothing of groups."""
+    monkeypatch.setattr(sys, "argv", ["fc-pipeline", *arguments])
+    capsys.readouterr()
+    ours = logging.getLogger("fc_pipeline")
+    before = ours.level, list(ours.handlers), ours.propagate
+    with pytest.raises(SystemExit) as ended:
+        main()
+    ours.level, ours.handlers, ours.propagate = before
+    stderr = capsys.readouterr().err
+    assert "Traceback" not in stderr, stderr
+    assert "ExceptionGroup" not in stderr
+    lines = [line for line in stderr.splitlines() if line.startswith(("error: ", "hint: "))]
+    assert len(lines) == 2, (arguments, stderr)
+    assert len(lines[0]) < 500
+    assert lines[0].startswith("error: ")
+    return Said(int(ended.value.code or 0), lines[0].removeprefix("error: "), lines[1].removeprefix("hint: "))
+
+
+def ticks(instance: DagsterInstance) -> Iterator[tuple[str, Callable[[], object]]]:
+    resources = {"replica": ReplicaResource()}
+    for sensor in TICKS:
+        context = build_sensor_context(instance=instance, resources=resources, definitions=defs)
+        yield sensor.name, lambda sensor=sensor, context=context: sensor(context)
+    for schedule in SCHEDULES:
+        at = SAMPLE_HOURS[1].start
+        context = build_schedule_context(
+            instance=DagsterInstance.ephemeral(), resources=resources, scheduled_execution_time=at
+        )
+        yield schedule.name, lambda schedule=schedule, context=context: schedule(context)
+
+
+def check_ticks(pipeline: Pipeline, cause: str, remedy: str, *names: str) -> None:
+    """Every tick (or those named) fails with one line that tells."""
+    for name, tick in ticks(pipeline.instance):
+        if names and name not in names:
+            continue
+        with pytest.raises(TickFailed) as failed:
+            tick()
+        first_line = str(failed.value).splitlines()[0]
+        assert cause in first_line, name
+        assert remedy in first_line, name
+
+
+def check_run(pipeline: Pipeline, cause: str, remedy: str, *, rebuild: bool = False) -> None:
+    """A run fails, and the first line that the run page has of it tells."""
+    failed = pipeline.materialize(hour=SAMPLE_HOURS[1], raise_on_error=False, rebuild=rebuild)
+    assert not failed.success
+    (event,) = [event for event in failed.all_events if event.is_step_failure]
+    error = event.step_failure_data.error
+    assert error is not None
+    first_line = error.message.splitlines()[0]
+    assert cause in first_line
+    assert remedy in first_line
+    assert event.step_failure_data.user_failure_data is not None
+    assert cause in str(event.step_failure_data.user_failure_data.description)
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
+def test_no_postgres(
+    pipeline: Pipeline, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, command: tuple[str, ...]
+):
+    monkeypatch.setenv("FC_POSTGRES_URL", f"postgresql://me:secret@127.0.0.1:{closed_port()}/replica")
+    said = said_by(capsys, monkeypatch, *command)
+    assert said.code == 1
+    assert "refused" in said.cause
+    assert "FC_POSTGRES_URL" in said.remedy
+
+
+def test_ticks_and_runs_without_postgres(pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("FC_POSTGRES_URL", f"postgresql://me:secret@127.0.0.1:{closed_port()}/replica")
+    check_ticks(pipeline, "refused", "is Postgres up")
+    check_run(pipeline, "refused", "is Postgres up")
+
+
+@pytest.fixture
+def without_right_on_casts(pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch) -> Iterator[Pipeline]:
+    """As a role that may do all that the tables' owner may, but insert into casts."""
+    url = pipeline.environment["FC_POSTGRES_URL"]
+    with role(
+        url,
+        f"GRANT {sa.make_url(url).username} TO role",
+        "ALTER TABLE casts OWNER TO role",
+        "REVOKE INSERT ON casts FROM role",
+    ) as limited:
+        monkeypatch.setenv("FC_POSTGRES_URL", limited)
+        yield pipeline
+
+
+def test_a_right_that_is_missing_on_one_table(
+    without_right_on_casts: Pipeline, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+):
+    for command in (("sync",), ("backfill", "--fids", "3")):
+        said = said_by(capsys, monkeypatch, *command)
+        assert said.code == 1
+        assert said.cause == "Postgres: permission denied for table casts (SQLSTATE 42501)"
+        assert said.remedy.startswith("the role of FC_POSTGRES_URL lacks this right: docs/roles.sql")
+        assert "in the Dagster UI" in said.remedy
+    check_run(without_right_on_casts, "permission denied for table casts", "docs/roles.sql")
+
+
+@pytest.mark.parametrize("command", [("sync",), ("backfill", "--fids", "3"), ("up",)], ids=" ".join)
+def test_a_role_that_may_not_make_the_tables(
+    pipeline: Pipeline,
+    empty_database: Database,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    command: tuple[str, ...],
+):
+    with role(empty_database.url) as url:
+        monkeypatch.setenv("FC_POSTGRES_URL", url)
+        said = said_by(capsys, monkeypatch, *command)
+        check_ticks(pipeline, "permission denied for database", "docs/roles.sql", "gap_sensor", "close_hour")
+    assert said.code == 1
+    # A backfill opens Dagster's own database first.
+    assert "permission denied for" in said.cause
+    assert "docs/roles.sql" in said.remedy
+
+
+@pytest.mark.slow  # Arrow tries again for a while
+@pytest.mark.parametrize("command", [("sync",), ("backfill", "--fids", "3")], ids=" ".join)
+def test_a_lake_whose_store_is_down(
+    pipeline: Pipeline,
+    database: Database,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    command: tuple[str, ...],
+):
+    monkeypatch.setenv("FC_POSTGRES_URL", database.url)
+    endpoint = f"scheme=http&endpoint_override=127.0.0.1:{closed_port()}&region=eu-central-1"
+    monkeypatch.setenv("FC_LAKE_URI", f"s3://KEY:SECRET@bucket/lake?{endpoint}")
+    said = said_by(capsys, monkeypatch, *command)
+    assert said.code == 1
+    assert "onnect to" in said.cause
+    assert said.remedy.startswith("is the store up, and its endpoint in FC_LAKE_URI right")
+    assert "SECRET" not in said.cause
+
+
+def test_a_lake_that_is_full(
+    pipeline: Pipeline,
+    database: Database,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+):
+    monkeypatch.setenv("FC_POSTGRES_URL", database.url)  # of which this is to be the lake
+    with small_disk(tmp_path / "disk") as disk:
+        monkeypatch.setenv("FC_LAKE_URI", str(disk / "lake"))
+        said = said_by(capsys, monkeypatch, "sync")
+        assert said.code == 1
+        assert "No space left on device" in said.cause
+        assert "make room" in said.remedy
+        check_run(pipeline, "No space left on device", "make room")
+
+
+@contextmanager
+def small_disk(folder: Path) -> Iterator[Path]:
+    """A disk of 64 KB; the test is skipped where none can be mounted."""
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(folder)]
+    made = subprocess.run(mount, capture_output=True, text=True)
+    if made.returncode:
+        pytest.skip(f"a small disk cannot be mounted here: {made.stderr.strip()}")
+    with ExitStack() as stack:
+        stack.callback(subprocess.run, ["umount", "-l", str(folder)], check=True)
+        yield folder
+
+
+@pytest.mark.parametrize("command", [("sync",), ("backfill", "--fids", "3"), ("verify", "--fids", "3")], ids=" ".join)
+def test_no_hub(
+    pipeline: Pipeline, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, command: tuple[str, ...]
+):
+    monkeypatch.setenv("FC_HUB_URLS", f"http://127.0.0.1:{closed_port()}")
+    said = said_by(capsys, monkeypatch, *command)
+    assert said.code == 1
+    assert "hub" in said.cause
+    assert "127.0.0.1" in said.cause
+    assert said.remedy
+
+
+def test_no_redis_where_it_is_named(
+    pipeline: Pipeline, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("FC_REDIS_URL", f"redis://127.0.0.1:{closed_port()}/0")
+    said = said_by(capsys, monkeypatch, "up")
+    assert said.cause.startswith("Redis does not answer")
+    assert "FC_REDIS_URL" in said.remedy
+
+
+def test_a_setting_is_wrong_everywhere(
+    pipeline: Pipeline, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("FC_TARGETS", "some")
+    for command in COMMANDS:
+        assert said_by(capsys, monkeypatch, *command).code == 2
+    check_ticks(pipeline, "FC_TARGETS is 'some'", "expected: 'all' or 'set'")
+    check_run(pipeline, "FC_TARGETS is 'some'", "expected: 'all' or 'set'")
