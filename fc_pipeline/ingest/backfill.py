@@ -16,7 +16,7 @@ from datetime import UTC, datetime, timedelta
 from functools import partial, reduce
 from itertools import chain
 from operator import or_
-from typing import Final
+from typing import Final, TypeVar
 
 import pyarrow as pa
 
@@ -37,6 +37,7 @@ from fc_pipeline.lake.snapshot_log import SnapshotLog, bucket_of
 
 __all__ = ["Backfill"]
 
+T = TypeVar("T")
 log = logging.getLogger(__name__)
 
 PATIENCE_SECONDS: Final = 300.0
@@ -97,10 +98,9 @@ class Backfill:
 
     async def _walk(self, reconciler: Reconciler | None) -> None:
         async with HubPool(self.replica.hub_endpoints) as hubs:
-            await vet_hub(self.replica, hubs)
-            found = await find_fids(self.replica, hubs, self.scope)
+            found = await self._find(hubs)
             self.progress.requests += found.requests
-            missing, stored = await asyncio.to_thread(self._open_rounds, found)
+            missing, stored = await asyncio.to_thread(self._retried, partial(self._open_rounds, found))
             self._tell()
             folding: asyncio.Task[None] | None = None
             try:
@@ -118,7 +118,21 @@ class Backfill:
                 if folding is not None:
                     await folding
             if not self.progress.fids_left and not self.progress.unread:
-                await asyncio.to_thread(self._finish_rounds)
+                await asyncio.to_thread(self._retried, self._finish_rounds)
+
+    def _retried(self, work: Callable[[], T]) -> T:
+        """What begins anew from what Postgres has, done once more where it failed for a reason that may pass."""
+        return through_faults(f"run {self.run_id}", work, should_stop=self.should_stop)
+
+    async def _find(self, hubs: HubPool) -> ScopedFids:
+        """The FIDs to do, of hubs that go on from what was read; whether they do is held against the ledger."""
+        patience = Patience(f"run {self.run_id}", should_stop=self.should_stop)
+        while True:
+            try:
+                await vet_hub(self.replica, hubs)
+                return await find_fids(self.replica, hubs, self.scope)
+            except POSTGRES_ERRORS as error:
+                await asyncio.to_thread(patience.pause_after, error)
 
     def _open_rounds(self, found: ScopedFids) -> tuple[list[tuple[int, int]], list[SnapshotLine]]:
         """The FIDs to fetch, with their shards, and the snapshots of an interrupted round that wait for their fold."""
@@ -186,7 +200,7 @@ class Backfill:
             pause_seconds = min(LONGEST_PAUSE_SECONDS, pause_seconds * 2)
 
     def _record(self, fetched: FetchedChunk) -> None:
-        through_faults(f"run {self.run_id}", lambda: self._write_lines(fetched), should_stop=self.should_stop)
+        self._retried(lambda: self._write_lines(fetched))
         self.progress.requests += fetched.requests
         self.progress.add_fetched(fetched.snapshots)
         for fid, reason in fetched.unread.items():
@@ -209,8 +223,7 @@ class Backfill:
 
     def _fold_stored(self, reconciler: Reconciler) -> None:
         """Fold the newest snapshots that the lake has."""
-        with self.replica.engine.connect() as connection:
-            stored = snapshot_ledger.lines(connection, self.scope.buckets, fids=self.scope.fids)
+        stored = self._retried(self._stored_lines)
         counts = Counter(line.bucket for line in stored)
         for bucket in self.scope.buckets:
             self.progress.expect(bucket, counts[bucket])
@@ -220,6 +233,10 @@ class Backfill:
             )
         self._end([one.bucket for one in self.progress.buckets.values() if not one.fids])
         self._fold(reconciler, stored)
+
+    def _stored_lines(self) -> list[SnapshotLine]:
+        with self.replica.engine.connect() as connection:
+            return snapshot_ledger.lines(connection, self.scope.buckets, fids=self.scope.fids)
 
     def _fold(self, reconciler: Reconciler, lines: Sequence[SnapshotLine]) -> None:
         for group in _groups(lines):
@@ -277,12 +294,15 @@ class Backfill:
 
     def _delete_unnamed(self, buckets: Sequence[int]) -> None:
         files = [file for bucket in buckets for file in self._log.files(bucket).items()]
-        with self.replica.engine.connect() as connection:
-            named = snapshot_ledger.named_files(connection, buckets)
+        named = self._retried(lambda: self._named_files(buckets))
         old = datetime.now(UTC) - UNNAMED_FOR
         self._log.delete([path for path, begun_at in files if path not in named and begun_at < old])
         for bucket in buckets:
             self._log.delete_unfinished(bucket)
+
+    def _named_files(self, buckets: Sequence[int]) -> set[str]:
+        with self.replica.engine.connect() as connection:
+            return snapshot_ledger.named_files(connection, buckets)
 
 
 def _chunks(fids: Sequence[tuple[int, int]]) -> Iterator[Sequence[tuple[int, int]]]:
