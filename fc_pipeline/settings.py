@@ -404,7 +404,10 @@ def _whole_number(text: str, of: str, least: int, most: int) -> int:
 
 
 def _postgres_url(text: str) -> str:
-    expected = "postgresql://user:password@host:port/database, several hosts as host1:port1,host2:port2"
+    expected = (
+        "postgresql://user:password@host:port/database, several hosts as host1:port1,host2:port2; what a user or "
+        "password has of / @ : ? # or % is percent-encoded (/ as %2F)"
+    )
     try:
         url = PostgresUrl.parse(text)
     except UnreadableUrl as error:

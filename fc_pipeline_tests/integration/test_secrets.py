@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import quote
 
 import psycopg2
 import pytest
@@ -144,8 +145,9 @@ def test_what_succeeds_and_what_fails_tells_no_secret(world: World) -> None:
 POSTGRES = "FC_POSTGRES_URL"
 NOBODY = "127.0.0.1:9"
 FAILURES: dict[str, tuple[str, str, int]] = {
-    "wrong port": (POSTGRES, f"postgresql://canary:{WRONG_PASSWORD}@{NOBODY}/fc_pipeline", 1),
-    "no such host": (POSTGRES, f"postgresql://canary:{WRONG_PASSWORD}@nowhere.invalid/fc_pipeline", 1),
+    "wrong port": (POSTGRES, f"postgresql://canary:{quote(WRONG_PASSWORD, safe='')}@{NOBODY}/fc_pipeline", 1),
+    "unquoted password": (POSTGRES, f"postgresql://canary:{WRONG_PASSWORD}@{NOBODY}/fc_pipeline", 2),
+    "no such host": (POSTGRES, f"postgresql://canary:{quote(WRONG_PASSWORD, safe='')}@nowhere.invalid/fc_pipeline", 1),
     "unreadable URL": (POSTGRES, f"postgresql://canary:{WRONG_PASSWORD}@[::1/fc_pipeline", 2),
     "unreadable port": (POSTGRES, f"postgresql://canary:p@h:{WRONG_PASSWORD}@h/fc_pipeline", 2),
     "password in the query": (POSTGRES, f"postgresql://{NOBODY}/fc_pipeline?user=u&password={API_KEY}", 1),
