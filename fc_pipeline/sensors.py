@@ -49,7 +49,7 @@ _PARTITION_TAG = "dagster/partition"
 
 FOLLOW_PRIORITY = "10"  # of the runs that wait in Dagster's queue, the one that is to follow goes first
 SUCCESSOR_LEAD_SECONDS = 15.0
-TICK_DEADLINE_SECONDS = 40.0  # Dagster gives a tick 60 s; one that overstays runs on beside the next
+TICK_DEADLINE_SECONDS = 40.0  # of the whole tick: Dagster gives it 60 s, and one that overstays runs on beside the next
 DEAD_AFTER_SECONDS = 120.0  # longer than any wait for a lease
 FIRST_RETRY_SECONDS = 15.0
 LONGEST_RETRY_SECONDS = 600.0
@@ -98,8 +98,9 @@ def hub_event_sensor(context: SensorEvaluationContext, replica: ReplicaResource)
 
 def _tick(context: SensorEvaluationContext, replica: Replica) -> SensorResult:
     now = time.time()
+    deadline = time.monotonic() + TICK_DEADLINE_SECONDS
     most_runs = most_catch_up_runs(context.instance)
-    state, found = asyncio.run(_look(replica, 2 * most_runs))
+    state, found = asyncio.run(_look(replica, 2 * most_runs, deadline))
     first = first_loaded_hour()
     # Dagster knows no partition before the first one that was loaded: such hours wait until it is told of them.
     missing = [hour for hour in found if hour >= first]
@@ -118,6 +119,7 @@ def _tick(context: SensorEvaluationContext, replica: Replica) -> SensorResult:
         requests.append(_follow_request(present, replica.settings.follow_seconds, now))
     attempts = _attempts(context.cursor, missing)
     fitting = most_runs - (len(runs) - len(followers))
+    failing: list[Hour] = []
     for hour in missing:
         if hour > Hour.of(now):  # Dagster has no such partition yet: who follows reads it as well
             continue
@@ -129,8 +131,10 @@ def _tick(context: SensorEvaluationContext, replica: Replica) -> SensorResult:
         requests.append(_catch_up_request(hour))
         fitting -= 1
         attempts[hour.key] = Attempt(attempts[hour.key].count + 1 if hour.key in attempts else 1, now)
-        if attempts[hour.key].count == FAILED_AFTER_ATTEMPTS:
-            asyncio.run(_note_failed(replica, hour))
+        if attempts[hour.key].count >= FAILED_AFTER_ATTEMPTS:
+            failing.append(hour)
+    if failing:
+        asyncio.run(_note_failed(replica, failing, deadline))
     return SensorResult(
         run_requests=requests,
         skip_reason=None if requests else SkipReason(_summary(state, missing)),
@@ -163,19 +167,26 @@ def _living_runs(instance: DagsterInstance, replica: Replica, now: float) -> lis
     ]
 
 
-async def _look(replica: Replica, most_hours: int) -> tuple[Survey, list[Hour]]:
+async def _look(replica: Replica, most_hours: int, deadline: float) -> tuple[Survey, list[Hour]]:
     """What the hub has and the ledger lacks, and the newest hours of it."""
-    async with looking_at(replica.hub_endpoints, seconds=TICK_DEADLINE_SECONDS) as hubs:
+    async with looking_at(replica.hub_endpoints, seconds=deadline - time.monotonic()) as hubs:
         state = await survey(replica, hubs, [RAW_LOG, *DATA_TABLES])
         return state, await state.missing_hours(most_hours)
 
 
-async def _note_failed(replica: Replica, hour: Hour) -> None:
-    """List what is missing of an hour among the gaps."""
-    async with looking_at(replica.hub_endpoints, seconds=TICK_DEADLINE_SECONDS) as hubs:
-        state = await survey(replica, hubs)
-        for shard, heights in (await state.missing_heights(hour)).items():
-            gaps.note_failed(replica.engine, shard, heights)
+async def _note_failed(replica: Replica, hours: Iterable[Hour], deadline: float) -> None:
+    """List what is missing of hours among the gaps, as far as that is possible before the deadline (monotonic seconds).
+
+    An hour that was not come to is listed when it is asked for the next time.
+    """
+    try:
+        async with looking_at(replica.hub_endpoints, seconds=deadline - time.monotonic()) as hubs:
+            state = await survey(replica, hubs)
+            for hour in hours:
+                for shard, heights in (await state.missing_heights(hour)).items():
+                    gaps.note_failed(replica.engine, shard, heights)
+    except HubError as error:  # what the tick launches is launched all the same
+        _log.warning("failed_hours_not_listed reason=%r", str(error))
 
 
 def _needs_follower(replica: Replica, state: Survey, present: Hour, followers: Iterable[str], now: float) -> bool:

@@ -27,6 +27,9 @@ def role(database_url: str, *statements: str) -> Generator[str]:
                 admin.exec_driver_sql(statement.replace("role", name))
             yield url.set(username=name, password="few").render_as_string(hide_password=False)
         finally:
+            # What its sessions leave behind, such as temporary tables, is gone when they are.
+            left = f"SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity WHERE usename = '{name}'"
+            admin.exec_driver_sql(left)
             admin.exec_driver_sql(f"REASSIGN OWNED BY {name} TO {url.username}")
             admin.exec_driver_sql(f"DROP OWNED BY {name}")
             admin.exec_driver_sql(f"DROP ROLE {name}")

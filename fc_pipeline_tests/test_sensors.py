@@ -2,6 +2,7 @@
 
 import json
 import socket
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import closing
@@ -33,6 +34,8 @@ from fc_pipeline.sensors import FOLLOW_TAG, SUCCESSOR_LEAD_SECONDS, Attempt, hub
 from fc_pipeline.services.postgres import EmbeddedPostgres
 from fc_pipeline_tests.conftest import fresh_database
 from fc_pipeline_tests.events import HOUR_UNIX
+from fc_pipeline_tests.faults.bad_answers import Answer
+from fc_pipeline_tests.faults.fault_proxy import FaultProxy, Request
 from fc_pipeline_tests.logs import casts_at, log_of
 from fc_pipeline_tests.pipeline import Pipeline, open_pipeline
 
@@ -328,6 +331,37 @@ def test_a_hub_that_hangs_ends_the_tick_in_time(pipeline: Pipeline, monkeypatch:
         skipped = evaluate(pipeline, f"http://127.0.0.1:{listener.getsockname()[1]}")
     assert isinstance(skipped, SkipReason)
     assert "no answer" in str(skipped.skip_message)
+
+
+def test_hours_that_fail_share_the_time_of_a_tick(pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch):
+    """The hub hangs after the first look: what is launched is launched, and it is not asked once per hour."""
+    monkeypatch.setattr(looking, "SILENCE_SECONDS", 0.4)
+    hours = old_hours()[:MOST_CATCH_UP_RUNS]
+    hangs = threading.Event()
+
+    def ask(request: Request) -> Request | Answer:
+        return Answer(silent=True, then="hang") if hangs.is_set() else request
+
+    living_runs = sensors._living_runs
+
+    def after_the_look(*given: Any) -> Any:
+        hangs.set()
+        proxy.requests.clear()
+        return living_runs(*given)
+
+    monkeypatch.setattr(sensors, "_living_runs", after_the_look)
+    cursor = json.dumps({hour: [sensors.FAILED_AFTER_ATTEMPTS - 1, 0.0] for hour in hours})
+    with serving(old_log()) as url, FaultProxy(url, ask=ask) as proxy:
+        result = tick(pipeline, proxy.url, cursor)
+        assert catch_ups(result) == hours
+        asked = len(proxy.requests)
+    assert 0 < asked <= 2  # a hub that is silent is asked a second time, and not for every hour
+    assert pipeline.bench.rows("SELECT * FROM pipeline.gaps") == []
+    with serving(old_log()) as url:  # the next attempt has them listed
+        monkeypatch.setattr(sensors, "_living_runs", living_runs)
+        due = {hour: [count, 0.0] for hour, (count, _) in json.loads(result.cursor or "").items()}
+        assert catch_ups(tick(pipeline, url, json.dumps(due))) == hours
+    assert pipeline.bench.rows("SELECT DISTINCT reason FROM pipeline.gaps") == [("failed_hour",)]
 
 
 @pytest.mark.parametrize("hours_apart", [5, -5], ids=["ours is behind", "ours is ahead"])
