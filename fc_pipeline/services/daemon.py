@@ -12,6 +12,7 @@ import time
 from contextlib import suppress
 from typing import Final
 
+from fc_pipeline.services import open_services_for_process
 from fc_pipeline.services.instances import INSTANCE_VARIABLE, leader_lock, new_instance
 from fc_pipeline.settings import Settings
 from fc_pipeline.store.session_lock import LOOK_SECONDS, UNREACHABLE, SessionLock
@@ -31,7 +32,7 @@ def main() -> None:
     """Stand by, then run the daemon with the arguments of `dagster-daemon run`."""
     _log.addHandler(logging.StreamHandler())
     _log.setLevel(logging.INFO)
-    settings = Settings.load()
+    settings = open_services_for_process(Settings.load(), need_hub=False, need_redis=False)
     instance = os.environ.setdefault(INSTANCE_VARIABLE, new_instance(settings.data_dir))
     lock = leader_lock(settings, instance)
     _lead(lock)
