@@ -345,7 +345,7 @@ def _shards_by_log(expected: ExpectedRows) -> dict[int, int]:
     for name in ("casts", "reactions", "links", "verifications", "user_data"):
         rows = expected.rows.get(name)
         if rows is not None:
-            found.update(zip(rows["fid"].to_pylist(), rows["shard"].to_pylist(), strict=True))
+            found.update(zip(rows["fid"].to_numpy().tolist(), rows["shard"].to_numpy().tolist(), strict=True))
     return found
 
 
