@@ -45,7 +45,7 @@ def test_the_hour_that_ended_is_closed(pipeline: Pipeline):
     assert isinstance(request, RunRequest)
     assert request.partition_key == FIRST.key
     config = request.run_config["ops"]["micro_batch"]["config"]
-    assert config == {"rebuild": False, "compact": True}
+    assert config == {"rebuild": False, "compact": True, "hours_ahead": 0}
 
 
 def test_the_run_that_it_asks_for_joins_the_files_and_changes_nothing(pipeline: Pipeline):
