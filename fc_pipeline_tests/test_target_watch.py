@@ -171,7 +171,10 @@ def test_a_hub_that_cannot_be_asked_fails_the_run_and_completes_nobody(pipeline:
 
 @pytest.mark.parametrize("status", [DagsterRunStatus.NOT_STARTED, DagsterRunStatus.STARTING, DagsterRunStatus.STARTED])
 def test_a_run_that_is_on_its_way_is_waited_for(pipeline: Pipeline, status: DagsterRunStatus):
-    make_run(pipeline, status, **({"start_time": 5.0} if status == DagsterRunStatus.STARTED else {}))
+    if status == DagsterRunStatus.STARTED:
+        make_run(pipeline, status, start_time=5.0)
+    else:
+        make_run(pipeline, status)
     assert tick(pipeline) == "a run that will complete targets is on its way"
 
 

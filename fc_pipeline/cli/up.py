@@ -70,7 +70,10 @@ def up(
     try:
         with _stop_signals() as stop_requested:
             _run(console, settings, servers, port, stop_requested)
-    except _StopRequested:
+    except (_StopRequested, RuntimeError) as error:
+        # Python wraps what is raised while a class is being made, as within an import.
+        if not isinstance(error, _StopRequested) and not isinstance(error.__cause__, _StopRequested):
+            raise
         console.print("stopped; the data is in", str(settings.data_dir), highlight=False, markup=False)
     finally:
         os.close(lock)

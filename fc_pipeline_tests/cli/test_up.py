@@ -234,7 +234,7 @@ def test_a_checkout_of_any_name_and_a_hostile_shell(tmp_path: Path):
 
 def kill_daemon(data_dir: Path, killed: set[int]) -> bool:
     """Kill the daemon that runs; whether there was one that was not killed before."""
-    found = {pid for pid, command in marked(data_dir).items() if "dagster._daemon" in command} - killed
+    found = {pid for pid, command in marked(data_dir).items() if "fc_pipeline.services.daemon" in command} - killed
     for pid in found:
         os.kill(pid, signal.SIGKILL)
     killed |= found

@@ -19,10 +19,12 @@ from fc_pipeline.ingest.run import RAW_LOG
 from fc_pipeline.services.ports import free_port
 from fc_pipeline.services.postgres import EmbeddedPostgres
 from fc_pipeline.tables.registry import DATA_TABLES
-from fc_pipeline_tests.cli.test_up import Up, data_dir, marked, running_servers  # noqa: F401 - data_dir is a fixture
+from fc_pipeline_tests.cli.test_up import Up, data_dir, marked, running_servers  # noqa: F401  # pyright: ignore[reportUnusedImport]
 from fc_pipeline_tests.pipeline import SAMPLE_HOURS
 
 webdriver: Any = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
+
+WebDriverException: Any = pytest.importorskip("selenium.common").WebDriverException
 
 CHROMIUM, CHROMEDRIVER = shutil.which("chromium"), shutil.which("chromedriver")
 PATIENCE_SECONDS = 90.0
@@ -70,9 +72,13 @@ class Browser:
     def click(self, xpath: str) -> None:
         def clicked() -> bool:
             found = self.driver.find_elements("xpath", xpath)
-            if found:
+            if not found:
+                return False
+            try:
                 found[-1].click()
-            return bool(found)
+            except WebDriverException:  # it was just drawn anew, or is still covered
+                return False
+            return True
 
         until(clicked, lambda: f"{xpath} is not there: {self.text()}")
 
@@ -118,11 +124,11 @@ def browser(up: Up, tmp_path: Path) -> Iterator[Browser]:
 
 def rows_of(data_dir: Path, table: str) -> int:  # noqa: F811
     with closing(psycopg2.connect(EmbeddedPostgres(data_dir).url())) as connection, connection.cursor() as cursor:
-        cursor.execute("SELECT to_regclass(%s) IS NOT NULL", (table,))
-        if not cursor.fetchone()[0]:
+        cursor.execute("SELECT 1 WHERE to_regclass(%s) IS NOT NULL", (table,))
+        if cursor.fetchone() is None:
             return 0
         cursor.execute(f"SELECT count(*) FROM {table} WHERE deleted_at IS NULL")
-        return cursor.fetchone()[0]
+        return cursor.fetchall()[0][0]
 
 
 def ask(ui_url: str, query: str, **variables: Any) -> dict[str, Any]:
