@@ -66,15 +66,15 @@ class ExpectedRows:
 
 
 def expected_rows(
-    log: EventLog, lines: Sequence[CoveredLine], set_aside: Mapping[int, Collection[bytes]]
+    log: EventLog, lines: Sequence[CoveredLine], set_aside: Mapping[int, Collection[bytes]], tables: frozenset[str]
 ) -> ExpectedRows:
-    """Fold what the log has of these lines; `set_aside` has the raw bytes of unresolved records per shard."""
+    """Fold what the log has of these lines for `tables`; `set_aside` has raw bytes of unresolved records per shard."""
     found = ExpectedRows()
     parts: defaultdict[str, list[pa.Table]] = defaultdict(list)
     counts: defaultdict[Hour, list[pa.Table]] = defaultdict(list)
     places = sorted({(line.hour, line.shard) for line in lines})
     for hour, shard in places:
-        own = [line for line in lines if (line.hour, line.shard) == (hour, shard)]
+        own = [line._replace(tables=line.tables & tables) for line in lines if (line.hour, line.shard) == (hour, shard)]
         try:
             batches = list(_batches(log, hour, shard, own))
         except (LakeError, OSError) as error:
@@ -82,8 +82,8 @@ def expected_rows(
             continue
         for line, batch in batches:
             _add(found, parts, counts, line, _without(batch, set_aside.get(shard, ())))
-    for name, tables in parts.items():
-        found.rows[name] = last_per_key(pa.concat_tables(tables), DATA_TABLES[name])
+    for name, several in parts.items():
+        found.rows[name] = last_per_key(pa.concat_tables(several), DATA_TABLES[name])
     merged = {name: rows for name, rows in found.rows.items() if name in MESSAGE_TABLES}
     found.profile_fids = np.unique(profile_fids_of(merged)["fid"].to_numpy())
     found.activity_hours = _counted_hours(lines, found)

@@ -24,8 +24,8 @@ from fc_pipeline.store.writer_connection import WriterConnection
 from fc_pipeline.tables.columns import DataTable
 from fc_pipeline.tables.fid_activity import FID_ACTIVITY
 from fc_pipeline.tables.links import LINKS
-from fc_pipeline.tables.registry import DATA_TABLES, MESSAGE_TABLES
-from fc_pipeline.tables.user_profiles import USER_PROFILES
+from fc_pipeline.tables.registry import DATA_TABLES
+from fc_pipeline.tables.user_profiles import PROFILE_SOURCES, USER_PROFILES
 from fc_pipeline.targets import rule
 
 __all__ = ["HourDifferences", "LogComparison", "TableComparison", "compare_with_log", "mend_hour"]
@@ -132,8 +132,10 @@ class _Comparison:
     def __init__(self, replica: Replica, tables: Collection[str]) -> None:
         self._replica = replica
         self._tables = [table for name, table in DATA_TABLES.items() if name in tables]
-        # Profiles are derived from tables, so they are compared and mended with them.
-        self._staged = [*MESSAGE_TABLES.values(), FID_ACTIVITY, USER_PROFILES]
+        # Profiles are derived from their sources, and derived again where these are mended.
+        self._derives = not {USER_PROFILES.name, *PROFILE_SOURCES}.isdisjoint(tables)
+        staged = {*tables, *((USER_PROFILES.name, *PROFILE_SOURCES) if self._derives else ())}
+        self._staged = [table for name, table in DATA_TABLES.items() if name in staged]
 
     def __enter__(self) -> Self:
         self._connection = WriterConnection.open(self._replica.settings.libpq_url())
@@ -186,7 +188,7 @@ class _Comparison:
         set_aside: defaultdict[int, set[bytes]] = defaultdict(set)
         for shard, raw in self._execute(_SET_ASIDE):
             set_aside[shard].add(bytes(raw))
-        expected = expected_rows(self._replica.log, lines, set_aside)
+        expected = expected_rows(self._replica.log, lines, set_aside, frozenset(table.name for table in self._staged))
         members = self._members()
         self._stage(expected, members)
         self._compare_tables(expected, everybody=members is None)
@@ -195,13 +197,14 @@ class _Comparison:
     def correct(self) -> dict[str, int]:
         """Write what was noted, derive profiles of what has changed, and commit."""
         written: dict[str, int] = {}
-        self._execute("DELETE FROM stage_profile_fids")
-        self._execute(log_sql.FIDS_OF_PROFILES_TO_DERIVE)
+        if self._derives:
+            self._execute("DELETE FROM stage_profile_fids")
+            self._execute(log_sql.FIDS_OF_PROFILES_TO_DERIVE)
         for table in self._tables:
             rows = sum(self._execute(statement)[0][0] for statement in log_sql.correct(table))
             if rows:
                 written[table.name] = rows
-        profiles = sum(self._execute(UPSERT_PROFILES)[0])
+        profiles = sum(self._execute(UPSERT_PROFILES)[0]) if self._derives else 0
         if profiles:
             written[USER_PROFILES.name] = written.get(USER_PROFILES.name, 0) + profiles
         self._connection.commit()
