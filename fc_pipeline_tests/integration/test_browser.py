@@ -27,7 +27,7 @@ webdriver: Any = pytest.importorskip("selenium.webdriver", reason="selenium is n
 WebDriverException: Any = pytest.importorskip("selenium.common").WebDriverException
 
 CHROMIUM, CHROMEDRIVER = shutil.which("chromium"), shutil.which("chromedriver")
-PATIENCE_SECONDS = 90.0
+PATIENCE_SECONDS = 180.0
 """Until something that does not come counts as missing."""
 GROUPS = ("raw_log", "message_sets", "profiles", "activity", "targets", "snapshots")
 FIRST = SAMPLE_HOURS[0]
