@@ -6,7 +6,7 @@ import signal
 import sys
 import warnings
 from collections.abc import Collection, Generator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from fc_pipeline.cli.chosen_fids import left_out, said_of_left_out
-from fc_pipeline.errors import ConfigError
+from fc_pipeline.errors import ConfigError, SchemaMissing
 from fc_pipeline.project import project_root
 from fc_pipeline.services import close_services_for_process, open_services
 from fc_pipeline.settings import Settings
@@ -83,10 +83,24 @@ def _without_others(settings: Settings, fids: Collection[int], *, dry_run: bool)
 
 @contextmanager
 def _opened(settings: Settings, *, to_read: bool) -> "Generator[Replica]":
-    """The replica; a run that comes after finds its tables made and migrated, a dry run makes and records nothing."""
+    """The replica; a run that comes after finds its tables made and migrated, a dry run makes and records nothing.
+
+    But the embedded database is ours alone: where it has no tables yet, a dry run before anything else makes them.
+    """
     from fc_pipeline.ingest.replica import open_replica, open_replica_to_read
 
-    with open_replica_to_read(settings) if to_read else open_replica(settings) as replica:
+    with ExitStack() as stack:
+        if not to_read:
+            yield stack.enter_context(open_replica(settings))
+            return
+        try:
+            replica = stack.enter_context(open_replica_to_read(settings))
+        except SchemaMissing:
+            if Settings.load().postgres_url is not None:
+                raise
+            with open_replica(settings):
+                pass
+            replica = stack.enter_context(open_replica_to_read(settings))
         yield replica
 
 
