@@ -169,7 +169,6 @@ class Reconciler:
         self._connection.commit()
         if self.is_read_only:  # what is staged goes into temporary tables, which may be written all the same
             self._execute("SET SESSION CHARACTERISTICS AS TRANSACTION READ ONLY")
-            self._connection.commit()
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

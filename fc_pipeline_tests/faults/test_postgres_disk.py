@@ -64,11 +64,12 @@ def fill(folder: Path) -> Path:
 def test_no_room_for_the_tables_until_somebody_makes_some(
     scene: Scene,
     postgres: EmbeddedPostgres,
-    database: Database,
+    empty_database: Database,  # its tables are made where there is no room
     tmp_path: Path,
     mount: Mount,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
+    database = empty_database
     disk = mount(postgres.data_dir / f"disk_{database.name}", 48)  # where the server's user may pass
     if os.geteuid() == 0:
         user = pwd.getpwnam("pgserver")

@@ -160,7 +160,7 @@ def test_an_hour_that_is_counted_anew_while_it_is_followed_is_counted_outside_th
     outside_read = {path for path, is_locked in storage.files_read if not is_locked}
     inside_read = {path for path, is_locked in storage.files_read if is_locked}
     assert before <= outside_read
-    # The newest files may have been listed, and not yet in the ledger, when it was counted outside: they are read again.
+    # The newest may have been listed, and not yet in the ledger, when it was counted outside: they are read again.
     assert not inside_read & before
     counted = live.dump("fid_activity")
     live.rebuild("fid_activity")
