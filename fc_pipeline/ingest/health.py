@@ -19,15 +19,12 @@ from fc_pipeline.hub.looking import looking_at
 from fc_pipeline.ingest.lost_log import LostLog, lost_log
 from fc_pipeline.ingest.replica import Replica
 from fc_pipeline.ingest.survey import Survey, survey
-from fc_pipeline.tables.bookkeeping import COVERAGE
 from fc_pipeline.tables.columns import DataTable
 from fc_pipeline.tables.user_profiles import USER_PROFILES
 
 __all__ = [
-    "BlockCounts",
     "CoverageFinding",
     "FreshnessFinding",
-    "block_counts",
     "coverage_of_hours",
     "covered_hours",
     "freshness",
@@ -58,14 +55,6 @@ class CoverageFinding:
     def missing_blocks(self) -> int:
         """How many heights are missing over all shards."""
         return sum(hole.last - hole.first + 1 for holes in self.holes.values() for hole in holes)
-
-
-@dataclass(frozen=True)
-class BlockCounts:
-    """Events read, and events that the blocks' BLOCK_CONFIRMED announced (a hint: hub-api T10)."""
-
-    events: int
-    confirmed_events: int
 
 
 @dataclass(frozen=True)
@@ -170,17 +159,6 @@ async def _bounds_by_hub(replica: Replica, hours: Sequence[Hour]) -> dict[int, _
 
 async def _end(clock: HubClock, head_unix: int, hour: Hour) -> int | None:
     return await clock.first_height_at(hour.end_unix) - 1 if head_unix >= hour.end_unix else None
-
-
-def block_counts(replica: Replica, hours: Sequence[Hour]) -> BlockCounts:
-    """Events read and announced in these hours, all shards."""
-    query = sa.select(
-        sa.func.coalesce(sa.func.sum(COVERAGE.c.events), 0),
-        sa.func.coalesce(sa.func.sum(COVERAGE.c.confirmed_events), 0),
-    ).where(COVERAGE.c.partition.in_([hour.key for hour in hours]))
-    with replica.engine.connect() as connection:
-        events, confirmed = connection.execute(query).one()
-    return BlockCounts(int(events), int(confirmed))
 
 
 def freshness(replica: Replica) -> FreshnessFinding:

@@ -10,7 +10,6 @@ from typing import Final
 from fc_pipeline.fold.profiles import DERIVED_PROFILES
 from fc_pipeline.tables.columns import ColumnType, DataTable
 from fc_pipeline.tables.fid_activity import FID_ACTIVITY
-from fc_pipeline.tables.links import LINKS
 from fc_pipeline.tables.on_chain_events import ON_CHAIN_EVENTS
 from fc_pipeline.tables.user_profiles import USER_PROFILES
 from fc_pipeline.tables.username_proofs import USERNAME_PROOFS
@@ -249,8 +248,3 @@ def correct(table: DataTable) -> tuple[str, ...]:
         "SELECT count(*) FROM written"
     )
     return (delete, write)
-
-
-def masks_links(table: DataTable) -> bool:
-    """Whether compact states apply to the table's rows."""
-    return table is LINKS
