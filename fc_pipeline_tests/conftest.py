@@ -19,14 +19,24 @@ import redis
 from sqlalchemy import Connection, Engine, create_engine, text
 from sqlalchemy.pool import NullPool
 
+import fc_pipeline.hours
+import fc_pipeline.store.partition_start
 from fc_pipeline.fold.schema import ensure_schema
+from fc_pipeline.hours import Hour
 from fc_pipeline.services.postgres import TUNING, EmbeddedPostgres
 from fc_pipeline.services.redis import EmbeddedRedis
 from fc_pipeline.settings import Settings
 
+_FIRST_TEST_HOUR = Hour.from_key("2026-10-25-00:00")
 # Partitions begin where the database says that was asked when they were loaded: not one that is in use on this machine.
-with mock.patch.dict(os.environ, FC_POSTGRES_URL="postgresql://127.0.0.1:9/none"):
-    import fc_pipeline.partitions  # noqa: F401
+# Nor with Farcaster's clock, which is what the code falls back to: each run and check of an asset has Dagster write out
+# the names of all its partitions, which would be most of what the tests do. Logs made for tests begin in November 2026.
+with (
+    mock.patch.dict(os.environ, FC_POSTGRES_URL="postgresql://127.0.0.1:9/none"),
+    mock.patch.object(fc_pipeline.hours, "FIRST_HOUR", _FIRST_TEST_HOUR),
+):
+    import fc_pipeline.partitions
+fc_pipeline.partitions.FIRST_HOUR = fc_pipeline.hours.FIRST_HOUR
 
 _SHARED_FIXTURES = Path(__file__).resolve().parent.parent.parent / "shared" / "fixtures"
 _OWN_FOLDER = pytest.StashKey[Path]()

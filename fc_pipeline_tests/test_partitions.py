@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fc_pipeline.hours import FIRST_HOUR, Hour
-from fc_pipeline.partitions import HOURS, hour_window
+from fc_pipeline.partitions import hour_window, hours_from
 
+HOURS = hours_from(FIRST_HOUR)
 unix_times = st.integers(FIRST_HOUR.start_unix, 4_000_000_000)
 
 

@@ -11,6 +11,7 @@ import asyncio
 import json
 import logging
 import random as random_module
+import ssl
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, suppress
@@ -18,7 +19,7 @@ from copy import copy
 from dataclasses import dataclass
 from datetime import UTC
 from email.utils import parsedate_to_datetime
-from functools import partial
+from functools import cache, partial
 from types import TracebackType
 from typing import Final, Self, TypeVar
 from urllib.parse import urlencode
@@ -125,6 +126,12 @@ class _Trouble(Exception):
         self.is_silence = is_silence
 
 
+@cache
+def _certificates(*, trust_env: bool) -> ssl.SSLContext:
+    """Whom to trust, read once per process: reading the certificates takes 30 ms of CPU, and each client would."""
+    return httpx.create_ssl_context(trust_env=trust_env)
+
+
 class HubClient:
     """GETs from one hub. An async context manager; safe for many tasks of one event loop.
 
@@ -170,6 +177,7 @@ class HubClient:
             transport=transport,
             # A proxy of the environment is for the world outside, not for this machine.
             trust_env=not endpoint.is_loopback,
+            verify=_certificates(trust_env=not endpoint.is_loopback),
         )
 
     @property
