@@ -45,7 +45,7 @@ class Interruption:
         if not self.is_asked_for():
             return False
         context.log.info(f"ending early: {self.reason}; the next run goes on after the last committed micro-batch")
-        found = context.instance.get_run_by_id(context.run_id)
+        found = context.instance.get_run_by_id(context.run.run_id)
         if found is not None and found.status == DagsterRunStatus.STARTED:
             if is_automatic(found):
                 return True

@@ -38,7 +38,7 @@ def pid_of(live: Live, module: str) -> int:  # noqa: F811
 def test_killed_run_daemon_and_code_server(live: Live) -> None:  # noqa: F811
     victims = {
         "the run": lambda run_id: process_of(live, run_id),
-        "the daemon": lambda run_id: pid_of(live, "dagster._daemon"),
+        "the daemon": lambda run_id: pid_of(live, "fc_pipeline.services.daemon"),
         "the code server": lambda run_id: pid_of(live, "fc_pipeline.services.code_server"),
     }
     for name, pid in victims.items():

@@ -112,11 +112,11 @@ def test_the_second_shows_what_the_first_does_and_takes_over_at_its_end(shared: 
     assert {"runId": run, "status": "STARTED"} in shown
 
     stop(first)
-    assert shared.status(run) == DagsterRunStatus.CANCELED
+    assert shared.status(run) == DagsterRunStatus.SUCCESS
     until(lambda: "this one does the work now" in second.output.read_text(), "nobody leads")
     next_run = shared.writer_of(second)
     stop(second)
-    assert shared.status(next_run) == DagsterRunStatus.CANCELED
+    assert shared.status(next_run) == DagsterRunStatus.SUCCESS
     over = {DagsterRunStatus.SUCCESS, DagsterRunStatus.CANCELED, DagsterRunStatus.QUEUED}
     assert {record.dagster_run.status for record in shared.runs()} <= over
     assert len(shared.pipeline.bench.ledger()) == 2  # one range per shard: no hole
