@@ -12,12 +12,15 @@ from typing import Any, Final, NamedTuple
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql as pg
 
+from fc_pipeline.fold.fates import EventFates
 from fc_pipeline.fold.micro_batch import MicroBatch
+from fc_pipeline.fold.quarantine import IS_SET_ASIDE
 from fc_pipeline.tables.bookkeeping import COVERAGE, HOUR_ROWS, SHARDS
 
 __all__ = [
     "COVER",
     "LOCK_SHARD",
+    "MOVE_REPLAYED",
     "OVERLAP_SQLSTATES",
     "RENEW_LEASE",
     "FoldedLine",
@@ -37,6 +40,7 @@ __all__ = [
     "last_block_hash",
     "last_commit",
     "last_covered",
+    "line_of",
     "line_with",
     "lines_of",
     "origins",
@@ -44,6 +48,7 @@ __all__ = [
     "partitions_of",
     "partitions_written_since",
     "record_origin",
+    "replayed_parameters",
     "unfinished_partitions",
     "without",
 ]
@@ -97,6 +102,45 @@ COVER = (
     "WHERE NOT EXISTS (SELECT FROM extended)"
 )
 """Extend the run's own line where the heights follow on, else begin one: a line per run and hour, not per second."""
+
+
+MOVE_REPLAYED = (
+    "WITH line AS (SELECT shard, from_height, to_height, events_quarantined FROM pipeline.coverage "
+    "WHERE shard = $1::integer AND from_height <= $2::bigint AND to_height >= $3::bigint), "
+    "still_open AS (SELECT count(*) AS records FROM pipeline.quarantine AS q JOIN line AS l ON q.shard = l.shard "
+    f"AND q.event_id >= l.from_height << 14 AND q.event_id < (l.to_height + 1) << 14 WHERE {IS_SET_ASIDE}), "
+    # An event that an older release has set aside once more was counted as folded before.
+    "moved AS (SELECT l.shard, l.from_height, greatest(0, least(l.events_quarantined - o.records, "
+    "$4::bigint + $5::bigint + $6::bigint)) AS events FROM line AS l CROSS JOIN still_open AS o) "
+    "UPDATE pipeline.coverage AS c SET events_quarantined = c.events_quarantined - m.events, "
+    "events_with_rows = c.events_with_rows + least(m.events, $4::bigint), "
+    "events_filtered = c.events_filtered + least(greatest(m.events - $4::bigint, 0), $5::bigint), "
+    "events_without_rows = c.events_without_rows + greatest(m.events - $4::bigint - $5::bigint, 0), "
+    "events_written = c.events_written + least(m.events, $4::bigint, $7::bigint), "
+    "rows_written = c.rows_written + $8::bigint, naive_rows = c.naive_rows + $9::bigint, "
+    "rows_filtered = c.rows_filtered + $10::bigint, postgres_seconds = c.postgres_seconds + $11::double precision "
+    "FROM moved AS m WHERE c.shard = m.shard AND c.from_height = m.from_height"
+)
+"""Note in their line what became of events that were in quarantine, once they are resolved there."""
+
+
+def replayed_parameters(
+    batch: MicroBatch, fates: EventFates, rows_written: int, *, events_written: int, seconds: float
+) -> tuple[Any, ...]:
+    """What MOVE_REPLAYED takes; the batch is of one line."""
+    return (
+        batch.shard,
+        batch.from_height,
+        batch.to_height,
+        fates.with_rows,
+        fates.filtered,
+        fates.without_rows,
+        events_written,
+        rows_written,
+        batch.messages,
+        batch.rows_filtered,
+        float(seconds),
+    )
 
 
 def cover_parameters(
@@ -303,6 +347,16 @@ _ADD_TABLES = sa.text(
     "events_filtered = events_filtered - least(:rows, events_filtered) "
     "WHERE shard = :s AND from_height = :f AND to_height <= :h AND NOT tables @> CAST(:tables AS text[])"
 )
+
+
+def line_of(connection: sa.Connection, shard: int, height: int) -> tuple[str, int] | None:
+    """The partition key of the line that holds a height, and the line's first height; None if it is not folded."""
+    columns = COVERAGE.c
+    query = sa.select(columns.partition, columns.from_height).where(
+        columns.shard == shard, columns.from_height <= height, columns.to_height >= height
+    )
+    row = connection.execute(query).one_or_none()
+    return (row.partition, row.from_height) if row else None
 
 
 def holes(ranges: Sequence[HeightRange], first: int, last: int) -> list[HeightRange]:

@@ -157,18 +157,29 @@ class FoldSession:
         return self._transaction(lambda: self._fold_again(replace(batch, activity=None)))
 
     def replay(self, batch: MicroBatch, resolved: Sequence[Quarantined]) -> dict[str, Written]:
-        """Fold quarantined records as their versions allow, all but `fid_activity`, and note that they are resolved."""
+        """Fold quarantined records as their versions allow, all but `fid_activity`, and note that they are resolved.
+
+        Records of the feed are of one line of the ledger, whose totals they move in.
+        """
         return self._transaction(lambda: self._replay(replace(batch, activity=None), resolved))
 
     def replace_activity(
-        self, shards: Iterable[int], count: Callable[[], pa.Table], *, partition: str | None = None
+        self,
+        shards: Iterable[int],
+        count: Callable[[], pa.Table],
+        *,
+        partition: str | None = None,
+        counts_more: bool = False,
     ) -> Written:
         """Set the counts of `fid_activity` for whole hours, over all shards; those of `partition` add to its totals.
+
+        They do so where the hour was not counted before, or where it `counts_more` events than it was.
 
         `count` gives them (Arrow schema of `fid_activity`) from what the ledger covers. It is called while no other
         transaction can fold these shards, so nothing is missed or counted twice.
         """
-        return self._transaction(lambda: self._replace_activity(shards, count, partition))
+        add = hour_totals.ADD_ROWS if counts_more else hour_totals.ADD_ACTIVITY_ROWS
+        return self._transaction(lambda: self._replace_activity(shards, count, partition, add))
 
     def _transaction(self, write: Callable[[], T]) -> T:
         patience = Patience(f"a transaction of run {self.run_id}", given_up=self._given_up)
@@ -265,7 +276,8 @@ class FoldSession:
             raise
         return written
 
-    def _fold_again(self, batch: MicroBatch) -> dict[str, Written]:
+    def _merge_again(self, batch: MicroBatch) -> tuple[MicroBatch, dict[str, Written]]:
+        """Merge heights that the ledger covers; gives what was selected of the batch, too."""
         if self._selection is None:
             self._stage(batch)
             hold_schema(self._execute)
@@ -275,20 +287,36 @@ class FoldSession:
             self._execute(ledger.LOCK_SHARD, (batch.shard,))
             batch = self._selected(batch)
             self._stage(batch)
-        written = self._merge_all(batch)
+        return batch, self._merge_all(batch)
+
+    def _fold_again(self, batch: MicroBatch) -> dict[str, Written]:
+        batch, written = self._merge_again(batch)
         heights = (batch.from_height, batch.to_height)
         rows = hour_totals.row_parameters(batch.partition, batch.shard, written)
         self._execute(hour_totals.ADD_FIRST_ROWS, (*rows, *heights))
         return written
 
     def _replay(self, batch: MicroBatch, resolved: Sequence[Quarantined]) -> dict[str, Written]:
-        written = self._fold_again(batch)
+        started = time.monotonic()
+        batch, written = self._merge_again(batch)
         self._execute("DELETE FROM stage_quarantine")
         self._copy("stage_quarantine", quarantine.staged(batch.shard, resolved))
         self._execute(quarantine.RESOLVE)
+        if batch.partition:  # records of snapshots are of no hour
+            self._execute(hour_totals.ADD_ROWS, hour_totals.row_parameters(batch.partition, batch.shard, written))
+            line = ledger.replayed_parameters(
+                batch,
+                self.fates,
+                sum(w.rows for w in written.values()),
+                events_written=self.events_written,
+                seconds=time.monotonic() - started,
+            )
+            self._execute(ledger.MOVE_REPLAYED, line)
         return written
 
-    def _replace_activity(self, shards: Iterable[int], count: Callable[[], pa.Table], partition: str | None) -> Written:
+    def _replace_activity(
+        self, shards: Iterable[int], count: Callable[[], pa.Table], partition: str | None, add_to_totals: str
+    ) -> Written:
         hold_schema(self._execute)
         for shard in sorted(shards):
             self._execute(ledger.LOCK_SHARD, (shard,))
@@ -301,7 +329,7 @@ class FoldSession:
         written = self._counted(statements.replace_activity())
         if partition is not None:
             rows = hour_totals.row_parameters(partition, hour_totals.ALL_SHARDS, {FID_ACTIVITY.name: written})
-            self._execute(hour_totals.ADD_ACTIVITY_ROWS, rows)
+            self._execute(add_to_totals, rows)
         return written
 
     def _fence(self, batch: MicroBatch) -> None:

@@ -13,6 +13,7 @@ from fc_pipeline.hours import Hour
 from fc_pipeline.ingest.batches import parts_within
 from fc_pipeline.ingest.folded_log import covered_heights, files_of, refuse_missing
 from fc_pipeline.ingest.replica import Replica
+from fc_pipeline.ingest.set_aside import set_aside_of_hour, without_set_aside
 from fc_pipeline.tables.fid_activity import FID_ACTIVITY, sum_activity
 
 __all__ = ["CLOSE_HEIGHTS", "ActivityCount"]
@@ -27,7 +28,8 @@ class ActivityCount:
 
     It goes on from what it has counted: `come_close` counts while others fold the hour, so that `total`, called while
     nobody can, has only those heights left that were folded since. What is folded stays folded, so nothing is counted
-    twice, however often either is called. With `naming`, FIDs, only their rows are right. `go_on` may raise Stopped.
+    twice, however often either is called; where events were replayed from the quarantine meanwhile, it begins anew.
+    With `naming`, FIDs, only their rows are right. `go_on` may raise Stopped.
     """
 
     def __init__(
@@ -39,6 +41,7 @@ class ActivityCount:
         self._naming = naming
         self._counted: dict[int, list[HeightRange]] = {}
         self._counts = FID_ACTIVITY.arrow([])
+        self._set_aside: dict[int, frozenset[bytes]] = {}
 
     def come_close(self) -> None:
         """Count until only a few heights are left, or the hour is written as fast as it is counted."""
@@ -56,6 +59,10 @@ class ActivityCount:
         """Per shard the heights that the ledger covers by now; only shards that have some."""
         with self._replica.engine.connect() as connection:
             shards = sorted(ledger.covered_shards(connection, self._hour.key))
+        set_aside = {shard: set_aside_of_hour(self._replica, self._hour, shard) for shard in shards}
+        if any(not raws <= set_aside[shard] for shard, raws in self._set_aside.items()):
+            self._counted, self._counts = {}, FID_ACTIVITY.arrow([])
+        self._set_aside = set_aside
         left = {
             shard: ledger.without(covered_heights(self._replica, shard, self._hour), self._counted.get(shard, []))
             for shard in shards
@@ -80,7 +87,10 @@ class ActivityCount:
             self._go_on()
             for part in parts_within(batch, heights):
                 micro = prepare(
-                    part, partition=self._hour.key, hour_unix=self._hour.start_unix, tables={FID_ACTIVITY.name}
+                    without_set_aside(part, self._set_aside[shard]),
+                    partition=self._hour.key,
+                    hour_unix=self._hour.start_unix,
+                    tables={FID_ACTIVITY.name},
                 )
                 if micro.activity is not None:
                     counts.append(micro.activity)

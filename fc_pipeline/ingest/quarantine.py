@@ -10,7 +10,6 @@ import sqlalchemy as sa
 
 from fc_pipeline.errors import ConfigError
 from fc_pipeline.fold import ledger
-from fc_pipeline.fold.ledger import HeightRange
 from fc_pipeline.fold.replay import (
     NEVER_REPLAYED,
     CurrentSnapshot,
@@ -143,7 +142,7 @@ class Replay:
         able = [line for line in lines if line.reason not in NEVER_REPLAYED]
         url = self.replica.settings.libpq_url()
         with FoldSession(url, self.run_id, targets=self.replica.targets) as session:
-            for (shard, hour), several in self._by_hour(able, outcome).items():
+            for (shard, hour, _), several in self._by_line(able, outcome).items():
                 for part in _rounds(several):
                     self._fold_events(session, shard, hour, part, outcome)
             for shard, several in _by_shard(line for line in able if not line.is_of_feed).items():
@@ -152,24 +151,24 @@ class Replay:
         self._count_activity(outcome)
         return outcome
 
-    def _by_hour(
+    def _by_line(
         self, lines: Iterable[QuarantineLine], outcome: ReplayOutcome
-    ) -> dict[tuple[int, Hour], list[QuarantineLine]]:
-        """The lines of the feed by shard and hour; one whose block is not in the ledger is left."""
-        found: defaultdict[tuple[int, Hour], list[QuarantineLine]] = defaultdict(list)
-        hours: dict[tuple[int, int], list[str]] = {}
+    ) -> dict[tuple[int, Hour, int], list[QuarantineLine]]:
+        """The records of the feed by shard, hour and first height of the ledger's line; one that is in none is left."""
+        found: defaultdict[tuple[int, Hour, int], list[QuarantineLine]] = defaultdict(list)
+        known: dict[tuple[int, int], tuple[str, int] | None] = {}
         with self.replica.engine.connect() as connection:
             for line in lines:
                 if not line.is_of_feed:
                     continue
                 block = (line.shard, line.height)
-                if block not in hours:
-                    heights = HeightRange(line.height, line.height)
-                    hours[block] = ledger.partitions_of(connection, line.shard, heights)
-                if hours[block]:
-                    found[line.shard, Hour.from_key(hours[block][0])].append(line)
-                else:
+                if block not in known:
+                    known[block] = ledger.line_of(connection, *block)
+                covered = known[block]
+                if covered is None:
                     outcome.left[line.name] = "its block is not in the ledger"
+                else:
+                    found[line.shard, Hour.from_key(covered[0]), covered[1]].append(line)
         return found
 
     def _fold_events(
@@ -215,7 +214,7 @@ class Replay:
             return
         with BatchWriter(self.replica, self.run_id, {FID_ACTIVITY.name}, Progress()) as writer:
             for hour in sorted(outcome.hours):
-                rebuild_hour(self.replica, writer, hour, {FID_ACTIVITY.name})
+                rebuild_hour(self.replica, writer, hour, {FID_ACTIVITY.name}, counts_more=True)
 
 
 def _rounds(lines: Iterable[QuarantineLine]) -> list[list[QuarantineLine]]:

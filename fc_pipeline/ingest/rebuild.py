@@ -10,6 +10,7 @@ from fc_pipeline.ingest.batches import parts_within, within
 from fc_pipeline.ingest.folded_log import covered_heights, ledger_and_log, refuse_missing
 from fc_pipeline.ingest.outputs import RAW_LOG
 from fc_pipeline.ingest.replica import Replica
+from fc_pipeline.ingest.set_aside import set_aside_of_hour, without_set_aside
 from fc_pipeline.ingest.stopping import Stopped
 from fc_pipeline.ingest.writer import BatchWriter
 from fc_pipeline.lake.event_log import LogFile
@@ -25,12 +26,14 @@ def rebuild_hour(
     tables: Collection[str],
     *,
     only_missing: bool = False,
+    counts_more: bool = False,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> bool:
     """Fold everything that the raw log holds of an hour into `tables`, which must be the writer's own.
 
     Heights that the ledger lacks become part of it. With `only_missing`, an hour that was written to all the tables
-    before is left alone. Whether the log holds anything of the hour at all.
+    before is left alone; with `counts_more`, its counts in `fid_activity` have events that they lacked. What is in
+    quarantine stays out. Whether the log holds anything of the hour at all.
     Raises LakeError if the log lacks heights of the hour that the ledger covers, Stopped if `should_stop` says so
     before all is done: the hour counts as not rebuilt then.
     """
@@ -47,7 +50,7 @@ def rebuild_hour(
     pending = [s for s in shards if not (only_missing and _is_complete(replica, writer, s, hour, tables))]
     rebuilt = {shard: _rebuild_shard(replica, writer, hour, shard, tables, go_on) for shard in pending}
     if pending and FID_ACTIVITY.name in tables:
-        _replace_activity(writer, hour, known_shards, ActivityCount(replica, hour, go_on))
+        _replace_activity(writer, hour, known_shards, ActivityCount(replica, hour, go_on), counts_more=counts_more)
     with replica.engine.begin() as connection:
         for shard, (up_to_height, newly_written) in rebuilt.items():
             # Every height was read from the raw log, so the ledger may say that it is there.
@@ -81,24 +84,27 @@ def replay_hour(
     for shard in shards:
         covered, files = ledger_and_log(replica, shard, hour)
         refuse_missing(hour, shard, covered, files)
+        aside = set_aside_of_hour(replica, hour, shard)
         for batch in replica.log.read(files, naming=fids):
             go_on()
             for part in parts_within(batch, covered):
-                writer.refold(hour, part)
+                writer.refold(hour, without_set_aside(part, aside))
                 events += len(part.raws)
     if shards:
         _replace_activity(writer, hour, known_shards, ActivityCount(replica, hour, go_on, naming=fids))
     return events
 
 
-def _replace_activity(writer: BatchWriter, hour: Hour, shards: Collection[int], count: ActivityCount) -> None:
+def _replace_activity(
+    writer: BatchWriter, hour: Hour, shards: Collection[int], count: ActivityCount, *, counts_more: bool = False
+) -> None:
     """Set the hour's counts anew.
 
     Of all shards none may be folded meanwhile, also one that only now comes to its first block of the hour. So what is
     there is counted before, and only what is folded meanwhile then.
     """
     count.come_close()
-    writer.replace_activity(hour, shards, count.total)
+    writer.replace_activity(hour, shards, count.total, counts_more=counts_more)
 
 
 def _is_complete(replica: Replica, writer: BatchWriter, shard: int, hour: Hour, tables: Collection[str]) -> bool:
@@ -142,6 +148,7 @@ def _rebuild_shard(
     refuse_missing(hour, shard, covered, files)
     with replica.engine.connect() as connection:  # later: a line may be longer by now, but every range has its own
         lines = ledger.lines_of(connection, shard, hour.key)
+    aside = set_aside_of_hour(replica, hour, shard)
     refold = not set(tables) <= {FID_ACTIVITY.name}
     newly_written: dict[int, NewlyWritten] = {}
     for batch in replica.log.read(files) if fill or refold else ():
@@ -150,7 +157,7 @@ def _rebuild_shard(
             writer.fold_stored(hour, within(batch, hole.first, hole.last))
         for part in parts_within(batch, covered) if refold else ():
             line = ledger.line_with(lines, part.from_height)
-            news = writer.refold(hour, part, line.tables)
+            news = writer.refold(hour, without_set_aside(part, aside), line.tables)
             newly_written[line.heights.first] = newly_written.get(line.heights.first, NewlyWritten()) + news
     return (max(file.to_height for file in files) if fill else covered[-1].last), newly_written
 

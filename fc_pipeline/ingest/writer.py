@@ -244,9 +244,12 @@ class BatchWriter:
         with_rows = min(micro.events_with_first_rows, self._session.fates.with_rows)
         return NewlyWritten(with_rows, min(self._session.events_written, with_rows))
 
-    def replace_activity(self, hour: Hour, shards: Iterable[int], count: Callable[[], pa.Table]) -> None:
+    def replace_activity(
+        self, hour: Hour, shards: Iterable[int], count: Callable[[], pa.Table], *, counts_more: bool = False
+    ) -> None:
         """Set the hour's `fid_activity` to what `count` gives for all shards, called while none of them is folded.
 
+        The hour's totals follow where it was not counted before, or where it `counts_more` events than it was.
         Until it has counted, every micro-batch waits: it should have little left to count by then.
         """
         counted: list[pa.Table] = []
@@ -255,7 +258,7 @@ class BatchWriter:
             counted.append(count())
             return counted[-1]
 
-        written = self._session.replace_activity(shards, counting, partition=hour.key)
+        written = self._session.replace_activity(shards, counting, partition=hour.key, counts_more=counts_more)
         _log.info("activity_replaced hour=%s rows=%d", hour.key, written.rows)
         self._progress.add_table(hour, FID_ACTIVITY.name, written, counted[-1])
 

@@ -4,10 +4,9 @@ The way is the fold's own: decode, changes, last per key. Events that an earlier
 replayed yet, are left out, though this release may understand them.
 """
 
-from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
@@ -22,6 +21,7 @@ from fc_pipeline.hours import Hour
 from fc_pipeline.hub.decode import EventBatch
 from fc_pipeline.hub.wire import first_event_id
 from fc_pipeline.ingest.batches import within
+from fc_pipeline.ingest.set_aside import without_set_aside
 from fc_pipeline.lake.event_log import EventLog
 from fc_pipeline.tables.fid_activity import FID_ACTIVITY, sum_activity
 from fc_pipeline.tables.registry import DATA_TABLES, MESSAGE_TABLES
@@ -60,7 +60,7 @@ class ExpectedRows:
     activity_hours: list[Hour] = field(default_factory=list[Hour])
     profile_fids: npt.NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
     quarantined: set[tuple[int, int]] = field(default_factory=set[tuple[int, int]])
-    """Shard and id of events that become no row."""
+    """Shard and id of events that are set aside: a row that claims one, as another release may have written, stands."""
     unread: dict[tuple[Hour, int], str] = field(default_factory=dict[tuple[Hour, int], str])
     events: int = 0
 
@@ -81,7 +81,11 @@ def expected_rows(
             found.unread[hour, shard] = str(error)
             continue
         for line, batch in batches:
-            _add(found, parts, counts, line, _without(batch, set_aside.get(shard, ())))
+            kept = without_set_aside(batch, set_aside.get(shard, ()))
+            if kept is not batch:
+                left_out = {event.id for event in batch.events} - {event.id for event in kept.events}
+                found.quarantined |= {(shard, event_id) for event_id in left_out}
+            _add(found, parts, counts, line, kept)
     for name, several in parts.items():
         found.rows[name] = last_per_key(pa.concat_tables(several), DATA_TABLES[name])
     merged = {name: rows for name, rows in found.rows.items() if name in MESSAGE_TABLES}
@@ -127,16 +131,6 @@ def _add(
 
 def _of_shard(rows: pa.Table, shard: int) -> pa.Table:
     return rows.append_column("shard", pa.array(np.full(len(rows), shard, np.int32)))
-
-
-def _without(batch: EventBatch, set_aside: Collection[bytes]) -> EventBatch:
-    """The batch without the events whose raw bytes are these."""
-    if not set_aside:
-        return batch
-    raws, ids = batch.raws, batch.event_ids
-    # A record without an id of its own stands behind its predecessor under the same one.
-    kept = [event for event in batch.events if raws[bisect_left(ids, event.id)] not in set_aside]
-    return batch if len(kept) == len(batch.events) else replace(batch, events=kept)
 
 
 def _counted_hours(lines: Sequence[CoveredLine], found: ExpectedRows) -> list[Hour]:

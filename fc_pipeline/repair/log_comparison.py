@@ -18,6 +18,7 @@ from fc_pipeline.hours import Hour
 from fc_pipeline.hub.snapshot import shard_of
 from fc_pipeline.hub.wire import first_event_id
 from fc_pipeline.ingest.replica import Replica
+from fc_pipeline.ingest.set_aside import IN_HOURS
 from fc_pipeline.repair import log_sql
 from fc_pipeline.repair.expected_rows import CoveredLine, ExpectedRows, expected_rows
 from fc_pipeline.store.writer_connection import WriterConnection
@@ -45,9 +46,8 @@ _BOUNDS: Final = (
     "FROM pipeline.shards AS s LEFT JOIN pipeline.coverage AS c USING (shard) GROUP BY s.shard"
 )
 _SHARDS_OF_LINES: Final = "SELECT DISTINCT shard FROM pipeline.coverage"
-_SET_ASIDE: Final = (
-    "SELECT shard, raw FROM pipeline.quarantine WHERE resolved_at IS NULL AND source = 'feed' "
-    "AND reason <> 'nul_removed'"
+_SET_ASIDE: Final = "SELECT q.shard, q.raw FROM pipeline.quarantine AS q WHERE " + IN_HOURS.format(
+    partitions="string_to_array($1, ',')"
 )
 _TARGETS: Final = "SELECT fid FROM pipeline.targets WHERE synced_at IS NOT NULL"
 _MENTIONS: Final = "SELECT mentions FROM pipeline.target_set"
@@ -181,12 +181,13 @@ class _Comparison:
 
     def compare(self, hours: Sequence[Hour]) -> tuple[ExpectedRows, dict[str, TableComparison]]:
         """Fold what the log has of these hours, and note what the tables have otherwise."""
+        keys = ",".join(hour.key for hour in hours)
         lines = [
             CoveredLine(shard, Hour.from_key(partition), HeightRange(first, last), frozenset(names.split(",")))
-            for shard, partition, first, last, names in self._execute(_LINES, (",".join(h.key for h in hours),))
+            for shard, partition, first, last, names in self._execute(_LINES, (keys,))
         ]
         set_aside: defaultdict[int, set[bytes]] = defaultdict(set)
-        for shard, raw in self._execute(_SET_ASIDE):
+        for shard, raw in self._execute(_SET_ASIDE, (keys,)):
             set_aside[shard].add(bytes(raw))
         expected = expected_rows(self._replica.log, lines, set_aside, frozenset(table.name for table in self._staged))
         members = self._members()

@@ -99,6 +99,11 @@ def _was_compared(table: DataTable, version: str, shard: str) -> str:
     )
 
 
+def _is_set_aside(version: str) -> str:
+    """Whether the event of this id is in quarantine: what a release that understood it has written is not judged."""
+    return f"EXISTS (SELECT FROM events_set_aside AS q WHERE q.event_id = {version})"
+
+
 def _was_compared_anywhere(table: DataTable, version: str) -> str:
     """The same where nobody can tell of which shard it would be: of all of them."""
     return f"NOT EXISTS (SELECT FROM shard_bounds AS s WHERE NOT {_was_compared(table, version, 's.shard')})"
@@ -130,7 +135,7 @@ def _verdict(table: DataTable) -> str:
         f"WHEN t.version = e.version THEN {_differs(table)} "
         f"WHEN t.version < e.version THEN e.wanted AND NOT ({_is_snapshots('t.version')} "
         f"AND NOT {_differs(table, but=('version',))}) "
-        f"ELSE NOT {_is_snapshots('t.version')} AND {compared} END"
+        f"ELSE NOT {_is_snapshots('t.version')} AND {compared} AND NOT {_is_set_aside('t.version')} END"
     )
 
 
@@ -144,7 +149,7 @@ def _verdict_of_proofs() -> str:
         f"WHEN {ours} < {theirs} THEN e.wanted AND NOT {_is_snapshots('t.version')} "
         "AND t.deleted_reason IS DISTINCT FROM 'reconciled' "
         f"ELSE NOT {_is_snapshots('t.version')} AND t.deleted_reason IS DISTINCT FROM 'reconciled' "
-        f"AND {_was_compared_anywhere(USERNAME_PROOFS, 't.version')} END"
+        f"AND {_was_compared_anywhere(USERNAME_PROOFS, 't.version')} AND NOT {_is_set_aside('t.version')} END"
     )
 
 
@@ -179,7 +184,7 @@ def find_invented(table: DataTable) -> str:
     return (
         f"INSERT INTO wrong_{table.name} SELECT {_keys(table, 'c')}, 'invented', c.version, f.shard "
         f"FROM (SELECT DISTINCT * FROM candidate_{table.name}) AS c LEFT JOIN fid_shards AS f ON f.fid = c.about_fid "
-        f"WHERE {verdict} AND NOT EXISTS (SELECT FROM events_set_aside AS q WHERE q.event_id = c.version)"
+        f"WHERE {verdict} AND NOT {_is_set_aside('c.version')}"
     )
 
 
@@ -211,8 +216,9 @@ def count_by_hour(table: DataTable) -> str:
     hour = (
         "to_char(w.hour AT TIME ZONE 'UTC', 'YYYY-MM-DD-HH24:00')"
         if table is FID_ACTIVITY
-        else "(SELECT g.partition FROM compared_ranges AS g WHERE (w.of_shard IS NULL OR g.shard = w.of_shard) "
-        "AND w.at_version BETWEEN g.first_id AND g.last_id ORDER BY g.partition DESC LIMIT 1)"
+        # An id that is not of the row's own shard may be another's: what claims it is mended with that hour.
+        else "(SELECT g.partition FROM compared_ranges AS g WHERE w.at_version BETWEEN g.first_id AND g.last_id "
+        "ORDER BY g.shard IS NOT DISTINCT FROM w.of_shard DESC, g.partition DESC LIMIT 1)"
     )
     return (
         f"SELECT hour, kind, count(*), min(example) FROM (SELECT {hour} AS hour, w.kind, {key} AS example "

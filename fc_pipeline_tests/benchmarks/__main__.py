@@ -18,6 +18,7 @@ from fc_pipeline_tests.benchmarks.idle_sync import sync_with_nothing_to_do
 from fc_pipeline_tests.benchmarks.large_tables import fold_into_large_tables
 from fc_pipeline_tests.benchmarks.live import follow_live
 from fc_pipeline_tests.benchmarks.poison import catch_up_with_poison
+from fc_pipeline_tests.benchmarks.rows_match_log import compare_rows_with_log
 from fc_pipeline_tests.benchmarks.stage import Stage, hub_process, open_stage
 from fc_pipeline_tests.benchmarks.stock_server import fold_on_stock_server
 from fc_pipeline_tests.benchmarks.target_filter import complete_target, fold_profiles, fold_targets_only
@@ -33,7 +34,17 @@ def main() -> None:
     parser.add_argument("--fids", type=int, default=20_000, help="users in it")
     parser.add_argument(
         "--only",
-        choices=("catch_up", "poison", "large_tables", "live", "idle_sync", "backfill", "targets", "stock_server"),
+        choices=(
+            "catch_up",
+            "poison",
+            "large_tables",
+            "live",
+            "idle_sync",
+            "backfill",
+            "targets",
+            "stock_server",
+            "rows_match_log",
+        ),
         help="leave the others out",
     )
     parser.add_argument("--live-seconds", type=float, default=120.0, help="how long to follow a live hub")
@@ -72,6 +83,10 @@ def main() -> None:
             # About half of it is on the one shard that is folded.
             log = load_log(_generated(Path(folder), events=300_000, fids=options.fids))
             figures["stock_server"] = fold_on_stock_server(Path(folder), log)
+    if options.only in (None, "rows_match_log"):
+        with tempfile.TemporaryDirectory(prefix="fc_bench_") as folder:
+            log_path = _generated(Path(folder), events=options.events // 10, fids=options.fids // 5)
+            figures["rows_match_log"] = compare_rows_with_log(Path(folder), log_path, rows=options.large_rows // 5)
     _print(figures)
     options.json.parent.mkdir(parents=True, exist_ok=True)
     options.json.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")

@@ -20,7 +20,7 @@ from fc_pipeline.settings import Settings
 from fc_pipeline.tables.registry import DATA_TABLES
 from fc_pipeline_tests.benchmarks.stage import open_stage
 
-__all__ = ["batches", "event_batches", "fold_into_large_tables"]
+__all__ = ["batches", "event_batches", "fill", "fold_into_large_tables"]
 
 FILLED_FIDS = 400_000
 _HOUR_UNIX = 1_793_491_200
@@ -37,18 +37,18 @@ _FILL = {
         f"{_HASH.format(salt='cast')}, {_FID}, {_TIME}, repeat(md5(i::text), 1 + i % 5), 'cast', "
         f"CASE WHEN i % 2 = 0 THEN {_FID} END, CASE WHEN i % 2 = 0 THEN {_HASH.format(salt='cast')} END, "
         "CASE WHEN i % 7 = 0 THEN 'https://channels.example/' || i % 3000 END, "
-        f'\'[{{"url": "https://example.org/picture"}}]\', {_ENVELOPE}, 1',
+        f'\'[{{"url": "https://example.org/picture"}}]\', {_ENVELOPE}',
     ),
     "reactions": (
         "fid, type, target, target_fid, target_hash, timestamp, hash, signer, signature, version",
         f"{_FID}, CASE WHEN i % 5 = 0 THEN 'recast' ELSE 'like' END, int8send(i) || {_HASH.format(salt='target')}, "
         f"{_FID}, decode(md5((i % 1000003)::text) || '00000000', 'hex'), {_TIME}, {_HASH.format(salt='reaction')}, "
-        f"{_ENVELOPE}, 1",
+        f"{_ENVELOPE}",
     ),
     "links": (
         "fid, type, target_fid, timestamp, hash, signer, signature, version",
         f"1 + i % {FILLED_FIDS}, 'follow', 1000000 + i / 40 * 7 + i % 7, {_TIME}, {_HASH.format(salt='link')}, "
-        f"{_ENVELOPE}, 1",
+        f"{_ENVELOPE}",
     ),
 }
 
@@ -66,7 +66,7 @@ def fold_into_large_tables(
         _session(stage.settings()) as empty,
         _session(filled := stage.settings()) as large,
     ):
-        fill_seconds = _fill(filled, rows)
+        fill_seconds = fill(filled, rows)
         events = len(log.shards[_SHARD].raws)
         cut = max(0, events - small * small_events)
         seconds = {"empty": 0.0, "large": 0.0}
@@ -131,9 +131,10 @@ def _block_start(ids: list[int], at: int) -> int:
     return at
 
 
-def _fill(settings: Settings, rows: int) -> float:
-    """Rows first, indexes after: minutes instead of an hour. Statistics and a checkpoint, so that neither is timed.
+def fill(settings: Settings, rows: int, *, version: str = "1") -> float:
+    """Add rows to casts, reactions and links, the `i`th of them of this version (SQL).
 
+    Rows first, indexes after: minutes instead of an hour. Statistics and a checkpoint, so that neither is timed.
     Gives the seconds that it took.
     """
     started = time.perf_counter()
@@ -143,7 +144,7 @@ def _fill(settings: Settings, rows: int) -> float:
             indexes, key = _drop_indexes(connection, table)
             connection.execute(
                 sa.text(
-                    f"INSERT INTO {table} ({columns}) SELECT {values} FROM generate_series(1, {rows}) AS i".replace(
+                    f"INSERT INTO {table} ({columns}) SELECT {values}, {version} FROM generate_series(1, {rows}) AS i".replace(
                         ":", "\\:"
                     )
                 )
