@@ -310,7 +310,7 @@ class _Comparison:
         for span in spans:
             self._execute(
                 "INSERT INTO stage_profile_fids SELECT fid FROM public.user_profiles "
-                "WHERE version BETWEEN $1::bigint AND $2::bigint",
+                "WHERE version BETWEEN $1::bigint AND $2::bigint EXCEPT SELECT fid FROM stage_profile_fids",
                 span,
             )
         self._execute("ANALYZE stage_profile_fids")

@@ -142,13 +142,8 @@ def fill(settings: Settings, rows: int, *, version: str = "1") -> float:
     for table, (columns, values) in _FILL.items():
         with engine.begin() as connection:
             indexes, key = _drop_indexes(connection, table)
-            connection.execute(
-                sa.text(
-                    f"INSERT INTO {table} ({columns}) SELECT {values}, {version} FROM generate_series(1, {rows}) AS i".replace(
-                        ":", "\\:"
-                    )
-                )
-            )
+            insert = f"INSERT INTO {table} ({columns}) SELECT {values}, {version} FROM generate_series(1, {rows}) AS i"
+            connection.execute(sa.text(insert.replace(":", "\\:")))
             connection.execute(sa.text(f"ALTER TABLE {table} ADD {key}"))
             for index in indexes:
                 connection.execute(sa.text(index))

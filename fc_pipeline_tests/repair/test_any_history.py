@@ -234,7 +234,7 @@ def test_a_single_row_that_was_deleted_changed_or_invented_is_found_and_nothing_
         values = ", ".join(value if column == column_name else column for column in table.names)
         statement = f"INSERT INTO {name} ({', '.join(table.names)}) SELECT {values} FROM {name} WHERE {one}"
     note(statement)
-    before = whole.dump(name)
+    before = whole.dump()
     with whole.replica.engine.begin() as connection:
         assert connection.execute(sa.text(statement.replace(":", "\\:"))).rowcount == 1
     try:
@@ -246,4 +246,4 @@ def test_a_single_row_that_was_deleted_changed_or_invented_is_found_and_nothing_
     finally:
         for hour in whole.replica.log.hours():
             mend_hour(whole.replica, hour, (name,))
-    assert whole.dump(name) == before
+    assert whole.dump() == before
