@@ -173,13 +173,13 @@ def test_every_asset_has_a_check():
 
 def test_every_check_can_be_executed_by_its_own_button_and_names_remedy_and_runbook():
     """The UI disables Execute for a check with partitions, and for one of several that are judged only together."""
-    runbook = (project_root() / "docs" / "runbook.md").read_text()
+    runbook = (project_root() / "docs" / "checks.md").read_text()
     for key in GRAPH.asset_check_keys:
         node = GRAPH.get(key)
         assert node.partitions_def is None, key
         assert len(GRAPH.get_execution_set_asset_and_check_keys(key)) == 1, key
         assert "If not: " in (node.description or ""), key
-        assert f"`docs/runbook.md#{key.name}`" in (node.description or ""), key
+        assert f"`docs/checks.md#{key.name}`" in (node.description or ""), key
         assert f"\n### {key.name}\n" in runbook, key
 
 

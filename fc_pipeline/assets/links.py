@@ -14,7 +14,7 @@ from fc_pipeline.tables.registry import DATA_TABLES
 __all__ = ["SQL_EXAMPLES", "links_of"]
 
 _PACKAGE: Final = Path(fc_pipeline.__path__[0])
-_RUNBOOK: Final = Path("docs") / "runbook.md"
+_RUNBOOK: Final = Path("docs") / "checks.md"
 
 SQL_EXAMPLES: Final = {
     "hub_events": "SELECT partition AS hour, sum(events) AS events, count(*) AS lines\n"

@@ -17,8 +17,8 @@ def check_spec(asset: str, name: str, holds: str, remedy: str) -> AssetCheckSpec
     return AssetCheckSpec(
         name,
         asset=asset,
-        description=f"{holds}\n\nIf not: {remedy}\n\nMore: `docs/runbook.md#{name}`",
-        metadata={"runbook": f"docs/runbook.md#{name}"},
+        description=f"{holds}\n\nIf not: {remedy}\n\nMore: `docs/checks.md#{name}`",
+        metadata={"runbook": f"docs/checks.md#{name}"},
     )
 
 

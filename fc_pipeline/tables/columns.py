@@ -50,7 +50,7 @@ class ColumnType(Enum):
 
 @dataclass(frozen=True)
 class Column:
-    """One column; its description ends up in Postgres comments, the Dagster UI and the README."""
+    """One column; its description ends up in Postgres comments, the Dagster UI and docs/tables.md."""
 
     name: str
     type: ColumnType

@@ -3,23 +3,74 @@
 import sys
 from collections.abc import Iterator
 
-from fc_pipeline.tables.columns import DataTable
+from fc_pipeline.tables.columns import DataTable, Index
 from fc_pipeline.tables.registry import DATA_TABLES
 
 __all__ = ["tables_markdown"]
 
 _HEAD = """# Tables
 
-Schema `public`. Made from the declarations in `fc_pipeline/tables/`: `python -m fc_pipeline.tables.reference`.
+Schema `public`. Made by `make docs` from the declarations in `fc_pipeline/tables/`.
 
-A row is live where `deleted_at` is null. `version` is the id of the event that last decided the row: an event changes
+A row is live if `deleted_at` is null. `version` is the id of the event that last decided the row: an event changes
 a row only if its own id is higher. Deleted rows keep their key only, so that a late older event cannot bring them back.
+
+```sql
+-- The users that FID 3 follows, and which of them follow back.
+SELECT f.target_fid, p.username, b.fid IS NOT NULL AS follows_back
+FROM links f
+LEFT JOIN links b ON b.fid = f.target_fid AND b.target_fid = f.fid AND b.type = 'follow' AND b.deleted_at IS NULL
+LEFT JOIN user_profiles p ON p.fid = f.target_fid
+WHERE f.fid = 3 AND f.type = 'follow' AND f.deleted_at IS NULL;
+
+-- What users did in the last day, by hour.
+SELECT hour, sum(casts) AS casts, sum(likes) AS likes, count(*) AS active_users
+FROM fid_activity WHERE hour >= now() - interval '1 day' GROUP BY hour ORDER BY hour;
+```
+
+Schema `pipeline` has the pipeline's own tables: the ledger (`coverage`), `gaps`, `quarantine`, `drift`, `targets` and
+others, described in [concepts.md](concepts.md#words). Read them; let only fc_pipeline write them.
+"""
+
+_YOUR_OWN = """## Your own tables, views, indexes and grants
+
+The database may hold objects of yours. fc_pipeline creates and migrates its own tables and looks at no others.
+
+| your own | what becomes of it |
+|---|---|
+| table, view or function with a name of its own, in `public` or another schema | left alone, by starts, migrations \
+and `up` |
+| table in `public` with the name of one of ours | refused: the first start fails; use a schema of your own |
+| index on one of our tables | kept and maintained by Postgres; each one makes folding slower |
+| view or materialized view over our tables | kept. A migration that changes a column that it uses fails whole, and \
+names the view: drop it, start again, create it |
+| trigger on one of our tables | fires within the micro-batch: if it fails, the micro-batch does |
+| foreign key to one of our tables | not advised: what would delete a row that it refers to, such as a repair, \
+fails |
+| column added to one of our tables | kept, null in rows that we insert; a later release may use its name |
+| grant on one of our tables | kept by migrations |
+| row inserted into one of our tables | found as invented by [`rows_match_log`](checks.md#rows_match_log) \
+or as drift, and deleted |
+
+If you drop one of our tables, the next start creates it with its columns, key and indexes, and the sensor (or
+`fc-pipeline sync`) fills it from the raw log. Your own indexes, triggers, views (`DROP TABLE … CASCADE`) and grants
+on it are gone with it: keep their SQL in a file and run it again. Grants by [roles.sql](roles.sql) return by
+themselves, because its default privileges hold for every later table.
+
+In a schema of your own nothing can collide with a later release:
+
+```sql
+CREATE SCHEMA mine;
+CREATE VIEW mine.daily_casts AS
+SELECT date_trunc('day', timestamp) AS day, count(*) AS casts FROM casts WHERE deleted_at IS NULL GROUP BY 1;
+CREATE INDEX casts_text_search_mine ON casts USING gin (to_tsvector('simple', text)) WHERE deleted_at IS NULL;
+```
 """
 
 
 def tables_markdown() -> str:
     """The reference as Markdown."""
-    return "\n".join([_HEAD, *(line for table in DATA_TABLES.values() for line in _section(table))])
+    return "\n".join([_HEAD, *(line for table in DATA_TABLES.values() for line in _section(table)), _YOUR_OWN])
 
 
 def _section(table: DataTable) -> Iterator[str]:
@@ -29,6 +80,18 @@ def _section(table: DataTable) -> Iterator[str]:
         text = column.description.replace("|", "\\|")
         yield f"| `{column.name}` | {column.type.postgres} | {text} |"
     yield ""
+    yield f"Indexes: {', '.join(_indexes(table))}.\n"
+
+
+def _indexes(table: DataTable) -> Iterator[str]:
+    yield f"the primary key `({', '.join(table.key)})`"
+    for index in table.indexes:
+        yield _index(index)
+
+
+def _index(index: Index) -> str:
+    where = f" where `{index.where}`" if index.where else ""
+    return f"`({', '.join(index.columns)})`{where}"
 
 
 if __name__ == "__main__":

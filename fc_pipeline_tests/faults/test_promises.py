@@ -1,4 +1,4 @@
-"""Promises of the README that no bad hub is needed for, held against the oracle."""
+"""Promises of docs/concepts.md that no bad hub is needed for, held against the oracle."""
 
 from pathlib import Path
 

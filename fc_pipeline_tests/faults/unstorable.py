@@ -1,4 +1,4 @@
-"""Which events no table can hold, by the promises of the README and design.md 4, read off the JSON alone."""
+"""Which events no table can hold, by the promises of docs/concepts.md and design.md 4, read off the JSON alone."""
 
 from typing import Any
 
