@@ -1,5 +1,6 @@
 """The code location: it loads everywhere under one name, and every asset says what it is."""
 
+import re
 import subprocess
 import sys
 import tomllib
@@ -104,7 +105,9 @@ def test_every_asset_leads_to_its_code_its_runbook_and_a_query(name: str):
     assert code
     assert all(Path(reference.file_path).is_file() for reference in code)
     assert metadata["sql_example"].value.startswith("```sql\nSELECT")
-    assert metadata["runbook"].value.startswith("#")
+    runbook = metadata["runbook"].value
+    assert runbook.startswith("#")
+    assert not re.search(r"\]\((?!https?://)", runbook)  # a link to another page leads nowhere in the UI
 
 
 @pytest.mark.parametrize("name", SQL_EXAMPLES)

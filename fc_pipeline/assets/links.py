@@ -1,5 +1,6 @@
 """Where to read on from an asset's page: its code, what to do when it is red, and a query to begin with."""
 
+import re
 import warnings
 from pathlib import Path
 from typing import Any, Final
@@ -15,6 +16,8 @@ __all__ = ["SQL_EXAMPLES", "links_of"]
 
 _PACKAGE: Final = Path(fc_pipeline.__path__[0])
 _RUNBOOK: Final = Path("docs") / "checks.md"
+_PAGE_LINK: Final = re.compile(r"!?\[[^\]]*\]\((?:(\w+\.\w+)(#[\w-]+)?|#[\w-]+|images/[^)]*)\)")
+"""A link to another page, to a heading of this one, or an image: none of them leads anywhere in the UI."""
 
 SQL_EXAMPLES: Final = {
     "hub_events": "SELECT partition AS hour, sum(events) AS events, count(*) AS lines\n"
@@ -69,4 +72,11 @@ def _sections(runbook: str, asset: str) -> str:
     sections = [f"## {section}" for section in runbook.split("\n## ")[1:]]
     subjects = (f"`{asset}`", *(["tables"] if asset in DATA_TABLES else []))
     found = [section for section in sections if any(subject in section.splitlines()[0] for subject in subjects)]
-    return "\n\n".join(found) or runbook
+    return _PAGE_LINK.sub(_named, "\n\n".join(found) or runbook)
+
+
+def _named(link: re.Match[str]) -> str:
+    """A link to a page as the path of the page; of others nothing is left but their text."""
+    if link[1]:
+        return f"`docs/{link[1]}{link[2] or ''}`"
+    return "" if link[0].startswith("!") else link[0][1 : link[0].index("]")]

@@ -3,9 +3,11 @@
 import shutil
 import subprocess
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import NamedTuple
 
+import psycopg2
 import pytest
 import sqlalchemy as sa
 
@@ -15,7 +17,7 @@ from fc_pipeline.ingest.drain import HourWindow
 from fc_pipeline.sample_hub.generator import generate
 from fc_pipeline.sample_hub.log import EventLog, log_from_lines
 from fc_pipeline.sample_hub.serving import serving
-from fc_pipeline.services.postgres import EmbeddedPostgres, client_program
+from fc_pipeline.services.postgres import TUNING, EmbeddedPostgres, client_program
 from fc_pipeline_tests.conftest import Database, administering, fresh_database
 from fc_pipeline_tests.docs.pages import ROOT, SHELL, blocks, shell_commands
 from fc_pipeline_tests.events import HOUR_UNIX
@@ -60,7 +62,7 @@ def restored_name(postgres: EmbeddedPostgres) -> Iterator[str]:
 
 
 def printed(program: str) -> list[str]:
-    """The command of that program which the page prints, without its last argument."""
+    """The page's first command of that program."""
     for block in blocks(ROOT / "docs" / "operations.md"):
         for words in shell_commands(block) if block.language == SHELL and "│" not in block.text else []:
             if Path(words[0]).name == program:
@@ -130,3 +132,27 @@ def test_a_dump_brings_the_schema_whole(
         ]
     assert schemas[0] == schemas[1]
     assert "EXCLUDE USING gist" in schemas[0]
+
+
+def test_an_unpacked_data_folder_has_all_that_was_committed(tmp_path: Path) -> None:
+    """The copy with `up` stopped, by the page's own tar."""
+    project, restored = tmp_path / "project", tmp_path / "restored"
+    server = EmbeddedPostgres(project / "data", {**TUNING, "shared_buffers": "16MB"})
+    execute(server.acquire(), "CREATE TABLE kept AS SELECT generate_series(1, 1000) AS n")
+    assert server.release()
+    restored.mkdir()
+    archive = tmp_path / "fc_pipeline.tar"
+    assert printed("tar")[1:] == ["--create", "--file", "/backup/fc_pipeline.tar", "data"]
+    run("tar", "--create", f"--file={archive}", f"--directory={project}", "data")
+    run("tar", "--extract", f"--file={archive}", f"--directory={restored}")
+    server = EmbeddedPostgres(restored / "data", {**TUNING, "shared_buffers": "16MB"})
+    assert execute(server.acquire(), "SELECT sum(n) FROM kept") == 500_500
+    assert server.release()
+
+
+def execute(url: str, statement: str) -> object:
+    with closing(psycopg2.connect(url)) as connection, connection.cursor() as cursor:
+        cursor.execute(statement)
+        found = cursor.fetchone() if cursor.description else None
+        connection.commit()
+        return found and found[0]

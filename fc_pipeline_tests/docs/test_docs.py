@@ -5,6 +5,8 @@ import importlib
 import importlib.util
 import json
 import re
+import shutil
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -232,6 +234,26 @@ def test_the_unit_starts_a_command_that_exists() -> None:
     unit.read_string(block.text)
     check_command(unit["Service"]["ExecStart"].split())
     assert unit["Service"]["ExecStart"].startswith(unit["Service"]["WorkingDirectory"] + "/.venv/bin/")
+
+
+def test_systemd_knows_every_line_of_the_unit(tmp_path: Path) -> None:
+    analyze = shutil.which("systemd-analyze")
+    if analyze is None:
+        pytest.skip("systemd-analyze is not installed")
+    (block,) = blocks_in("ini")
+    here = {
+        "User=fc": "User=root",
+        "/srv/fc_pipeline/.venv/bin/fc-pipeline": "/bin/true",
+        "/srv/fc_pipeline": str(tmp_path),
+    }
+    text = block.text
+    for printed, present in here.items():
+        assert printed in text
+        text = text.replace(printed, present)
+    unit = tmp_path / "fc-pipeline.service"
+    unit.write_text(text + "\n")
+    done = subprocess.run([analyze, "verify", unit], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, "fc-pipeline.service" in done.stdout + done.stderr) == (0, False), done.stderr
 
 
 def test_no_page_names_what_has_moved() -> None:
