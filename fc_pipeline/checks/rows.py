@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator
 from dagster import AssetCheckExecutionContext, AssetCheckResult, AssetCheckSeverity, multi_asset_check
 
 from fc_pipeline.checks.wording import check_spec, table_of
+from fc_pipeline.hours import Hour
 from fc_pipeline.ingest.replica import Replica
 from fc_pipeline.orchestration.failures import failing_step
 from fc_pipeline.repair.log_comparison import (
@@ -74,7 +75,7 @@ def _judged(name: str, table: TableComparison, found: LogComparison) -> AssetChe
     unread = sorted({hour.key for hour, _ in found.unread})
     description = None
     if table.wrong:
-        description = _said(name, table)
+        description = _said(name, table, max(found.hours))
     elif unread:
         description = (
             f"the raw log cannot be read of {', '.join(unread)}: these hours are not judged, see files_as_written"
@@ -112,7 +113,7 @@ def _judged(name: str, table: TableComparison, found: LogComparison) -> AssetChe
     )
 
 
-def _said(name: str, table: TableComparison) -> str:
+def _said(name: str, table: TableComparison, newest: Hour) -> str:
     kinds = {kind: sum(getattr(one, kind) for one in table.differences) for kind in ("missing", "changed", "invented")}
     counts = ", ".join(f"{rows:,} {kind}" for kind, rows in kinds.items() if rows)
     hours = sorted({one.hour.key for one in table.differences if one.hour is not None})
@@ -121,13 +122,13 @@ def _said(name: str, table: TableComparison) -> str:
     )
     return (
         f"{table.wrong:,} rows are not as the raw log has them ({counts}), in {where}. Remedy: "
-        f"dagster asset materialize -m fc_pipeline.definitions --select {name} {_chosen(table.differences)}"
+        f"dagster asset materialize -m fc_pipeline.definitions --select {name} {_chosen(table.differences, newest)}"
     )
 
 
-def _chosen(differences: Iterable[HourDifferences]) -> str:
-    """The hours as Dagster's command takes them; rows of no hour are mended with any."""
+def _chosen(differences: Iterable[HourDifferences], newest: Hour) -> str:
+    """The hours as Dagster's command takes them; rows of no hour are mended with any, such as the newest."""
     hours = sorted({one.hour.key for one in differences if one.hour is not None})
     if not hours:
-        return "--partition with any hour that was folded"
+        return f"--partition {newest.key}"
     return f"--partition {hours[0]}" if len(hours) == 1 else f"--partition-range {hours[0]}...{hours[-1]}"

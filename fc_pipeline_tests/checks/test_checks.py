@@ -227,6 +227,21 @@ def test_rows_that_are_not_the_logs_are_red_with_hour_and_command_and_green_afte
     assert pipeline.tables() == before
 
 
+def test_a_row_that_no_hour_can_have_decided_is_red_with_a_command_all_the_same(pipeline: Pipeline):
+    before = pipeline.tables()
+    columns = ", ".join(name for name in DATA_TABLES["casts"].names if name not in ("hash", "version"))
+    with pipeline.bench.replica.engine.begin() as connection:
+        connection.execute(
+            sa.text(f"INSERT INTO casts (hash, version, {columns}) SELECT '\\xff', 1, {columns} FROM casts LIMIT 1")
+        )
+    red = judged(pipeline, "rows_match_log", "casts")
+    assert records(red, "hours")[0]["hour"] == "none"
+    assert (red.description or "").endswith(f"--select casts --partition {HOUR}")
+    assert pipeline.materialize("casts", hour=BUILT_HOUR).success
+    assert judged(pipeline, "rows_match_log", "casts").passed
+    assert pipeline.tables() == before
+
+
 @pytest.mark.parametrize("asset", [RAW_LOG, *DATA_TABLES, "reconciled_fids", "targets"])
 def test_execute_all_judges_every_check_of_an_asset(pipeline: Pipeline, asset: str):
     result = pipeline.judge(asset)
