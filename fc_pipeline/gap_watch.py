@@ -21,6 +21,7 @@ from dagster._core.storage.tags import ASSET_PARTITION_RANGE_END_TAG, ASSET_PART
 from fc_pipeline.assets.snapshots import GAPS_TAG, BackfillConfig, fid_tables
 from fc_pipeline.checks.evaluation import evaluation_of
 from fc_pipeline.checks.gaps import judge_gaps
+from fc_pipeline.checks.wording import heights_of
 from fc_pipeline.fold import gaps
 from fc_pipeline.fold.gaps import FAILED_HOUR, Gap
 from fc_pipeline.ingest import health
@@ -44,14 +45,15 @@ RANGE_TAGS = {ASSET_PARTITION_RANGE_START_TAG: bucket_key(0), ASSET_PARTITION_RA
     minimum_interval_seconds=LOOK_SECONDS,
     default_status=DefaultSensorStatus.RUNNING,
     description="Launches the run that heals the gaps in pipeline.gaps by snapshots, one at a time. Says what is open "
-    "through hub_events' check no_open_gaps whenever that has changed; its cursor remembers what it said.",
+    "through hub_events' check no_open_gaps whenever that has changed; its cursor lists what it said, [] when "
+    "nothing is open.",
 )
 @failing_tick()
 def gap_sensor(context: SensorEvaluationContext, replica: ReplicaResource) -> SensorResult | SkipReason:
     """One look at what is open; the hub is asked by the run, not by the tick."""
     with replica.open(need_hub=False) as opened:
         found = health.open_gaps(opened)
-        cursor = json.dumps([[gap.shard, gap.heights.first, gap.heights.last] for gap in found])
+        cursor = json.dumps([f"shard {gap.shard}: {heights_of(gap.heights.first, gap.heights.last)}" for gap in found])
         said = [] if cursor == (context.cursor or "[]") else [evaluation_of(judge_gaps(opened))]
         # An hour that fails may still be read: as long as the hub has it, hub_event_sensor has it tried again.
         lost = [gap for gap in found if gap.reason != FAILED_HOUR]

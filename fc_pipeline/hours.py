@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final, Self
 
-__all__ = ["FIRST_HOUR", "HOUR_SECONDS", "PARTITION_FORMAT", "Hour"]
+__all__ = ["FIRST_HOUR", "HOUR_SECONDS", "PARTITION_FORMAT", "Hour", "span_of"]
 
 HOUR_SECONDS: Final = 3600
 PARTITION_FORMAT: Final = "%Y-%m-%d-%H:%M"
@@ -58,6 +58,11 @@ class Hour:
     def contains(self, unix_seconds: float) -> bool:
         """Whether a time lies in this hour."""
         return self.start_unix <= unix_seconds < self.end_unix
+
+
+def span_of(first_key: str, last_key: str) -> str:
+    """The hours between two partition keys, as people write them."""
+    return first_key if first_key == last_key else f"{first_key} to {last_key}"
 
 
 FIRST_HOUR: Final = Hour(1_609_459_200)

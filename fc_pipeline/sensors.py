@@ -1,11 +1,11 @@
 """The sensor that triggers micro-batch runs: one that follows the present hour, one for each hour that is missing."""
 
 import asyncio
-import json
 import logging
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from itertools import takewhile
 
 import msgspec
@@ -84,7 +84,8 @@ class Attempt:
     minimum_interval_seconds=1,
     default_status=DefaultSensorStatus.RUNNING,
     description="Compares the hub's heads with the ledger: launches the run that follows the present hour, and one for "
-    "each hour that is missing or has holes, newest first. Its cursor only spaces retries; the ledger is the truth.",
+    "each hour that is missing or has holes, newest first. Dagster looks every five seconds. The cursor lists hours "
+    "that are being retried, {} when there are none, and only spaces retries: the ledger is the truth.",
 )
 @failing_tick()
 def hub_event_sensor(context: SensorEvaluationContext, replica: ReplicaResource) -> SensorResult | SkipReason:
@@ -138,7 +139,7 @@ def _tick(context: SensorEvaluationContext, replica: Replica) -> SensorResult:
     return SensorResult(
         run_requests=requests,
         skip_reason=None if requests else SkipReason(_summary(state, missing)),
-        cursor=json.dumps({hour: [attempt.count, attempt.last_unix] for hour, attempt in attempts.items()}),
+        cursor=_cursor_of(attempts),
     )
 
 
@@ -230,15 +231,30 @@ def _request(hour: Hour, config: MicroBatchConfig, tags: Mapping[str, str]) -> R
     )
 
 
+class _Remembered(msgspec.Struct):
+    """An attempt as the sensor's page shows it."""
+
+    attempts: int
+    last_at: datetime
+
+
+def _cursor_of(attempts: Mapping[str, Attempt]) -> str:
+    remembered = {
+        hour: _Remembered(attempt.count, datetime.fromtimestamp(int(attempt.last_unix), UTC))
+        for hour, attempt in attempts.items()
+    }
+    return msgspec.json.encode(remembered).decode()
+
+
 def _attempts(cursor: str | None, missing: Iterable[Hour]) -> dict[str, Attempt]:
     """The attempts that the cursor remembers, for hours that are still missing."""
     wanted = {hour.key for hour in missing}
     try:
-        known = msgspec.json.decode(cursor, type=dict[str, tuple[int, float]]) if cursor else {}
+        known = msgspec.json.decode(cursor, type=dict[str, _Remembered]) if cursor else {}
     except msgspec.MsgspecError as error:  # somebody edited it, or another release wrote it
         _log.warning("cursor_unreadable reason=%r: every missing hour is asked for anew", str(error))
         known = {}
-    return {hour: Attempt(*attempt) for hour, attempt in known.items() if hour in wanted}
+    return {hour: Attempt(one.attempts, one.last_at.timestamp()) for hour, one in known.items() if hour in wanted}
 
 
 def _summary(state: Survey, missing: Iterable[Hour]) -> str:

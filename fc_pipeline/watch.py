@@ -1,7 +1,7 @@
 """The sensor that watches whether the replica moves, for the time when no run is there to say so."""
 
-import json
 import time
+from datetime import UTC, datetime
 
 import msgspec
 from dagster import (
@@ -39,7 +39,7 @@ def standstill_sensor(context: SensorEvaluationContext, replica: ReplicaResource
     """One look: a result of the check without a run, or nothing where a run commits."""
     now = time.time()
     since = watching_since(context.cursor, now)
-    cursor = json.dumps([since, now])
+    cursor = cursor_of(since, now)
     with replica.open() as opened:
         if is_being_followed(opened):
             said = SkipReason("micro-batches are being committed: the run that does it judges the hour")
@@ -57,10 +57,23 @@ def _said(result: AssetCheckResult, cursor: str) -> SensorResult:
     return SensorResult(asset_events=events, skip_reason=SkipReason(result.description), cursor=cursor)
 
 
+class _Watch(msgspec.Struct):
+    """What the sensor's page shows as its cursor."""
+
+    watching_since: datetime
+    looked_at: datetime
+
+
+def cursor_of(since: float, now: float) -> str:
+    """What the next tick is to know, from unix seconds; whole seconds are enough."""
+    return msgspec.json.encode(_Watch(*(datetime.fromtimestamp(int(unix), UTC) for unix in (since, now)))).decode()
+
+
 def watching_since(cursor: str | None, now: float) -> float:
     """Since when (unix seconds) the sensor has ticked without a gap, by the cursor of its last tick."""
     try:
-        since, last = msgspec.json.decode(cursor or "", type=tuple[float, float])
+        found = msgspec.json.decode(cursor or "", type=_Watch)
     except msgspec.MsgspecError:  # the first tick, or somebody edited it: watching begins
         return now
+    since, last = found.watching_since.timestamp(), found.looked_at.timestamp()
     return since if since <= last <= now <= last + GAP_SECONDS else now

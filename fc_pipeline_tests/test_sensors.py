@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
+from datetime import UTC, datetime
 from itertools import pairwise
 from typing import Any
 
@@ -41,6 +42,7 @@ from fc_pipeline_tests.pipeline import Pipeline, open_pipeline
 
 HOURS_IN_LOG = 8
 MOST_CATCH_UP_RUNS = 3  # dagster.yaml says so
+LONG_AGO = datetime.fromtimestamp(0, UTC)
 
 
 @pytest.fixture(scope="module")
@@ -63,6 +65,11 @@ def tick(pipeline: Pipeline, hub_url: str, cursor: str | None = None) -> SensorR
     result = evaluate(pipeline, hub_url, cursor)
     assert isinstance(result, SensorResult), result
     return result
+
+
+def remembered(attempts: int, *hours: str, at: datetime = LONG_AGO) -> str:
+    """A cursor by which each of these hours was asked for so often, and last at a time."""
+    return json.dumps({hour: {"attempts": attempts, "last_at": at.isoformat()} for hour in hours})
 
 
 def evaluate(pipeline: Pipeline, hub_url: str, cursor: str | None = None) -> Any:
@@ -267,15 +274,16 @@ def test_an_hour_that_stays_missing_is_asked_for_later_and_later(pipeline: Pipel
                 asked.append(now)
             now += 5.0
     assert [later - earlier for earlier, later in pairwise(asked)] == [15.0, 30.0, 60.0, 120.0]
-    assert json.loads(cursor or "") == {hour: [5, asked[-1]]}
+    assert json.loads(cursor or "") == {hour: {"attempts": 5, "last_at": "2027-01-15T08:03:45Z"}}
+    assert asked[-1] == datetime(2027, 1, 15, 8, 3, 45, tzinfo=UTC).timestamp()
 
 
 def test_an_hour_that_failed_again_and_again_is_a_gap_until_it_is_read(pipeline: Pipeline):
     hour = old_hours(2)[0]
     with serving(old_log(2)) as url:
-        tick(pipeline, url, json.dumps({hour: [sensors.FAILED_AFTER_ATTEMPTS - 2, 0.0]}))
+        tick(pipeline, url, remembered(sensors.FAILED_AFTER_ATTEMPTS - 2, hour))
         assert pipeline.bench.rows("SELECT 1 FROM pipeline.gaps") == []
-        tick(pipeline, url, json.dumps({hour: [sensors.FAILED_AFTER_ATTEMPTS - 1, 0.0]}))
+        tick(pipeline, url, remembered(sensors.FAILED_AFTER_ATTEMPTS - 1, hour))
         query = "SELECT shard, from_height, to_height, reason, healed_how FROM pipeline.gaps"
         assert [tuple(row) for row in pipeline.bench.rows(query)] == [(1, 1001, 1001, "failed_hour", None)]
         with pytest.MonkeyPatch.context() as patch:
@@ -292,7 +300,7 @@ def test_the_longest_pause_is_bounded():
 
 def test_what_was_read_is_forgotten_by_the_cursor_and_said(pipeline: Pipeline):
     with serving(old_log(2)) as url:
-        cursor = json.dumps({hour: [3, 0.0] for hour in (*old_hours(2), "2020-01-01-00:00")})
+        cursor = remembered(3, *old_hours(2), "2020-01-01-00:00")
         result = tick(pipeline, url, cursor)
         assert set(json.loads(result.cursor or "")) == set(old_hours(2))
         with pytest.MonkeyPatch.context() as patch:
@@ -308,12 +316,12 @@ def test_what_was_read_is_forgotten_by_the_cursor_and_said(pipeline: Pipeline):
 def test_a_tick_without_work_says_why(pipeline: Pipeline):
     hour = old_hours(1)[0]
     with serving(old_log(1)) as url:
-        skipped = tick(pipeline, url, json.dumps({hour: [9, time.time()]}))
+        skipped = tick(pipeline, url, remembered(9, hour, at=datetime.now(UTC)))
     assert requests_of(skipped) == []
     assert f"waiting for a retry: {hour}" in str(skipped.skip_reason)
 
 
-@pytest.mark.parametrize("cursor", ["", "{}", "nonsense", "[1]", '{"2026-11-01-00:00": "soon"}'])
+@pytest.mark.parametrize("cursor", ["", "{}", "nonsense", "[1]", '{"2026-11-01-00:00": [3, 0.0]}'])
 def test_a_cursor_that_says_nothing_stops_nothing(pipeline: Pipeline, cursor: str):
     with serving(old_log(1)) as url:
         assert catch_ups(tick(pipeline, url, cursor)) == old_hours(1)
@@ -350,7 +358,7 @@ def test_hours_that_fail_share_the_time_of_a_tick(pipeline: Pipeline, monkeypatc
         return living_runs(*given)
 
     monkeypatch.setattr(sensors, "_living_runs", after_the_look)
-    cursor = json.dumps({hour: [sensors.FAILED_AFTER_ATTEMPTS - 1, 0.0] for hour in hours})
+    cursor = remembered(sensors.FAILED_AFTER_ATTEMPTS - 1, *hours)
     with serving(old_log()) as url, FaultProxy(url, ask=ask) as proxy:
         result = tick(pipeline, proxy.url, cursor)
         assert catch_ups(result) == hours
@@ -359,8 +367,9 @@ def test_hours_that_fail_share_the_time_of_a_tick(pipeline: Pipeline, monkeypatc
     assert pipeline.bench.rows("SELECT * FROM pipeline.gaps") == []
     with serving(old_log()) as url:  # the next attempt has them listed
         monkeypatch.setattr(sensors, "_living_runs", living_runs)
-        due = {hour: [count, 0.0] for hour, (count, _) in json.loads(result.cursor or "").items()}
-        assert catch_ups(tick(pipeline, url, json.dumps(due))) == hours
+        counts = {hour: one["attempts"] for hour, one in json.loads(result.cursor or "").items()}
+        assert counts == dict.fromkeys(hours, sensors.FAILED_AFTER_ATTEMPTS)
+        assert catch_ups(tick(pipeline, url, remembered(sensors.FAILED_AFTER_ATTEMPTS, *hours))) == hours
     assert pipeline.bench.rows("SELECT DISTINCT reason FROM pipeline.gaps") == [("failed_hour",)]
 
 

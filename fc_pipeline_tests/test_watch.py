@@ -1,6 +1,5 @@
 """The sensor that watches: what it says without a run, when it leaves that to the run, and since when it watches."""
 
-import json
 import time
 from collections.abc import Iterator
 
@@ -14,7 +13,7 @@ from fc_pipeline.resources import ReplicaResource
 from fc_pipeline.sample_hub.log import EventLog
 from fc_pipeline.sample_hub.serving import serving
 from fc_pipeline.services.postgres import EmbeddedPostgres
-from fc_pipeline.watch import GAP_SECONDS, standstill_sensor, watching_since
+from fc_pipeline.watch import GAP_SECONDS, cursor_of, standstill_sensor, watching_since
 from fc_pipeline_tests.conftest import fresh_database
 from fc_pipeline_tests.logs import casts_at, every_second, log_of
 from fc_pipeline_tests.pipeline import Pipeline, open_pipeline
@@ -45,7 +44,7 @@ def live_log() -> EventLog:
 
 def tick(pipeline: Pipeline, hub_url: str, *, watched_seconds: float | None = None) -> SensorResult:
     now = time.time()
-    cursor = None if watched_seconds is None else json.dumps([now - watched_seconds, now])
+    cursor = None if watched_seconds is None else cursor_of(now - watched_seconds, now)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("FC_HUB_URLS", hub_url)
         result = standstill_sensor(
@@ -106,7 +105,9 @@ def test_without_a_hub_it_warns(pipeline: Pipeline):
 
 
 def test_the_watch_begins_anew_after_a_gap_and_with_any_cursor():
-    assert watching_since(json.dumps([500.0, 990.0]), 1000.0) == 500.0
-    assert watching_since(json.dumps([500.0, 990.0]), 991.0 + GAP_SECONDS) == 991.0 + GAP_SECONDS
-    for cursor in (None, "", "{}", "[1]", "nonsense", "[2000.0, 3000.0]", "[900.0, 800.0]"):
+    assert cursor_of(500.7, 990.0) == '{"watching_since":"1970-01-01T00:08:20Z","looked_at":"1970-01-01T00:16:30Z"}'
+    assert watching_since(cursor_of(500.0, 990.0), 1000.0) == 500.0
+    assert watching_since(cursor_of(500.0, 990.0), 991.0 + GAP_SECONDS) == 991.0 + GAP_SECONDS
+    future, backwards = cursor_of(2000.0, 3000.0), cursor_of(900.0, 800.0)
+    for cursor in (None, "", "{}", "[1]", "nonsense", "[500.0, 990.0]", future, backwards):
         assert watching_since(cursor, 1000.0) == 1000.0

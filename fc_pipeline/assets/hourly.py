@@ -3,6 +3,7 @@
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from dagster import (
     AssetExecutionContext,
@@ -19,6 +20,7 @@ from pydantic import Field
 
 from fc_pipeline.assets.interruption import Interruption, interruptible
 from fc_pipeline.assets.materialization import SAMPLE, materializations
+from fc_pipeline.assets.outputs import logged_outputs
 from fc_pipeline.assets.specs import HOURLY_SPECS
 from fc_pipeline.checks.evaluation import CheckReporter
 from fc_pipeline.checks.keys import judge_keys
@@ -77,7 +79,7 @@ class MicroBatchConfig(Config):
 )
 def hourly_tables(
     context: AssetExecutionContext, config: MicroBatchConfig, replica: ReplicaResource
-) -> Iterator[MaterializeResult[None]]:
+) -> Iterator[MaterializeResult[Any]]:
     """Read the hub's feed into the raw log, and fold it into the tables, hour by hour.
 
     With `hub_events` selected, reads what is missing from the hub; without it, makes the tables from the raw log.
@@ -118,8 +120,7 @@ def hourly_tables(
             return
     if incomplete:
         raise Failure("; ".join(incomplete))  # nothing is to be built on an hour with holes
-    # Each hour of each asset has its own event in the log by now; the outputs themselves are skipped.
-    yield from ()
+    yield from logged_outputs(outputs)
 
 
 @dataclass

@@ -118,7 +118,7 @@ def _of_run(progress: HourProgress) -> dict[str, Any]:
         "run_naive_rows": progress.naive_rows,
         "run_message_rows_written": progress.message_rows_written,
         "run_rows_written": progress.rows_written,
-        "run_postgres_seconds": round(progress.seconds, 3),
+        "run_postgres_seconds": round(progress.ledger_seconds, 3),
     }
 
 

@@ -21,6 +21,7 @@ from pydantic import Field
 
 from fc_pipeline.assets.interruption import interruptible
 from fc_pipeline.assets.links import links_of
+from fc_pipeline.assets.outputs import logged_outputs
 from fc_pipeline.assets.specs import OWNERS
 from fc_pipeline.assets.targets import TARGETS_ASSET
 from fc_pipeline.checks.drift import judge_drift
@@ -155,7 +156,7 @@ class BackfillConfig(Config):
 )
 def fid_tables(
     context: AssetExecutionContext, config: BackfillConfig, replica: ReplicaResource
-) -> Iterator[MaterializeResult[None]]:
+) -> Iterator[MaterializeResult[Any]]:
     """Ask the hub for all records of each user of the buckets, and fold them.
 
     `fid_snapshots` alone only fetches, `reconciled_fids` alone folds what the lake has. A run that was cut short is
@@ -191,8 +192,7 @@ def fid_tables(
             over(_scope(buckets, config.fids)).execute()
         teller.judge()
         interruption.end_run(context)  # either way nothing is left to do
-    # Each bucket has its own event in the log by now; the outputs themselves are skipped.
-    yield from ()
+    yield from logged_outputs(teller.assets)
 
 
 def _scope(buckets: Sequence[int], fids: list[int] | None) -> BackfillScope:

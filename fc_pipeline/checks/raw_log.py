@@ -9,7 +9,7 @@ from fc_pipeline.checks.gaps import GAPS_SPEC, NO_OPEN_GAPS, judge_gaps
 from fc_pipeline.checks.standstill import STANDSTILL, STANDSTILL_SPEC, judge_standstill
 from fc_pipeline.checks.wording import MOST_ROWS, check_spec, heights_of, table_of
 from fc_pipeline.errors import LakeError
-from fc_pipeline.hours import Hour
+from fc_pipeline.hours import Hour, span_of
 from fc_pipeline.ingest.lost_log import LostLog
 from fc_pipeline.ingest.replica import Replica
 from fc_pipeline.ingest.run import RAW_LOG
@@ -105,7 +105,7 @@ def judge_coverage(replica: Replica) -> AssetCheckResult:
         first = found.holes[0]
         said = (
             f"{found.missing_blocks:,} blocks are missing: shard {first.shard} lacks "
-            f"{heights_of(first.heights.first, first.heights.last)} in {_hours(first.first_hour, first.last_hour)}"
+            f"{heights_of(first.heights.first, first.heights.last)} in {span_of(first.first_hour, first.last_hour)}"
         ) + (f", and {len(found.holes) - 1} more holes" if len(found.holes) > 1 else "")
         said += ". Runs are filling them" if is_being_filled else f". Remedy: fc-pipeline sync, or {_command(first)}"
     elif found.blocks_by_snapshots:
@@ -128,7 +128,7 @@ def judge_coverage(replica: Replica) -> AssetCheckResult:
             "holes": table_of(
                 (
                     {
-                        "hour": _hours(hole.first_hour, hole.last_hour),
+                        "hour": span_of(hole.first_hour, hole.last_hour),
                         "shard": hole.shard,
                         "heights": heights_of(hole.heights.first, hole.heights.last),
                         "being_filled": hole.is_being_filled,
@@ -146,10 +146,6 @@ def _by_shard(found: by_hour.Coverage) -> dict[str, list[str]]:
     for hole in found.holes[:MOST_ROWS]:
         holes.setdefault(str(hole.shard), []).append(f"{hole.heights.first}-{hole.heights.last}")
     return holes
-
-
-def _hours(first: str, last: str) -> str:
-    return first if first == last else f"{first} to {last}"
 
 
 def _command(hole: by_hour.Hole) -> str:
@@ -263,7 +259,6 @@ def judge_quarantine_share(replica: Replica) -> AssetCheckResult:
         passed=not is_too_much,
         description=f"{share:.1%} of the events of {worst.hour} are set aside" if worst and is_too_much else None,
         metadata={
-            "share": share,
             "share_percent": round(share * 100, 4),
             "by_reason": dict(worst.by_reason) if worst else {},
             "set_aside": sum(one.set_aside for one in hours),

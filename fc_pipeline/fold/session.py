@@ -70,7 +70,8 @@ class FoldSession:
     the target set is written, and the set follows what is.
 
     Of the last fold, `fates` says what became of its events, `events_written` how many of them it wrote rows of (an
-    event's rows may be in several tables, and it counts once), `rows_filtered` how many rows no target concerns.
+    event's rows may be in several tables, and it counts once), `rows_filtered` how many rows no target concerns,
+    `ledger_seconds` how long it took by the ledger, which is written before the commit (0 for what it had already).
 
     A transaction that fails for a reason that may pass (fold.faults) is rolled back and tried again for a while, until
     `give_up`. Raises PostgresError where that did not help, SessionLost where the session is gone: nothing of the
@@ -85,6 +86,7 @@ class FoldSession:
     fates: EventFates = field(default_factory=EventFates, init=False)
     events_written: int = field(default=0, init=False)
     rows_filtered: int = field(default=0, init=False)
+    ledger_seconds: float = field(default=0.0, init=False)
     _planned: dict[str, str] = field(default_factory=dict[str, str], init=False, repr=False)
     _selection: TargetSelection | None = field(default=None, init=False, repr=False)
     _written_early: dict[str, Written] = field(default_factory=dict[str, Written], init=False, repr=False)
@@ -264,8 +266,10 @@ class FoldSession:
         if self.holder is not None and time.monotonic() - fenced_at > RENEW_AFTER_SECONDS:
             # Whoever waits for the lease sees this heartbeat at the commit, and not the one of a minute ago.
             self._execute(ledger.RENEW_LEASE, (batch.shard, batch.partition, self.holder))
-        seconds = time.monotonic() - started
-        line = ledger.cover_parameters(batch, self.run_id, total, events_written=self.events_written, seconds=seconds)
+        self.ledger_seconds = time.monotonic() - started
+        line = ledger.cover_parameters(
+            batch, self.run_id, total, events_written=self.events_written, seconds=self.ledger_seconds
+        )
         try:
             self._execute(ledger.COVER, line)
         except adbc_driver_manager.Error as error:
@@ -278,6 +282,7 @@ class FoldSession:
 
     def _merge_again(self, batch: MicroBatch) -> tuple[MicroBatch, dict[str, Written]]:
         """Merge heights that the ledger covers; gives what was selected of the batch, too."""
+        self.ledger_seconds = 0.0
         if self._selection is None:
             self._stage(batch)
             hold_schema(self._execute)

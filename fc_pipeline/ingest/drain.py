@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from fc_pipeline.errors import LeaseLost
 from fc_pipeline.fold import lease, ledger
 from fc_pipeline.fold.ledger import HeightRange
-from fc_pipeline.hours import Hour
+from fc_pipeline.hours import Hour, span_of
 from fc_pipeline.hub.clock import HubClock
 from fc_pipeline.hub.decode import EventBatch
 from fc_pipeline.hub.failover import HubPool
@@ -53,6 +53,11 @@ class HourWindow:
 
     def __contains__(self, hour: Hour | None) -> bool:
         return hour is not None and self.first <= hour <= self.last
+
+    @property
+    def span(self) -> str:
+        """The hours as people write them."""
+        return span_of(self.first.key, self.last.key)
 
 
 @dataclass

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from fc_pipeline.fold.fates import EventFates
 from fc_pipeline.fold.micro_batch import MicroBatch
@@ -22,7 +23,7 @@ SAMPLE_ROWS = 5
 
 @dataclass(slots=True)
 class TableProgress:
-    """Rows of one table written for an hour, and the last few of them as they were staged."""
+    """Rows of one table written for an hour, and a few of those staged last."""
 
     written: Written = field(default_factory=Written)
     staged_rows: int = 0
@@ -34,8 +35,9 @@ class HourProgress:
     """Everything done for one hour by this run.
 
     `heights` maps a shard to the first and last folded height, `last_block_unix` to the time of the last block;
-    `naive_rows` is what one write per message would have written. `seconds` is time spent in Postgres. `fates` and
-    `events_written` say what became of the `events`, `rows_filtered` how many rows concern no target.
+    `naive_rows` is what one write per message would have written. `seconds` is time spent in Postgres, `ledger_seconds`
+    what the ledger has of it. `fates` and `events_written` say what became of the `events`, `rows_filtered` how many
+    rows concern no target.
     """
 
     hour: Hour
@@ -47,6 +49,7 @@ class HourProgress:
     rows_filtered: int = 0
     quarantined: int = 0
     seconds: float = 0.0
+    ledger_seconds: float = 0.0
     fates: EventFates = field(default_factory=EventFates)
     events_written: int = 0
     heights: dict[int, tuple[int, int]] = field(default_factory=dict[int, tuple[int, int]])
@@ -82,7 +85,14 @@ class HourProgress:
         return self.events - self.fates.events
 
     def add(
-        self, batch: MicroBatch, written: dict[str, Written], events_written: int, *, log_bytes: int, seconds: float
+        self,
+        batch: MicroBatch,
+        written: dict[str, Written],
+        events_written: int,
+        *,
+        log_bytes: int,
+        seconds: float,
+        ledger_seconds: float,
     ) -> None:
         """Count one committed micro-batch, of whose events so many had rows that were written."""
         self.fates += batch.fates
@@ -95,6 +105,7 @@ class HourProgress:
         self.naive_rows += batch.messages
         self.quarantined += len(batch.quarantined)
         self.seconds += seconds
+        self.ledger_seconds += ledger_seconds
         first, last = self.heights.get(batch.shard, (batch.from_height, batch.to_height))
         self.heights[batch.shard] = (min(first, batch.from_height), max(last, batch.to_height))
         self.last_block_unix[batch.shard] = max(self.last_block_unix.get(batch.shard, 0), batch.last_block_unix)
@@ -117,7 +128,16 @@ class HourProgress:
         table.written += written
         if staged is not None and len(staged):
             table.staged_rows += len(staged)
-            table.sample = staged.slice(0, SAMPLE_ROWS)
+            table.sample = _sample_of(staged)
+
+
+def _sample_of(staged: pa.Table) -> pa.Table:
+    """A few rows, live ones first: a tombstone has little to look at."""
+    if "deleted_at" not in staged.column_names:
+        return staged.slice(0, SAMPLE_ROWS)
+    is_live = pc.is_null(staged["deleted_at"])
+    live, dead = (pc.indices_nonzero(wanted)[:SAMPLE_ROWS] for wanted in (is_live, pc.invert(is_live)))
+    return staged.take(pa.concat_arrays([live, dead])[:SAMPLE_ROWS])
 
 
 class Progress:
@@ -144,11 +164,17 @@ class Progress:
         *,
         log_bytes: int,
         seconds: float,
+        ledger_seconds: float,
     ) -> None:
         """Count one committed micro-batch, of whose events so many had rows that were written."""
         with self._lock:
             progress = self._hours.setdefault(hour, HourProgress(hour))
-            progress.add(batch, written, events_written, log_bytes=log_bytes, seconds=seconds)
+            progress.add(
+                *(batch, written, events_written),
+                log_bytes=log_bytes,
+                seconds=seconds,
+                ledger_seconds=ledger_seconds,
+            )
             progress.clock_ahead_seconds = self.clock_ahead_seconds
             self._unreported.add(hour)
             counted = progress.snapshot() if self._on_batch is not None else None

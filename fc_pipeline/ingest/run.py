@@ -159,7 +159,7 @@ class MicroBatchRun:
         )
         if not reached and not any(self.replica.log.files(hour) for hour in self._logged_hours()):
             raise LakeError(
-                f"neither the hub nor the raw log has anything of {self.window.first.key} to {self.window.last.key}",
+                f"neither the hub nor the raw log has anything of {self.window.span}",
                 hint="a hub keeps about three days of events; older history comes from the by-FID snapshots",
             )
 
@@ -184,7 +184,7 @@ class MicroBatchRun:
             self.report(self.progress.changed())  # hour by hour: whoever fills a range of them sees how far it is
         if RAW_LOG not in self.outputs and not found:
             raise LakeError(
-                f"the raw log has nothing of {self.window.first.key} to {self.window.last.key}",
+                f"the raw log has nothing of {self.window.span}",
                 hint="materialise hub_events for these hours first, while the hub still has them",
             )
 

@@ -278,7 +278,12 @@ class BatchWriter:
         seconds = time.monotonic() - started
         session = self._session
         micro = replace(micro, fates=session.fates, rows_filtered=session.rows_filtered)
-        self._progress.add(hour, micro, written, session.events_written, log_bytes=log_bytes, seconds=seconds)
+        self._progress.add(
+            *(hour, micro, written, session.events_written),
+            log_bytes=log_bytes,
+            seconds=seconds,
+            ledger_seconds=session.ledger_seconds,
+        )
         _log.info(
             "micro_batch shard=%d heights=%d-%d events=%d events_written=%d rows=%d events_filtered=%d quarantined=%d "
             "postgres_ms=%d lag_seconds=%d",

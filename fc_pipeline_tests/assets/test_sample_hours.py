@@ -1,5 +1,8 @@
 """The sample's hours, materialised one after the other in one pipeline: what is written, reported and judged."""
 
+import pytest
+from dagster import AssetKey
+
 from fc_pipeline.fold.schema import ensure_schema
 from fc_pipeline.hours import Hour
 from fc_pipeline.ingest.run import RAW_LOG
@@ -19,12 +22,17 @@ def live_rows(pipeline: Pipeline, table: str) -> int:
 def test_an_hour_of_all_assets_is_written_reported_and_judged(pipeline: Pipeline):
     result = pipeline.materialize(hour=FIRST)
     assert result.success
+    assert [event.step_key for event in result.all_events if event.is_step_skipped] == []  # checks are not passed over
+    steps = {event.step_key for event in result.all_events if event.is_step_success}
+    assert steps == {"micro_batch", "raw_log_checks", "key_checks", "row_checks"}
     events = pipeline.bench.rows(
         "SELECT sum(events)::int AS events FROM pipeline.coverage WHERE partition = :p", p=FIRST.key
     )[0].events
     assert events == sum(len(one) for one in pipeline.bench.logged().values()) > 0
+    materialized = [event for event in result.all_events if event.is_step_materialization]
     for asset in OUTPUTS:
         assert pipeline.hours_of(asset) == {FIRST.key}
+        assert sum(event.asset_key == AssetKey(asset) for event in materialized) == 1
         metadata = pipeline.metadata(asset, FIRST)
         lags = [metadata["lag_seconds_shard_1"], metadata["lag_seconds_shard_2"]]
         assert metadata["lag_seconds"] == max(lags)
@@ -33,6 +41,7 @@ def test_an_hour_of_all_assets_is_written_reported_and_judged(pipeline: Pipeline
     metadata = pipeline.metadata(RAW_LOG, FIRST)
     assert metadata["events"] == metadata["run_events"] == metadata["dagster/partition_row_count"] == events
     assert metadata["bytes"] == metadata["run_bytes"] > 0
+    assert metadata["postgres_seconds"] == pytest.approx(metadata["run_postgres_seconds"], abs=0.001)
     assert {name for name in metadata if name.startswith("heights_shard_")} == {"heights_shard_1", "heights_shard_2"}
     written = {table: sum(pipeline.numbers(table, FIRST, *ROW_CHANGES).values()) for table in DATA_TABLES}
     assert metadata["rows_written"] == metadata["run_rows_written"] == sum(written.values())

@@ -136,7 +136,7 @@ def test_too_much_in_quarantine_is_red_and_says_of_what(pipeline: Pipeline):
         evaluation = judged(pipeline, "quarantine_share")
     assert not evaluation.passed
     assert evaluation.metadata["by_reason"].value == {"undecodable": 1}
-    assert evaluation.metadata["share"].value == pytest.approx(1 / 60)
+    assert evaluation.metadata["share_percent"].value == pytest.approx(100 / 60, abs=1e-4)
     assert records(evaluation, "hours")[0]["hour"] == HOUR
 
 

@@ -3,6 +3,9 @@
 from threading import Thread
 from typing import Any
 
+import pyarrow as pa
+import pytest
+
 from fc_pipeline.fold.session import Written
 from fc_pipeline.hours import Hour
 from fc_pipeline.ingest.progress import Progress
@@ -48,3 +51,17 @@ def test_a_report_is_read_while_the_hour_goes_on():
     assert reported.rows_written == 2
     (later,) = progress.changed()
     assert later.rows_written == 4
+
+
+@pytest.mark.parametrize(
+    ("deleted", "shown"),
+    [("x.x..", "13402"), ("xx.x.......", "24567"), (".......", "01234"), ("xxxxxx", "01234"), ("x", "0"), ("", "")],
+)
+def test_a_sample_has_live_rows_first(deleted: str, shown: str):
+    progress = Progress()
+    staged = pa.table(
+        {"fid": pa.array(range(len(deleted)), pa.int64()), "deleted_at": [1 if row == "x" else None for row in deleted]}
+    )
+    progress.add_table(HOUR, "casts", ONE_ROW, staged)
+    sample = progress.hours[0].tables["casts"].sample
+    assert "".join(map(str, sample["fid"].to_pylist() if sample is not None else [])) == shown
