@@ -307,6 +307,7 @@ class FoldSession:
         self._execute("DELETE FROM stage_quarantine")
         self._copy("stage_quarantine", quarantine.staged(batch.shard, resolved))
         self._execute(quarantine.RESOLVE)
+        self.ledger_seconds = time.monotonic() - started
         if batch.partition:  # records of snapshots are of no hour
             self._execute(hour_totals.ADD_ROWS, hour_totals.row_parameters(batch.partition, batch.shard, written))
             line = ledger.replayed_parameters(
@@ -314,7 +315,7 @@ class FoldSession:
                 self.fates,
                 sum(w.rows for w in written.values()),
                 events_written=self.events_written,
-                seconds=time.monotonic() - started,
+                seconds=self.ledger_seconds,
             )
             self._execute(ledger.MOVE_REPLAYED, line)
         return written
