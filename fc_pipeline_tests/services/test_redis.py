@@ -51,6 +51,17 @@ def test_the_last_user_stops_it_and_its_data_is_there_again(server: EmbeddedRedi
         assert client.get("kept") == b"7"
 
 
+def test_a_dump_that_it_cannot_read_is_set_aside(server: EmbeddedRedis):
+    """A newer Redis on the PATH of another day wrote it: there is no start without it otherwise."""
+    server.dump_dir.mkdir(parents=True)
+    dump = server.dump_dir / "dump.rdb"
+    dump.write_bytes(b"REDIS9999\xff")
+    with redis.Redis.from_url(server.acquire()) as client:
+        assert client.dbsize() == 0
+    assert not dump.exists()
+    assert dump.with_suffix(".unreadable").read_bytes() == b"REDIS9999\xff"
+
+
 def test_a_server_whose_users_were_killed_is_adopted(server: EmbeddedRedis):
     with OtherUser(EmbeddedRedis, server.data_dir) as other:
         other.url()
