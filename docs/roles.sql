@@ -1,8 +1,8 @@
--- Two roles for a Postgres server of your own: fc_writer, as whom the pipeline works, and fc_reader, for whoever reads.
+-- Two roles for a Postgres server of your own: fc_writer for the pipeline, and fc_reader for those who read.
 --
 --   fc_writer  makes, migrates and fills the tables; owns them, and neither the databases nor anything else.
---   fc_reader  reads every table of schema public, also such as come later, and how far the pipeline is; writes nothing.
---              Not for it: pipeline.quarantine and pipeline.drift, which keep records that users may have deleted since.
+--   fc_reader  reads every table of schema public, later ones included, and the pipeline's progress; writes nothing.
+--              It cannot read pipeline.quarantine and pipeline.drift: they keep records that users may have deleted since.
 --
 -- Run it as an administrator (a superuser, or the databases' owner with CREATEROLE and CREATEDB) in the database that is
 -- to hold the replica:
@@ -12,8 +12,8 @@
 --   psql -d fc_pipeline -c '\password fc_writer' -c '\password fc_reader'
 --   FC_POSTGRES_URL=postgresql://fc_writer:PASSWORD@HOST/fc_pipeline   (in .env)
 --
--- and once more after the pipeline's first start: only then are there tables in schema pipeline to let fc_reader see.
--- It can be run at any time again; a replica that another user has filled so far is handed over to fc_writer.
+-- and once more after the pipeline's first start, because only then are there tables in schema pipeline for fc_reader.
+-- It can be run again at any time; a replica that another user has filled so far is handed over to fc_writer.
 
 \set ON_ERROR_STOP on
 SELECT current_database() AS replica \gset
