@@ -2,7 +2,9 @@
 --
 --   fc_writer  makes, migrates and fills the tables; owns them, and neither the databases nor anything else.
 --   fc_reader  reads every table of schema public, later ones included, and the pipeline's progress; writes nothing.
---              It cannot read pipeline.quarantine and pipeline.drift: they keep records that users may have deleted since.
+--              `fc-pipeline status`, `verify` and `targets list` work as fc_reader; `verify` compares in temporary tables,
+--              which end with its session. It cannot read what pipeline.quarantine and pipeline.drift keep of records,
+--              which users may have deleted since; of the quarantine it sees how many there are, and why.
 --
 -- Run it as an administrator (a superuser, or the databases' owner with CREATEROLE and CREATEDB) in the database that is
 -- to hold the replica:
@@ -29,7 +31,7 @@ WHERE NOT (SELECT rolsuper FROM pg_roles WHERE rolname = current_user) \gexec
 
 REVOKE ALL ON DATABASE :"replica" FROM PUBLIC;
 GRANT CONNECT, TEMPORARY ON DATABASE :"replica" TO fc_writer; -- micro-batches are staged in temporary tables
-GRANT CONNECT ON DATABASE :"replica" TO fc_reader;
+GRANT CONNECT, TEMPORARY ON DATABASE :"replica" TO fc_reader; -- verify stages there what the hub says
 
 REVOKE ALL ON SCHEMA public FROM PUBLIC;
 GRANT USAGE, CREATE ON SCHEMA public TO fc_writer;
@@ -50,8 +52,15 @@ GRANT SELECT ON ALL TABLES IN SCHEMA public TO fc_reader;
 ALTER DEFAULT PRIVILEGES FOR ROLE fc_writer IN SCHEMA public GRANT SELECT ON TABLES TO fc_reader;
 
 SELECT format('GRANT SELECT ON pipeline.%I TO fc_reader', name)
-FROM unnest(ARRAY['coverage', 'hour_rows', 'partition_start', 'gaps', 'leases', 'shards', 'snapshots', 'snapshot_rounds', 'targets', 'former_targets']) AS name
+FROM unnest(ARRAY[
+  'alembic_version', 'coverage', 'former_targets', 'gaps', 'hour_rows', 'lake', 'leases', 'link_compactions', 'partition_start',
+  'shards', 'snapshot_rounds', 'snapshots', 'target_clients', 'target_denials', 'target_roots', 'target_set', 'target_sign_ups',
+  'targets'
+]) AS name
 WHERE to_regclass('pipeline.' || quote_ident(name)) IS NOT NULL \gexec
+-- Of the quarantine all but what is in its records.
+SELECT 'GRANT SELECT (shard, event_id, reason, source, fid, first_seen, last_seen, resolved_at) ON pipeline.quarantine TO fc_reader'
+WHERE to_regclass('pipeline.quarantine') IS NOT NULL \gexec
 
 -- Large objects are the one thing that any role may make where it may connect.
 SELECT format('REVOKE EXECUTE ON FUNCTION %s FROM PUBLIC', oid::regprocedure) FROM pg_proc

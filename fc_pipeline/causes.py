@@ -25,6 +25,7 @@ from fc_pipeline.errors import (
     UnexpectedError,
 )
 from fc_pipeline.plain_text import plain
+from fc_pipeline.printed_commands import runnable
 
 __all__ = ["cause_of", "one_line", "refuse_unreachable", "remedy_of"]
 
@@ -43,6 +44,7 @@ def cause_of(error: BaseException) -> FcPipelineError:
     told = _cause_of(error)
     for kind in type(told).__mro__:
         told.hint = told.hint or _REMEDIES.get(kind)
+    told.hint = runnable(told.hint) if told.hint else None
     return told
 
 

@@ -16,6 +16,8 @@ __all__ = [
     "LakeError",
     "LakeUnreachable",
     "LeaseLost",
+    "NothingYet",
+    "OtherHistory",
     "PostgresError",
     "SchemaMissing",
     "ServiceError",
@@ -60,6 +62,10 @@ class HubUntrusted(HubError):
     """The hub answers, but is stale, behind what was already folded, or serves other shards: it is not followed."""
 
 
+class OtherHistory(HubUntrusted):
+    """The hub is of another network than what was read, or was reset: waiting for it is of no use."""
+
+
 class HubBehind(HubUntrusted):
     """The hub, or the node of it that answers, is a little behind what was already read: worth waiting for.
 
@@ -93,6 +99,10 @@ class PostgresError(FcPipelineError):
 
 class SchemaMissing(PostgresError):
     """The database lacks tables of ours, or has them as an older release made them, and who asks may only read."""
+
+
+class NothingYet(SchemaMissing):
+    """There is no table of ours at all: nothing that writes has come by."""
 
 
 class SessionLost(LeaseLost):

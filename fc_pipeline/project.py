@@ -6,7 +6,7 @@ from typing import Final
 
 from fc_pipeline.errors import ConfigError
 
-__all__ = ["PROJECT_FILES", "project_file", "project_root"]
+__all__ = ["PROJECT_FILES", "project_file", "project_root", "unnamed_root"]
 
 PROJECT_FILES: Final = ("dagster.yaml", "workspace.yaml", "docs/roles.sql")
 """What `fc-pipeline init` writes, beside `.env`."""
@@ -31,6 +31,14 @@ def project_root() -> Path:
         f"no fc_pipeline project in {Path.cwd()}: there is no workspace.yaml of ours",
         hint="make one here by `fc-pipeline init`, or go to the project's folder, or name it in DAGSTER_HOME",
     )
+
+
+def unnamed_root() -> Path | None:
+    """Our checkout, where it is the project though neither the current folder nor DAGSTER_HOME says so; else None."""
+    root = project_root()
+    here = Path.cwd()
+    is_named = root != _CHECKOUT or here.is_relative_to(root) or bool(os.environ.get("DAGSTER_HOME", "").strip())
+    return None if is_named else root
 
 
 def project_file(name: str) -> Path:

@@ -56,6 +56,14 @@ KNOWN_VARIABLES: Final = (
     "FC_TARGETS",
     "FC_TARGET_MENTIONS",
 )
+_OF_THE_TARGET_SET: Final = (
+    "FC_ROOT_FIDS",
+    "FC_CLIENT_FIDS",
+    "FC_DENY_FIDS",
+    "FC_FOLLOWED_PER_ROOT",
+    "FC_TARGET_MENTIONS",
+    "FC_REMOVED_TARGETS",
+)
 _REDIS_SCHEMES: Final = frozenset({"redis", "rediss", "unix"})
 
 T = TypeVar("T")
@@ -143,6 +151,7 @@ class Settings(BaseModel):
         """
         variables = _variables(os.environ if environ is None else environ, dotenv)
         _warn_of_unknown(variables)
+        _warn_of_idle(variables)
         data_dir = _data_dir(variables.get("FC_DATA_DIR"))
         read = _Reader(variables).read
         hub_urls = read("FC_HUB_URLS", _hub_urls, ())
@@ -205,8 +214,8 @@ class Settings(BaseModel):
         raise ConfigError(
             "FC_REDIS_URL is unset, but FC_POSTGRES_URL is on another machine: of several machines on that database "
             f"each would ask {urlsplit(hub_url).hostname} {self.hub_rps_for(hub_url):g} times per second",
-            hint="set FC_REDIS_URL to a Redis that all of them reach; or, if only this machine runs fc_pipeline, "
-            f"FC_REDIS_URL={EMBEDDED}",
+            hint="set FC_REDIS_URL to a Redis that all of them reach, one of your own: the embedded one listens on its "
+            f"machine only; or, if only this machine runs fc_pipeline, FC_REDIS_URL={EMBEDDED}",
         )
 
     @property
@@ -273,6 +282,16 @@ def _warn_of_unknown(variables: Mapping[str, str]) -> None:
             _warned_of.add(name)
             close = get_close_matches(name, KNOWN_VARIABLES, n=1)
             _log.warning("%s is no setting of fc_pipeline%s", name, f"; did you mean {close[0]}?" if close else "")
+
+
+def _warn_of_idle(variables: Mapping[str, str]) -> None:
+    """Say which settings of the target set have no effect, since everybody is replicated; as often as the others."""
+    if "FC_PIPELINE_UP" in variables or variables.get("FC_TARGETS", "all") != "all":
+        return
+    idle = [name for name in _OF_THE_TARGET_SET if name in variables]
+    if idle and "FC_TARGETS" not in _warned_of:
+        _warned_of.add("FC_TARGETS")
+        _log.warning("%s: no effect without FC_TARGETS=set: every user is replicated", ", ".join(idle))
 
 
 class _Reader:

@@ -318,3 +318,15 @@ def test_budgets_apart_on_several_machines_are_refused(variables: dict[str, str]
 )
 def test_one_machine_needs_no_redis_of_its_own(variables: dict[str, str]):
     assert load(**variables).redis_url is None
+
+
+def test_settings_of_the_target_set_without_it_are_warned_of_once(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("fc_pipeline.settings._warned_of", set[str]())
+    said: list[str] = []
+    monkeypatch.setattr("fc_pipeline.settings._log.warning", lambda text, *values: said.append(text % values))
+    load(FC_TARGETS="set", FC_ROOT_FIDS="3")
+    load(FC_PIPELINE_UP="/data", FC_ROOT_FIDS="3")  # `up` has said it
+    assert said == []
+    for _ in range(2):
+        load(FC_ROOT_FIDS="3", FC_REMOVED_TARGETS="keep")
+    assert said == ["FC_ROOT_FIDS, FC_REMOVED_TARGETS: no effect without FC_TARGETS=set: every user is replicated"]

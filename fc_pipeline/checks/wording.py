@@ -6,6 +6,8 @@ from typing import Any
 
 from dagster import AssetCheckSpec, MetadataValue, TableColumn, TableRecord, TableSchema
 
+from fc_pipeline.printed_commands import runnable
+
 __all__ = ["MOST_ROWS", "check_spec", "heights_of", "table_of"]
 
 MOST_ROWS = 100
@@ -17,7 +19,7 @@ def check_spec(asset: str, name: str, holds: str, remedy: str) -> AssetCheckSpec
     return AssetCheckSpec(
         name,
         asset=asset,
-        description=f"{holds}\n\nIf not: {remedy}\n\nMore: `docs/checks.md#{name}`",
+        description=f"{holds}\n\nIf not: {runnable(remedy)}\n\nMore: `docs/checks.md#{name}`",
         metadata={"runbook": f"docs/checks.md#{name}"},
     )
 

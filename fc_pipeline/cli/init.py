@@ -1,5 +1,6 @@
 """`fc-pipeline init`: what a project folder needs, for who installed the package and has no checkout."""
 
+import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -7,6 +8,7 @@ import typer
 from rich.console import Console
 
 from fc_pipeline.errors import ConfigError
+from fc_pipeline.printed_commands import runnable
 from fc_pipeline.project import PROJECT_FILES, project_file
 
 __all__ = ["init"]
@@ -36,8 +38,9 @@ def init(
     for name, text in {**files, ".env": _ENV_FILE, ".gitignore": _GITIGNORE}.items():
         written = _write_new(folder / name, text)
         console.print(f"{'wrote' if written else 'kept '} {folder / name}", markup=False)
-    to_folder = "" if folder.resolve() == Path.cwd() else f"cd {folder} && "
-    console.print(f"next: {to_folder}fc-pipeline up", markup=False)
+    to_folder = "" if folder.resolve() == Path.cwd() else f"cd {shlex.quote(str(folder))} && "
+    command = runnable("fc-pipeline up", folder=folder)
+    console.print(f"next: {to_folder}{command}", markup=False)
     console.print(f'for the dagster command: export DAGSTER_HOME="{folder.resolve()}"', markup=False)
 
 

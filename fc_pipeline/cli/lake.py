@@ -8,7 +8,8 @@ from rich.console import Console
 from rich.table import Table
 
 from fc_pipeline.plain_text import plain, shown_url
-from fc_pipeline.services import open_services
+from fc_pipeline.printed_commands import runnable
+from fc_pipeline.services import open_services, open_services_to_look
 from fc_pipeline.settings import Settings
 
 __all__ = ["lake"]
@@ -19,14 +20,14 @@ lake = typer.Typer(help="Show the raw log's lake, or make another one the databa
 @lake.command("show")
 def show() -> None:
     """Show the lake at FC_LAKE_URI, and the one that the database goes with."""
-    with open_services(Settings.load(), need_hub=False, need_redis=False) as settings:
-        from fc_pipeline.ingest.replica import open_replica
+    with open_services_to_look(Settings.load()) as settings:
+        from fc_pipeline.ingest.replica import open_replica_to_read
         from fc_pipeline.lake import identity
         from fc_pipeline.lake.storage import LakeStorage
         from fc_pipeline.store import lake_id
 
-        with open_replica(settings, may_be_another_lake=True) as replica:
-            found = identity.read_id(LakeStorage.open(settings.lake_uri))
+        with open_replica_to_read(settings, may_be_empty=True, may_be_another_lake=True) as replica:
+            found = identity.read_id(LakeStorage.open(settings.lake_uri, create=False))
             with replica.engine.connect() as connection:
                 expected = lake_id.known(connection)
             hours = len(replica.log.hours())
@@ -39,7 +40,8 @@ def show() -> None:
         rows.add_row("they agree", "at the first start of a command that uses both")
     else:
         rows.add_row(
-            "they agree", "yes" if found == expected.lake_id else "no: `fc-pipeline lake adopt`, or FC_LAKE_URI"
+            "they agree",
+            "yes" if found == expected.lake_id else runnable("no: `fc-pipeline lake adopt`, or FC_LAKE_URI"),
         )
     Console(highlight=False, markup=False).print(rows)
 

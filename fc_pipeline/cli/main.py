@@ -3,6 +3,7 @@
 import logging
 import sys
 import warnings
+from contextlib import suppress
 from importlib.metadata import version as installed_version
 from typing import Annotated
 
@@ -24,6 +25,7 @@ from fc_pipeline.cli.verify import verify
 from fc_pipeline.errors import ConfigError, FcPipelineError
 from fc_pipeline.logs import PlainFormatter
 from fc_pipeline.plain_text import plain
+from fc_pipeline.project import unnamed_root
 
 __all__ = ["app", "main"]
 
@@ -55,8 +57,22 @@ def _print_version(asked: bool) -> None:
         raise typer.Exit
 
 
+_WITHOUT_PROJECT = {"init", "sample-hub"}
+
+
+def _say_project(command: str | None) -> None:
+    """Say which project is meant where the command was given in a folder that is none: it could be another one."""
+    if command is None or command in _WITHOUT_PROJECT or "--help" in sys.argv:
+        return
+    with suppress(ConfigError):  # that there is none, the command says itself
+        if (root := unnamed_root()) is not None:
+            ours = logging.getLogger("fc_pipeline")
+            ours.warning("project: %s (this folder is none, and DAGSTER_HOME names none)", plain(str(root)))
+
+
 @app.callback()
 def options(
+    context: typer.Context,
     debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks and debug messages.")] = False,
     _version: Annotated[
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and end.")
@@ -73,6 +89,7 @@ def options(
     ours.setLevel(handler.level)
     ours.addHandler(handler)
     ours.propagate = False
+    _say_project(context.invoked_subcommand)
 
 
 def main() -> None:

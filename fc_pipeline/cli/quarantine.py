@@ -12,7 +12,7 @@ from rich.console import Console
 
 from fc_pipeline.cli.backfill import counted
 from fc_pipeline.project import project_root
-from fc_pipeline.services import close_services_for_process, open_services
+from fc_pipeline.services import close_services_for_process, open_services, open_services_to_look
 from fc_pipeline.settings import Settings
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ def list_records(
 ) -> None:
     """List records that are open: set aside, and folded by no replay yet."""
     settings = Settings.load()
-    with open_services(settings, need_hub=False, need_redis=False) as opened:
+    with open_services_to_look(settings) as opened:
         from fc_pipeline.ingest.quarantine import quarantine_counts, quarantine_lines
         from fc_pipeline.ingest.replica import open_replica_to_read
 
@@ -72,7 +72,7 @@ def list_records(
 def show(record: Annotated[str, typer.Argument(help="Its name, as `list` shows it.")], as_json: _Json = False) -> None:
     """Show a record: why it was set aside, and its bytes."""
     settings = Settings.load()
-    with open_services(settings, need_hub=False, need_redis=False) as opened:
+    with open_services_to_look(settings) as opened:
         from fc_pipeline.ingest.quarantine import find_line
         from fc_pipeline.ingest.replica import open_replica_to_read
 

@@ -12,7 +12,8 @@ from rich.console import Console
 from rich.table import Table
 
 from fc_pipeline.plain_text import plain
-from fc_pipeline.services import embedded_servers, open_services, with_urls
+from fc_pipeline.printed_commands import runnable
+from fc_pipeline.services import open_services_to_look, with_running
 from fc_pipeline.settings import Settings
 
 if TYPE_CHECKING:
@@ -46,10 +47,9 @@ def status(
     from fc_pipeline.ingest.status import read_status
 
     configured = Settings.load()
-    with open_services(configured, need_hub=False, need_redis=False) as settings:
+    with open_services_to_look(configured) as settings:
         # What does not run is told, not started: looking must not change what there is to see.
-        running = [server for server in embedded_servers(configured) if server.running_pid() is not None]
-        settings = with_urls(settings, running)
+        settings = with_running(settings)
         with open_replica_to_read(settings) as replica:
             found = read_status(replica)
         redis_state = _redis_state(settings.redis_url)
@@ -91,9 +91,9 @@ def _show(console: Console, found: "ReplicaStatus", redis_state: str) -> None:
     if found.hub_error:
         console.print(f"hub: {plain(found.hub_error, one_line=True)}", style="red", markup=False)
     elif not found.shards:
-        console.print("nothing was read yet: run `fc-pipeline sync` or `fc-pipeline up`")
+        console.print(runnable("nothing was read yet: run `fc-pipeline sync` or `fc-pipeline up`"))
     else:
-        console.print(_verdict(found))
+        console.print(runnable(_verdict(found)), soft_wrap=True)
 
 
 def _targets(found: "TargetStatus") -> str:
@@ -117,13 +117,16 @@ def _verdict(found: "ReplicaStatus") -> str:
         return "not complete: see gaps; `up` heals them, and so does `fc-pipeline backfill --gaps`"
     if any(shard.holes for shard in found.shards):
         return "not complete: see missing blocks; `fc-pipeline sync` or `up` fetch what can still be had"
+    if all(shard.cursor_height is None for shard in found.shards):
+        return "nothing was folded yet: `fc-pipeline sync` or `up` begin"
     return "no holes, but behind the hub: `fc-pipeline sync` or `up` catch up"
 
 
 def _shards(found: "ReplicaStatus") -> Table:
     table = Table("shard", "hub head", "cursor", "behind", "lag", "missing blocks", "holes", title="Shards")
     for shard in found.shards:
-        holes = ", ".join(f"{first}-{last}" for first, last in shard.holes[:MOST_HOLES_SHOWN]) or "none"
+        none = "nothing yet" if shard.cursor_height is None else "none"
+        holes = ", ".join(f"{first}-{last}" for first, last in shard.holes[:MOST_HOLES_SHOWN]) or none
         if len(shard.holes) > MOST_HOLES_SHOWN:
             holes += f" and {len(shard.holes) - MOST_HOLES_SHOWN} more"
         table.add_row(
@@ -132,7 +135,7 @@ def _shards(found: "ReplicaStatus") -> Table:
             _or_dash(shard.cursor_height),
             _or_dash(shard.blocks_behind),
             "-" if shard.lag_seconds is None else _age(shard.lag_seconds),
-            f"{shard.missing_blocks:,}",
+            "-" if shard.cursor_height is None else f"{shard.missing_blocks:,}",
             holes,
         )
     return table

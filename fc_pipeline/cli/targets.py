@@ -13,7 +13,7 @@ from rich.table import Table
 
 from fc_pipeline.cli.backfill import counted, numbers_of
 from fc_pipeline.errors import ConfigError
-from fc_pipeline.services import open_services
+from fc_pipeline.services import open_services, open_services_to_look
 from fc_pipeline.settings import Settings
 
 if TYPE_CHECKING:
@@ -65,7 +65,8 @@ def add(
     settings = _settings()
     _refuse_named(chosen, settings.deny_fids, "FC_DENY_FIDS", "take them out again")
     limit = (most or settings.followed_per_root) if root else None
-    with open_services(settings, need_hub=what_if, need_redis=None) as opened:
+    opening = open_services_to_look if what_if else open_services
+    with opening(settings, need_hub=what_if, need_redis=None) as opened:
         from fc_pipeline.ingest.replica import open_replica, open_replica_to_read
         from fc_pipeline.ingest.target_sync import publish
         from fc_pipeline.ingest.what_if import what_if_added
@@ -118,7 +119,7 @@ def list_all(
     """List every target, with the reason why."""
     if reason not in (None, "root", "client", "followed"):
         raise ConfigError(f"--reason is {reason!r}", hint="expected: root, client or followed")
-    with open_services(_settings(), need_hub=False, need_redis=None) as opened:
+    with open_services_to_look(_settings(), need_redis=None) as opened:
         from fc_pipeline.ingest.replica import open_replica_to_read
         from fc_pipeline.targets import directory
 
@@ -149,7 +150,7 @@ def why(
     fid: Annotated[int, typer.Argument(help="A user's FID.", min=1, max=_LARGEST_FID)], as_json: _Json = False
 ) -> None:
     """Say why a user is a target, or is not; exit code 1 if not."""
-    with open_services(_settings(), need_hub=False, need_redis=None) as opened:
+    with open_services_to_look(_settings(), need_redis=None) as opened:
         from fc_pipeline.ingest.replica import open_replica_to_read
         from fc_pipeline.targets import directory
 

@@ -17,32 +17,30 @@ from typing import Annotated, Any, Final
 
 import typer
 from rich.console import Console
-from rich.markup import escape
-from rich.panel import Panel
-from rich.table import Table
 
+from fc_pipeline.cli.lead import Lead, refuse_to_lead_alone
 from fc_pipeline.errors import ServiceError
 from fc_pipeline.hub.endpoint import HubEndpoint
-from fc_pipeline.plain_text import shown_url
+from fc_pipeline.plain_text import plain, shown_url
 from fc_pipeline.project import project_root
 from fc_pipeline.services import close_services_for_process, embedded_servers, with_urls
 from fc_pipeline.services.children import end_marked
 from fc_pipeline.services.dagster import PREFERRED_UI_PORT, DagsterProcesses
 from fc_pipeline.services.lifetime import EmbeddedServer
 from fc_pipeline.services.log_files import keep_small
+from fc_pipeline.services.private_dirs import remove_stale_private_dirs
 from fc_pipeline.services.redis import EmbeddedRedis
 from fc_pipeline.services.restarts import Restarts
 from fc_pipeline.settings import Settings
-from fc_pipeline.store.session_lock import UNREACHABLE
 
 __all__ = ["up"]
 
 STOP_SECONDS: Final = 25.0
 """How long Dagster's processes may take to end after SIGTERM: a run commits or gives up its micro-batch."""
 WATCH_SECONDS: Final = 1.0
+_LABEL_CHARACTERS: Final = 12
 HUB_SECONDS: Final = 5.0
 """So long `up` waits for a hub to say who it is, once all is started."""
-LEAD_LOOK_SECONDS: Final = 5.0
 _STOP_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 _log = logging.getLogger(__name__)
@@ -67,6 +65,7 @@ def up(
         return
     # Redis is for comfort, and has no wheel for every Python.
     servers = embedded_servers(settings, need_redis=EmbeddedRedis.can_run())
+    remove_stale_private_dirs()
     try:
         with _stop_signals() as stop_requested:
             _run(console, settings, servers, port, stop_requested)
@@ -149,12 +148,13 @@ def _run(
                 on_step(server.name.replace("_", " "))
                 server.acquire()
             _check_reach(with_urls(settings, servers))
+            refuse_to_lead_alone(with_urls(settings, servers))
             dagster = DagsterProcesses(project_root(), with_urls(settings, servers), ui_port=port)
             dagster.start(on_step)
         state_file.write_text(json.dumps({"pid": os.getpid(), "ui": dagster.ui_url}), encoding="utf-8")
         _print_where(console, with_urls(settings, servers), servers, dagster, port)
         restarts = Restarts()
-        lead = _Lead(console, dagster)
+        lead = Lead(console, dagster)
         while True:
             lead.say()
             _end_if(stop_requested)
@@ -164,40 +164,6 @@ def _run(
             keep_small(settings.data_dir / "logs")
     finally:
         _stop_all(console, settings, servers, dagster, state_file)
-
-
-class _Lead:
-    """Says which `up` does the work where several share a Postgres, at first and whenever that changes."""
-
-    def __init__(self, console: Console, dagster: DagsterProcesses) -> None:
-        self._console = console
-        self._dagster = dagster
-        self._other: str | None = None
-        self._next_look = 0.0
-
-    def say(self) -> None:
-        """Look from time to time."""
-        now = time.monotonic()
-        if now < self._next_look:
-            return
-        self._next_look = now + LEAD_LOOK_SECONDS
-        try:
-            other = self._dagster.leader()
-        except UNREACHABLE:  # its restart is seen to elsewhere
-            return
-        if other and not self._other:
-            said = (
-                f"another `up` on this Postgres does the work ({other.removeprefix('fc_pipeline ')}): "
-                "this one shows it, and takes over at its end"
-            )
-        elif self._other and not other:
-            said = "the other `up` has ended: this one does the work now"
-        else:
-            said = ""
-        if said:
-            self._console.print(said, highlight=False, markup=False, soft_wrap=True)
-            sys.stdout.flush()
-        self._other = other
 
 
 def _end_if(stop_requested: Event) -> None:
@@ -271,7 +237,7 @@ def _stop_all(
 def _where_redis_is(settings: Settings) -> str:
     if settings.redis_url is None:
         return "none: nothing is shared by it (Debian: apt install redis-server)"
-    return escape(shown_url(settings.redis_url))
+    return shown_url(settings.redis_url)
 
 
 def _print_where(
@@ -283,20 +249,19 @@ def _print_where(
     def note(name: str) -> str:
         return " (embedded)" if name in embedded else ""
 
-    rows = Table.grid(padding=(0, 2))
-    rows.add_column(no_wrap=True)
-    rows.add_column(overflow="fold")
-    rows.add_row("Dagster UI", dagster.ui_url)
-    rows.add_row("replicates", _mode(settings))
+    rows: list[tuple[str, str]] = [("Dagster UI", dagster.ui_url), ("replicates", _mode(settings))]
     hubs = ", ".join(HubEndpoint(url).name for url in settings.hub_urls)
-    rows.add_row("hub", hubs + (" (sample: generated data)" if "sample_hub" in embedded else ""))
-    rows.add_row("Postgres", escape(shown_url(settings.libpq_url())) + note("postgres"))
+    rows.append(("hub", hubs + (" (sample: generated data)" if "sample_hub" in embedded else "")))
+    rows.append(("Postgres", shown_url(settings.libpq_url()) + note("postgres")))
     if "postgres" in embedded:
-        rows.add_row("", escape(f"password in {settings.data_dir / 'postgres.password'}"))
-    rows.add_row("Redis", _where_redis_is(settings) + note("redis"))
-    rows.add_row("lake", escape(shown_url(settings.lake_uri)))
-    rows.add_row("logs", escape(str(settings.data_dir / "logs")))
-    console.print(Panel(rows, title="fc-pipeline is up", subtitle="Ctrl-C stops everything", expand=False))
+        rows.append(("", f"password in {settings.data_dir / 'postgres.password'}"))
+    rows.append(("Redis", _where_redis_is(settings) + note("redis")))
+    rows.append(("lake", shown_url(settings.lake_uri)))
+    rows.append(("logs", str(settings.data_dir / "logs")))
+    # Without a frame: a path that is longer than the terminal is wide stays one that can be copied.
+    console.print("fc-pipeline is up; Ctrl-C stops everything", style="bold", highlight=False)
+    for label, value in rows:
+        console.print(f"  {label:<{_LABEL_CHARACTERS}}{plain(value)}", markup=False, highlight=False, soft_wrap=True)
     wanted = port or PREFERRED_UI_PORT
     if dagster.ui_port != wanted:
         console.print(f"port {wanted} is taken: the UI is on {dagster.ui_port}", highlight=False)

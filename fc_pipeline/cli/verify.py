@@ -12,7 +12,8 @@ from fc_pipeline.cli.backfill import counted, numbers_of
 from fc_pipeline.cli.chosen_fids import left_out, named_fids, said_of_left_out
 from fc_pipeline.errors import ConfigError
 from fc_pipeline.plain_text import plain
-from fc_pipeline.services import open_services
+from fc_pipeline.printed_commands import runnable
+from fc_pipeline.services import open_services_to_look
 from fc_pipeline.settings import Settings
 
 if TYPE_CHECKING:
@@ -43,13 +44,14 @@ def verify(
 ) -> None:
     """Compare the tables with what the hub says of users.
 
-    Exit code 1 if a row is wrong without a known reason, or one of --fids could not be read or is unknown to the hub.
+    Exit code 1 if a row is wrong without a known reason, a user could not be read, one of --fids is unknown to the hub,
+    or nobody could be judged.
     """
     if fids is not None and sample is not None:
         raise ConfigError("verify takes one of --fids and --sample", hint="fc-pipeline verify --help")
     chosen = numbers_of(fids, "--fids", 1, _LARGEST_FID) if fids is not None else None
     settings = Settings.load()
-    with open_services(settings, need_redis=None) as opened:
+    with open_services_to_look(settings, need_hub=True, need_redis=None) as opened:
         from fc_pipeline.ingest.replica import open_replica_to_read
         from fc_pipeline.ingest.verify import verify as compare
 
@@ -70,7 +72,7 @@ def verify(
         if others:
             console.print(said_of_left_out(others))
         _tell(console, found)
-    if found.drift or found.unread or (chosen is not None and found.unknown_fids):
+    if found.drift or found.unread or not found.judged_fids or (chosen is not None and found.unknown_fids):
         raise typer.Exit(1)
 
 
@@ -87,7 +89,10 @@ def _figures(found: "Verification") -> dict[str, Any]:
         "records": compared.messages,
         "drift": dict(compared.drift),
         "not_backfilled": dict(compared.history),
-        "unjudged_fids": compared.unjudged_fids,
+        "judged_fids": found.judged_fids,
+        "unjudged_fids": len(found.awaiting_fids) + len(found.uncovered_fids),
+        "awaiting_fids": found.awaiting_fids,
+        "uncovered_fids": found.uncovered_fids,
         "unknown_fids": found.unknown_fids,
         "unread_fids": {str(fid): reason for fid, reason in found.unread.items()},
         "differences": [_as_json(one) for one in compared.examples],
@@ -122,19 +127,33 @@ def _tell(console: Console, found: "Verification") -> None:
     more = found.drift + found.history - min(len(compared.examples), MOST_SHOWN)
     if more > 0:
         console.print(f"  and {more:,} more")
-    if compared.unjudged_fids:
-        console.print(
-            f"{counted(compared.unjudged_fids, 'FID')} could not be judged: their history is not covered, or the "
-            "ledger ends before the hub's head (fc-pipeline backfill, sync)"
-        )
+    _tell_unjudged(console, found)
     for fid, reason in list(found.unread.items())[:MOST_SHOWN]:
         console.print(f"FID {fid} could not be read: {plain(reason, one_line=True)}", markup=False)
     if found.unknown_fids:
         console.print(f"the hub has no record of {named_fids(found.unknown_fids)}: no such user of its network")
-    if compared.differing_fids:
-        console.print(f"to put it right: {_healing_command(sorted(compared.differing_fids))}")
-    elif not found.unread and found.fids > len(found.unknown_fids):
-        console.print("0 differences")
+    _tell_verdict(console, found)
+
+
+def _tell_unjudged(console: Console, found: "Verification") -> None:
+    for unjudged, why, remedy in (
+        (found.awaiting_fids, "the tables are not yet where the hub is", "fc-pipeline sync"),
+        (found.uncovered_fids, "their history was never read", _healing_command(found.uncovered_fids)),
+    ):
+        if unjudged:
+            said = f"not judged, or not in every table: {named_fids(unjudged)}, for {why}; remedy: {runnable(remedy)}"
+            console.print(said, markup=False)
+
+
+def _tell_verdict(console: Console, found: "Verification") -> None:
+    compared = found.compared
+    to_heal = sorted(compared.differing_fids.difference(found.awaiting_fids, found.uncovered_fids))
+    if to_heal:
+        console.print(f"to put it right: {runnable(_healing_command(to_heal))}")
+    if not found.judged_fids:
+        console.print("nobody could be judged")
+    elif not compared.differing_fids:
+        console.print(f"0 differences in {counted(found.judged_fids, 'FID')} judged")
 
 
 def _healing_command(fids: list[int]) -> str:

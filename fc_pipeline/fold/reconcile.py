@@ -33,7 +33,7 @@ from fc_pipeline.tables.registry import MESSAGE_TABLES
 from fc_pipeline.tables.user_profiles import USER_PROFILES
 from fc_pipeline.tables.username_proofs import USERNAME_PROOFS
 
-__all__ = ["Difference", "FidSnapshot", "Reconciled", "Reconciler"]
+__all__ = ["Difference", "FidSnapshot", "Judgement", "Reconciled", "Reconciler"]
 
 LEDGER_WAIT_SECONDS: Final = 30.0
 LEDGER_POLL_SECONDS: Final = 0.1
@@ -74,6 +74,22 @@ class Difference(NamedTuple):
     hub_row: str | None
 
 
+class Judgement(NamedTuple):
+    """Of one FID the tables in which every difference is drift.
+
+    `awaits_ledger`: all of them will be such once the ledger has come to where the snapshot ended; else the FID's
+    history is not covered.
+    """
+
+    tables: frozenset[str]
+    awaits_ledger: bool
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether every table could be judged."""
+        return len(self.tables) == len(TABLES)
+
+
 @dataclass(frozen=True)
 class Reconciled:
     """What a fold of snapshots did or, where it was not to write, would have done; counts per table.
@@ -81,7 +97,7 @@ class Reconciled:
     `drift` counts differences in covered histories, `history` all others; tables without any are left out.
     `unjudged_fids` are FIDs whose history is not covered, `outdated_fids` those of which a newer snapshot was folded.
     `examples` holds some of the differences, drift first; history only where nothing was written, and only there
-    `differing_fids` says of which FIDs the differences are.
+    `differing_fids` says of which FIDs the differences are, and `judgements` how far each FID could be judged.
     """
 
     written: Mapping[str, Written] = field(default_factory=dict[str, Written])
@@ -94,6 +110,7 @@ class Reconciled:
     outdated_fids: int = 0
     examples: Sequence[Difference] = ()
     differing_fids: frozenset[int] = frozenset()
+    judgements: Mapping[int, "Judgement"] = field(default_factory=dict[int, "Judgement"])
 
     def __add__(self, other: "Reconciled") -> "Reconciled":
         written = dict(self.written)
@@ -110,6 +127,7 @@ class Reconciled:
             self.outdated_fids + other.outdated_fids,
             _first([*self.examples, *other.examples], MOST_EXAMPLES),
             self.differing_fids | other.differing_fids,
+            {**self.judgements, **other.judgements},
         )
 
 
@@ -233,7 +251,7 @@ class Reconciler:
         self._copy("stage_snapshots", _snapshot_lines(snapshots))
         messages, quarantined = self._stage(records)
         judged = self._judged(snapshots, heads)
-        self._copy("stage_judged", _judged_lines(judged))
+        self._copy("stage_judged", _judged_lines({fid: one.tables for fid, one in judged.items()}))
         # Everything up to here is the reading of this connection alone; from here on nobody else folds these shards.
         self._execute(f"SET LOCAL idle_in_transaction_session_timeout TO '{STANDSTILL_SECONDS}s'")
         for shard in sorted({one.shard for one in snapshots}):
@@ -255,10 +273,11 @@ class Reconciler:
             quarantined=sum(len(several) for several in quarantined.values()),
             messages=messages,
             fids=len(snapshots) - others,
-            unjudged_fids=sum(len(judged.get(one.fid, ())) < len(TABLES) for one in snapshots) - others,
+            unjudged_fids=sum(not judged[one.fid].is_whole for one in snapshots) - others,
             outdated_fids=outdated,
             examples=examples,
             differing_fids=frozenset() if write else self._differing_fids(),
+            judgements={} if write else judged,
         )
 
     def _stage(self, records: Iterable[pa.RecordBatch]) -> tuple[int, dict[int, list[Quarantined]]]:
@@ -275,8 +294,8 @@ class Reconciler:
                 quarantined.setdefault(shard, []).extend(several)
         return messages, quarantined
 
-    def _judged(self, snapshots: Sequence[FidSnapshot], heads: "_Heads") -> dict[int, set[str]]:
-        """Per FID the tables in which every difference is drift; takes the staged records into account.
+    def _judged(self, snapshots: Sequence[FidSnapshot], heads: "_Heads") -> dict[int, Judgement]:
+        """How far each FID can be judged; takes the staged records into account.
 
         Waits while that may still change: the ledger has everything but what came last, and somebody is reading it.
         """
@@ -291,16 +310,18 @@ class Reconciler:
             self.sleep(LEDGER_POLL_SECONDS)
         # Names, and what contracts say of nobody (FID 0), may come from any shard.
         others_are_known = all(_is_known_lately(histories[shard], event_id) for shard, event_id in heads.after.items())
-        judged: dict[int, set[str]] = {}
+        judged: dict[int, Judgement] = {}
         synced = self._set.synced() if self._set is not None else None
         for one in snapshots:
-            if synced is not None and one.fid not in synced:
+            if synced is not None and one.fid not in synced:  # its history is fetched by what folds the feed, too
+                judged[one.fid] = Judgement(frozenset(), awaits_ledger=True)
                 continue
             history, last = histories[one.shard], max(height_of(one.until_id), until.get(one.fid, 0))
             tables = {t for t in TABLES if history.is_covered(t, since=since.get(one.fid), until=last)}
             if not others_are_known:
                 tables = tables - {USERNAME_PROOFS.name} if one.fid else set[str]()
-            judged[one.fid] = tables
+            is_behind = history.top() is None or (one.shard in behind and _may_be_covered(history, since.get(one.fid)))
+            judged[one.fid] = Judgement(frozenset(tables), awaits_ledger=is_behind or not others_are_known)
         return judged
 
     def _bounds(self) -> tuple[dict[int, int], dict[int, int]]:
@@ -440,7 +461,7 @@ def _snapshot_lines(snapshots: Sequence[FidSnapshot]) -> pa.Table:
     )
 
 
-def _judged_lines(judged: Mapping[int, set[str]]) -> pa.Table:
+def _judged_lines(judged: Mapping[int, frozenset[str]]) -> pa.Table:
     lines = [(fid, name) for fid, names in judged.items() for name in sorted(names)]
     return pa.table(
         {

@@ -13,7 +13,7 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
 import fc_pipeline.migrations
-from fc_pipeline.errors import ConfigError, SchemaMissing
+from fc_pipeline.errors import ConfigError, NothingYet, SchemaMissing
 from fc_pipeline.fold import gaps, ledger, snapshot_ledger
 from fc_pipeline.tables import link_compactions, links, registry
 from fc_pipeline.tables.bookkeeping import SCHEMA, TARGETS
@@ -80,7 +80,8 @@ def ensure_schema(engine: sa.Engine) -> None:
 def require_schema(engine: sa.Engine) -> None:
     """Make sure, without writing, that the database is as this release writes it.
 
-    Raises SchemaMissing if something that writes has to come first, ConfigError if a newer release migrated it.
+    Raises SchemaMissing if something that writes has to come first (NothingYet: the first start), ConfigError if a
+    newer release migrated it.
     """
     with engine.connect() as connection:
         found = _revision_of(connection)
@@ -88,7 +89,7 @@ def require_schema(engine: sa.Engine) -> None:
             raise _unknown(found)
         lost = sorted(_missing_tables(connection))
     if found is None:
-        raise SchemaMissing(
+        raise NothingYet(
             "the database has no tables of fc_pipeline yet",
             hint="`fc-pipeline up` or `fc-pipeline sync` makes and fills them; is FC_POSTGRES_URL the right database?",
         )

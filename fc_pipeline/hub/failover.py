@@ -20,18 +20,19 @@ from typing import Final, Self, TypeVar
 
 import httpx
 
-from fc_pipeline.errors import ConfigError, HubBehind, HubError, HubUnavailable, HubUntrusted
+from fc_pipeline.errors import ConfigError, HubBehind, HubError, HubUnavailable, HubUntrusted, OtherHistory
 from fc_pipeline.hub.client import HubClient, HubKeyRefused, Timeouts
 from fc_pipeline.hub.endpoint import HubEndpoint
 from fc_pipeline.hub.reads import NODES_APART_HEIGHTS, HubReads, ReadEndpoints
 from fc_pipeline.hub.wire import HubInfo, ShardInfo
 
-__all__ = ["ANOTHER_HUB_MAY_DO", "LAG_WAIT_SECONDS", "NODES_ASKED", "HistoryCheck", "HubPool"]
+__all__ = ["ANOTHER_HUB_MAY_DO", "ANOTHER_NETWORK", "LAG_WAIT_SECONDS", "NODES_ASKED", "HistoryCheck", "HubPool"]
 
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 VETTED_SECONDS: Final = 30.0
+STALE_AFTER_SECONDS: Final = 120
 NODES_ASKED: Final = 4
 """So often is a question asked at once where a node is behind: of two nodes, one in sixteen times all are the same."""
 LAG_PATIENCE_SECONDS: Final = 15.0
@@ -39,6 +40,11 @@ LAG_WAIT_SECONDS: Final = 1.0
 LONGEST_REST_SECONDS: Final = 600.0
 ANOTHER_HUB_MAY_DO: Final = (HubUnavailable, HubUntrusted, HubKeyRefused)
 """Errors that say something of the hub, not of the question."""
+ANOTHER_NETWORK: Final = (
+    "it is of another network, or was reset or resharded: name a hub of the replica's network in FC_HUB_URLS; another "
+    "network wants a database and a lake of its own"
+)
+"""What to do about OtherHistory."""
 HistoryCheck = Callable[[HubReads, HubInfo], Awaitable[None]]
 """Raises HubUntrusted if what a hub has is not the continuation of what was read so far, HubBehind if it may be yet."""
 
@@ -73,7 +79,7 @@ class HubPool(ReadEndpoints):
         endpoints: Sequence[HubEndpoint],
         *,
         expected_shards: int | None = None,
-        stale_after_seconds: int = 120,
+        stale_after_seconds: int = STALE_AFTER_SECONDS,
         cool_down_seconds: float = 60.0,
         lag_patience_seconds: float = LAG_PATIENCE_SECONDS,
         retries: int = 5,
@@ -349,6 +355,9 @@ class HubPool(ReadEndpoints):
                     f"hub {hub.name} is behind: its shard {one.shardId} is at height {head}, "
                     f"but {cursor} was already read"
                 )
+                if _is_at_its_tip(one, cursor - head):
+                    newest = f"and its newest block is only {one.blockDelay} s old"
+                    return OtherHistory(f"{said}, {newest}: it has another history", hint=ANOTHER_NETWORK)
                 hint = "wait until it has caught up, or name another hub in FC_HUB_URLS"
                 is_little = cursor - head <= NODES_APART_HEIGHTS
                 return HubBehind(said, height=head, hint=hint) if is_little else HubUntrusted(said, hint=hint)
@@ -369,9 +378,9 @@ class HubPool(ReadEndpoints):
                 hint="name a Snapchain hub in FC_HUB_URLS",
             )
         if self._begun_with not in (None, info.numShards):
-            raise HubUntrusted(
+            raise OtherHistory(
                 f"hub {hub.name} has {info.numShards} data shards, but the replica was begun with {self._begun_with}",
-                hint="another network, or a resharding: point FC_HUB_URLS at a hub of the replica's network",
+                hint=ANOTHER_NETWORK,
             )
         if self._expected_shards is None:
             self._expected_shards = info.numShards
@@ -418,6 +427,12 @@ class HubPool(ReadEndpoints):
         return None
 
 
+def _is_at_its_tip(shard: ShardInfo, behind_heights: int) -> bool:
+    """Whether a hub that is behind has nothing to catch up with, for its newest block is new: there is one a second."""
+    is_new = shard.maxHeight > 0 and shard.blockDelay <= STALE_AFTER_SECONDS
+    return is_new and behind_heights > NODES_APART_HEIGHTS + 2 * shard.blockDelay
+
+
 def _furthest(errors: Sequence[HubError]) -> int | None:
     """How far the hubs have come that are but a little behind; None if there are none."""
     return max((error.height for error in errors if isinstance(error, HubBehind)), default=None)
@@ -428,5 +443,6 @@ def _all_of(errors: Sequence[HubError]) -> HubError:
     if len(errors) == 1:
         return errors[0]
     reasons = "; ".join(error.message for error in errors)
-    kind = HubUntrusted if all(isinstance(error, HubUntrusted) for error in errors) else HubUnavailable
+    of_all = (kind for kind in (OtherHistory, HubUntrusted) if all(isinstance(error, kind) for error in errors))
+    kind = next(of_all, HubUnavailable)
     return kind(f"no hub can be followed: {reasons}", hint=next((error.hint for error in errors if error.hint), None))

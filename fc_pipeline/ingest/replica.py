@@ -93,12 +93,15 @@ def open_replica(
 
 
 @contextmanager
-def open_replica_to_read(settings: Settings, *, may_be_empty: bool = False) -> Generator[Replica]:
+def open_replica_to_read(
+    settings: Settings, *, may_be_empty: bool = False, may_be_another_lake: bool = False
+) -> Generator[Replica]:
     """The same for who only looks: nothing is made, migrated or recorded, and every transaction is READ ONLY.
 
     Raises SchemaMissing if the database lacks tables or has them as an older release made them, ConfigError if a newer
-    one migrated it, it was filled in another mode of FC_TARGETS or from another lake, or there is no target, unless it
-    `may_be_empty`, PostgresError if Postgres cannot be reached or does not let the role read.
+    one migrated it, it was filled in another mode of FC_TARGETS, or from another lake unless it `may_be_another_lake`,
+    or there is no target, unless it `may_be_empty`, PostgresError if Postgres cannot be reached or does not let the
+    role read.
     """
     engine = make_engine(settings.libpq_url())
     reading = engine.execution_options(postgresql_readonly=True)
@@ -110,7 +113,8 @@ def open_replica_to_read(settings: Settings, *, may_be_empty: bool = False) -> G
         except (*POSTGRES_ERRORS, psycopg2.Error) as error:
             raise explained(error) from error
         lake = LakeStorage.open(settings.lake_uri, create=False)
-        refuse_another_lake(reading, lake, settings.lake_uri)
+        if not may_be_another_lake:
+            refuse_another_lake(reading, lake, settings.lake_uri)
         replica = Replica(settings, reading, EventLog(lake), is_read_only=True)
         if settings.targets == "set" and not may_be_empty:
             owner.refuse_nobody(reading, replica.owner_wishes)

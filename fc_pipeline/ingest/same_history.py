@@ -4,19 +4,27 @@ A hub that was reset or restored, or that is of another network, answers like an
 beside those of another history, and what its snapshots lack would be deleted.
 """
 
+import asyncio
 from collections.abc import Sequence
+from contextlib import suppress
+from typing import Final
 
-from fc_pipeline.errors import HubBehind, HubUntrusted
+from fc_pipeline.errors import HubBehind, HubUnavailable, HubUntrusted, LakeError, OtherHistory
 from fc_pipeline.fold import ledger, snapshot_ledger
+from fc_pipeline.hours import Hour
 from fc_pipeline.hub.decode import decode_events
-from fc_pipeline.hub.failover import NODES_ASKED, HubPool
+from fc_pipeline.hub.failover import ANOTHER_NETWORK, NODES_ASKED, HubPool
 from fc_pipeline.hub.reads import NODES_APART_HEIGHTS, HubReads
 from fc_pipeline.hub.wire import HubEvent, HubInfo, first_event_id, height_of
 from fc_pipeline.ingest.fid_fetch import FetchedChunk
 from fc_pipeline.ingest.replica import Replica
 from fc_pipeline.tables.encoding import block_hash
 
-__all__ = ["go_on_from_ledger", "refuse_lost_past"]
+__all__ = ["go_on_from_ledger", "other_history", "refuse_lost_past"]
+
+VET_SECONDS: Final = 15.0
+"""So long a hub may take to say which network it is of."""
+LAG_PATIENCE_SECONDS: Final = 2.0
 
 
 def go_on_from_ledger(replica: Replica, hubs: HubPool) -> None:
@@ -40,8 +48,36 @@ def go_on_from_ledger(replica: Replica, hubs: HubPool) -> None:
     hubs.note_history(check, max(shard_counts, default=None))
 
 
+def other_history(replica: Replica) -> OtherHistory | None:
+    """Why no hub will ever be followed: each that is configured is of another network than what was read, or was reset.
+
+    None where one goes on from what was read. Raises HubError where that is not known: of a hub that does not answer,
+    or is behind.
+    """
+    with replica.engine.connect() as connection:
+        if not ledger.origins(connection) and not snapshot_ledger.newest_heights(connection):
+            return None
+
+    async def vet() -> None:
+        endpoints = replica.hub_endpoints
+        async with (
+            asyncio.timeout(VET_SECONDS),
+            HubPool(endpoints, retries=1, lag_patience_seconds=LAG_PATIENCE_SECONDS) as hubs,
+        ):
+            go_on_from_ledger(replica, hubs)
+            await hubs.follow(None)
+
+    try:
+        asyncio.run(vet())
+    except OtherHistory as error:
+        return error
+    except TimeoutError as error:
+        raise HubUnavailable(f"no hub has told within {VET_SECONDS:.0f} s which network it is of") from error
+    return None
+
+
 async def _refuse_other_history(replica: Replica, hub: HubReads, shard: int, head_height: int) -> None:
-    """Raise HubUntrusted if the hub has another block where the ledger ends, or has lost what was read.
+    """Raise OtherHistory if the hub has another block where it ends, or the ledger, HubUntrusted if it lost its past.
 
     The node that answers need not be the one that told `head_height`: where it has no event from the ledger's end on,
     another one is asked; how far a node has come, its newest event proves. Raises HubBehind if that is a little below.
@@ -71,12 +107,26 @@ async def _refuse_other_history(replica: Replica, hub: HubReads, shard: int, hea
 
 
 def _last_known_block(replica: Replica, shard: int, up_to_height: int) -> tuple[int, bytes] | None:
+    """The highest block up to a height whose hash is known: the ledger has those at its lines' ends, the raw log all.
+
+    The last line may end hours after the one before it: a hub that is behind could part from what was read in between.
+    """
     with replica.engine.connect() as connection:
-        return ledger.last_block_hash(connection, shard, up_to_height)
+        known = ledger.last_block_hash(connection, shard, up_to_height)
+        if known is not None and known[0] == up_to_height:
+            return known
+        hours = ledger.partitions_of(connection, shard, ledger.HeightRange(up_to_height, up_to_height))
+    for hour in hours:
+        with suppress(LakeError):  # then the ledger has to do
+            _, events, _ = decode_events(replica.log.block(Hour.from_key(hour), shard, up_to_height))
+            found = block_hash(events[0].blockConfirmedBody) if events and events[0].blockConfirmedBody else None
+            if found is not None:
+                return up_to_height, found
+    return known
 
 
 async def _has_block(hub: HubReads, shard: int, height: int, expected: bytes) -> bool:
-    """Whether a node of the hub has events from this height on. Raises HubUntrusted if the block there is another."""
+    """Whether a node of the hub has events from this height on. Raises OtherHistory if the block there is another."""
     for _ in range(NODES_ASKED):
         _, events, undecodable = decode_events(await hub.events(shard, first_event_id(height), page_size=1))
         if events or undecodable:
@@ -87,14 +137,14 @@ async def _has_block(hub: HubReads, shard: int, height: int, expected: bytes) ->
 
 
 def _refuse_other_block(hub: HubReads, shard: int, height: int, expected: bytes, events: Sequence[HubEvent]) -> None:
-    """Raise HubUntrusted if these events begin with a block of the same height and another hash."""
+    """Raise OtherHistory if these events begin with a block of the same height and another hash."""
     confirmed = events[0].blockConfirmedBody if events and events[0].height == height else None
     found = block_hash(confirmed) if confirmed else None
     if found is not None and found != expected:
-        raise HubUntrusted(
+        raise OtherHistory(
             f"hub {hub.name} has another history: block {height} of shard {shard} is 0x{found.hex()} there, "
             f"and 0x{expected.hex()} was read",
-            hint="it is of another network, or was reset; another network wants a database and a lake of its own",
+            hint=ANOTHER_NETWORK,
         )
 
 

@@ -51,6 +51,27 @@ class Verification:
         return sum(self.compared.drift.values())
 
     @property
+    def judged_fids(self) -> int:
+        """Of so many FIDs that the hub knows, at least one table could be judged."""
+        unknown = set(self.unknown_fids)
+        return sum(bool(one.tables) for fid, one in self.compared.judgements.items() if fid not in unknown)
+
+    @property
+    def awaiting_fids(self) -> list[int]:
+        """Those that cannot be judged, or not in every table, before the ledger has caught up with the hub."""
+        return self._unjudged(awaits_ledger=True)
+
+    @property
+    def uncovered_fids(self) -> list[int]:
+        """Those that cannot be judged, or not in every table, since their history was never read."""
+        return self._unjudged(awaits_ledger=False)
+
+    def _unjudged(self, *, awaits_ledger: bool) -> list[int]:
+        judgements = self.compared.judgements
+        found = [fid for fid, one in judgements.items() if not one.is_whole and one.awaits_ledger == awaits_ledger]
+        return sorted(set(found).difference(self.unknown_fids))
+
+    @property
     def history(self) -> int:
         """Rows that differ where the history is not covered: what the replica was never told."""
         return sum(self.compared.history.values())

@@ -158,6 +158,15 @@ class EventLog:
             found.update(zip(cast(list[int], table["height"].to_pylist()), times, strict=True))
         return found
 
+    def block(self, hour: Hour, shard: int, height: int) -> list[bytes]:
+        """The events of a block of an hour, as the hub sent them; none if the log lacks it. Raises LakeError."""
+        for file in self.files(hour, shard):
+            if file.from_height <= height <= file.to_height:
+                table = self._table_or_successor(file)
+                events = table.filter(pc.field("height") == height).sort_by("event_id")["event"]
+                return cast(list[bytes], events.cast(pa.binary()).to_pylist())
+        return []
+
     def _table_or_successor(self, file: LogFile) -> pa.Table:
         try:
             return self._table(file)

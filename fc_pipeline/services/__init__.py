@@ -5,6 +5,8 @@ from fc_pipeline.services.opening import (
     embedded_servers,
     open_services,
     open_services_for_process,
+    open_services_to_look,
+    with_running,
     with_urls,
 )
 
@@ -13,5 +15,7 @@ __all__ = [
     "embedded_servers",
     "open_services",
     "open_services_for_process",
+    "open_services_to_look",
+    "with_running",
     "with_urls",
 ]

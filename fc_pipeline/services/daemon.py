@@ -1,6 +1,6 @@
 """Dagster's daemon, as `dagster-daemon run`, of the `up` that leads: it waits until no other one's daemon is at work.
 
-Dagster supports one daemon per storage: two would tick every sensor twice.
+Dagster supports one daemon per storage: two would tick every sensor twice. Who could not follow does not lead.
 """
 
 import logging
@@ -12,7 +12,9 @@ import time
 from contextlib import suppress
 from typing import Final
 
+from fc_pipeline.errors import FcPipelineError
 from fc_pipeline.services import open_services_for_process
+from fc_pipeline.services.candidacy import unfit_to_lead
 from fc_pipeline.services.instances import INSTANCE_VARIABLE, leader_lock, new_instance
 from fc_pipeline.settings import Settings
 from fc_pipeline.store.session_lock import LOOK_SECONDS, UNREACHABLE, SessionLock
@@ -23,6 +25,8 @@ _log = logging.getLogger(__name__)
 
 REGAIN_SECONDS: Final = 10.0
 """How long a lead may take to be taken up again after its session was lost."""
+UNFIT_LOOK_SECONDS: Final = 15.0
+"""How often one that cannot lead asks its hub again whether that is so."""
 END_SECONDS: Final = 20.0
 DEAD_EVERY_SECONDS: Final = 30.0
 """How often the leader looks for runs whose launcher is dead."""
@@ -35,7 +39,7 @@ def main() -> None:
     settings = open_services_for_process(Settings.load(), need_hub=False, need_redis=False)
     instance = os.environ.setdefault(INSTANCE_VARIABLE, new_instance(settings.data_dir))
     lock = leader_lock(settings, instance)
-    _lead(lock)
+    _lead(lock, settings)
     threading.Thread(target=_keep, args=(lock,), name="keep-lead", daemon=True).start()
     threading.Thread(target=_end_runs_of_the_dead, args=(settings,), name="end-runs-of-the-dead", daemon=True).start()
     from dagster._daemon.cli import run_command
@@ -44,17 +48,25 @@ def main() -> None:
     run_command()
 
 
-def _lead(lock: SessionLock) -> None:
-    """Return when this daemon is the one that works."""
-    told = False
+def _lead(lock: SessionLock, settings: Settings) -> None:
+    """Return when this daemon is the one that works: nobody else does, and its hub is of the replica's network."""
+    told = ""
+    unfit: FcPipelineError | None = None
     while True:
+        pause_seconds = LOOK_SECONDS
         with suppress(*UNREACHABLE):  # asked again
-            if lock.try_take():
+            why = ""
+            if lock.is_taken():
+                why = "the daemon of another `up` on this Postgres is at work"
+            elif (unfit := unfit_to_lead(settings, unfit)) is not None:  # asked before it is taken
+                why = f"nobody leads, and this one cannot: {unfit}"
+                pause_seconds = UNFIT_LOOK_SECONDS
+            elif lock.try_take():
                 return
-            if not told:
-                _log.info("standing by: the daemon of another `up` on this Postgres is at work")
-                told = True
-        time.sleep(LOOK_SECONDS)
+            if why and why != told:
+                _log.info("standing by: %s", why)
+                told = why
+        time.sleep(pause_seconds)
 
 
 def _keep(lock: SessionLock) -> None:

@@ -23,8 +23,8 @@ from fc_pipeline.errors import ServiceError
 from fc_pipeline.services import instances
 from fc_pipeline.services.children import Child, end_marked, start_child
 from fc_pipeline.services.code_server import SOCKET_NAME
-from fc_pipeline.services.lifetime import private_dir
 from fc_pipeline.services.ports import free_port
+from fc_pipeline.services.private_dirs import private_dir, remove_private_dir
 from fc_pipeline.services.restarts import Restarts
 from fc_pipeline.settings import Settings
 
@@ -144,14 +144,23 @@ class DagsterProcesses:
         with DagsterInstance.from_config(str(self.root)) as instance:
             fail_runs_of(instance, self.instance)
 
+    @property
+    def name(self) -> str:
+        """By which the others on this Postgres know this `up`."""
+        return instances.name_of(self.instance)
+
     def leader(self) -> str | None:
-        """Which `up` leads on this Postgres where it is another one, by name; None while this one does, or nobody."""
-        name = instances.leader(self.settings)
-        return None if name == instances.name_of(self.instance) else name
+        """The name of the `up` that leads on this Postgres, or None while none does."""
+        return instances.leader(self.settings)
+
+    def living(self) -> set[str]:
+        """The names of those who work on this Postgres and reach it."""
+        return instances.living_names(self.settings)
 
     def leave(self) -> None:
         """Be known as living no more; to be called when all the processes are gone."""
         self._present.close()
+        remove_private_dir(self.data_dir, "dagster")
 
     def end_runs(self) -> None:
         """End the daemon, which launches runs, and the code server, which ends those at work; waits for both."""

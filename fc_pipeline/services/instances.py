@@ -20,7 +20,7 @@ from fc_pipeline.store.session_lock import (
     LONGEST_NAME_BYTES,
     UNREACHABLE,
     SessionLock,
-    holder,
+    holders,
     kept,
     objects_locked,
     session_name,
@@ -33,6 +33,7 @@ __all__ = [
     "leader",
     "leader_lock",
     "living_instances",
+    "living_names",
     "machine_of",
     "name_of",
     "new_instance",
@@ -104,6 +105,12 @@ def living_instances(settings: Settings) -> set[int]:
         return objects_locked(cursor, _PRESENT)
 
 
+def living_names(settings: Settings) -> set[str]:
+    """Their names, as `name_of` gives them; empty ones of such as work as another role."""
+    with closing(connect(settings.libpq_url(DAGSTER_DATABASE))) as connection, connection.cursor() as cursor:
+        return holders(cursor, _PRESENT)
+
+
 def leader_lock(settings: Settings, instance: str) -> SessionLock:
     """What the daemon of the leading `up` holds."""
     return SessionLock(settings.libpq_url(DAGSTER_DATABASE), _LEADS, name=name_of(instance))
@@ -112,4 +119,4 @@ def leader_lock(settings: Settings, instance: str) -> SessionLock:
 def leader(settings: Settings) -> str | None:
     """The `name_of` the instance that leads, or None where none does; empty where its session is not to be seen."""
     with closing(connect(settings.libpq_url(DAGSTER_DATABASE))) as connection, connection.cursor() as cursor:
-        return holder(cursor, _LEADS)
+        return next(iter(holders(cursor, _LEADS)), None)

@@ -8,29 +8,23 @@ adopted by the next one. No pid file has to be believed.
 import fcntl
 import logging
 import os
-import re
 import secrets
 import signal
-import stat
 import subprocess
 import tempfile
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager, suppress
-from hashlib import sha256
 from pathlib import Path
-from typing import ClassVar, Final
+from typing import ClassVar
 
 from fc_pipeline.errors import ServiceError
 from fc_pipeline.services.children import tail
 from fc_pipeline.services.log_files import keep_small
+from fc_pipeline.services.private_dirs import private_dir, remove_private_dir
 
-__all__ = ["EmbeddedServer", "exclusively", "private_dir"]
-
-_MAX_SOCKET_PATH_BYTES: Final = 107
-_PLAIN_PATH: Final = re.compile(r"[A-Za-z0-9/._-]+")
-"""Paths that everybody reads alike: to Postgres a comma ends one, gRPC reads a socket's as a part of a URI."""
+__all__ = ["EmbeddedServer", "exclusively"]
 
 _log = logging.getLogger(__name__)
 
@@ -153,6 +147,8 @@ class EmbeddedServer(ABC):
                 pid = self.running_pid()
                 if last and pid is not None:
                     self._stop(pid)
+                if last:
+                    remove_private_dir(self.data_dir, self.name)
                 return last
             finally:
                 os.close(self._users)
@@ -190,23 +186,3 @@ class EmbeddedServer(ABC):
     def last_log_lines(self, count: int = 8) -> str:
         """The end of the server's log, for a message."""
         return tail(self.log_file, count)
-
-
-def private_dir(data_dir: Path, name: str, socket_name: str, uid: int) -> Path:
-    """A folder for a server's socket that only the user `uid` (and root) enters, made if need be.
-
-    It is in the data folder where the socket's path is plain and fits the kernel's limit there, else below /tmp.
-    """
-    folder = data_dir / "run" / name
-    fits = len(os.fsencode(folder / socket_name)) <= _MAX_SOCKET_PATH_BYTES
-    if not (fits and _PLAIN_PATH.fullmatch(str(folder))):
-        digest = sha256(os.fsencode(data_dir)).hexdigest()[:12]
-        folder = Path("/tmp") / f"fc_pipeline-{name}-{uid}-{digest}"  # noqa: S108 - whose it is, is checked
-    folder.mkdir(mode=0o700, exist_ok=True)
-    found = folder.lstat()
-    if not stat.S_ISDIR(found.st_mode) or found.st_uid not in {uid, os.geteuid()}:
-        raise ServiceError(f"{folder} is not a folder of this user", hint="remove it")
-    if found.st_uid != uid:
-        os.chown(folder, uid, -1)
-    folder.chmod(0o700)
-    return folder

@@ -4,8 +4,10 @@ import atexit
 import os
 from collections.abc import Generator
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
 from threading import Lock
 
+from fc_pipeline.errors import NothingYet
 from fc_pipeline.project import project_file
 from fc_pipeline.services.lifetime import EmbeddedServer
 from fc_pipeline.services.postgres import EmbeddedPostgres
@@ -13,7 +15,15 @@ from fc_pipeline.services.redis import EmbeddedRedis
 from fc_pipeline.services.sample_hub import SampleHubServer
 from fc_pipeline.settings import Settings
 
-__all__ = ["close_services_for_process", "embedded_servers", "open_services", "open_services_for_process", "with_urls"]
+__all__ = [
+    "close_services_for_process",
+    "embedded_servers",
+    "open_services",
+    "open_services_for_process",
+    "open_services_to_look",
+    "with_running",
+    "with_urls",
+]
 
 
 def embedded_servers(
@@ -48,6 +58,41 @@ def with_urls(settings: Settings, servers: list[EmbeddedServer]) -> Settings:
     if "sample_hub" in urls:
         update["hub_urls"] = (urls["sample_hub"],)
     return settings.model_copy(update=update)
+
+
+def with_running(settings: Settings) -> Settings:
+    """The settings with the URLs of those embedded servers filled in that run; none is started."""
+    return with_urls(settings, [server for server in embedded_servers(settings) if server.running_pid() is not None])
+
+
+@contextmanager
+def open_services_to_look(
+    settings: Settings, *, need_hub: bool = False, need_redis: bool | None = False
+) -> Generator[Settings]:
+    """As `open_services`, for who only looks: where there is no replica yet, none is begun, and no folder is made.
+
+    Raises NothingYet where there is nothing to look at.
+    """
+    if settings.postgres_url is not None:
+        with ExitStack() as stack:
+            if embedded_servers(settings, need_hub=need_hub, need_redis=need_redis):
+                settings = stack.enter_context(open_services(settings, need_hub=need_hub, need_redis=need_redis))
+            yield settings
+        return
+    if not EmbeddedPostgres(settings.data_dir).is_made:
+        raise _nothing_in(settings.data_dir)
+    try:
+        with open_services(settings, need_hub=need_hub, need_redis=need_redis) as opened:
+            yield opened
+    except NothingYet as error:
+        raise _nothing_in(settings.data_dir) from error
+
+
+def _nothing_in(data_dir: Path) -> NothingYet:
+    return NothingYet(
+        f"nothing here yet: {data_dir} has no replica",
+        hint="`fc-pipeline up` begins one, and so does `fc-pipeline sync`",
+    )
 
 
 @contextmanager

@@ -94,6 +94,11 @@ class EmbeddedPostgres(EmbeddedServer):
         self.cluster_dir = self.data_dir / "postgres"
         self._tuning = tuning
 
+    @property
+    def is_made(self) -> bool:
+        """Whether there is a cluster, running or not."""
+        return (self.cluster_dir / "PG_VERSION").is_file()
+
     def running_pid(self) -> int | None:
         """The postmaster's process id: the one it wrote down, if that process works in our folder."""
         lines = self._pid_file_lines()
@@ -128,7 +133,7 @@ class EmbeddedPostgres(EmbeddedServer):
         if os.geteuid() == 0:
             _let_system_user_in(self.run_dir, _install_dir())
             _let_system_user_run(_install_dir())
-        if not (self.cluster_dir / "PG_VERSION").is_file():
+        if not self.is_made:
             self._init_cluster()
         self._check_cluster()
         socket_dir = self._private_dir(_server_uid(), _SOCKET_NAME)

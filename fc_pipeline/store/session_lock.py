@@ -17,7 +17,7 @@ __all__ = [
     "LONGEST_NAME_BYTES",
     "UNREACHABLE",
     "SessionLock",
-    "holder",
+    "holders",
     "kept",
     "objects_locked",
     "session_name",
@@ -54,11 +54,13 @@ class SessionLock:
     def try_take(self) -> bool:
         """Take it if nobody else holds it; whether it is ours now. Raises what UNREACHABLE names."""
         with self._use:
-            if self._connection is None:
-                name = session_name(self._name)
-                self._connection = connect(self._url, application_name=name, **_DEAD_CLIENT_SETTINGS)
-                self._connection.autocommit = True
-            return self._ask(self._connection, "SELECT pg_try_advisory_lock(%s, %s)", self.kind, self.thing)
+            return self._ask(self._connected(), "SELECT pg_try_advisory_lock(%s, %s)", self.kind, self.thing)
+
+    def is_taken(self) -> bool:
+        """Whether somebody holds it; it is not taken by the look. Raises what UNREACHABLE names."""
+        held = f"SELECT EXISTS ({_HOLDERS.format(columns='1', more='')} AND objid::bigint = %s)"
+        with self._use:
+            return self._ask(self._connected(), held, self.kind, self.thing)
 
     def is_held(self) -> bool:
         """Whether the session that took it still lives; it is to be taken anew where not."""
@@ -72,6 +74,13 @@ class SessionLock:
         """Let go of it."""
         with self._use:
             self._close()
+
+    def _connected(self) -> PsycopgConnection:
+        if self._connection is None:
+            name = session_name(self._name)
+            self._connection = connect(self._url, application_name=name, **_DEAD_CLIENT_SETTINGS)
+            self._connection.autocommit = True
+        return self._connection
 
     def _ask(self, connection: PsycopgConnection, query: str, *values: object) -> bool:
         try:
@@ -123,12 +132,11 @@ def objects_locked(cursor: Any, kind: int) -> set[int]:
     return {row[0] for row in cursor.fetchall()}
 
 
-def holder(cursor: Any, kind: int) -> str | None:
-    """The name of the session that holds a lock of the kind, or None; an empty one where its role is not to be seen."""
+def holders(cursor: Any, kind: int) -> set[str]:
+    """The names of the sessions that hold a lock of the kind; empty ones where their role is not to be seen."""
     joined = "LEFT JOIN pg_stat_activity AS session ON session.pid = pg_locks.pid"
     cursor.execute(_HOLDERS.format(columns="coalesce(session.application_name, '')", more=joined), (kind,))
-    row = cursor.fetchone()
-    return row[0] if row else None
+    return {row[0] for row in cursor.fetchall()}
 
 
 def session_name(text: str) -> str:

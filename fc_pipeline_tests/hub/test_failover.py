@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from fc_pipeline.errors import HubError, HubRefused, HubUnavailable, HubUntrusted
+from fc_pipeline.errors import HubBehind, HubError, HubRefused, HubUnavailable, HubUntrusted, OtherHistory
 from fc_pipeline.hub.failover import HubPool
 from fc_pipeline.hub.feed import Feed
 from fc_pipeline.hub.reads import HubReads
@@ -63,6 +63,34 @@ def test_the_only_hub_being_unfit_is_said(unfit: dict[str, Any], says: str) -> N
                 await pool.follow(1, 10)
 
     asyncio.run(main())
+
+
+@pytest.mark.parametrize(
+    ("height", "delay_seconds", "kind"),
+    [
+        (9, 1, OtherHistory),
+        (700, 1, HubBehind),
+        (400, 100, OtherHistory),
+        (9, 5000, HubUntrusted),
+        (0, 0, HubUntrusted),
+    ],
+)
+def test_a_hub_behind_whose_newest_block_is_new_has_nothing_to_catch_up_with(
+    height: int, delay_seconds: int, kind: type[HubError]
+) -> None:
+    """A block a second: 800 heights behind, it would be as many seconds late."""
+
+    async def main() -> HubError:
+        hub = a_hub(max_heights={1: height, 2: height}, block_delay=delay_seconds)
+        async with hub, pool_for(hub, expected_shards=2) as pool:
+            with pytest.raises(HubUntrusted, match="is behind: its shard 1 is at height") as caught:
+                await pool.follow(1, 809)
+            return caught.value
+
+    error = asyncio.run(main())
+    assert type(error) is kind
+    assert error.hint is not None
+    assert ("another network" in error.hint, "wait" in error.hint) == (kind is OtherHistory, kind is not OtherHistory)
 
 
 def test_all_hubs_unfit_names_each() -> None:

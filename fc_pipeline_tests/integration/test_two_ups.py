@@ -33,14 +33,14 @@ class Shared:
     def __init__(self, pipeline: Pipeline, folder: Path, variables: dict[str, str]) -> None:
         self.pipeline = pipeline
         self._folder = folder
-        self._variables = variables
+        self.variables = variables
         self.data_dirs: list[Path] = []
 
-    def start(self, name: str) -> Up:
+    def start(self, name: str, **variables: str) -> Up:
         data_dir = self._folder / name / "data"
         data_dir.parent.mkdir()
         self.data_dirs.append(data_dir)
-        up = Up(data_dir, free_port(), **self._variables)
+        up = Up(data_dir, free_port(), **{**self.variables, **variables})
         up.wait_until_up()
         return up
 
@@ -136,3 +136,26 @@ def test_one_that_stands_by_takes_over_from_one_that_is_killed_and_ends_what_it_
     until(lambda: shared.status(run) in {DagsterRunStatus.FAILURE, DagsterRunStatus.CANCELED}, "its run is left over")
     stop(second)
     assert len(shared.pipeline.bench.ledger()) == 2
+
+
+def test_one_whose_hub_is_of_another_network_shows_and_never_leads(shared: Shared):
+    """Also where the leader loses its sessions, as in a crash of Postgres: that one goes on."""
+    first = shared.start("first")
+    shared.writer_of(first)
+    lines = generate(14, fids=50, events=200, events_per_second=20.0, start_unix=int(time.time()) - 12)
+    with serving(log_from_lines(lines)) as other_network:
+        second = shared.start("second", FC_HUB_URLS=other_network)
+        until(lambda: "it cannot take over: hub" in second.output.read_text(), "it does not say so")
+        shared.pipeline.bench.rows(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name LIKE 'fc_pipeline %'"
+        )
+        shared.writer_of(first)
+        stop(first)
+        until(lambda: "nobody does the work now" in second.output.read_text(), "it does not say so")
+        assert "this one does the work now" not in second.output.read_text()
+        third = second.data_dir.parent.parent / "third" / "data"
+        third.mkdir(parents=True)
+        alone = Up(third, free_port(), **{**shared.variables, "FC_HUB_URLS": other_network})
+        assert alone.process.wait(PATIENCE_SECONDS) == 2
+        assert "another network wants a database and a lake of its own" in alone.output.read_text()
+        stop(second)

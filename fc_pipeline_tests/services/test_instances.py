@@ -12,6 +12,8 @@ from pathlib import Path
 import psycopg2
 import pytest
 
+from fc_pipeline.ingest.replica import open_replica
+from fc_pipeline.sample_hub.serving import serving
 from fc_pipeline.services.instances import (
     INSTANCE_VARIABLE,
     leader,
@@ -25,7 +27,10 @@ from fc_pipeline.services.instances import (
 )
 from fc_pipeline.settings import Settings
 from fc_pipeline_tests.conftest import Database
+from fc_pipeline_tests.faults.networks import log_of, network
+from fc_pipeline_tests.fold.conftest import Replica as Tables
 from fc_pipeline_tests.pipeline import open_pipeline, project_environment
+from fc_pipeline_tests.workbench import Workbench
 
 PATIENCE_SECONDS = 120.0
 
@@ -35,8 +40,10 @@ logging.basicConfig(level=logging.INFO)
 from fc_pipeline.services import daemon
 from fc_pipeline.services.instances import leader_lock
 from fc_pipeline.settings import Settings
-lock = leader_lock(Settings.load(dotenv=None), os.environ["FC_PIPELINE_INSTANCE"])
-daemon._lead(lock)
+settings = Settings.load(dotenv=None)
+lock = leader_lock(settings, os.environ["FC_PIPELINE_INSTANCE"])
+daemon.UNFIT_LOOK_SECONDS = 0.5
+daemon._lead(lock, settings)
 print("leads", flush=True)
 daemon._keep(lock)
 """
@@ -53,11 +60,10 @@ def settings(database: Database, tmp_path: Path) -> Iterator[Settings]:
 class Other:
     """A daemon's process, without Dagster's own part."""
 
-    def __init__(self, settings: Settings, folder: Path) -> None:
+    def __init__(self, settings: Settings, folder: Path, **variables: str) -> None:
         self.instance = new_instance(folder)
-        environment = project_environment(
-            **{"FC_POSTGRES_URL": settings.postgres_url or "", INSTANCE_VARIABLE: self.instance}
-        )
+        variables |= {"FC_POSTGRES_URL": settings.postgres_url or "", INSTANCE_VARIABLE: self.instance}
+        environment = project_environment(**{"FC_DATA_DIR": str(folder), **variables})
         self.process = subprocess.Popen(
             [sys.executable, "-c", _LEADER], env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
         )
@@ -66,10 +72,10 @@ class Other:
         assert self.process.stdout is not None
         return self.process.stdout.readline().strip()
 
-    def stands_by(self) -> None:
-        """Wait until it says so."""
+    def stands_by(self) -> str:
+        """Wait until it says so; the reason that it gives."""
         assert self.process.stderr is not None
-        assert any("standing by" in line for line in self.process.stderr)
+        return next(line for line in self.process.stderr if "standing by" in line)
 
     def end(self) -> None:
         self.process.kill()
@@ -130,6 +136,30 @@ def test_a_leader_whose_session_is_cut_takes_the_lead_up_again(settings: Setting
     assert only.process.poll() is None
     only.end()
     until(lambda: leader(settings) is None)
+
+
+def test_one_whose_hub_is_of_another_network_never_takes_the_lead(settings: Settings, tmp_path: Path):
+    """Not even where nobody leads, as after a crash of Postgres; one of the right network does."""
+    lake = settings.lake_uri
+    with serving(log_of(network(5))) as right, serving(log_of(network(6))) as wrong:
+        filled = settings.model_copy(update={"hub_urls": (right,)})
+        with open_replica(filled) as replica:
+            Workbench(replica, Tables(settings.libpq_url(), replica.engine)).run()
+        stranger = Other(settings, tmp_path / "stranger", FC_HUB_URLS=wrong, FC_LAKE_URI=lake)
+        said = stranger.stands_by()
+        assert "nobody leads, and this one cannot: hub" in said
+        assert "has another history" in said
+        assert "another network wants a database and a lake of its own" in said
+        assert leader(settings) is None
+        native = Other(settings, tmp_path / "native", FC_HUB_URLS=right, FC_LAKE_URI=lake)
+        assert native.says() == "leads"
+        assert leader(settings) == name_of(native.instance)
+        assert "the daemon of another `up` on this Postgres is at work" in stranger.stands_by()
+        native.end()
+        until(lambda: leader(settings) is None)
+        assert "nobody leads, and this one cannot" in stranger.stands_by()
+        assert leader(settings) is None
+        stranger.end()
 
 
 def test_who_lives_is_known_while_it_lives(settings: Settings, tmp_path: Path):

@@ -1,0 +1,99 @@
+"""Which `up` does the work where several share a Postgres: said at first, and whenever that changes."""
+
+import sys
+import time
+from typing import Final
+
+from rich.console import Console
+
+from fc_pipeline.errors import ConfigError, FcPipelineError
+from fc_pipeline.plain_text import plain
+from fc_pipeline.services import instances
+from fc_pipeline.services.dagster import DagsterProcesses
+from fc_pipeline.settings import Settings
+from fc_pipeline.store.session_lock import UNREACHABLE
+
+__all__ = ["Lead", "refuse_to_lead_alone"]
+
+LOOK_SECONDS: Final = 5.0
+
+
+def refuse_to_lead_alone(settings: Settings) -> None:
+    """Raise ConfigError where this `up` could not follow its hub, and there is no other one whose work it would show.
+
+    Every URL in the settings must be filled in.
+    """
+    unfit = _unfit(settings)
+    if unfit is None:
+        return
+    try:
+        leader = instances.leader(settings)
+    except UNREACHABLE:  # Dagster's database is made later
+        leader = None
+    if leader is None:
+        raise ConfigError(unfit.message, hint=unfit.hint)
+
+
+def _unfit(settings: Settings, known: FcPipelineError | None = None) -> FcPipelineError | None:
+    from fc_pipeline.services.candidacy import unfit_to_lead  # takes a second, which other commands need not wait for
+
+    return unfit_to_lead(settings, known)
+
+
+class Lead:
+    """Looks who leads, from time to time, and says it."""
+
+    def __init__(self, console: Console, dagster: DagsterProcesses) -> None:
+        self._console = console
+        self._dagster = dagster
+        self._seen: str | None = dagster.name
+        self._told: str | None = dagster.name
+        self._next_look = 0.0
+        self._unfit: FcPipelineError | None = None
+
+    def say(self) -> None:
+        """Look, if it is time to. What was seen twice is told: after a crash of Postgres it takes seconds to settle."""
+        now = time.monotonic()
+        if now < self._next_look:
+            return
+        self._next_look = now + LOOK_SECONDS
+        try:
+            leader = self._dagster.leader()
+            has_settled, self._seen = leader == self._seen, leader
+            said = self._change(leader) if has_settled and leader != self._told else None
+        except UNREACHABLE:  # its restart is seen to elsewhere
+            return
+        if said is not None:
+            self._told = leader
+            self._console.print(plain(said, one_line=True), highlight=False, markup=False, soft_wrap=True)
+            sys.stdout.flush()
+
+    def _change(self, leader: str | None) -> str | None:
+        """What to say of the present leader, given the one that was told last; None where nothing is to be said yet."""
+        own, before = self._dagster.name, self._told
+        if leader == own:
+            return f"this one does the work now{self._became_of(before)}"
+        unfit = self._unfit = _unfit(self._dagster.settings, self._unfit)
+        if leader is None:
+            # Who can lead does so in a moment.
+            return f"nobody does the work now{self._became_of(before)}; {_cannot(unfit)}" if unfit else None
+        will = _cannot(unfit) if unfit else "it takes over at its end"
+        return f"another `up` on this Postgres does the work ({_place(leader)}): this one shows it; {will}"
+
+    def _became_of(self, before: str | None) -> str:
+        """What is known of who led before: one may live and lead no more, as where Postgres crashes."""
+        if not before or before == self._dagster.name:
+            return ""
+        if before in self._dagster.living():
+            became = "lives, but has lost the lead: its session to Postgres was cut, or it is just ending"
+        else:
+            became = "has ended, or does not reach Postgres any more"
+        return f": the other `up` ({_place(before)}) {became}"
+
+
+def _cannot(unfit: FcPipelineError) -> str:
+    return f"it cannot take over: {unfit}"
+
+
+def _place(name: str) -> str:
+    return name.removeprefix("fc_pipeline ") or "of another role"
