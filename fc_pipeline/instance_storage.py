@@ -24,6 +24,7 @@ from fc_pipeline.errors import ConfigError, PostgresError, ServiceError
 from fc_pipeline.services import open_services_for_process
 from fc_pipeline.services.instances import DAGSTER_DATABASE
 from fc_pipeline.settings import Settings
+from fc_pipeline.store.pooling import require_own_session
 from fc_pipeline.store.session import UTF8_DATABASE, connect, make_engine
 
 __all__ = ["DAGSTER_DATABASE", "PipelineArtifactStorage", "PipelineComputeLogManager", "PipelineInstanceStorage"]
@@ -102,13 +103,15 @@ class PipelineInstanceStorage(DagsterPostgresStorage):
         """Open the storage, making its database if the server lacks it.
 
         Raises:
-            ConfigError: a setting is wrong, or a database cannot hold the network's texts.
+            ConfigError: a setting is wrong, a database cannot hold the network's texts, or its sessions are shared.
             PostgresError: the server has no connection to spare, or does not let the role make the tables.
             ServiceError: the server does not start or does not answer.
         """
         try:
             settings = open_services_for_process(Settings.load(), need_hub=False, need_redis=False)
             _ensure_database(settings)
+            # A pooler may serve each database in a mode of its own; who leads and who lives is held by sessions here.
+            require_own_session(settings.libpq_url(DAGSTER_DATABASE))
             engine = make_engine(
                 settings.libpq_url(DAGSTER_DATABASE),
                 settings={"statement_timeout": STATEMENT_TIMEOUT, "application_name": "fc_pipeline dagster"},

@@ -4,6 +4,7 @@ from contextlib import closing
 from typing import Final
 
 from fc_pipeline.errors import ConfigError
+from fc_pipeline.store.postgres_url import PostgresUrl
 from fc_pipeline.store.session import PsycopgConnection, connect
 
 __all__ = ["require_own_session"]
@@ -23,7 +24,8 @@ def require_own_session(libpq_url: str) -> None:
             shared = _are_sharing(first, second)
     if shared:
         raise ConfigError(
-            "FC_POSTGRES_URL leads to a pooler in transaction or statement mode: each transaction has another session",
+            "FC_POSTGRES_URL leads to a pooler in transaction or statement mode: each transaction has another session "
+            f"of the database {PostgresUrl.parse(libpq_url).database!r}",
             hint="pool_mode = session for this database in pgbouncer.ini, or name the Postgres server itself",
         )
 

@@ -43,7 +43,8 @@ def test_another_lake_is_refused_until_it_is_adopted(environment: dict[str, str]
     assert shown.returncode == 0, shown.stderr
     assert str(other) in shown.stdout
     assert f"adopted at {first}" in shown.stdout
-    assert "no: `fc-pipeline lake adopt`" in shown.stdout
+    assert "fc-pipeline lake adopt`" in shown.stdout
+    assert not other.exists()  # it was but shown
     declined = run(environment, "lake", "adopt", lake=other, answer="n\n")
     assert declined.returncode == 1
     assert not list(other.iterdir())

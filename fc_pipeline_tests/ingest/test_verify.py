@@ -150,7 +150,7 @@ def test_before_anything_is_folded_nobody_is_judged_and_sync_is_the_remedy(
             assert "nobody could be judged" in told.stdout
             assert "0 differences" not in told.stdout
             assert "fc-pipeline sync" in told.stdout
-            assert "backfill" not in told.stdout
+            assert "fc-pipeline backfill" not in told.stdout
         unjudged = next(line for line in told.stdout.splitlines() if line.startswith("not judged"))
         assert "999999" not in unjudged  # that the hub does not know it is said apart
 
@@ -171,7 +171,7 @@ def test_a_history_that_was_never_read_is_healed_by_backfill(
     assert told.exit_code == 1
     assert f"not judged, or not in every table: FID {fid}, for their history was never read" in told.stdout
     assert f"fc-pipeline backfill --fids {fid}\n" in told.stdout
-    assert "sync" not in told.stdout
+    assert "fc-pipeline sync" not in told.stdout
 
 
 def test_a_user_whom_the_hub_does_not_know_is_named_and_is_no_success(

@@ -3,7 +3,7 @@
 import shutil
 import subprocess
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import parse_qs, unquote, urlsplit
@@ -13,6 +13,7 @@ import pytest
 
 from fc_pipeline.errors import ConfigError
 from fc_pipeline.ingest.replica import open_replica
+from fc_pipeline.instance_storage import PipelineInstanceStorage
 from fc_pipeline.sample_hub.generator import generate
 from fc_pipeline.sample_hub.log import log_from_lines
 from fc_pipeline.sample_hub.serving import serving
@@ -20,14 +21,17 @@ from fc_pipeline.services.ports import free_port
 from fc_pipeline.services.postgres import EmbeddedPostgres, _as_server_user, _give_to_system_user
 from fc_pipeline.settings import Settings
 from fc_pipeline_tests.conftest import Database
+from fc_pipeline_tests.pipeline import open_pipeline
 from fc_pipeline_tests.workbench import workbench
 
 START_SECONDS = 30.0
 
 
 @contextmanager
-def pgbouncer(postgres: EmbeddedPostgres, folder: Path, **options: str) -> Generator[int]:
-    """One with these options before the server; gives its port."""
+def pgbouncer(
+    postgres: EmbeddedPostgres, folder: Path, modes: Mapping[str, str] | None = None, **options: str
+) -> Generator[int]:
+    """One with these options, and pool modes of single databases, before the server; gives its port."""
     program = shutil.which("pgbouncer") or shutil.which("pgbouncer", path="/usr/sbin")
     if program is None:
         pytest.skip("pgbouncer is not installed")
@@ -42,7 +46,14 @@ def pgbouncer(postgres: EmbeddedPostgres, folder: Path, **options: str) -> Gener
         "default_pool_size": "20",
         **options,
     }
-    lines = ["[databases]", f"* = {target}", "[pgbouncer]", *(f"{name} = {value}" for name, value in settings.items())]
+    singles = [f"{name} = {target} pool_mode={mode}" for name, mode in (modes or {}).items()]
+    lines = [
+        "[databases]",
+        *singles,
+        f"* = {target}",
+        "[pgbouncer]",
+        *(f"{name} = {value}" for name, value in settings.items()),
+    ]
     configuration = folder / "pgbouncer.ini"
     configuration.touch(mode=0o600)
     configuration.write_text("\n".join(lines) + "\n", encoding="utf-8")
@@ -103,6 +114,21 @@ def _used(url: str) -> Generator[None]:
     for connection in connections:
         connection.close()
     yield
+
+
+def test_one_that_shares_the_sessions_of_dagsters_storage_alone_is_refused(
+    database: Database, postgres: EmbeddedPostgres, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    with (
+        open_pipeline(database, tmp_path / "data"),
+        pgbouncer(postgres, tmp_path, {"dagster": "transaction"}, pool_mode="session") as port,
+    ):
+        monkeypatch.setenv("FC_POSTGRES_URL", f"postgresql://x@127.0.0.1:{port}/{database.name}")
+        with pytest.raises(ConfigError) as caught:
+            PipelineInstanceStorage.from_config_value(None, {})
+    assert "pooler" in caught.value.message
+    assert "'dagster'" in caught.value.message
+    assert "pool_mode = session" in (caught.value.hint or "")
 
 
 def test_a_pooler_in_session_mode_is_worked_through(database: Database, postgres: EmbeddedPostgres, tmp_path: Path):
