@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from unittest import mock
 
+import hypothesis
 import pytest
 import redis
 from sqlalchemy import Connection, Engine, create_engine, text
@@ -37,6 +38,10 @@ with (
 ):
     import fc_pipeline.partitions
 fc_pipeline.partitions.FIRST_HOUR = fc_pipeline.hours.FIRST_HOUR
+
+# A busy machine is no failure.
+hypothesis.settings.register_profile("untimed", deadline=None)
+hypothesis.settings.load_profile("untimed")
 
 _SHARED_FIXTURES = Path(__file__).resolve().parent.parent.parent / "shared" / "fixtures"
 _OWN_FOLDER = pytest.StashKey[Path]()

@@ -100,7 +100,7 @@ SNAPSHOT_SPECS = (
         metadata={
             "dagster/column_schema": TableSchema(columns=_snapshot_columns()),
             "dagster/storage_kind": "parquet",
-            **links_of(SNAPSHOTS_ASSET, step=_STEP, hub_reader="hub/snapshot.py"),
+            **links_of(SNAPSHOTS_ASSET, step=_STEP, hub_reader="ingest/fid_records.py"),
         },
     ),
     AssetSpec(

@@ -6,10 +6,9 @@ tombstones and contract events, become rows one by one.
 
 from bisect import bisect_left
 from collections import defaultdict
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from operator import attrgetter
-from typing import Final, NamedTuple, TypeVar
+from typing import Final, TypeVar
 
 import msgspec
 import pyarrow as pa
@@ -18,22 +17,13 @@ import pyarrow.compute as pc
 from fc_pipeline.fold.nul import NUL_ESCAPE, NUL_REASON, NUL_REMOVED, strip_nul
 from fc_pipeline.hub.decode import EventBatch, Undecodable, decode_events
 from fc_pipeline.hub.wire import BLOCK_SEQUENCE_BITS, HubEvent, MergeMessageBody, Message
-from fc_pipeline.tables import (
-    casts,
-    link_compactions,
-    links,
-    on_chain_events,
-    reactions,
-    user_data,
-    username_proofs,
-    verifications,
-)
+from fc_pipeline.tables import casts, link_compactions, on_chain_events, username_proofs
 from fc_pipeline.tables.columnar import Rejects
 from fc_pipeline.tables.columns import ArrowArray, Row
 from fc_pipeline.tables.encoding import UnknownValue
 from fc_pipeline.tables.link_compactions import LINK_COMPACTIONS
-from fc_pipeline.tables.message import Adds, Deletion, Taken
-from fc_pipeline.tables.registry import MESSAGE_TABLES
+from fc_pipeline.tables.message import Adds, Deletion
+from fc_pipeline.tables.registry import MESSAGE_SETS, MESSAGE_TABLES
 
 __all__ = ["FEED", "GONE_CASTS_SCHEMA", "Changes", "Quarantined", "changes_of"]
 
@@ -84,7 +74,7 @@ class Changes:
 
 @dataclass(slots=True)
 class _Sorted:
-    """Events on their way to becoming rows: messages to add, and rows that are made already, per table."""
+    """Events on their way to becoming rows: adds per message type, and rows that are made already, per table."""
 
     adds: dict[str, Adds] = field(default_factory=lambda: defaultdict(Adds))
     rows: dict[str, list[Row]] = field(default_factory=lambda: defaultdict(list))
@@ -94,43 +84,12 @@ class _Sorted:
     without_rows: int = 0
 
 
-class _Add(NamedTuple):
-    """How messages of one type are added: to which table, what is taken of each, and what makes rows of that."""
-
-    table: str
-    taken: Callable[[Message], Taken]
-    added: Callable[[Adds, Rejects], pa.Table]
-
-
-_Gone = Callable[[Message, int, Deletion], Row]
-
-_ADDS: dict[str, _Add] = {
-    "MESSAGE_TYPE_CAST_ADD": _Add("casts", casts.taken, casts.added),
-    "MESSAGE_TYPE_REACTION_ADD": _Add("reactions", reactions.taken, reactions.added),
-    "MESSAGE_TYPE_LINK_ADD": _Add("links", links.taken, links.added),
-    "MESSAGE_TYPE_VERIFICATION_ADD_ETH_ADDRESS": _Add("verifications", verifications.taken, verifications.added),
-    "MESSAGE_TYPE_USER_DATA_ADD": _Add("user_data", user_data.taken, user_data.added),
-}
-_ADDED = {add.table: add.added for add in _ADDS.values()}
-_REMOVES: dict[str, tuple[str, _Gone]] = {
-    "MESSAGE_TYPE_CAST_REMOVE": ("casts", casts.removed),
-    "MESSAGE_TYPE_REACTION_REMOVE": ("reactions", reactions.gone),
-    "MESSAGE_TYPE_LINK_REMOVE": ("links", links.gone),
-    "MESSAGE_TYPE_VERIFICATION_REMOVE": ("verifications", verifications.gone),
-}
-# What a pruned, revoked or displaced add takes away. A remove has no row, so its going changes nothing (hub-api 7.3).
-_GONE: dict[str, tuple[str, _Gone]] = {
-    "MESSAGE_TYPE_CAST_ADD": ("casts", casts.gone),
-    "MESSAGE_TYPE_REACTION_ADD": ("reactions", reactions.gone),
-    "MESSAGE_TYPE_LINK_ADD": ("links", links.gone),
-    "MESSAGE_TYPE_VERIFICATION_ADD_ETH_ADDRESS": ("verifications", verifications.gone),
-    "MESSAGE_TYPE_USER_DATA_ADD": ("user_data", user_data.gone),
-}
-_COMPACT_STATE = "MESSAGE_TYPE_LINK_COMPACT_STATE"
-_KNOWN_MESSAGES = frozenset(
+_ADDS: Final = {one.add_type: one for one in MESSAGE_SETS}
+_REMOVES: Final = {one.remove_type: (one.name, one.removed) for one in MESSAGE_SETS if one.remove_type and one.removed}
+_COMPACT_STATE: Final = "MESSAGE_TYPE_LINK_COMPACT_STATE"
+# Message types without a table of their own.
+_OTHER_MESSAGES: Final = frozenset(
     {
-        *_ADDS,
-        *_REMOVES,
         _COMPACT_STATE,
         "MESSAGE_TYPE_USERNAME_PROOF",
         "MESSAGE_TYPE_FRAME_ACTION",
@@ -180,9 +139,9 @@ def _in_columns(batch: EventBatch, found: _Sorted) -> Changes:
     for name, rows in found.rows.items():
         parts[name].append(MESSAGE_TABLES[name].arrow(rows))
     refused: dict[int, ValueError] = {}
-    for name, adds in found.adds.items():
+    for kind, adds in found.adds.items():
         rejects = Rejects()
-        parts[name].append(_ADDED[name](adds, rejects))
+        parts[_ADDS[kind].name].append(_ADDS[kind].to_arrow(adds, rejects))
         refused.update({adds.versions[row]: reason for row, reason in rejects.reasons.items()})
     tables = {name: pa.concat_tables(several) for name, several in parts.items()}
     compactions = LINK_COMPACTIONS.arrow(found.compactions)
@@ -247,16 +206,15 @@ def _merge(merge: MergeMessageBody, version: int, block_micros: int, found: _Sor
         if (gone := _tombstone(gone_message, version, Deletion(block_micros, "replaced")))
     ]
     if kind in _ADDS:
-        table, taken, _ = _ADDS[kind]
-        adds = found.adds[table]
-        adds.taken.append(taken(message))
+        adds = found.adds[kind]
+        adds.extracts.append(_ADDS[kind].extract(message))
         adds.versions.append(version)
     elif kind in _REMOVES:
         table, removed = _REMOVES[kind]
         displaced.append((table, removed(message, version, Deletion(block_micros, "removed"))))
     elif kind == _COMPACT_STATE:
         found.compactions.append(link_compactions.merged(message, version, block_micros))
-    elif kind not in _KNOWN_MESSAGES:
+    elif kind not in _OTHER_MESSAGES:
         raise UnknownValue(f"unknown message type {kind[:80]!r}")
     elif not displaced:
         found.without_rows += 1
@@ -277,7 +235,7 @@ def _take_away(message: Message, version: int, deletion: Deletion, found: _Sorte
 
 def _named(message: Message, version: int) -> tuple[int, int, list[int]] | None:
     """Whom a cast named that went away, where it named anybody (GONE_CASTS_SCHEMA)."""
-    if message.data.type != "MESSAGE_TYPE_CAST_ADD":
+    if message.data.type != casts.CAST_SET.add_type:
         return None
     parent_fid, mentions = casts.named(message)
     return (version, parent_fid, mentions) if parent_fid or mentions else None
@@ -286,10 +244,10 @@ def _named(message: Message, version: int) -> tuple[int, int, list[int]] | None:
 def _tombstone(message: Message, version: int, deletion: Deletion) -> tuple[str, Row] | None:
     """The table and tombstone of a message that went away; None for one that has no row."""
     kind = message.data.type
-    if kind in _GONE:
-        table, gone = _GONE[kind]
-        return table, gone(message, version, deletion)
-    if kind not in _KNOWN_MESSAGES:
+    # A remove has no row, so its going changes nothing (hub-api 7.3).
+    if kind in _ADDS:
+        return _ADDS[kind].name, _ADDS[kind].tombstone(message, version, deletion)
+    if kind not in _REMOVES and kind not in _OTHER_MESSAGES:
         raise UnknownValue(f"unknown message type {kind[:80]!r}")
     return None
 

@@ -4,9 +4,8 @@ from functools import cache
 from typing import Final
 
 from fc_pipeline.fold.differences import change_name
-from fc_pipeline.tables.columns import DataTable
+from fc_pipeline.tables.columns import Comparison, DataTable
 from fc_pipeline.tables.user_profiles import PROFILE_SOURCES
-from fc_pipeline.tables.username_proofs import USERNAME_PROOFS
 
 __all__ = [
     "CHANGED_PROFILES",
@@ -111,4 +110,4 @@ def correct(table: DataTable) -> tuple[str, ...]:
         "SELECT (SELECT count(*) FROM inserted), (SELECT count(*) FROM updated WHERE NOT dead), "
         "(SELECT count(*) FROM updated WHERE dead)"
     )
-    return (LOCK_NAMES, write) if table is USERNAME_PROOFS else (write,)
+    return (LOCK_NAMES, write) if table.comparison is Comparison.NAMES else (write,)

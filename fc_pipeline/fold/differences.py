@@ -10,19 +10,15 @@ from typing import Final
 
 from fc_pipeline.fold.profiles import DERIVED_PROFILES
 from fc_pipeline.fold.statements import stage_name
-from fc_pipeline.tables.casts import CASTS
-from fc_pipeline.tables.columns import ColumnType, DataTable
-from fc_pipeline.tables.links import LINKS
+from fc_pipeline.tables.columns import ColumnType, Comparison, DataTable
 from fc_pipeline.tables.on_chain_events import ON_CHAIN_EVENTS
-from fc_pipeline.tables.reactions import REACTIONS
-from fc_pipeline.tables.user_data import USER_DATA
+from fc_pipeline.tables.registry import DATA_TABLES
 from fc_pipeline.tables.user_profiles import PROFILE_SOURCES, USER_PROFILES
 from fc_pipeline.tables.username_proofs import USERNAME_PROOFS
-from fc_pipeline.tables.verifications import VERIFICATIONS
 
 __all__ = ["COMPARED", "CREATE_STAGING", "DROP_OUTDATED", "change_name", "compare", "create_changes", "keep_newest"]
 
-COMPARED: Final = (CASTS, REACTIONS, LINKS, VERIFICATIONS, USER_DATA, USERNAME_PROOFS, ON_CHAIN_EVENTS, USER_PROFILES)
+COMPARED: Final = tuple(table for table in DATA_TABLES.values() if table.comparison is not Comparison.NONE)
 """The tables that snapshots speak of, in the order in which they are compared: profiles behind their sources."""
 
 CREATE_STAGING: Final = (
@@ -77,14 +73,18 @@ def keep_newest(table: DataTable) -> str:
 @cache
 def compare(table: DataTable) -> tuple[str, ...]:
     """The statements that fill the table's changes, in order."""
-    if table is USERNAME_PROOFS:
-        return (_LISTED_PROOFS, _UNLISTED_PROOFS)
-    if table is ON_CHAIN_EVENTS:
-        return (_listed_contract_events(), _unlisted_contract_events())
-    if table is USER_PROFILES:
-        return (_UNTOUCHED_PROFILES, _profiles())
-    statements = (keep_newest(table), _message_rows(table))
-    return (_MASK_LINKS, *statements) if table is LINKS else statements
+    match table.comparison:
+        case Comparison.NAMES:
+            return (_LISTED_PROOFS, _UNLISTED_PROOFS)
+        case Comparison.CONTRACT_EVENTS:
+            return (_listed_contract_events(), _unlisted_contract_events())
+        case Comparison.DERIVED:
+            return (_UNTOUCHED_PROFILES, _profiles())
+        case Comparison.MESSAGES:
+            statements = (keep_newest(table), _message_rows(table))
+            return (_MASK_LINKS, *statements) if table.is_compacted else statements
+        case Comparison.NONE:
+            return ()
 
 
 _TOUCHED = (

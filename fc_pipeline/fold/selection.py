@@ -17,12 +17,11 @@ import pyarrow.compute as pc
 from fc_pipeline.fold.fates import events_of
 from fc_pipeline.fold.micro_batch import MicroBatch
 from fc_pipeline.tables.casts import CASTS
-from fc_pipeline.tables.columns import DataTable
+from fc_pipeline.tables.columns import Comparison, DataTable
 from fc_pipeline.tables.link_compactions import LINK_COMPACTIONS
 from fc_pipeline.tables.links import LINKS
 from fc_pipeline.tables.on_chain_events import ON_CHAIN_EVENTS
 from fc_pipeline.tables.registry import MESSAGE_TABLES
-from fc_pipeline.tables.username_proofs import USERNAME_PROOFS
 from fc_pipeline.targets import recompute, rule
 from fc_pipeline.targets.cache import TargetCache
 from fc_pipeline.targets.membership import Membership
@@ -204,7 +203,7 @@ class TargetSelection:
             kept |= self._kept_all_the_same(table, all_rows, batch.gone_casts, members, leavers, mentions=mentions)
             filtered += len(all_rows) - int(kept.sum())
             rows[name] = all_rows.filter(pa.array(kept, pa.bool_()))
-            if table is USERNAME_PROOFS and self._only is None:
+            if table.comparison is Comparison.NAMES and self._only is None:
                 rows[name] = pa.concat_tables([rows[name], *_of_others(all_rows, kept)])
         return replace(
             batch,

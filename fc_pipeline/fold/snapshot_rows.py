@@ -5,7 +5,6 @@ id, and its raw bytes.
 """
 
 from collections import defaultdict
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final, NamedTuple, cast
@@ -18,12 +17,12 @@ from fc_pipeline.fold.changes import Quarantined
 from fc_pipeline.fold.nul import NUL_ESCAPE, NUL_REASON, NUL_REMOVED, strip_nul
 from fc_pipeline.hub.decode import DECODE_ERRORS
 from fc_pipeline.hub.wire import Message, OnChainEvent, UsernameProof
-from fc_pipeline.tables import casts, links, on_chain_events, reactions, user_data, username_proofs, verifications
+from fc_pipeline.tables import on_chain_events, username_proofs
 from fc_pipeline.tables.columnar import Rejects
 from fc_pipeline.tables.columns import Row
 from fc_pipeline.tables.encoding import UnknownValue, hex_bytes
-from fc_pipeline.tables.message import Adds, Deletion, Taken
-from fc_pipeline.tables.registry import MESSAGE_TABLES
+from fc_pipeline.tables.message import Adds, Deletion
+from fc_pipeline.tables.registry import MESSAGE_SETS, MESSAGE_TABLES
 
 __all__ = ["SetAside", "SnapshotRows", "snapshot_rows"]
 
@@ -57,22 +56,7 @@ class SnapshotRows:
     records: int = 0
 
 
-class _Set(NamedTuple):
-    """A message set: the type of its adds, what is taken of each, and what makes rows of that."""
-
-    add_type: str
-    taken: Callable[[Message], Taken]
-    added: Callable[[Adds, Rejects], pa.Table]
-
-
-_SETS: Final[dict[str, _Set]] = {
-    "casts": _Set("MESSAGE_TYPE_CAST_ADD", casts.taken, casts.added),
-    "reactions": _Set("MESSAGE_TYPE_REACTION_ADD", reactions.taken, reactions.added),
-    "links": _Set("MESSAGE_TYPE_LINK_ADD", links.taken, links.added),
-    "verifications": _Set("MESSAGE_TYPE_VERIFICATION_ADD_ETH_ADDRESS", verifications.taken, verifications.added),
-    "user_data": _Set("MESSAGE_TYPE_USER_DATA_ADD", user_data.taken, user_data.added),
-}
-_CAST_REMOVE: Final = "MESSAGE_TYPE_CAST_REMOVE"
+_SETS: Final = {one.name: one for one in MESSAGE_SETS}
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,15 +128,15 @@ def _sort(line: _Line, stored: bytes, fetched_at: datetime, made: _Sorted) -> No
         raise UnknownValue(f"unknown kind of record {line.kind[:80]!r}")
     message = _MESSAGE.decode(stored)
     _require_fid(line, message.data.fid)
-    if line.kind == "casts" and message.data.type == _CAST_REMOVE:
+    message_set = _SETS[line.kind]
+    if message_set.lists_removes and message_set.removed and message.data.type == message_set.remove_type:
         deletion = Deletion(int(fetched_at.timestamp() * 1_000_000), "removed")
-        made.rows[line.kind].append(casts.removed(message, line.version, deletion))
+        made.rows[line.kind].append(message_set.removed(message, line.version, deletion))
         return
-    kept = _SETS[line.kind]
-    if message.data.type != kept.add_type:
+    if message.data.type != message_set.add_type:
         raise UnknownValue(f"message type {message.data.type[:80]!r} among {line.kind}")
     adds = made.adds[line.kind]
-    adds.taken.append(kept.taken(message))
+    adds.extracts.append(message_set.extract(message))
     adds.versions.append(line.version)
     made.add_lines[line.kind].append(line)
 
@@ -166,7 +150,7 @@ def _in_columns(made: _Sorted, found: SnapshotRows) -> None:
     parts = {name: [MESSAGE_TABLES[name].arrow(rows)] for name, rows in made.rows.items()}
     for name, adds in made.adds.items():
         rejects = Rejects()
-        rows = _SETS[name].added(adds, rejects)
+        rows = _SETS[name].to_arrow(adds, rejects)
         if rejects.reasons:
             for place, reason in rejects.reasons.items():
                 made.refused.add(made.add_lines[name][place])

@@ -1,70 +1,34 @@
-"""All that a hub's by-FID endpoints say of one FID: raw records, page by page, and as of which event (hub-api 6, 7)."""
+"""What a snapshot of an FID is: pages of raw records, each of one kind, as of which events (hub-api 6, 7)."""
 
 import hashlib
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Final
 
-import msgspec
-
-from fc_pipeline.errors import HubRefused
-from fc_pipeline.hub.client import HubKeyRefused
-from fc_pipeline.hub.decode import DECODE_ERRORS
-from fc_pipeline.hub.reads import NODES_APART_HEIGHTS, PAGE_SIZE, HubReads, OnChainEventType
-from fc_pipeline.hub.wire import HubInfo, Message, StorageLimits, UsernameProof, first_event_id
+from fc_pipeline.hub.reads import NODES_APART_HEIGHTS, HubReads
+from fc_pipeline.hub.wire import HubInfo, first_event_id
 
 __all__ = [
     "CONTRACTS_FID",
     "NO_RECORDS",
-    "Kind",
     "SnapshotPage",
-    "expected_messages",
-    "expected_requests",
     "ids_after",
     "ids_before",
     "shard_of",
-    "snapshot",
 ]
 
-Kind = Literal["casts", "reactions", "links", "user_data", "verifications", "username_proofs", "on_chain_events"]
-"""What a record is: which of the tables it belongs to."""
 NO_RECORDS: Final = "none"
 """Stands in the place of a kind for an FID of which the hub has nothing."""
 
 CONTRACTS_FID: Final = 0
 """The FID of contract events that are of no user: SIGNER_MIGRATED, and channels without an owner (hub-api 4.3)."""
 
-_MESSAGE_SETS: Final[dict[Kind, tuple[str, Callable[[HubReads, int], AsyncIterator[list[bytes]]]]]] = {
-    "casts": ("CASTS", lambda hub, fid: hub.casts_by_fid(fid)),
-    "reactions": ("REACTIONS", lambda hub, fid: hub.reactions_by_fid(fid)),
-    "links": ("LINKS", lambda hub, fid: hub.links_by_fid(fid)),
-    "user_data": ("USER_DATA", lambda hub, fid: hub.user_data_by_fid(fid)),
-    "verifications": ("VERIFICATIONS", lambda hub, fid: hub.verifications_by_fid(fid)),
-}
-"""Each message set: its name in the storage limits, and how it is asked for."""
-
-
-_OF_CONTRACTS: Final[tuple[OnChainEventType, ...]] = ("EVENT_TYPE_SIGNER_MIGRATED", "EVENT_TYPE_CHANNEL_REGISTER")
-_OF_USERS: Final[tuple[OnChainEventType, ...]] = (
-    "EVENT_TYPE_SIGNER",
-    "EVENT_TYPE_ID_REGISTER",
-    "EVENT_TYPE_STORAGE_RENT",
-    "EVENT_TYPE_CHANNEL_REGISTER",
-)
-_USERNAME: Final = b"USER_DATA_TYPE_USERNAME"
-_MESSAGE: Final = msgspec.json.Decoder(Message)
-_PROOF: Final = msgspec.json.Decoder(UsernameProof)
-_YOUNG_TYPES: Final = ("EVENT_TYPE_TIER_PURCHASE", "EVENT_TYPE_CHANNEL_REGISTER")
-_UNKNOWN_VALUE: Final = "Invalid query parameters"
-"""So begins a hub's refusal of a parameter's value that it does not know (hub-api 1.3)."""
-
 
 @dataclass(frozen=True, slots=True)
 class SnapshotPage:
-    """One page of records of one kind, each as the hub sent it."""
+    """One page of records, each as the hub sent it; `kind` is the table that they belong to."""
 
-    kind: Kind
+    kind: str
     records: list[bytes]
 
 
@@ -96,113 +60,3 @@ def _head_ids(info: HubInfo, heights: int) -> Mapping[int, int]:
 def _spread(hub: HubReads) -> int:
     """The node that answers need not be the one that told its head."""
     return NODES_APART_HEIGHTS if hub.client.may_be_several else 0
-
-
-async def snapshot(hub: HubReads, fid: int) -> AsyncIterator[SnapshotPage]:
-    """Every record of an FID, page by page, the pages of one kind after those of another.
-
-    What the storage limits say is empty is not asked for; name proofs and contract events are in no limit. A name that
-    the FID shows without a listed proof is asked for by name. Message
-    removes, other than of casts, and compact link states are in no answer (hub-api 6.2). A record that changes while
-    its list is walked may come twice, the newer one later. Raises HubError.
-    """
-    if fid == CONTRACTS_FID:
-        for event_type in _OF_CONTRACTS:
-            async for page in _on_chain_events(hub, fid, event_type):
-                yield page
-        return
-    limits = await _limits(hub, fid)
-    shown: set[str] = set()
-    for kind, (name, ask) in _MESSAGE_SETS.items():
-        if _may_have(limits, name):
-            async for records in ask(hub, fid):
-                shown |= _shown_names(records) if kind == "user_data" else set()
-                yield SnapshotPage(kind, records)
-    proofs = await hub.username_proofs_by_fid(fid)
-    proofs += await _unlisted_proofs(hub, fid, shown, proofs)
-    if proofs:
-        yield SnapshotPage("username_proofs", proofs)
-    for event_type in _event_types(limits):
-        async for page in _on_chain_events(hub, fid, event_type):
-            yield page
-
-
-def _shown_names(user_data: Sequence[bytes]) -> set[str]:
-    """The username that an FID shows, among its user data. A record that cannot be read shows none."""
-    names: set[str] = set()
-    for raw in user_data:
-        if _USERNAME in raw:
-            with suppress(*DECODE_ERRORS):
-                body = _MESSAGE.decode(raw).data.userDataBody
-                names |= {body.value} if body and body.value else set()
-    return names
-
-
-async def _unlisted_proofs(hub: HubReads, fid: int, shown: set[str], listed: Sequence[bytes]) -> list[bytes]:
-    """The proofs of names that the FID shows and its list left out: a renewed fname may be missing (hub-api T9)."""
-    found: list[bytes] = []
-    for name in shown - {proof.name for raw in listed if (proof := _proof(raw))}:
-        raw = await hub.username_proof_by_name(name)
-        proof = _proof(raw) if raw else None
-        if raw and proof and proof.fid == fid:
-            found.append(raw)
-    return found
-
-
-def _proof(raw: bytes) -> UsernameProof | None:
-    with suppress(*DECODE_ERRORS):
-        return _PROOF.decode(raw)
-    return None
-
-
-def expected_requests(limits: StorageLimits) -> int:
-    """How many requests the snapshot of a user's FID with these limits takes, and what they say takes pages."""
-    pages = sum(
-        used // PAGE_SIZE + 1
-        for name, _ in _MESSAGE_SETS.values()
-        if _may_have(limits, name)
-        for used in [sum(limit.used for limit in limits.limits if limit.name == name)]
-    )
-    return 1 + pages + 1 + len(_event_types(limits))
-
-
-def expected_messages(limits: StorageLimits) -> int:
-    """About how many messages there are: removes count as used, but not all of them are told (hub-api 6.2)."""
-    names = {name for name, _ in _MESSAGE_SETS.values()}
-    return sum(limit.used for limit in limits.limits if limit.name in names)
-
-
-async def _on_chain_events(hub: HubReads, fid: int, event_type: OnChainEventType) -> AsyncIterator[SnapshotPage]:
-    try:
-        async for records in hub.on_chain_events_by_fid(fid, event_type):
-            yield SnapshotPage("on_chain_events", records)
-    except HubKeyRefused:
-        raise
-    except HubRefused as refused:
-        # Of a type that is younger than the hub it has no event. Another refusal does not say that there is none:
-        # taken so, the ones that the tables have would be deleted.
-        if event_type not in _YOUNG_TYPES or not (refused.detail or "").startswith(_UNKNOWN_VALUE):
-            raise
-
-
-async def _limits(hub: HubReads, fid: int) -> StorageLimits | None:
-    """What the FID stores; None where the hub does not say, and all must be asked for."""
-    try:
-        return await hub.storage_limits_by_fid(fid)
-    except HubKeyRefused:
-        raise
-    except HubRefused:
-        return None
-
-
-def _may_have(limits: StorageLimits | None, name: str) -> bool:
-    """Whether the set may hold something: not where the limits name it and call it empty."""
-    used = [limit.used for limit in limits.limits if limit.name == name] if limits else []
-    return not used or any(used)
-
-
-def _event_types(limits: StorageLimits | None) -> tuple[OnChainEventType, ...]:
-    told = limits.tier_subscriptions if limits else None
-    if told is None or any(subscription.expires_at for subscription in told):
-        return (*_OF_USERS, "EVENT_TYPE_TIER_PURCHASE")
-    return _OF_USERS

@@ -11,9 +11,10 @@ from typing import Final
 from fc_pipeline.fold import snapshot_ledger
 from fc_pipeline.hub.failover import HubPool
 from fc_pipeline.hub.reads import HubReads
-from fc_pipeline.hub.snapshot import CONTRACTS_FID, expected_messages, expected_requests, snapshot
+from fc_pipeline.hub.snapshot import CONTRACTS_FID
 from fc_pipeline.ingest.backfill_scope import BackfillScope, find_fids, vet_hub
 from fc_pipeline.ingest.fid_fetch import CHUNK_FIDS, INFO_REQUESTS, concurrent_fids
+from fc_pipeline.ingest.fid_records import expected_messages, expected_requests, snapshot
 from fc_pipeline.ingest.replica import Replica
 from fc_pipeline.lake.snapshot_log import bucket_of
 

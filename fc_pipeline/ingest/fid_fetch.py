@@ -12,7 +12,8 @@ from fc_pipeline.errors import HubRefused
 from fc_pipeline.fold.snapshot_ledger import SnapshotLine
 from fc_pipeline.hub.client import HubBodyTooLarge, HubDisconnected, HubKeyRefused, HubMalformed
 from fc_pipeline.hub.reads import HubReads
-from fc_pipeline.hub.snapshot import SnapshotPage, ids_after, ids_before, snapshot
+from fc_pipeline.hub.snapshot import SnapshotPage, ids_after, ids_before
+from fc_pipeline.ingest.fid_records import snapshot
 from fc_pipeline.lake.snapshot_log import Heads, SnapshotFile, SnapshotLog, bucket_of
 
 __all__ = ["CHUNK_FIDS", "INFO_REQUESTS", "FetchedChunk", "concurrent_fids", "fetch_chunk"]

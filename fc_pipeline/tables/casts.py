@@ -2,6 +2,7 @@
 
 import pyarrow as pa
 
+from fc_pipeline.hub.reads import HubReads
 from fc_pipeline.hub.wire import Message
 from fc_pipeline.tables.columnar import Rejects, hash_column, json_column, key_text_column, named_column, spread
 from fc_pipeline.tables.columns import ArrowArray, Column, ColumnType, DataTable, Index, Row
@@ -13,15 +14,16 @@ from fc_pipeline.tables.message import (
     TIMESTAMP,
     Adds,
     Deletion,
-    Taken,
+    Extract,
     envelope_of,
     live_rows,
     message_hash,
     target_hash,
     tombstone,
 )
+from fc_pipeline.tables.message_set import MessageSet
 
-__all__ = ["CASTS", "added", "gone", "named", "removed", "taken"]
+__all__ = ["CASTS", "CAST_SET", "named"]
 
 CASTS = DataTable(
     name="casts",
@@ -51,12 +53,14 @@ CASTS = DataTable(
         Index(("parent_url", "timestamp"), where="parent_url IS NOT NULL"),
     ),
     concerns=("fid", "parent_fid", "mentions"),
+    # A CAST_REMOVE says nothing of the cast but its hash: whether that replied to a target, only the cast itself tells.
+    decisive_tombstones="removed",
 )
 
 _TYPES = {"CAST": "cast", "LONG_CAST": "long_cast", "TEN_K_CAST": "ten_k_cast"}
 
 
-def taken(message: Message) -> Taken:
+def _extract(message: Message) -> Extract:
     """What the row of a CAST_ADD needs. Raises ValueError for one without its body."""
     body = message.data.castAddBody
     if body is None:
@@ -76,7 +80,7 @@ def taken(message: Message) -> Taken:
     )
 
 
-def added(adds: Adds, rejects: Rejects) -> pa.Table:
+def _to_arrow(adds: Adds, rejects: Rejects) -> pa.Table:
     """CAST_ADDs → their live rows."""
     columns = adds.columns(ENVELOPE_VALUES + 9)
     text, kind, parent_fid, parent_hash, parent_url, embeds, deprecated, mentions, positions = columns[ENVELOPE_VALUES:]
@@ -94,7 +98,7 @@ def added(adds: Adds, rejects: Rejects) -> pa.Table:
     return live_rows(CASTS, adds, columns[:ENVELOPE_VALUES], own, rejects)
 
 
-def removed(message: Message, version: int, deletion: Deletion) -> Row:
+def _removed(message: Message, version: int, deletion: Deletion) -> Row:
     """CAST_REMOVE → the tombstone of its target, which may never have been seen."""
     body = message.data.castRemoveBody
     if body is None:
@@ -102,7 +106,7 @@ def removed(message: Message, version: int, deletion: Deletion) -> Row:
     return tombstone(CASTS, (target_hash(body), message.data.fid), version, deletion)
 
 
-def gone(message: Message, version: int, deletion: Deletion) -> Row:
+def _tombstone(message: Message, version: int, deletion: Deletion) -> Row:
     """A CAST_ADD that was pruned, revoked or displaced → its tombstone."""
     return tombstone(CASTS, (message_hash(message), message.data.fid), version, deletion)
 
@@ -113,3 +117,17 @@ def named(message: Message) -> tuple[int, list[int]]:
     if body is None:
         return 0, []
     return body.parentCastId.fid if body.parentCastId else 0, body.mentions
+
+
+CAST_SET = MessageSet(
+    table=CASTS,
+    add_type="MESSAGE_TYPE_CAST_ADD",
+    extract=_extract,
+    to_arrow=_to_arrow,
+    tombstone=_tombstone,
+    remove_type="MESSAGE_TYPE_CAST_REMOVE",
+    removed=_removed,
+    storage_type="CASTS",
+    list_by_fid=HubReads.casts_by_fid,
+    lists_removes=True,
+)

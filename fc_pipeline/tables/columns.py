@@ -1,17 +1,19 @@
 """How a table is declared: once, for its DDL, Arrow schema, merge statement, UI column schema and documentation."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from functools import cached_property
 from typing import Any, TypeAlias
 
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import sqlalchemy as sa
 from sqlalchemy import event
 from sqlalchemy.dialects import postgresql as pg
 
-__all__ = ["METADATA", "ArrowArray", "Column", "ColumnType", "DataTable", "Index", "Row"]
+__all__ = ["METADATA", "ArrowArray", "Column", "ColumnType", "Comparison", "DataTable", "Index", "KeyedFid", "Row"]
 
 METADATA = sa.MetaData()
 """Every table of the pipeline, data and bookkeeping, for DDL and migrations."""
@@ -66,6 +68,26 @@ class Index:
     where: str | None = None
 
 
+class Comparison(Enum):
+    """What holds a table's rows against a snapshot of an FID (reconcile)."""
+
+    NONE = "none"
+    MESSAGES = "the FID's messages: its rows are these, and never of another FID"
+    NAMES = "the FID's names: a row passes from one FID to another, by the time of its proof"
+    CONTRACT_EVENTS = "the FID's contract events: nothing ever changes one"
+    DERIVED = "what the tables that it is derived from say"
+
+
+@dataclass(frozen=True)
+class KeyedFid:
+    """An FID that tombstones have in their key alone: from the key's values in Arrow, and of a row `t` in SQL."""
+
+    column: str
+    key: str
+    in_arrow: Callable[["pa.ChunkedArray[Any]"], tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]]
+    in_sql: str
+
+
 VERSION = Column(
     "version", ColumnType.BIGINT, "Id of the event (or head of the snapshot) that last decided this row", nullable=False
 )
@@ -79,7 +101,9 @@ class DataTable:
     `columns` leaves out `version` and `deleted_at`, which every table has. `order` names the columns that decide which
     of two rows of one key wins, higher first; all but `username_proofs` go by `version`. `fillfactor` leaves room in
     each page, in percent, so that an update stays there and touches no index. `concerns` names the columns with the
-    FIDs for whose sake a row is kept where only targets are replicated.
+    FIDs for whose sake a row is kept where only targets are replicated, `keyed_fid` the one that tombstones have in
+    their key alone. `decisive_tombstones` is a reason of deletion whose tombstones decide over rows that may still
+    come, and so are kept whoever they concern. `is_compacted`: link_compactions mask its rows.
     """
 
     name: str
@@ -91,6 +115,10 @@ class DataTable:
     schema: str = "public"
     fillfactor: int = 100
     concerns: tuple[str, ...] = ("fid",)
+    keyed_fid: KeyedFid | None = None
+    decisive_tombstones: str | None = None
+    is_compacted: bool = False
+    comparison: Comparison = Comparison.MESSAGES
     sql: sa.Table = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:

@@ -6,7 +6,7 @@ from typing import Any, Final
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from fc_pipeline.tables.columns import Column, ColumnType, DataTable, Index
+from fc_pipeline.tables.columns import Column, ColumnType, Comparison, DataTable, Index
 
 __all__ = ["ACTIVITY_COUNTS", "FID_ACTIVITY", "count_activity", "sum_activity"]
 
@@ -35,6 +35,7 @@ FID_ACTIVITY = DataTable(
     ),
     indexes=(Index(("fid", "hour")),),
     fillfactor=70,
+    comparison=Comparison.NONE,
 )
 
 

@@ -1,7 +1,7 @@
 """Link compact states: what masks an FID's older links (hub-api 7.4). Kept, for older links may still arrive."""
 
 from fc_pipeline.hub.wire import Message
-from fc_pipeline.tables.columns import Column, ColumnType, DataTable, Row
+from fc_pipeline.tables.columns import Column, ColumnType, Comparison, DataTable, Row
 from fc_pipeline.tables.encoding import farcaster_micros
 from fc_pipeline.tables.message import message_hash
 
@@ -24,6 +24,7 @@ LINK_COMPACTIONS = DataTable(
         Column("compacted_at", ColumnType.TIMESTAMP, "Block time", nullable=False),
         Column("hash", ColumnType.BYTEA, "Hash of the message"),
     ),
+    comparison=Comparison.NONE,
 )
 
 

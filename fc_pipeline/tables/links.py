@@ -2,6 +2,7 @@
 
 import pyarrow as pa
 
+from fc_pipeline.hub.reads import HubReads
 from fc_pipeline.hub.wire import LinkBody, Message
 from fc_pipeline.tables.columnar import Rejects, key_text_column, spread, time_column
 from fc_pipeline.tables.columns import ArrowArray, Column, ColumnType, DataTable, Index, Row
@@ -14,13 +15,14 @@ from fc_pipeline.tables.message import (
     TIMESTAMP,
     Adds,
     Deletion,
-    Taken,
+    Extract,
     envelope_of,
     live_rows,
     tombstone,
 )
+from fc_pipeline.tables.message_set import MessageSet
 
-__all__ = ["LINKS", "added", "gone", "taken"]
+__all__ = ["LINKS", "LINK_SET"]
 
 LINKS = DataTable(
     name="links",
@@ -38,16 +40,17 @@ LINKS = DataTable(
     ),
     indexes=(Index(("target_fid", "type")),),
     concerns=("fid", "target_fid"),
+    is_compacted=True,
 )
 
 
-def taken(message: Message) -> Taken:
+def _extract(message: Message) -> Extract:
     """What the row of a LINK_ADD needs. Raises ValueError for one without its body."""
     body = _body(message)
     return (*envelope_of(message), body.type, body.targetFid, body.displayTimestamp)
 
 
-def added(adds: Adds, rejects: Rejects) -> pa.Table:
+def _to_arrow(adds: Adds, rejects: Rejects) -> pa.Table:
     """LINK_ADDs → their live rows, before compact states are applied."""
     columns = adds.columns(ENVELOPE_VALUES + 3)
     kind, target_fid, shown = columns[ENVELOPE_VALUES:]
@@ -59,7 +62,7 @@ def added(adds: Adds, rejects: Rejects) -> pa.Table:
     return live_rows(LINKS, adds, columns[:ENVELOPE_VALUES], own, rejects)
 
 
-def gone(message: Message, version: int, deletion: Deletion) -> Row:
+def _tombstone(message: Message, version: int, deletion: Deletion) -> Row:
     """LINK_REMOVE, or a LINK_ADD that was pruned, revoked or displaced → the tombstone of its key."""
     body = _body(message)
     return tombstone(LINKS, (message.data.fid, body.type, body.targetFid), version, deletion)
@@ -71,3 +74,16 @@ def _body(message: Message) -> LinkBody:
         raise ValueError(f"{message.data.type} without linkBody")
     key_text(body.type, "link type")
     return body
+
+
+LINK_SET = MessageSet(
+    table=LINKS,
+    add_type="MESSAGE_TYPE_LINK_ADD",
+    extract=_extract,
+    to_arrow=_to_arrow,
+    tombstone=_tombstone,
+    remove_type="MESSAGE_TYPE_LINK_REMOVE",
+    removed=_tombstone,
+    storage_type="LINKS",
+    list_by_fid=HubReads.links_by_fid,
+)

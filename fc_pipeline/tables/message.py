@@ -19,7 +19,7 @@ __all__ = [
     "TIMESTAMP",
     "Adds",
     "Deletion",
-    "Taken",
+    "Extract",
     "cast_hash",
     "envelope_of",
     "live_rows",
@@ -44,7 +44,7 @@ DELETED_REASON = Column(
 )
 
 
-Taken = tuple[Any, ...]
+Extract = tuple[Any, ...]
 """What a row needs of one message: what `envelope_of` gives, then its table's own values, as they are on the wire."""
 
 ENVELOPE_VALUES = 5
@@ -58,12 +58,12 @@ class Adds:
     more than everything else, each being out of the processor's cache again.
     """
 
-    taken: list[Taken] = field(default_factory=list[Taken])
+    extracts: list[Extract] = field(default_factory=list[Extract])
     versions: list[int] = field(default_factory=list[int])
 
     def columns(self, count: int) -> list[tuple[Any, ...]]:
         """The values as `count` columns."""
-        return list(zip(*self.taken, strict=True)) or [()] * count
+        return list(zip(*self.extracts, strict=True)) or [()] * count
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +74,7 @@ class Deletion:
     reason: str
 
 
-def envelope_of(message: Message) -> Taken:
+def envelope_of(message: Message) -> Extract:
     """What every row needs of its message."""
     data = message.data
     return data.fid, data.timestamp, message.hash, message.signer, message.signature

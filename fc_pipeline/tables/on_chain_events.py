@@ -3,7 +3,7 @@
 from msgspec import Raw
 
 from fc_pipeline.hub.wire import OnChainEvent
-from fc_pipeline.tables.columns import Column, ColumnType, DataTable, Index, Row
+from fc_pipeline.tables.columns import Column, ColumnType, Comparison, DataTable, Index, Row
 from fc_pipeline.tables.encoding import UnknownValue, hex_bytes, json_text, key_bytes, unix_micros
 
 __all__ = ["ON_CHAIN_EVENTS", "merged"]
@@ -28,6 +28,7 @@ ON_CHAIN_EVENTS = DataTable(
         Column("body", ColumnType.JSONB, "The type's own fields, as the hub writes them"),
     ),
     indexes=(Index(("fid", "type")),),
+    comparison=Comparison.CONTRACT_EVENTS,
 )
 
 _BODIES = {

@@ -8,6 +8,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from fc_pipeline.hub.reads import HubReads
 from fc_pipeline.hub.wire import Message, ReactionBody
 from fc_pipeline.tables.columnar import (
     Rejects,
@@ -18,7 +19,7 @@ from fc_pipeline.tables.columnar import (
     named_column,
     spread,
 )
-from fc_pipeline.tables.columns import ArrowArray, Column, ColumnType, DataTable, Index, Row
+from fc_pipeline.tables.columns import ArrowArray, Column, ColumnType, DataTable, Index, KeyedFid, Row
 from fc_pipeline.tables.encoding import HASH_BYTES, key_text, named
 from fc_pipeline.tables.message import (
     DELETED_REASON,
@@ -28,14 +29,24 @@ from fc_pipeline.tables.message import (
     TIMESTAMP,
     Adds,
     Deletion,
-    Taken,
+    Extract,
     cast_hash,
     envelope_of,
     live_rows,
     tombstone,
 )
+from fc_pipeline.tables.message_set import MessageSet
 
-__all__ = ["REACTIONS", "added", "gone", "taken", "target_fids"]
+__all__ = ["REACTIONS", "REACTION_SET"]
+
+
+def _target_fids(targets: "pa.ChunkedArray[Any]") -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Values of `target` → the FIDs of the casts among them, and their places; URLs have none."""
+    keys = targets.combine_chunks()
+    of_cast = pc.equal(pc.binary_slice(keys, 0, 1), pa.scalar(b"\x01")).to_numpy(zero_copy_only=False)
+    fids: list[Any] = pc.binary_slice(keys.filter(pa.array(of_cast, pa.bool_())), 1, 9).to_pylist()
+    return np.frombuffer(b"".join(fids), ">u8").astype(np.int64), np.flatnonzero(of_cast)
+
 
 REACTIONS = DataTable(
     name="reactions",
@@ -60,12 +71,19 @@ REACTIONS = DataTable(
     ),
     indexes=(Index(("target_hash",), where="target_hash IS NOT NULL"),),
     concerns=("fid", "target_fid"),
+    keyed_fid=KeyedFid(
+        "target_fid",
+        "target",
+        _target_fids,
+        "coalesce(t.target_fid, CASE WHEN get_byte(t.target, 0) = 1 THEN "
+        "('x' || encode(substring(t.target from 2 for 8), 'hex'))::bit(64)::bigint END)",
+    ),
 )
 
 _TYPES = {"REACTION_TYPE_LIKE": "like", "REACTION_TYPE_RECAST": "recast"}
 
 
-def taken(message: Message) -> Taken:
+def _extract(message: Message) -> Extract:
     """What the row of a REACTION_ADD needs. Raises ValueError for one without its body or a target."""
     body = _body(message)
     cast_id = body.targetCastId
@@ -76,7 +94,7 @@ def taken(message: Message) -> Taken:
     return (*envelope_of(message), body.type, None, None, body.targetUrl)
 
 
-def added(adds: Adds, rejects: Rejects) -> pa.Table:
+def _to_arrow(adds: Adds, rejects: Rejects) -> pa.Table:
     """REACTION_ADDs → their live rows."""
     columns = adds.columns(ENVELOPE_VALUES + 4)
     kinds, target_fids, target_hashes, urls = columns[ENVELOPE_VALUES:]
@@ -112,7 +130,7 @@ def _target_column(
     return pa.concat_arrays([binary_column(casts), other_keys]).take(pa.array(places, type=pa.int64()))
 
 
-def gone(message: Message, version: int, deletion: Deletion) -> Row:
+def _tombstone(message: Message, version: int, deletion: Deletion) -> Row:
     """REACTION_REMOVE, or a REACTION_ADD that was pruned, revoked or displaced → the tombstone of its key."""
     body = _body(message)
     return tombstone(
@@ -139,9 +157,14 @@ def _url_key(url: str) -> bytes:
     return b"\x02" + key_text(url, "target URL").encode()
 
 
-def target_fids(targets: "pa.ChunkedArray[Any]") -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Values of `target` → the FIDs of the casts among them, and their places; URLs have none."""
-    keys = targets.combine_chunks()
-    of_cast = pc.equal(pc.binary_slice(keys, 0, 1), pa.scalar(b"\x01")).to_numpy(zero_copy_only=False)
-    fids: list[Any] = pc.binary_slice(keys.filter(pa.array(of_cast, pa.bool_())), 1, 9).to_pylist()
-    return np.frombuffer(b"".join(fids), ">u8").astype(np.int64), np.flatnonzero(of_cast)
+REACTION_SET = MessageSet(
+    table=REACTIONS,
+    add_type="MESSAGE_TYPE_REACTION_ADD",
+    extract=_extract,
+    to_arrow=_to_arrow,
+    tombstone=_tombstone,
+    remove_type="MESSAGE_TYPE_REACTION_REMOVE",
+    removed=_tombstone,
+    storage_type="REACTIONS",
+    list_by_fid=HubReads.reactions_by_fid,
+)

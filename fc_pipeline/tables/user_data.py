@@ -2,6 +2,7 @@
 
 import pyarrow as pa
 
+from fc_pipeline.hub.reads import HubReads
 from fc_pipeline.hub.wire import Message, UserDataBody
 from fc_pipeline.tables.columnar import Rejects, by_value, named_column
 from fc_pipeline.tables.columns import ArrowArray, Column, ColumnType, DataTable, Row
@@ -14,13 +15,14 @@ from fc_pipeline.tables.message import (
     TIMESTAMP,
     Adds,
     Deletion,
-    Taken,
+    Extract,
     envelope_of,
     live_rows,
     tombstone,
 )
+from fc_pipeline.tables.message_set import MessageSet
 
-__all__ = ["USER_DATA", "added", "gone", "taken"]
+__all__ = ["USER_DATA", "USER_DATA_SET"]
 
 USER_DATA = DataTable(
     name="user_data",
@@ -60,13 +62,13 @@ _TYPES = {
 }
 
 
-def taken(message: Message) -> Taken:
+def _extract(message: Message) -> Extract:
     """What the row of a USER_DATA_ADD needs. Raises ValueError for one without its body."""
     body = _body(message)
     return (*envelope_of(message), body.type, body.value)
 
 
-def added(adds: Adds, rejects: Rejects) -> pa.Table:
+def _to_arrow(adds: Adds, rejects: Rejects) -> pa.Table:
     """USER_DATA_ADDs → their live rows."""
     columns = adds.columns(ENVELOPE_VALUES + 2)
     kinds, values = columns[ENVELOPE_VALUES:]
@@ -77,7 +79,7 @@ def added(adds: Adds, rejects: Rejects) -> pa.Table:
     return live_rows(USER_DATA, adds, columns[:ENVELOPE_VALUES], own, rejects)
 
 
-def gone(message: Message, version: int, deletion: Deletion) -> Row:
+def _tombstone(message: Message, version: int, deletion: Deletion) -> Row:
     """A USER_DATA_ADD that was pruned, revoked or displaced → the tombstone of its key."""
     return tombstone(
         USER_DATA, (message.data.fid, named(_TYPES, _body(message).type, "user data type")), version, deletion
@@ -95,3 +97,14 @@ def _value(field: tuple[str, str]) -> str:
     kind, value = field
     # A username is indexed in user_profiles.
     return key_text(value, "username") if kind == "USER_DATA_TYPE_USERNAME" else value
+
+
+USER_DATA_SET = MessageSet(
+    table=USER_DATA,
+    add_type="MESSAGE_TYPE_USER_DATA_ADD",
+    extract=_extract,
+    to_arrow=_to_arrow,
+    tombstone=_tombstone,
+    storage_type="USER_DATA",
+    list_by_fid=HubReads.user_data_by_fid,
+)

@@ -1,6 +1,6 @@
 """`user_profiles`: one row per FID, derived from the rows of its user data, verifications and registration."""
 
-from fc_pipeline.tables.columns import Column, ColumnType, DataTable, Index
+from fc_pipeline.tables.columns import Column, ColumnType, Comparison, DataTable, Index
 
 __all__ = ["PROFILE_CHAIN_EVENT", "PROFILE_SOURCES", "USER_PROFILES"]
 
@@ -26,6 +26,7 @@ USER_PROFILES = DataTable(
         Column("updated_at", ColumnType.TIMESTAMP, "Time of the newest message or contract event behind the row"),
     ),
     indexes=(Index(("username",), where="username IS NOT NULL"),),
+    comparison=Comparison.DERIVED,
 )
 
 PROFILE_SOURCES = ("user_data", "verifications", "on_chain_events")

@@ -1,7 +1,7 @@
 """`username_proofs`: who holds a name, by proof time, since fname proofs arrive once per shard (hub-api 7.5)."""
 
 from fc_pipeline.hub.wire import MergeUsernameProofBody, Message, UsernameProof
-from fc_pipeline.tables.columns import Column, ColumnType, DataTable, Index, Row
+from fc_pipeline.tables.columns import Column, ColumnType, Comparison, DataTable, Index, Row
 from fc_pipeline.tables.encoding import base64_bytes, hex_bytes, key_text, named, unix_micros
 from fc_pipeline.tables.message import DELETED_REASON, Deletion, message_hash
 
@@ -29,6 +29,7 @@ USERNAME_PROOFS = DataTable(
     ),
     indexes=(Index(("fid",)),),
     order=("timestamp", "precedence", "version"),
+    comparison=Comparison.NAMES,
 )
 
 _TYPES = {"USERNAME_TYPE_FNAME": "fname", "USERNAME_TYPE_ENS_L1": "ens", "USERNAME_TYPE_BASENAME": "basename"}

@@ -2,6 +2,7 @@
 
 import pyarrow as pa
 
+from fc_pipeline.hub.reads import HubReads
 from fc_pipeline.hub.wire import Message, MessageData, VerificationAddBody, VerificationRemoveBody
 from fc_pipeline.tables.columnar import Rejects, base64_column, by_value, named_column
 from fc_pipeline.tables.columns import ArrowArray, Column, ColumnType, DataTable, Index, Row
@@ -14,13 +15,14 @@ from fc_pipeline.tables.message import (
     TIMESTAMP,
     Adds,
     Deletion,
-    Taken,
+    Extract,
     envelope_of,
     live_rows,
     tombstone,
 )
+from fc_pipeline.tables.message_set import MessageSet
 
-__all__ = ["VERIFICATIONS", "added", "gone", "taken"]
+__all__ = ["VERIFICATIONS", "VERIFICATION_SET"]
 
 VERIFICATIONS = DataTable(
     name="verifications",
@@ -46,7 +48,7 @@ _VERIFICATION_TYPES = (0, 1)  # plain account, contract (hub-api 5.2)
 _PROTOCOLS = {"PROTOCOL_ETHEREUM": "ethereum", "PROTOCOL_SOLANA": "solana"}
 
 
-def taken(message: Message) -> Taken:
+def _extract(message: Message) -> Extract:
     """What the row of a VERIFICATION_ADD needs. Raises ValueError for one without its body."""
     body = _add_body(message.data)
     if body is None:
@@ -54,7 +56,7 @@ def taken(message: Message) -> Taken:
     return (*envelope_of(message), body)
 
 
-def added(adds: Adds, rejects: Rejects) -> pa.Table:
+def _to_arrow(adds: Adds, rejects: Rejects) -> pa.Table:
     """VERIFICATION_ADD_ETH_ADDRESSes (also Solana's, despite the name) → their live rows."""
     columns = adds.columns(ENVELOPE_VALUES + 1)
     bodies: tuple[VerificationAddBody, ...] = columns[ENVELOPE_VALUES]
@@ -74,7 +76,7 @@ def _add_body(data: MessageData) -> VerificationAddBody | None:
     return data.verificationAddAddressBody or data.verificationAddEthAddressBody
 
 
-def gone(message: Message, version: int, deletion: Deletion) -> Row:
+def _tombstone(message: Message, version: int, deletion: Deletion) -> Row:
     """VERIFICATION_REMOVE, or an add that was pruned, revoked or displaced → the tombstone of its key."""
     data = message.data
     body = data.verificationRemoveBody or _add_body(data)
@@ -93,3 +95,17 @@ def _verification_type(body: VerificationAddBody) -> int:
     if kind not in _VERIFICATION_TYPES:
         raise UnknownValue(f"unknown verification type {kind}")
     return kind
+
+
+VERIFICATION_SET = MessageSet(
+    table=VERIFICATIONS,
+    # Also of Solana's addresses, despite the name.
+    add_type="MESSAGE_TYPE_VERIFICATION_ADD_ETH_ADDRESS",
+    extract=_extract,
+    to_arrow=_to_arrow,
+    tombstone=_tombstone,
+    remove_type="MESSAGE_TYPE_VERIFICATION_REMOVE",
+    removed=_tombstone,
+    storage_type="VERIFICATIONS",
+    list_by_fid=HubReads.verifications_by_fid,
+)

@@ -8,9 +8,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from fc_pipeline.tables.casts import CASTS
 from fc_pipeline.tables.columns import ColumnType, DataTable
-from fc_pipeline.tables.reactions import REACTIONS, target_fids
 from fc_pipeline.tables.username_proofs import USERNAME_PROOFS
 
 __all__ = [
@@ -37,13 +35,10 @@ def concerning(table: DataTable, *, mentions: bool) -> tuple[str, ...]:
 
 
 def kept_regardless(table: DataTable, rows: pa.Table) -> Mask:
-    """Rows that are kept whomever they are of, for they decide over others that may still come.
-
-    A CAST_REMOVE says nothing of the cast but its hash: whether that replied to a target, only the cast itself tells.
-    """
-    if table is CASTS:
-        return _plain(pc.equal(rows["deleted_reason"], pa.scalar("removed")))
-    return np.zeros(len(rows), np.bool_)
+    """Rows that are kept whoever they concern, for they decide over others that may still come."""
+    if table.decisive_tombstones is None:
+        return np.zeros(len(rows), np.bool_)
+    return _plain(pc.equal(rows["deleted_reason"], pa.scalar(table.decisive_tombstones)))
 
 
 def _plain(mask: Any) -> Mask:
@@ -53,8 +48,8 @@ def _plain(mask: Any) -> Mask:
 def _columns(table: DataTable, rows: pa.Table, *, mentions: bool) -> Iterator[tuple[Fids, npt.NDArray[np.int64]]]:
     """Per column FIDs that rows name, and the places of these rows."""
     for name in concerning(table, mentions=mentions):
-        if table is REACTIONS and name == "target_fid":  # a tombstone has its target in the key alone
-            yield target_fids(rows["target"])
+        if table.keyed_fid is not None and name == table.keyed_fid.column:
+            yield table.keyed_fid.in_arrow(rows[table.keyed_fid.key])
             continue
         column = rows[name].combine_chunks()
         if next(c for c in table.columns if c.name == name).type is ColumnType.BIGINTS:

@@ -7,10 +7,8 @@ from typing import Final, Literal
 import sqlalchemy as sa
 
 from fc_pipeline.tables.casts import CASTS
-from fc_pipeline.tables.columns import DataTable
-from fc_pipeline.tables.reactions import REACTIONS
+from fc_pipeline.tables.columns import Comparison, DataTable
 from fc_pipeline.tables.registry import DATA_TABLES
-from fc_pipeline.tables.username_proofs import USERNAME_PROOFS
 from fc_pipeline.targets import recompute
 from fc_pipeline.targets.rule import NOT_TARGET, concerning
 
@@ -38,18 +36,11 @@ def _concerns(table: DataTable, is_one: str, has_one: str, mentions: bool) -> st
     for name in concerning(table, mentions=mentions):
         if name == "mentions":
             said.append(f"coalesce(t.{name} {has_one}, false)")
-        elif table is REACTIONS and name == "target_fid":
-            said.append(f"coalesce({_REACTION_TARGET} {is_one}, false)")
+        elif table.keyed_fid is not None and name == table.keyed_fid.column:
+            said.append(f"coalesce({table.keyed_fid.in_sql} {is_one}, false)")
         else:
             said.append(f"coalesce(t.{name} {is_one}, false)")
     return f"({' OR '.join(said)})"
-
-
-# A tombstone of a reaction has its target in the key alone (tables.reactions).
-_REACTION_TARGET: Final = (
-    "coalesce(t.target_fid, CASE WHEN get_byte(t.target, 0) = 1 THEN "
-    "('x' || encode(substring(t.target from 2 for 8), 'hex'))::bit(64)::bigint END)"
-)
 
 
 def settle_former(engine: sa.Engine, policy: Literal["keep", "drop"]) -> dict[str, int]:
@@ -103,7 +94,7 @@ def _delete(connection: sa.Connection, table: DataTable, concerned: str, fids: S
     """Delete the rows that concern these FIDs and no target, but for what decides over rows that may still come."""
     where = f"{concerned} AND NOT {selected_by_rule(table, mentions=mentions)}"
     values = {"fids": list(fids)} if fids else {}
-    if table is USERNAME_PROOFS:
+    if table.comparison is Comparison.NAMES:
         kept = {*table.key, *table.order, "deleted_at", "deleted_reason"}
         blank = ", ".join(f"{name} = NULL" for name in table.names if name not in kept)
         update = (
@@ -111,6 +102,6 @@ def _delete(connection: sa.Connection, table: DataTable, concerned: str, fids: S
             f"WHERE t.deleted_at IS NULL AND {where}"
         )
         return connection.execute(sa.text(update), values).rowcount
-    if table is CASTS:
-        where += " AND t.deleted_reason IS DISTINCT FROM 'removed'"
+    if table.decisive_tombstones is not None:
+        where += f" AND t.deleted_reason IS DISTINCT FROM '{table.decisive_tombstones}'"
     return connection.execute(sa.text(f"DELETE FROM {table.qualified} AS t WHERE {where}"), values).rowcount

@@ -252,7 +252,7 @@ PLANTED_BUGS = (
     ),
     bug(
         "any refusal says that there are no such events",
-        ("hub/snapshot.py", ' or not (refused.detail or "").startswith(_UNKNOWN_VALUE)', ""),
+        ("ingest/fid_records.py", ' or not (refused.detail or "").startswith(_UNKNOWN_VALUE)', ""),
     ),
     bug(
         "a list is left at its first short page",

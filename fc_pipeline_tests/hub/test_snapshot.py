@@ -12,15 +12,8 @@ from fc_pipeline.errors import HubRefused
 from fc_pipeline.hub.client import HubClient
 from fc_pipeline.hub.endpoint import HubEndpoint
 from fc_pipeline.hub.reads import HubReads
-from fc_pipeline.hub.snapshot import (
-    CONTRACTS_FID,
-    expected_messages,
-    expected_requests,
-    ids_after,
-    ids_before,
-    shard_of,
-    snapshot,
-)
+from fc_pipeline.hub.snapshot import CONTRACTS_FID, ids_after, ids_before, shard_of
+from fc_pipeline.ingest.fid_records import expected_messages, expected_requests, snapshot
 from fc_pipeline.sample_hub.generator import generate
 from fc_pipeline.sample_hub.log import log_from_lines
 from fc_pipeline.sample_hub.serving import serving
@@ -124,7 +117,7 @@ def test_what_the_limits_call_empty_is_not_asked_for():
 
 def test_a_hub_that_does_not_tell_limits_is_asked_for_everything():
     asked = acted(Answer(400, b'{"error":"no","error_detail":"status: Unimplemented"}'))
-    sets = ["castsByFid", "reactionsByFid", "linksByFid", "userDataByFid", "verificationsByFid"]
+    sets = ["castsByFid", "reactionsByFid", "linksByFid", "verificationsByFid", "userDataByFid"]
     assert asked == ["storageLimitsByFid", *sets, *ALWAYS, "TIER_PURCHASE"]
 
 

@@ -1,7 +1,6 @@
 """Every row builder gives a row of its table: as many columns, of the right types, and what the message says."""
 
 from collections.abc import Callable
-from types import ModuleType
 from typing import Any
 
 import pyarrow as pa
@@ -9,13 +8,19 @@ import pytest
 
 from fc_pipeline.hub.decode import decode_events
 from fc_pipeline.hub.wire import FARCASTER_EPOCH_UNIX, Message
-from fc_pipeline.tables import casts, link_compactions, links, on_chain_events, reactions, user_data, verifications
+from fc_pipeline.tables import link_compactions, on_chain_events
+from fc_pipeline.tables.casts import CAST_SET
 from fc_pipeline.tables.columnar import Rejects
 from fc_pipeline.tables.columns import DataTable, Row
 from fc_pipeline.tables.link_compactions import LINK_COMPACTIONS, SCOPED_SINCE
+from fc_pipeline.tables.links import LINK_SET
 from fc_pipeline.tables.message import Adds, Deletion
+from fc_pipeline.tables.message_set import MessageSet
+from fc_pipeline.tables.reactions import REACTION_SET
 from fc_pipeline.tables.registry import DATA_TABLES, MESSAGE_TABLES
+from fc_pipeline.tables.user_data import USER_DATA_SET
 from fc_pipeline.tables.username_proofs import USERNAME_PROOFS, proved
+from fc_pipeline.tables.verifications import VERIFICATION_SET
 from fc_pipeline_tests.events import (
     HOUR_UNIX,
     NOW,
@@ -59,21 +64,20 @@ def as_dict(table: DataTable, row: Row) -> dict[str, Any]:
     return named
 
 
-def added_row(table: DataTable, module: ModuleType, message_json: Json, version: int) -> Row:
+def added_row(message_set: MessageSet, message_json: Json, version: int) -> Row:
     """The row of one message, through the columns of a list of one; times as microseconds."""
     added = decoded(message_json)
     rejects = Rejects()
-    rows = module.added(Adds([module.taken(added)], [version]), rejects)
+    rows = message_set.to_arrow(Adds([message_set.extract(added)], [version]), rejects)
     assert not rejects.reasons
-    assert rows.schema == table.arrow_schema
+    assert rows.schema == message_set.table.arrow_schema
     plain = [pa.int64() if pa.types.is_timestamp(column.type) else column.type for column in rows.columns]
     return tuple(column.cast(kind)[0].as_py() for column, kind in zip(rows.columns, plain, strict=True))
 
 
-ADDED: dict[str, tuple[DataTable, ModuleType, Json, dict[str, Any]]] = {
+ADDED: dict[str, tuple[MessageSet, Json, dict[str, Any]]] = {
     "cast": (
-        casts.CASTS,
-        casts,
+        CAST_SET,
         cast_add(
             1,
             "héllo",
@@ -98,14 +102,12 @@ ADDED: dict[str, tuple[DataTable, ModuleType, Json, dict[str, Any]]] = {
         },
     ),
     "cast to a URL": (
-        casts.CASTS,
-        casts,
+        CAST_SET,
         cast_add(1, "", parentUrl="chain://x"),
         {"text": "", "parent_url": "chain://x", "parent_hash": None, "embeds": "[]", "embeds_deprecated": None},
     ),
     "like": (
-        reactions.REACTIONS,
-        reactions,
+        REACTION_SET,
         reaction(1, (2, "0x" + "02" * 20)),
         {
             "type": "like",
@@ -116,20 +118,17 @@ ADDED: dict[str, tuple[DataTable, ModuleType, Json, dict[str, Any]]] = {
         },
     ),
     "recast of a URL": (
-        reactions.REACTIONS,
-        reactions,
+        REACTION_SET,
         reaction(1, "https://é", "RECAST"),
         {"type": "recast", "target": b"\x02" + "https://é".encode(), "target_url": "https://é", "target_fid": None},
     ),
     "link": (
-        links.LINKS,
-        links,
+        LINK_SET,
         message("LINK_ADD", 1, NOW, {"linkBody": {"type": "follow", "displayTimestamp": 0, "targetFid": 2}}),
         {"type": "follow", "target_fid": 2, "display_timestamp": FARCASTER_EPOCH_UNIX * 1_000_000},
     ),
     "verification": (
-        verifications.VERIFICATIONS,
-        verifications,
+        VERIFICATION_SET,
         verification(1, "0x" + "AB" * 20, type=1, chainId=10),
         {
             "address": "0x" + "ab" * 20,
@@ -140,14 +139,12 @@ ADDED: dict[str, tuple[DataTable, ModuleType, Json, dict[str, Any]]] = {
         },
     ),
     "solana": (
-        verifications.VERIFICATIONS,
-        verifications,
+        VERIFICATION_SET,
         verification(1, "9WzDXwBb", protocol="SOLANA"),
         {"address": "9WzDXwBb", "protocol": "solana", "verification_type": 0},
     ),
     "Hubble's verification": (
-        verifications.VERIFICATIONS,
-        verifications,
+        VERIFICATION_SET,
         message(
             "VERIFICATION_ADD_ETH_ADDRESS",
             1,
@@ -157,8 +154,7 @@ ADDED: dict[str, tuple[DataTable, ModuleType, Json, dict[str, Any]]] = {
         {"address": "0xab", "protocol": "ethereum", "claim_signature": b"a", "verification_type": 1},
     ),
     "field": (
-        user_data.USER_DATA,
-        user_data,
+        USER_DATA_SET,
         user_data_add(1, "USER_DATA_PRIMARY_ADDRESS_SOLANA", ""),
         {"type": "primary_address_solana", "value": ""},
     ),
@@ -167,8 +163,8 @@ ADDED: dict[str, tuple[DataTable, ModuleType, Json, dict[str, Any]]] = {
 
 @pytest.mark.parametrize("case", ADDED)
 def test_an_added_message_becomes_its_live_row(case: str) -> None:
-    table, module, message_json, expected = ADDED[case]
-    row = as_dict(table, added_row(table, module, message_json, VERSION))
+    message_set, message_json, expected = ADDED[case]
+    row = as_dict(message_set.table, added_row(message_set, message_json, VERSION))
     assert {name: row[name] for name in expected} == expected
     assert (row["fid"], row["timestamp"], row["version"]) == (1, MICROS, VERSION)
     assert (row["deleted_at"], row["deleted_reason"]) == (None, None)
@@ -176,39 +172,34 @@ def test_an_added_message_becomes_its_live_row(case: str) -> None:
     assert (row["signer"], row["signature"]) == (b"\x5a" * 32, b"s" * 64)
 
 
-TOMBSTONES: dict[str, tuple[DataTable, Callable[[Message, int, Deletion], Row], Json, Json]] = {
-    "cast": (casts.CASTS, casts.gone, cast_add(1), cast_add(1)),
-    "removed cast": (casts.CASTS, casts.removed, cast_remove(1, cast_add(1)["hash"]), cast_add(1)),
-    "reaction": (reactions.REACTIONS, reactions.gone, reaction(1, "u", add=False), reaction(1, "u")),
-    "link": (links.LINKS, links.gone, link(1, 2, add=False), link(1, 2)),
+TOMBSTONES: dict[str, tuple[MessageSet, Callable[[Message, int, Deletion], Row] | None, Json, Json]] = {
+    "cast": (CAST_SET, CAST_SET.tombstone, cast_add(1), cast_add(1)),
+    "removed cast": (CAST_SET, CAST_SET.removed, cast_remove(1, cast_add(1)["hash"]), cast_add(1)),
+    "reaction": (REACTION_SET, REACTION_SET.tombstone, reaction(1, "u", add=False), reaction(1, "u")),
+    "link": (LINK_SET, LINK_SET.tombstone, link(1, 2, add=False), link(1, 2)),
     "verification": (
-        verifications.VERIFICATIONS,
-        verifications.gone,
+        VERIFICATION_SET,
+        VERIFICATION_SET.tombstone,
         verification_remove(1, "0x" + "AB" * 20),
         verification(1, "0x" + "ab" * 20),
     ),
     "pruned verification": (
-        verifications.VERIFICATIONS,
-        verifications.gone,
+        VERIFICATION_SET,
+        VERIFICATION_SET.tombstone,
         verification(1, "0x" + "AB" * 20),
         verification(1, "0x" + "ab" * 20),
     ),
-    "field": (user_data.USER_DATA, user_data.gone, user_data_add(1, "BIO", "x"), user_data_add(1, "BIO", "y")),
-}
-MODULES = {
-    "casts": casts,
-    "reactions": reactions,
-    "links": links,
-    "verifications": verifications,
-    "user_data": user_data,
+    "field": (USER_DATA_SET, USER_DATA_SET.tombstone, user_data_add(1, "BIO", "x"), user_data_add(1, "BIO", "y")),
 }
 
 
 @pytest.mark.parametrize("case", TOMBSTONES)
 def test_a_tombstone_has_the_key_of_its_add_and_no_content(case: str) -> None:
-    table, gone, going, add = TOMBSTONES[case]
-    row = as_dict(table, gone(decoded(going), VERSION, GONE))
-    live = as_dict(table, added_row(table, MODULES[table.name], add, 1))
+    message_set, tombstone, going, add = TOMBSTONES[case]
+    table = message_set.table
+    assert tombstone is not None
+    row = as_dict(table, tombstone(decoded(going), VERSION, GONE))
+    live = as_dict(table, added_row(message_set, add, 1))
     assert [row[name] for name in table.key] == [live[name] for name in table.key]
     kept = {*table.key, "fid", "version", "deleted_at", "deleted_reason"}
     assert {name for name, value in row.items() if value is not None} == kept
