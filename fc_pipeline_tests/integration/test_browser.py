@@ -52,6 +52,7 @@ class Browser:
         ):
             options.add_argument(argument)
         self.driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(CHROMEDRIVER))
+        self.driver.set_script_timeout(PATIENCE_SECONDS)  # reading a page waits for whatever draws it
 
     def open(self, path: str) -> None:
         self.driver.get(self.ui_url + path)
