@@ -1,7 +1,7 @@
 # make up        install what is missing into .venv and run everything; Ctrl-C stops it
 # make test      install what is missing and run the tests, in two processes: make test WORKERS=4 for more,
 #                make test TESTS="fc_pipeline_tests/fold -x" for some of them
-# make lint      ruff and pyright
+# make lint      ruff, import-linter (the layers in pyproject.toml) and pyright
 # make sync      catch up to the hub's head and end
 # make test-slow run the tests of a whole `up`, of processes that are killed, and others that take long
 # make test-pythons a part of the tests with each of Python 3.11, 3.12 and 3.13 that is installed here
@@ -55,6 +55,7 @@ test-live: $(VENV)/.dev
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
+	$(BIN)/lint-imports
 	$(BIN)/pyright
 
 $(BIN)/pip:

@@ -5,7 +5,6 @@ opens its storage.
 """
 
 import errno
-import re
 from asyncio import CancelledError
 from collections.abc import Callable, Iterator
 from typing import Final
@@ -18,22 +17,20 @@ from fc_pipeline.errors import (
     HubRefused,
     HubUnavailable,
     LakeError,
-    LakeUnreachable,
     LeaseLost,
     PostgresError,
     ServiceError,
     UnexpectedError,
 )
-from fc_pipeline.plain_text import plain
+from fc_pipeline.lake.store_errors import NO_SYSTEM_HINT, SYSTEM_HINTS, store_hint
+from fc_pipeline.plain_text import one_line
 from fc_pipeline.printed_commands import runnable
 
-__all__ = ["cause_of", "one_line", "refuse_unreachable", "remedy_of"]
+__all__ = ["cause_of"]
 
-MOST_CHARACTERS: Final = 400
 
 _CONSEQUENCES: Final = (LeaseLost, AlreadyFolded)
 """What one task fails with because another one did: told only where nothing else is known."""
-_USERINFO: Final = re.compile(r"(?<=://)[^/@\s]+@")
 
 
 def cause_of(error: BaseException) -> FcPipelineError:
@@ -46,17 +43,6 @@ def cause_of(error: BaseException) -> FcPipelineError:
         told.hint = told.hint or _REMEDIES.get(kind)
     told.hint = runnable(told.hint) if told.hint else None
     return told
-
-
-def remedy_of(error: OSError) -> str:
-    """What to do where a file or an object of the lake cannot be written."""
-    return _store_hint(str(error)) if error.errno is None else _SYSTEM_HINTS.get(error.errno, _NO_SYSTEM_HINT)
-
-
-def refuse_unreachable(path: str, error: Exception) -> None:
-    """Raise LakeUnreachable if a file of the lake could not be read for a reason that lies outside of it."""
-    if isinstance(error, OSError) and (error.errno in _SYSTEM_HINTS or _store_trouble(str(error)) is not None):
-        raise LakeUnreachable(f"cannot read {path} of the lake: {one_line(error)}", hint=remedy_of(error)) from error
 
 
 def _cause_of(error: BaseException) -> FcPipelineError:
@@ -72,12 +58,6 @@ def _cause_of(error: BaseException) -> FcPipelineError:
         if told is not None:
             return _caused_by(told, one)
     return ours[0] if ours else _unexpected(found[0] if found else error)
-
-
-def one_line(text: object) -> str:
-    """The text in one line, shortened, without the user and password of a URL in it."""
-    said = _USERINFO.sub("", " ".join(str(text).split()))
-    return plain(said if len(said) <= MOST_CHARACTERS else said[: MOST_CHARACTERS - 1] + "…", one_line=True)
 
 
 def _unwrapped(error: BaseException) -> Iterator[BaseException]:
@@ -123,7 +103,7 @@ def _told_by_driver(error: BaseException) -> FcPipelineError | None:
 
 
 def _postgres(error: BaseException) -> FcPipelineError | None:
-    from fc_pipeline.fold.faults import explained, is_of_postgres  # what raised it has imported the drivers
+    from fc_pipeline.store.retry import explained, is_of_postgres  # what raised it has imported the drivers
 
     return explained(error) if is_of_postgres(error) else None
 
@@ -135,7 +115,7 @@ def _arrow(error: BaseException) -> FcPipelineError | None:
 
 
 def _object_store(error: BaseException) -> FcPipelineError:
-    return LakeError(f"the lake's store: {one_line(error)}", hint=_store_hint(str(error)))
+    return LakeError(f"the lake's store: {one_line(error)}", hint=store_hint(str(error)))
 
 
 def _hub(error: BaseException) -> FcPipelineError:
@@ -184,17 +164,8 @@ def _system(error: OSError) -> FcPipelineError:
     """Disks, folders and sockets. Arrow's errors of an object store are such, too, with its words but no number."""
     said = one_line(error) or type(error).__name__
     if error.errno is None and not isinstance(error, TimeoutError):
-        return LakeError(f"the lake's store: {said}", hint=_store_hint(str(error)))
-    return ServiceError(said, hint=_SYSTEM_HINTS.get(error.errno or errno.ETIMEDOUT, _NO_SYSTEM_HINT))
-
-
-def _store_hint(said: str) -> str:
-    return _store_trouble(said) or "check FC_LAKE_URI, and what the store's provider says of its state"
-
-
-def _store_trouble(said: str) -> str | None:
-    """What to do about an object store's own words; None where they are of something else."""
-    return next((hint for words, hint in _STORE_HINTS.items() if re.search(words, said, re.IGNORECASE)), None)
+        return LakeError(f"the lake's store: {said}", hint=store_hint(str(error)))
+    return ServiceError(said, hint=SYSTEM_HINTS.get(error.errno or errno.ETIMEDOUT, NO_SYSTEM_HINT))
 
 
 _REMEDIES: Final[dict[type, str]] = {
@@ -210,28 +181,6 @@ _REMEDIES: Final[dict[type, str]] = {
     "folder",
 }
 """Of our own errors, where they have none."""
-_NO_SYSTEM_HINT: Final = "see what it names, and its disk, or name another place (FC_DATA_DIR, FC_LAKE_URI)"
-_SYSTEM_HINTS: Final = {
-    errno.ENOSPC: "the disk is full: make room there",
-    errno.EDQUOT: "the quota is used up: make room there",
-    errno.EROFS: "the disk is mounted read-only: name another folder (FC_DATA_DIR, FC_LAKE_URI)",
-    errno.EACCES: "give the user who runs fc_pipeline rights there, or name another folder (FC_DATA_DIR, FC_LAKE_URI)",
-    errno.EPERM: "give the user who runs fc_pipeline rights there, or name another folder (FC_DATA_DIR, FC_LAKE_URI)",
-    errno.EMFILE: "too many open files: raise `ulimit -n`",
-    errno.ENFILE: "too many open files on this machine",
-    errno.EIO: "the disk cannot be read or written: see the system's log",
-    errno.ECONNREFUSED: "nothing listens there: is the server up?",
-    errno.ETIMEDOUT: "no answer in time: is the server up, and the network?",
-    errno.EADDRINUSE: "the port is taken: name another one",
-}
-_STORE_HINTS: Final = {
-    "NoSuchBucket|bucket does not exist|bucket.*not found": "make the bucket, or name another one in FC_LAKE_URI",
-    "ACCESS_DENIED|AccessDenied|403|Forbidden|SIGNATURE|InvalidAccessKey|credentials": "does the key in FC_LAKE_URI, "
-    "or in the environment, give the right to list, read, write and delete there?",
-    "NETWORK_CONNECTION|curlCode|Could not connect|connect to|timed? ?out|resolve": "is the store up, and its endpoint "
-    "in FC_LAKE_URI right (endpoint_override, region)?",
-    "SLOW_DOWN|SlowDown|503|throttl": "the store limits requests: try again later",
-}
 _DRIVERS: Final[dict[str, Callable[[BaseException], FcPipelineError | None]]] = {
     "adbc_driver_manager": _postgres,
     "sqlalchemy": _postgres,

@@ -4,7 +4,7 @@ import re
 from typing import Final
 from urllib.parse import parse_qsl, quote, unquote, urlencode
 
-__all__ = ["plain", "shown_url"]
+__all__ = ["one_line", "plain", "shown_url"]
 
 # Control characters of both sets (ESC, CSI, NEL, …) but line breaks and tabs, overrides and isolates of direction, line
 # and paragraph separators, tags that no screen shows, and halves of surrogate pairs. Joiners stay: names of many
@@ -44,3 +44,13 @@ def shown_url(url: str) -> str:
 
 def _escaped(found: re.Match[str]) -> str:
     return found[0].encode("unicode_escape", "surrogatepass").decode("ascii")
+
+
+MOST_CHARACTERS: Final = 400
+_USERINFO: Final = re.compile(r"(?<=://)[^/@\s]+@")
+
+
+def one_line(text: object) -> str:
+    """The text in one line, shortened, without the user and password of a URL in it."""
+    said = _USERINFO.sub("", " ".join(str(text).split()))
+    return plain(said if len(said) <= MOST_CHARACTERS else said[: MOST_CHARACTERS - 1] + "…", one_line=True)

@@ -7,26 +7,22 @@ all that its tests write, and its servers listen on sockets in there.
 import os
 import shutil
 import tempfile
-import uuid
-from collections.abc import Generator, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Iterator
 from pathlib import Path
 from unittest import mock
 
 import hypothesis
 import pytest
 import redis
-from sqlalchemy import Connection, Engine, create_engine, text
-from sqlalchemy.pool import NullPool
 
 import fc_pipeline.hours
 import fc_pipeline.store.partition_start
-from fc_pipeline.fold.schema import ensure_schema
 from fc_pipeline.hours import Hour
 from fc_pipeline.services.postgres import TUNING, EmbeddedPostgres
 from fc_pipeline.services.redis import EmbeddedRedis
-from fc_pipeline.settings import Settings
+from fc_pipeline_tests.support.feeding import lake, lines, no_pauses, other_database  # noqa: F401
+from fc_pipeline_tests.support.folded import folded_database, replica, writer  # noqa: F401
+from fc_pipeline_tests.support.postgres import Database, fresh_database
 
 _FIRST_TEST_HOUR = Hour.from_key("2026-10-25-00:00")
 # Partitions begin where the database says that was asked when they were loaded: not one that is in use on this machine.
@@ -36,8 +32,8 @@ with (
     mock.patch.dict(os.environ, FC_POSTGRES_URL="postgresql://127.0.0.1:9/none"),
     mock.patch.object(fc_pipeline.hours, "FIRST_HOUR", _FIRST_TEST_HOUR),
 ):
-    import fc_pipeline.partitions
-fc_pipeline.partitions.FIRST_HOUR = fc_pipeline.hours.FIRST_HOUR
+    import fc_pipeline.orchestration.partitions
+fc_pipeline.orchestration.partitions.FIRST_HOUR = fc_pipeline.hours.FIRST_HOUR
 
 # A busy machine is no failure.
 hypothesis.settings.register_profile("untimed", deadline=None)
@@ -45,7 +41,6 @@ hypothesis.settings.load_profile("untimed")
 
 _SHARED_FIXTURES = Path(__file__).resolve().parent.parent.parent / "shared" / "fixtures"
 _OWN_FOLDER = pytest.StashKey[Path]()
-_TEMPLATE = "template_migrated"
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -75,16 +70,6 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
         terminalreporter.write_line(f"what failed tests have written is in {folder}")
 
 
-@dataclass(frozen=True)
-class Database:
-    """A Postgres database: `url` for libpq and ADBC, `sqlalchemy_url` and `engine` for SQLAlchemy."""
-
-    name: str
-    url: str = field(repr=False)
-    sqlalchemy_url: str = field(repr=False)
-    engine: Engine = field(repr=False)
-
-
 @pytest.fixture(scope="session")
 def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedPostgres]:
     """This worker's embedded Postgres, running."""
@@ -110,51 +95,6 @@ def empty_database(postgres: EmbeddedPostgres) -> Iterator[Database]:
     """A fresh database without any table."""
     with fresh_database(postgres, migrated=False) as made:
         yield made
-
-
-@contextmanager
-def fresh_database(postgres: EmbeddedPostgres, *, migrated: bool = True) -> Generator[Database]:
-    """The same for a test that needs a second one, or one for a whole module."""
-    name = f"test_{uuid.uuid4().hex}"
-    settings = settings_of(postgres.url())
-    with administering(postgres.url()) as admin:
-        if migrated:
-            _make_template(admin, settings)
-            admin.execute(text(f'CREATE DATABASE "{name}" TEMPLATE {_TEMPLATE} STRATEGY file_copy'))
-        else:
-            admin.execute(text(f'CREATE DATABASE "{name}"'))
-    engine = create_engine(settings.sqlalchemy_url(name))
-    yield Database(name, settings.libpq_url(name), settings.sqlalchemy_url(name), engine)
-    engine.dispose()
-    with administering(postgres.url()) as admin:
-        admin.execute(text(f'DROP DATABASE "{name}" WITH (FORCE)'))
-
-
-def settings_of(postgres_url: str) -> Settings:
-    """Settings that say no more than where Postgres is."""
-    return Settings(data_dir=Path("unused"), lake_uri="unused", postgres_url=postgres_url)
-
-
-@contextmanager
-def administering(postgres_url: str) -> Generator[Connection]:
-    """A connection to that server for statements on whole databases."""
-    url = settings_of(postgres_url).sqlalchemy_url("postgres")
-    with create_engine(url, isolation_level="AUTOCOMMIT", poolclass=NullPool).connect() as connection:
-        yield connection
-
-
-def exists(admin: Connection, database: str) -> bool:
-    return admin.scalar(text("SELECT true FROM pg_database WHERE datname = :name"), {"name": database}) is True
-
-
-def _make_template(admin: Connection, settings: Settings) -> None:
-    """The migrated database that others are copies of; migrating each of them would take most of a test's time."""
-    if exists(admin, _TEMPLATE):
-        return
-    admin.execute(text(f"CREATE DATABASE {_TEMPLATE}"))
-    engine = create_engine(settings.sqlalchemy_url(_TEMPLATE), poolclass=NullPool)
-    ensure_schema(engine)
-    engine.dispose()
 
 
 @pytest.fixture(scope="session")

@@ -37,7 +37,7 @@ from fc_pipeline.errors import (
     ServiceError,
     UnexpectedError,
 )
-from fc_pipeline_tests.conftest import Database
+from fc_pipeline_tests.support.postgres import Database
 
 OURS = [kind for _, kind in inspect.getmembers(errors, inspect.isclass) if issubclass(kind, FcPipelineError)]
 TELLING = [kind for kind in OURS if not issubclass(kind, LeaseLost | AlreadyFolded)]

@@ -11,15 +11,14 @@ import pytest
 import yaml
 from dagster import AssetKey, Definitions, FreshnessPolicy, TableSchema
 
-from fc_pipeline.assets.links import SQL_EXAMPLES
-from fc_pipeline.concurrency import CATCH_UP_TAG
-from fc_pipeline.definitions import defs
-from fc_pipeline.ingest.run import RAW_LOG
-from fc_pipeline.project import project_root
+from fc_pipeline.config.project import project_root
+from fc_pipeline.feed.run import RAW_LOG
+from fc_pipeline.orchestration.assets.links import SQL_EXAMPLES
+from fc_pipeline.orchestration.instance.concurrency import CATCH_UP_TAG
 from fc_pipeline.tables.registry import DATA_TABLES, MESSAGE_TABLES
 from fc_pipeline.tables.user_profiles import PROFILE_SOURCES
-from fc_pipeline_tests.conftest import Database
-from fc_pipeline_tests.pipeline import project_environment
+from fc_pipeline_tests.support.pipeline import defs, project_environment
+from fc_pipeline_tests.support.postgres import Database
 
 ASSETS = (RAW_LOG, *DATA_TABLES)
 BY_FID = ("fid_snapshots", "reconciled_fids")
@@ -34,7 +33,7 @@ def run(tmp_path: Path, *command: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_a_fresh_interpreter_loads_the_definitions_and_starts_nothing(tmp_path: Path):
-    script = "from fc_pipeline.definitions import defs; print(len(list(defs.resolve_all_asset_specs())))"
+    script = "from fc_pipeline.definitions import build_defs; print(len(list(build_defs().resolve_all_asset_specs())))"
     done = run(tmp_path, sys.executable, "-W", "error::SyntaxWarning", "-c", script)
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == str(len([*ASSETS, *BY_FID, TARGETS]))

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from fc_pipeline.causes import cause_of
+from fc_pipeline.config.project import project_root
 from fc_pipeline.errors import ServiceError
 from fc_pipeline.printed_commands import runnable
-from fc_pipeline.project import project_root
 
 BIN = Path(sys.executable).parent
 

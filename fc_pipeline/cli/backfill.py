@@ -14,18 +14,18 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from fc_pipeline.cli.chosen_fids import left_out, said_of_left_out
+from fc_pipeline.config.project import project_root
+from fc_pipeline.config.settings import Settings
 from fc_pipeline.errors import ConfigError, SchemaMissing
-from fc_pipeline.project import project_root
 from fc_pipeline.services import close_services_for_process, open_services
-from fc_pipeline.settings import Settings
 
 if TYPE_CHECKING:
-    from fc_pipeline.fold.reconcile import Reconciled
-    from fc_pipeline.ingest.backfill_estimate import BackfillEstimate
-    from fc_pipeline.ingest.backfill_progress import BackfillProgress
-    from fc_pipeline.ingest.backfill_scope import BackfillScope
-    from fc_pipeline.ingest.gap_healing import HealingPlan
-    from fc_pipeline.ingest.replica import Replica
+    from fc_pipeline.backfill.estimate import BackfillEstimate
+    from fc_pipeline.backfill.progress import BackfillProgress
+    from fc_pipeline.backfill.scope import BackfillScope
+    from fc_pipeline.reconcile.reconciler import Reconciled
+    from fc_pipeline.repair.gaps import HealingPlan
+    from fc_pipeline.replica import Replica
 
 __all__ = ["backfill", "counted", "numbers_of", "tell_outcome"]
 
@@ -54,7 +54,7 @@ def backfill(
     # As Ctrl-C: the run is recorded as ended, and the servers are stopped.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     with open_services(settings, need_redis=None) as opened:
-        from fc_pipeline.ingest.backfill_scope import BackfillScope
+        from fc_pipeline.backfill.scope import BackfillScope
 
         if chosen is not None and opened.targets == "set":
             chosen = _without_others(opened, chosen, dry_run=dry_run)
@@ -87,7 +87,7 @@ def _opened(settings: Settings, *, to_read: bool) -> "Generator[Replica]":
 
     But the embedded database is ours alone: where it has no tables yet, a dry run before anything else makes them.
     """
-    from fc_pipeline.ingest.replica import open_replica, open_replica_to_read
+    from fc_pipeline.replica import open_replica, open_replica_to_read
 
     with ExitStack() as stack:
         if not to_read:
@@ -125,8 +125,8 @@ def numbers_of(text: str, option: str, least: int, most: int) -> Collection[int]
 
 
 def _tell_estimate(settings: Settings, scope: "BackfillScope", *, as_json: bool) -> None:
-    from fc_pipeline.ingest.backfill_estimate import estimate
-    from fc_pipeline.ingest.backfill_progress import duration
+    from fc_pipeline.backfill.estimate import estimate
+    from fc_pipeline.backfill.progress import duration
 
     with _opened(settings, to_read=True) as replica:
         found = estimate(replica, scope)
@@ -158,7 +158,7 @@ def _estimate_figures(found: "BackfillEstimate") -> dict[str, float]:
 
 
 def _plan_healing(settings: Settings, *, dry_run: bool) -> "HealingPlan":
-    from fc_pipeline.ingest.gap_healing import plan_healing
+    from fc_pipeline.repair.gaps import plan_healing
 
     with _opened(settings, to_read=dry_run) as replica:
         return plan_healing(replica)
@@ -184,10 +184,10 @@ def _run(
     """A run per range of buckets; what each has done."""
     from dagster import DagsterInstance  # importing Dagster takes seconds
 
-    from fc_pipeline.assets.snapshots import BackfillConfig, fid_tables
     from fc_pipeline.cli.in_process import run_over_partitions
-    from fc_pipeline.jobs import SNAPSHOTS
     from fc_pipeline.lake.snapshot_log import bucket_key
+    from fc_pipeline.orchestration.assets.snapshots import BackfillConfig, fid_tables
+    from fc_pipeline.orchestration.jobs import SNAPSHOTS
 
     done: list[BackfillProgress] = []
     try:
@@ -225,7 +225,7 @@ def _bar(done: "list[BackfillProgress]", *, quiet: bool) -> Generator[None]:
         TimeElapsedColumn(),
         TimeRemainingColumn(),
     )
-    logger = logging.getLogger("fc_pipeline.ingest.backfill")
+    logger = logging.getLogger("fc_pipeline.backfill.run")
     with Progress(*columns, console=Console(stderr=True, quiet=quiet)) as progress:
         bar = progress.add_task("fids", total=None, requests=0)
 
@@ -250,7 +250,7 @@ def _bar(done: "list[BackfillProgress]", *, quiet: bool) -> Generator[None]:
 
 def tell_outcome(done: "list[BackfillProgress]", *, as_json: bool, gaps: int | None = None) -> None:
     """Print what the runs have done, for people or programs."""
-    from fc_pipeline.fold.reconcile import Reconciled
+    from fc_pipeline.reconcile.reconciler import Reconciled
 
     total = sum((one.reconciled for one in done), Reconciled())
     fids, requests = sum(one.fids for one in done), sum(one.requests for one in done)

@@ -8,12 +8,12 @@ from typing import Final
 
 from dagster import DagsterInstance
 
-from fc_pipeline.assets.hourly import MicroBatchConfig, hourly_tables
 from fc_pipeline.cli.in_process import run_over_partitions
 from fc_pipeline.errors import FcPipelineError
+from fc_pipeline.feed.goal import Goal
 from fc_pipeline.hours import Hour
-from fc_pipeline.ingest.goal import Goal
-from fc_pipeline.jobs import MICRO_BATCHES
+from fc_pipeline.orchestration.assets.hourly import MicroBatchConfig, hourly_tables
+from fc_pipeline.orchestration.jobs import MICRO_BATCHES
 
 __all__ = ["catch_up"]
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from fc_pipeline.errors import ConfigError
 
 if TYPE_CHECKING:
-    from fc_pipeline.ingest.replica import Replica
+    from fc_pipeline.replica import Replica
 
 __all__ = ["left_out", "named_fids", "said_of_left_out"]
 

@@ -4,10 +4,10 @@ from pathlib import Path
 
 from dagster import DagsterInstance
 
-from fc_pipeline.assets.snapshots import BackfillConfig, fid_tables
 from fc_pipeline.cli.in_process import run_over_partitions
-from fc_pipeline.jobs import SNAPSHOTS
 from fc_pipeline.lake.snapshot_log import BUCKETS, bucket_key
+from fc_pipeline.orchestration.assets.snapshots import BackfillConfig, fid_tables
+from fc_pipeline.orchestration.jobs import SNAPSHOTS
 
 __all__ = ["complete_targets"]
 

@@ -6,12 +6,12 @@ from typing import Any
 from dagster import Config, DagsterInstance, DagsterRunStatus, ExecuteInProcessResult, RunConfig, RunsFilter
 from dagster._core.storage.tags import ASSET_PARTITION_RANGE_END_TAG, ASSET_PARTITION_RANGE_START_TAG
 
-from fc_pipeline.definitions import defs
+from fc_pipeline.config.settings import Settings
+from fc_pipeline.definitions import build_defs
 from fc_pipeline.errors import FcPipelineError, ServiceError
 from fc_pipeline.orchestration.failures import failure_of_step
+from fc_pipeline.orchestration.instance.instances import INSTANCE_TAG, new_instance, present
 from fc_pipeline.services import open_services_for_process
-from fc_pipeline.services.instances import INSTANCE_TAG, new_instance, present
-from fc_pipeline.settings import Settings
 
 __all__ = ["run_for_output", "run_over_partitions"]
 
@@ -44,14 +44,18 @@ def _run(instance: DagsterInstance, job: str, op: str, config: Config, tags: dic
     settings = open_services_for_process(Settings.load(), need_hub=False, need_redis=False)
     launched_by = new_instance(settings.data_dir)
     with present(settings, launched_by):
-        result = defs.resolve_job_def(job).execute_in_process(
-            instance=instance,
-            raise_on_error=False,
-            tags={**tags, INSTANCE_TAG: launched_by},
-            run_config=RunConfig(
-                ops={op: config},
-                loggers={"console": {"config": {"log_level": "CRITICAL"}}},  # what it says is in the UI
-            ),
+        result = (
+            build_defs()
+            .resolve_job_def(job)
+            .execute_in_process(
+                instance=instance,
+                raise_on_error=False,
+                tags={**tags, INSTANCE_TAG: launched_by},
+                run_config=RunConfig(
+                    ops={op: config},
+                    loggers={"console": {"config": {"log_level": "CRITICAL"}}},  # what it says is in the UI
+                ),
+            )
         )
     canceled = RunsFilter(run_ids=[result.run_id], statuses=[DagsterRunStatus.CANCELED])
     if instance.get_runs_count(canceled):

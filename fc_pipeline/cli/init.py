@@ -7,9 +7,9 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from fc_pipeline.config.project import PROJECT_FILES, project_file
 from fc_pipeline.errors import ConfigError
 from fc_pipeline.printed_commands import runnable
-from fc_pipeline.project import PROJECT_FILES, project_file
 
 __all__ = ["init"]
 

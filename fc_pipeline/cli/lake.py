@@ -7,10 +7,10 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from fc_pipeline.config.settings import Settings
 from fc_pipeline.plain_text import plain, shown_url
 from fc_pipeline.printed_commands import runnable
 from fc_pipeline.services import open_services, open_services_to_look
-from fc_pipeline.settings import Settings
 
 __all__ = ["lake"]
 
@@ -21,9 +21,9 @@ lake = typer.Typer(help="Show the raw log's lake, or make another one the databa
 def show() -> None:
     """Show the lake at FC_LAKE_URI, and the one that the database goes with."""
     with open_services_to_look(Settings.load()) as settings:
-        from fc_pipeline.ingest.replica import open_replica_to_read
         from fc_pipeline.lake import identity
         from fc_pipeline.lake.storage import LakeStorage
+        from fc_pipeline.replica import open_replica_to_read
         from fc_pipeline.store import lake_id
 
         with open_replica_to_read(settings, may_be_empty=True, may_be_another_lake=True) as replica:
@@ -56,10 +56,10 @@ def adopt(
     they are read again as long as a hub has them.
     """
     with open_services(Settings.load(), need_hub=False, need_redis=False) as settings:
-        from fc_pipeline.ingest import health
-        from fc_pipeline.ingest.replica import open_replica
-        from fc_pipeline.ingest.same_lake import adopt_lake
+        from fc_pipeline.lake.same_lake import adopt_lake
         from fc_pipeline.lake.storage import LakeStorage
+        from fc_pipeline.replica import open_replica
+        from fc_pipeline.status import health
 
         with open_replica(settings, may_be_another_lake=True) as replica:
             folded, stored = health.covered_hours(replica), set(replica.log.hours())

@@ -6,11 +6,11 @@ from typing import Final
 
 from rich.console import Console
 
+from fc_pipeline.config.settings import Settings
 from fc_pipeline.errors import ConfigError, FcPipelineError
+from fc_pipeline.orchestration.instance import instances
+from fc_pipeline.orchestration.servers.dagster import DagsterProcesses
 from fc_pipeline.plain_text import plain
-from fc_pipeline.services import instances
-from fc_pipeline.services.dagster import DagsterProcesses
-from fc_pipeline.settings import Settings
 from fc_pipeline.store.session_lock import UNREACHABLE
 
 __all__ = ["Lead", "refuse_to_lead_alone"]

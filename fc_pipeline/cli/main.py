@@ -22,10 +22,10 @@ from fc_pipeline.cli.targets import targets
 from fc_pipeline.cli.up import up
 from fc_pipeline.cli.url import url
 from fc_pipeline.cli.verify import verify
+from fc_pipeline.config.project import unnamed_root
 from fc_pipeline.errors import ConfigError, FcPipelineError
 from fc_pipeline.logs import PlainFormatter
 from fc_pipeline.plain_text import plain
-from fc_pipeline.project import unnamed_root
 
 __all__ = ["app", "main"]
 

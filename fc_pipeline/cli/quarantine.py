@@ -11,12 +11,12 @@ import typer
 from rich.console import Console
 
 from fc_pipeline.cli.backfill import counted
-from fc_pipeline.project import project_root
+from fc_pipeline.config.project import project_root
+from fc_pipeline.config.settings import Settings
 from fc_pipeline.services import close_services_for_process, open_services, open_services_to_look
-from fc_pipeline.settings import Settings
 
 if TYPE_CHECKING:
-    from fc_pipeline.fold.replay import QuarantineLine
+    from fc_pipeline.repair.replay import QuarantineLine
 
 __all__ = ["quarantine"]
 
@@ -43,8 +43,8 @@ def list_records(
     """List records that are open: set aside, and folded by no replay yet."""
     settings = Settings.load()
     with open_services_to_look(settings) as opened:
-        from fc_pipeline.ingest.quarantine import quarantine_counts, quarantine_lines
-        from fc_pipeline.ingest.replica import open_replica_to_read
+        from fc_pipeline.repair.quarantine import quarantine_counts, quarantine_lines
+        from fc_pipeline.replica import open_replica_to_read
 
         with open_replica_to_read(opened) as replica:
             lines = quarantine_lines(replica, reasons=reason or (), with_resolved=with_resolved, limit=limit)
@@ -73,8 +73,8 @@ def show(record: Annotated[str, typer.Argument(help="Its name, as `list` shows i
     """Show a record: why it was set aside, and its bytes."""
     settings = Settings.load()
     with open_services_to_look(settings) as opened:
-        from fc_pipeline.ingest.quarantine import find_line
-        from fc_pipeline.ingest.replica import open_replica_to_read
+        from fc_pipeline.repair.quarantine import find_line
+        from fc_pipeline.replica import open_replica_to_read
 
         with open_replica_to_read(opened) as replica:
             line = find_line(replica, record)
@@ -101,8 +101,8 @@ def replay(
     # As Ctrl-C: the run is recorded as ended, and the servers are stopped.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     with open_services(settings, need_hub=False, need_redis=False) as opened:
-        from fc_pipeline.ingest.quarantine import quarantine_lines
-        from fc_pipeline.ingest.replica import open_replica
+        from fc_pipeline.repair.quarantine import quarantine_lines
+        from fc_pipeline.replica import open_replica
 
         with open_replica(opened) as replica:  # says at once what it does not know
             quarantine_lines(replica, reasons=reason or (), names=records or (), limit=1)
@@ -123,7 +123,7 @@ def _run(reasons: list[str], records: list[str]) -> dict[str, Any]:
     from dagster import DagsterInstance  # importing Dagster takes seconds
 
     from fc_pipeline.cli.in_process import run_for_output
-    from fc_pipeline.quarantine_job import REPLAY_QUARANTINE, ReplayConfig, fold_quarantined
+    from fc_pipeline.orchestration.quarantine_job import REPLAY_QUARANTINE, ReplayConfig, fold_quarantined
 
     try:
         with DagsterInstance.from_config(str(project_root())) as instance:

@@ -11,13 +11,13 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from fc_pipeline.config.settings import Settings
 from fc_pipeline.plain_text import plain
 from fc_pipeline.printed_commands import runnable
 from fc_pipeline.services import open_services_to_look, with_running
-from fc_pipeline.settings import Settings
 
 if TYPE_CHECKING:
-    from fc_pipeline.ingest.status import ReplicaStatus, TargetStatus
+    from fc_pipeline.status.status import ReplicaStatus, TargetStatus
 
 __all__ = ["EXIT_CODES", "status"]
 
@@ -43,8 +43,8 @@ def status(
     Exit code 0: complete and level with the hub; 3: no hub answers; 4: behind the hub; 5: blocks are missing or a gap
     is open. Of several the highest. 1 and 2: nothing could be looked at, for the reason on stderr.
     """
-    from fc_pipeline.ingest.replica import open_replica_to_read  # other commands need none of this
-    from fc_pipeline.ingest.status import read_status
+    from fc_pipeline.replica import open_replica_to_read  # other commands need none of this
+    from fc_pipeline.status.status import read_status
 
     configured = Settings.load()
     with open_services_to_look(configured) as settings:

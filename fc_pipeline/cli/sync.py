@@ -11,14 +11,14 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from fc_pipeline.cli.backfill import counted
+from fc_pipeline.config.project import project_root
+from fc_pipeline.config.settings import Settings
 from fc_pipeline.errors import ServiceError
-from fc_pipeline.project import project_root
 from fc_pipeline.services import close_services_for_process, open_services
-from fc_pipeline.settings import Settings
 
 if TYPE_CHECKING:
-    from fc_pipeline.ingest.goal import Goal
-    from fc_pipeline.ingest.replica import Replica
+    from fc_pipeline.feed.goal import Goal
+    from fc_pipeline.replica import Replica
 
 __all__ = ["sync"]
 
@@ -32,12 +32,12 @@ def sync(
     # As Ctrl-C: the run is recorded as ended, and the servers are stopped.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     with open_services(settings, need_redis=None) as opened:
-        from fc_pipeline.ingest.goal import Goal
-        from fc_pipeline.ingest.replica import open_replica
+        from fc_pipeline.feed.goal import Goal
+        from fc_pipeline.replica import open_replica
 
         with open_replica(opened) as replica:
             if replica.targets is not None:
-                from fc_pipeline.ingest.target_sync import adopt_settings
+                from fc_pipeline.repair.targets import adopt_settings
                 from fc_pipeline.targets import coherence
 
                 coherence.repair_at_start(replica.engine, opened.redis_url)
@@ -80,7 +80,7 @@ def sync(
 
 def _complete_targets(replica: "Replica") -> int:
     """Have new targets' histories fetched, by a run as the sensor's; how many still lack theirs."""
-    from fc_pipeline.ingest.target_sync import is_anything_due
+    from fc_pipeline.repair.targets import is_anything_due
     from fc_pipeline.targets import directory
 
     if not is_anything_due(replica):

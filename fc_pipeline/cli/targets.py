@@ -12,12 +12,12 @@ from rich.markup import escape
 from rich.table import Table
 
 from fc_pipeline.cli.backfill import counted, numbers_of
+from fc_pipeline.config.settings import Settings
 from fc_pipeline.errors import ConfigError
 from fc_pipeline.services import open_services, open_services_to_look
-from fc_pipeline.settings import Settings
 
 if TYPE_CHECKING:
-    from fc_pipeline.ingest.replica import Replica
+    from fc_pipeline.replica import Replica
     from fc_pipeline.targets.recompute import SetChange
 
 __all__ = ["targets"]
@@ -67,9 +67,9 @@ def add(
     limit = (most or settings.followed_per_root) if root else None
     opening = open_services_to_look if what_if else open_services
     with opening(settings, need_hub=what_if, need_redis=None) as opened:
-        from fc_pipeline.ingest.replica import open_replica, open_replica_to_read
-        from fc_pipeline.ingest.target_sync import publish
-        from fc_pipeline.ingest.what_if import what_if_added
+        from fc_pipeline.backfill.what_if import what_if_added
+        from fc_pipeline.repair.targets import publish
+        from fc_pipeline.replica import open_replica, open_replica_to_read
         from fc_pipeline.targets import owner
 
         if what_if:
@@ -94,8 +94,8 @@ def remove(
     settings = _settings()
     _refuse_named(chosen, settings.root_fids, "FC_ROOT_FIDS", "bring them back")
     with open_services(settings, need_hub=False, need_redis=None) as opened:
-        from fc_pipeline.ingest.replica import open_replica
-        from fc_pipeline.ingest.target_sync import publish
+        from fc_pipeline.repair.targets import publish
+        from fc_pipeline.replica import open_replica
         from fc_pipeline.targets import directory, owner
 
         with open_replica(opened) as replica:
@@ -120,7 +120,7 @@ def list_all(
     if reason not in (None, "root", "client", "followed"):
         raise ConfigError(f"--reason is {reason!r}", hint="expected: root, client or followed")
     with open_services_to_look(_settings(), need_redis=None) as opened:
-        from fc_pipeline.ingest.replica import open_replica_to_read
+        from fc_pipeline.replica import open_replica_to_read
         from fc_pipeline.targets import directory
 
         with open_replica_to_read(opened) as replica, replica.engine.connect() as connection:
@@ -151,7 +151,7 @@ def why(
 ) -> None:
     """Say why a user is a target, or is not; exit code 1 if not."""
     with open_services_to_look(_settings(), need_redis=None) as opened:
-        from fc_pipeline.ingest.replica import open_replica_to_read
+        from fc_pipeline.replica import open_replica_to_read
         from fc_pipeline.targets import directory
 
         with open_replica_to_read(opened) as replica, replica.engine.connect() as connection:

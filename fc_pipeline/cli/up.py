@@ -19,19 +19,19 @@ import typer
 from rich.console import Console
 
 from fc_pipeline.cli.lead import Lead, refuse_to_lead_alone
+from fc_pipeline.config.project import project_root
+from fc_pipeline.config.settings import Settings
 from fc_pipeline.errors import ServiceError
 from fc_pipeline.hub.endpoint import HubEndpoint
+from fc_pipeline.orchestration.servers.dagster import PREFERRED_UI_PORT, DagsterProcesses
 from fc_pipeline.plain_text import plain, shown_url
-from fc_pipeline.project import project_root
 from fc_pipeline.services import close_services_for_process, embedded_servers, with_urls
 from fc_pipeline.services.children import end_marked
-from fc_pipeline.services.dagster import PREFERRED_UI_PORT, DagsterProcesses
 from fc_pipeline.services.lifetime import EmbeddedServer
 from fc_pipeline.services.log_files import keep_small
 from fc_pipeline.services.private_dirs import remove_stale_private_dirs
 from fc_pipeline.services.redis import EmbeddedRedis
 from fc_pipeline.services.restarts import Restarts
-from fc_pipeline.settings import Settings
 
 __all__ = ["up"]
 
@@ -175,8 +175,8 @@ def _check_reach(settings: Settings) -> None:
     """Raise what every run would fail with: better said now than in a log later."""
     import redis  # neither is needed by other commands
 
-    from fc_pipeline.ingest.first_data import place_partition_start_by_hub
-    from fc_pipeline.ingest.replica import open_replica
+    from fc_pipeline.feed.first_contact import place_partition_start_by_hub
+    from fc_pipeline.replica import open_replica
 
     with open_replica(settings) as replica:
         replica.log.hours()
@@ -283,7 +283,7 @@ def _mode(settings: Settings) -> str:
 
 def _silent_hubs(settings: Settings) -> dict[str, str]:
     """The hubs that do not say who they are within HUB_SECONDS, each with the reason."""
-    from fc_pipeline.ingest.replica import hub_endpoints
+    from fc_pipeline.replica import hub_endpoints
     from fc_pipeline.status.hub_reach import silent_hubs
 
     return asyncio.run(silent_hubs(hub_endpoints(settings), HUB_SECONDS))

@@ -5,9 +5,9 @@ from typing import Annotated
 
 import typer
 
+from fc_pipeline.config.settings import Settings
 from fc_pipeline.errors import ServiceError
 from fc_pipeline.services import embedded_servers, with_urls
-from fc_pipeline.settings import Settings
 
 __all__ = ["url"]
 

@@ -10,15 +10,15 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from fc_pipeline.cli.backfill import counted, numbers_of
 from fc_pipeline.cli.chosen_fids import left_out, named_fids, said_of_left_out
+from fc_pipeline.config.settings import Settings
 from fc_pipeline.errors import ConfigError
 from fc_pipeline.plain_text import plain
 from fc_pipeline.printed_commands import runnable
 from fc_pipeline.services import open_services_to_look
-from fc_pipeline.settings import Settings
 
 if TYPE_CHECKING:
-    from fc_pipeline.fold.reconcile import Difference
-    from fc_pipeline.ingest.verify import Verification
+    from fc_pipeline.backfill.verify import Verification
+    from fc_pipeline.reconcile.reconciler import Difference
 
 __all__ = ["described", "differing_columns", "verify"]
 
@@ -52,8 +52,8 @@ def verify(
     chosen = numbers_of(fids, "--fids", 1, _LARGEST_FID) if fids is not None else None
     settings = Settings.load()
     with open_services_to_look(settings, need_hub=True, need_redis=None) as opened:
-        from fc_pipeline.ingest.replica import open_replica_to_read
-        from fc_pipeline.ingest.verify import verify as compare
+        from fc_pipeline.backfill.verify import verify as compare
+        from fc_pipeline.replica import open_replica_to_read
 
         with open_replica_to_read(opened) as replica:
             others = left_out(replica, chosen) if chosen is not None else []

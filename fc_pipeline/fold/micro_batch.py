@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -21,7 +22,7 @@ from fc_pipeline.tables.on_chain_events import ON_CHAIN_EVENTS
 from fc_pipeline.tables.registry import MESSAGE_TABLES
 from fc_pipeline.tables.user_profiles import PROFILE_CHAIN_EVENT, PROFILE_SOURCES, USER_PROFILES
 
-__all__ = ["MicroBatch", "joined", "last_per_key", "prepare", "profile_fids_of"]
+__all__ = ["MicroBatch", "cover_parameters", "joined", "last_per_key", "prepare", "profile_fids_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,3 +211,34 @@ def _last_block_hash(batch: EventBatch) -> bytes | None:
         if event.blockConfirmedBody is not None:
             return block_hash(event.blockConfirmedBody)
     return None
+
+
+def cover_parameters(
+    batch: MicroBatch, run_id: str, rows_written: int, *, events_written: int = 0, seconds: float = 0.0
+) -> tuple[Any, ...]:
+    """What COVER takes; `events_written` is of how many events rows were written, `seconds` how long that took."""
+    fates = batch.fates
+    return (
+        batch.shard,
+        batch.from_height,
+        batch.to_height,
+        ",".join(sorted(batch.tables)),
+        batch.partition,
+        run_id,
+        batch.events,
+        batch.confirmed_events,
+        rows_written,
+        batch.last_block_unix,
+        (batch.last_block_hash or b"").hex(),
+        fates.with_rows,
+        events_written,
+        fates.without_rows,
+        fates.filtered,
+        fates.set_aside,
+        len(batch.quarantined),
+        1,
+        batch.size_bytes,
+        batch.messages,
+        batch.rows_filtered,
+        float(seconds),
+    )

@@ -14,15 +14,16 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from fc_pipeline.errors import AlreadyFolded, LeaseLost, SessionLost
-from fc_pipeline.fold import gaps, ledger, quarantine, statements
+from fc_pipeline.fold import quarantine, statements
 from fc_pipeline.fold.changes import Quarantined
 from fc_pipeline.fold.fates import EventFates
-from fc_pipeline.fold.faults import Patience, through_faults
-from fc_pipeline.fold.micro_batch import MicroBatch
+from fc_pipeline.fold.micro_batch import MicroBatch, cover_parameters
 from fc_pipeline.fold.profiles import STAGE_PROFILE_FIDS, UPSERT_PROFILES
-from fc_pipeline.fold.schema import hold_schema
+from fc_pipeline.fold.replayed import MOVE_REPLAYED, replayed_parameters
 from fc_pipeline.fold.selection import TargetAccess, TargetSelection, TargetsMoved
-from fc_pipeline.store import hour_totals
+from fc_pipeline.store import gaps, hour_totals, ledger
+from fc_pipeline.store.retry import Patience, through_faults
+from fc_pipeline.store.schema import hold_schema
 from fc_pipeline.store.writer_connection import WriterConnection
 from fc_pipeline.tables.columns import DataTable
 from fc_pipeline.tables.fid_activity import FID_ACTIVITY
@@ -73,7 +74,7 @@ class FoldSession:
     event's rows may be in several tables, and it counts once), `rows_filtered` how many rows no target concerns,
     `ledger_seconds` how long it took by the ledger, which is written before the commit (0 for what it had already).
 
-    A transaction that fails for a reason that may pass (fold.faults) is rolled back and tried again for a while, until
+    A transaction that fails for a reason that may pass (store.retry) is rolled back and tried again for a while, until
     `give_up`. Raises PostgresError where that did not help, SessionLost where the session is gone: nothing of the
     transaction was written then, unless it was lost with the answer to its commit, which the ledger knows.
     """
@@ -267,7 +268,7 @@ class FoldSession:
             # Whoever waits for the lease sees this heartbeat at the commit, and not the one of a minute ago.
             self._execute(ledger.RENEW_LEASE, (batch.shard, batch.partition, self.holder))
         self.ledger_seconds = time.monotonic() - started
-        line = ledger.cover_parameters(
+        line = cover_parameters(
             batch, self.run_id, total, events_written=self.events_written, seconds=self.ledger_seconds
         )
         try:
@@ -310,14 +311,14 @@ class FoldSession:
         self.ledger_seconds = time.monotonic() - started
         if batch.partition:  # records of snapshots are of no hour
             self._execute(hour_totals.ADD_ROWS, hour_totals.row_parameters(batch.partition, batch.shard, written))
-            line = ledger.replayed_parameters(
+            line = replayed_parameters(
                 batch,
                 self.fates,
                 sum(w.rows for w in written.values()),
                 events_written=self.events_written,
                 seconds=self.ledger_seconds,
             )
-            self._execute(ledger.MOVE_REPLAYED, line)
+            self._execute(MOVE_REPLAYED, line)
         return written
 
     def _replace_activity(

@@ -4,7 +4,7 @@ import ipaddress
 import json
 import re
 from base64 import b64encode
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from types import MappingProxyType
@@ -14,14 +14,12 @@ from urllib.parse import SplitResult, quote, unquote, urlsplit
 from fc_pipeline.errors import ConfigError
 from fc_pipeline.hub.proxy import check_proxies
 
-__all__ = ["HubEndpoint", "endpoints_from"]
+__all__ = ["HubEndpoint"]
 
 HIDDEN: Final = "…hidden…"
 SHORTEST_SECRET: Final = 6
 SHORTEST_SECRET_PATH: Final = 12
 """Shorter values are no secrets, and blotting them out would spoil messages."""
-REMOTE_REQUESTS_PER_SECOND: Final = 10.0
-"""The default budget of a hub that is not on this machine: the middle plan of a hosted hub (hub-api 1.6)."""
 
 
 @dataclass(frozen=True)
@@ -99,26 +97,6 @@ class HubEndpoint:
             return ipaddress.ip_address(host).is_loopback
         except ValueError:
             return False
-
-
-def endpoints_from(
-    urls: Iterable[str], headers: Mapping[str, str] | None = None, requests_per_second: float | None = None
-) -> list[HubEndpoint]:
-    """Endpoints in the order given, which is the order of preference; all of them get the same headers.
-
-    Without `requests_per_second`, hubs on loopback are not limited and others to 10 a second (design 5).
-    Raises ConfigError where there is no address, or one that cannot be used.
-    """
-    endpoints: list[HubEndpoint] = []
-    for url in urls:
-        unlimited = HubEndpoint(url.strip(), headers or {})
-        rate = requests_per_second
-        if rate is None and not unlimited.is_loopback:
-            rate = REMOTE_REQUESTS_PER_SECOND
-        endpoints.append(HubEndpoint(unlimited.url, unlimited.headers, rate))
-    if not endpoints:
-        raise ConfigError("no hub is given", hint="FC_HUB_URLS is a comma-separated list like http://127.0.0.1:3381")
-    return endpoints
 
 
 def _split(url: str) -> SplitResult:

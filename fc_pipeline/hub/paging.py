@@ -1,11 +1,9 @@
 """Walks over the pages of the hub's lists until their end, which every family of endpoints marks differently.
 
-hub-api 6.1 and 6.3: a missing, null or empty token ends a list, a short page does not; tokens of endpoints that ask all
-shards never end by themselves (T4), and a shard that is done starts over beside the others.
+hub-api 6.1 and 6.3: a missing, null or empty token ends a list, a short page does not.
 """
 
 import re
-from base64 import b64decode
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from typing import Final, Generic, TypeVar
@@ -15,7 +13,7 @@ import msgspec
 from fc_pipeline.errors import HubError
 from fc_pipeline.hub.broken_page import DECODE_ERRORS, MalformedPage, split_list
 
-__all__ = ["ListPage", "fids_page", "raw_page", "walk", "walk_all_shards"]
+__all__ = ["ListPage", "fids_page", "raw_page", "walk"]
 
 T = TypeVar("T")
 
@@ -36,21 +34,15 @@ class _Token(msgspec.Struct, gc=False):
     next_page_token: str | None = None
 
 
-class _Hashed(msgspec.Struct, gc=False):
-    hash: str
-
-
 class _Fids(msgspec.Struct, gc=False):
     fids: list[int]
     nextPageToken: str | None = None
 
 
 _TOKEN = msgspec.json.Decoder(_Token)
-_HASHED = msgspec.json.Decoder(_Hashed)
 _FIDS = msgspec.json.Decoder(_Fids)
 _LISTS = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _RAWS = msgspec.json.Decoder(list[msgspec.Raw])
-_NULLABLES = msgspec.json.Decoder(list[object])
 
 
 def raw_page(name: str) -> Callable[[bytes], ListPage[bytes]]:
@@ -101,33 +93,6 @@ async def walk(ask: Callable[[str | None], Awaitable[ListPage[T]]], asked: str =
         pages.add(content)
 
 
-async def walk_all_shards(
-    ask: Callable[[str | None], Awaitable[ListPage[bytes]]], asked: str = ""
-) -> AsyncIterator[list[bytes]]:
-    """Every page's messages of an endpoint that asks all shards, each message once (by hash).
-
-    Ends when each shard has been at its end once: its entry in the token is null then. Going on until all are null at
-    the same time would read every shard's list as often as the longest one has pages (hub-api T4). Raises as `walk`.
-    """
-    hashes: set[str] = set()
-    end = _Endlessness(asked)
-    done: list[bool] = []
-    token: str | None = None
-    while True:
-        page = await ask(token)
-        fresh = [raw for raw in page.items if _is_first(raw, hashes)]
-        if fresh:
-            yield fresh
-        token = page.token
-        if token is None:
-            return
-        at_end = _shards_at_end(token)
-        done = [was or now for was, now in zip(done, at_end, strict=True)] if len(done) == len(at_end) else at_end
-        if done and all(done):
-            return
-        end.note(token, is_new=bool(fresh))
-
-
 class _Endlessness:
     """Notices that a list of the hub does not end."""
 
@@ -146,22 +111,3 @@ class _Endlessness:
             raise HubError(
                 f"{self._asked}: the list does not end: {MOST_IDLE_PAGES} pages in a row without anything new"
             )
-
-
-def _is_first(raw: bytes, hashes: set[str]) -> bool:
-    try:
-        message_hash = _HASHED.decode(raw).hash
-    except DECODE_ERRORS:
-        return True
-    if message_hash in hashes:
-        return False
-    hashes.add(message_hash)
-    return True
-
-
-def _shards_at_end(token: str) -> list[bool]:
-    """Per shard whether it has no further page; empty for a token that is no list of shards."""
-    try:
-        return [entry is None for entry in _NULLABLES.decode(b64decode(token, validate=True))]
-    except (ValueError, msgspec.MsgspecError):
-        return []

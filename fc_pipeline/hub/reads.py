@@ -15,7 +15,7 @@ import msgspec
 from fc_pipeline.errors import HubRefused
 from fc_pipeline.hub.client import HubClient, Params
 from fc_pipeline.hub.decode import DECODE_ERRORS, split_page
-from fc_pipeline.hub.paging import ListPage, fids_page, raw_page, walk, walk_all_shards
+from fc_pipeline.hub.paging import ListPage, fids_page, raw_page, walk
 from fc_pipeline.hub.wire import HubInfo, StorageLimits, UsernameProof
 
 __all__ = ["NODES_APART_HEIGHTS", "PAGE_SIZE", "HubReads", "OnChainEventType", "ReactionType", "ReadEndpoints"]
@@ -158,53 +158,8 @@ class ReadEndpoints(ABC):
         """What the FID may store, per message set."""
         return await self.ask(lambda hub: hub.read("/v1/storageLimitsByFid", {"fid": fid}, _LIMITS.decode))
 
-    def casts_by_parent_cast(self, fid: int, cast_hash: str, page_size: int = PAGE_SIZE) -> AsyncIterator[list[bytes]]:
-        """Replies to a cast (0x-hex hash), from all shards, each once."""
-        return self._of_all_shards("/v1/castsByParent", [("fid", fid), ("hash", cast_hash)], page_size)
-
-    def casts_by_parent_url(self, url: str, page_size: int = PAGE_SIZE) -> AsyncIterator[list[bytes]]:
-        """Casts under a URL, from all shards, each once; a hub may answer nothing for a prefix (hub-api 6.5)."""
-        return self._of_all_shards("/v1/castsByParent", [("url", url)], page_size)
-
-    def casts_by_mention(self, fid: int, page_size: int = PAGE_SIZE) -> AsyncIterator[list[bytes]]:
-        """Casts that mention the FID, from all shards, each once."""
-        return self._of_all_shards("/v1/castsByMention", [("fid", fid)], page_size)
-
-    def links_by_target_fid(
-        self, target_fid: int, link_type: str = "follow", page_size: int = PAGE_SIZE
-    ) -> AsyncIterator[list[bytes]]:
-        """LINK_ADD messages to an FID, from all shards, each once."""
-        params: list[tuple[str, str | int]] = [("target_fid", target_fid), ("link_type", link_type)]
-        return self._of_all_shards("/v1/linksByTargetFid", params, page_size)
-
-    def reactions_by_cast(
-        self, target_fid: int, target_hash: str, reaction_type: ReactionType = "None", page_size: int = PAGE_SIZE
-    ) -> AsyncIterator[list[bytes]]:
-        """REACTION_ADD messages to a cast (0x-hex hash), from all shards, each once."""
-        params: list[tuple[str, str | int]] = [
-            ("target_fid", target_fid),
-            ("target_hash", target_hash),
-            ("reaction_type", reaction_type),
-        ]
-        return self._of_all_shards("/v1/reactionsByCast", params, page_size)
-
-    def reactions_by_target_url(
-        self, url: str, reaction_type: ReactionType = "None", page_size: int = PAGE_SIZE
-    ) -> AsyncIterator[list[bytes]]:
-        """REACTION_ADD messages to a URL, from all shards, each once."""
-        return self._of_all_shards("/v1/reactionsByTarget", [("url", url), ("reaction_type", reaction_type)], page_size)
-
     def _messages(self, path: str, params: list[tuple[str, str | int]], page_size: int) -> AsyncIterator[list[bytes]]:
         return self.pages(_walk(path, params, page_size, _MESSAGES))
-
-    def _of_all_shards(
-        self, path: str, params: list[tuple[str, str | int]], page_size: int
-    ) -> AsyncIterator[list[bytes]]:
-        return self.pages(
-            lambda hub: walk_all_shards(
-                partial(_ask_page, hub, path, params, page_size, _MESSAGES), _asked(hub, path, params)
-            )
-        )
 
     async def _or_none(self, question: Callable[[HubClient], Awaitable[bytes]]) -> bytes | None:
         try:

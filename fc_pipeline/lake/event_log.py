@@ -18,12 +18,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from fc_pipeline.causes import refuse_unreachable
 from fc_pipeline.errors import LakeError, LakeUnreachable
 from fc_pipeline.hours import Hour
 from fc_pipeline.hub.decode import EventBatch, Undecodable, batch_from_raws
 from fc_pipeline.hub.wire import BLOCK_SEQUENCE_BITS
 from fc_pipeline.lake.storage import LakeStorage
+from fc_pipeline.lake.store_errors import refuse_unreachable
 
 __all__ = ["EVENT_LOG_SCHEMA", "EventLog", "LogFile", "events_table"]
 

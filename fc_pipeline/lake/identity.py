@@ -5,9 +5,9 @@ from typing import Final, cast
 
 import pyarrow as pa
 
-from fc_pipeline.causes import remedy_of
 from fc_pipeline.errors import LakeError
 from fc_pipeline.lake.storage import LakeStorage
+from fc_pipeline.lake.store_errors import remedy_of
 
 __all__ = ["ID_FILE", "has_data", "make_id", "read_id"]
 

@@ -18,10 +18,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from fc_pipeline.causes import refuse_unreachable
 from fc_pipeline.errors import LakeError
 from fc_pipeline.hub.snapshot import NO_RECORDS, SnapshotPage
 from fc_pipeline.lake.storage import LakeStorage
+from fc_pipeline.lake.store_errors import refuse_unreachable
 
 __all__ = ["BUCKETS", "SNAPSHOT_SCHEMA", "Heads", "SnapshotFile", "SnapshotLog", "bucket_key", "bucket_of"]
 

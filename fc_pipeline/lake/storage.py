@@ -14,10 +14,10 @@ from urllib.parse import quote, urlsplit
 import pyarrow as pa
 from pyarrow import fs
 
-from fc_pipeline.causes import one_line, remedy_of
 from fc_pipeline.errors import LakeError
 from fc_pipeline.lake.s3 import S3Requests
-from fc_pipeline.plain_text import shown_url
+from fc_pipeline.lake.store_errors import remedy_of
+from fc_pipeline.plain_text import one_line, shown_url
 
 __all__ = ["LakeStorage"]
 

@@ -11,8 +11,9 @@ from typing import Any, Final
 from dagster import DagsterError, Failure, MetadataValue, RetryRequested
 from dagster._core.execution.plan.objects import StepFailureData
 
-from fc_pipeline.causes import cause_of, one_line
+from fc_pipeline.causes import cause_of
 from fc_pipeline.errors import ConfigError, FcPipelineError, ServiceError, UnexpectedError
+from fc_pipeline.plain_text import one_line
 
 __all__ = ["TickFailed", "failing_step", "failing_tick", "failure_of_step"]
 

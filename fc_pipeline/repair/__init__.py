@@ -1,1 +1,1 @@
-"""Tables and raw log held against each other, and made equal again. Knows no Dagster."""
+"""What was lost or set aside is put right: gaps, the raw log, the quarantine, targets' histories."""

@@ -1,10 +1,10 @@
 """Whether an `up` may lead on its Postgres: one whose hub is of another network could only keep away who can follow."""
 
+from fc_pipeline.config.settings import Settings
 from fc_pipeline.errors import ConfigError, FcPipelineError, HubError, LakeError, SchemaMissing
-from fc_pipeline.ingest.replica import open_replica_to_read
-from fc_pipeline.ingest.same_history import other_history
+from fc_pipeline.feed.continuity import other_history
+from fc_pipeline.replica import open_replica_to_read
 from fc_pipeline.services.opening import with_running
-from fc_pipeline.settings import Settings
 
 __all__ = ["unfit_to_lead"]
 

@@ -7,13 +7,13 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from threading import Lock
 
+from fc_pipeline.config.project import project_file
+from fc_pipeline.config.settings import Settings
 from fc_pipeline.errors import NothingYet
-from fc_pipeline.project import project_file
 from fc_pipeline.services.lifetime import EmbeddedServer
 from fc_pipeline.services.postgres import EmbeddedPostgres
 from fc_pipeline.services.redis import EmbeddedRedis
 from fc_pipeline.services.sample_hub import SampleHubServer
-from fc_pipeline.settings import Settings
 
 __all__ = [
     "close_services_for_process",

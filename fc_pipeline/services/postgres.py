@@ -23,10 +23,10 @@ from typing import ClassVar, Final, TypedDict
 
 import psutil
 
+from fc_pipeline.config.postgres_url import PostgresUrl
 from fc_pipeline.errors import ServiceError
 from fc_pipeline.services.lifetime import EmbeddedServer
 from fc_pipeline.services.processes import alive_in
-from fc_pipeline.store.postgres_url import PostgresUrl
 from fc_pipeline.store.session import connect
 
 __all__ = ["DATABASES", "EmbeddedPostgres", "client_program"]

@@ -8,9 +8,9 @@ from typing import Final
 
 import sqlalchemy as sa
 
-from fc_pipeline.fold import gaps, ledger
-from fc_pipeline.fold.ledger import HeightRange
-from fc_pipeline.ingest.replica import Replica
+from fc_pipeline.replica import Replica
+from fc_pipeline.store import gaps, ledger
+from fc_pipeline.store.ledger import HeightRange
 
 __all__ = [
     "Coverage",

@@ -7,8 +7,8 @@ from typing import Final
 
 import sqlalchemy as sa
 
-from fc_pipeline.fold.snapshot_ledger import ALL_FIDS
-from fc_pipeline.ingest.replica import Replica
+from fc_pipeline.replica import Replica
+from fc_pipeline.store.snapshot_ledger import ALL_FIDS
 
 __all__ = ["BucketDrift", "drift_by_bucket"]
 

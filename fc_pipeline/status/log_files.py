@@ -8,12 +8,12 @@ from typing import Final
 
 import sqlalchemy as sa
 
-from fc_pipeline.fold import ledger
-from fc_pipeline.fold.ledger import HeightRange
+from fc_pipeline.feed.lost_log import LostLog
 from fc_pipeline.hours import Hour
-from fc_pipeline.ingest.lost_log import LostLog
-from fc_pipeline.ingest.replica import Replica
 from fc_pipeline.lake.event_log import LogFile
+from fc_pipeline.replica import Replica
+from fc_pipeline.store import ledger
+from fc_pipeline.store.ledger import HeightRange
 
 __all__ = ["READ_BYTES", "LogFindings", "find_lost_log"]
 

@@ -1,1 +1,1 @@
-"""How Postgres is spoken to: connections, their sessions, transactions and locks."""
+"""Postgres: sessions and locks, retries, the schema with its migrations, and the pipeline's own bookkeeping."""

@@ -11,7 +11,7 @@ from typing import Any, Final, Protocol
 
 import sqlalchemy as sa
 
-from fc_pipeline.tables.bookkeeping import COVERAGE, HOUR_ROWS
+from fc_pipeline.store.bookkeeping import COVERAGE, HOUR_ROWS
 
 __all__ = [
     "ADD_ACTIVITY_ROWS",

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql as pg
 
-from fc_pipeline.tables.bookkeeping import COVERAGE, LAKE
+from fc_pipeline.store.bookkeeping import COVERAGE, LAKE
 
 __all__ = ["DatabaseLake", "has_folded_from_log", "hold", "known", "record"]
 

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql as pg
 
 from fc_pipeline.hours import FIRST_HOUR, Hour
-from fc_pipeline.tables.bookkeeping import PARTITION_START
+from fc_pipeline.store.bookkeeping import PARTITION_START
 
 __all__ = ["STORED_START", "day_of", "move_back", "stored_start"]
 

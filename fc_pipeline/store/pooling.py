@@ -3,8 +3,8 @@
 from contextlib import closing
 from typing import Final
 
+from fc_pipeline.config.postgres_url import PostgresUrl
 from fc_pipeline.errors import ConfigError
-from fc_pipeline.store.postgres_url import PostgresUrl
 from fc_pipeline.store.session import PsycopgConnection, connect
 
 __all__ = ["require_own_session"]

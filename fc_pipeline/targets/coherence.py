@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import sqlalchemy as sa
 
-from fc_pipeline.tables.bookkeeping import TARGET_SET, TARGETS
+from fc_pipeline.store.bookkeeping import TARGET_SET, TARGETS
 from fc_pipeline.targets import recompute
 from fc_pipeline.targets.cache import RedisDown, TargetCache
 from fc_pipeline.targets.membership import Membership

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import sqlalchemy as sa
 
-from fc_pipeline.tables.bookkeeping import (
+from fc_pipeline.store.bookkeeping import (
     FORMER_TARGETS,
     TARGET_CLIENTS,
     TARGET_DENIALS,

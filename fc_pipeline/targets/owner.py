@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql as pg
 
 from fc_pipeline.errors import ConfigError
-from fc_pipeline.tables.bookkeeping import (
+from fc_pipeline.store.bookkeeping import (
     COVERAGE,
     SNAPSHOTS,
     TARGET_CLIENTS,

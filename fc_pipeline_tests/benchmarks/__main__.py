@@ -9,9 +9,9 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from fc_pipeline.config.settings import Settings
 from fc_pipeline.sample_hub.generator import generate
 from fc_pipeline.sample_hub.log import load_log
-from fc_pipeline.settings import Settings
 from fc_pipeline_tests.benchmarks.backfill import backfill_big_user, backfill_users
 from fc_pipeline_tests.benchmarks.decode import decode_pages
 from fc_pipeline_tests.benchmarks.idle_sync import sync_with_nothing_to_do
@@ -19,7 +19,7 @@ from fc_pipeline_tests.benchmarks.large_tables import fold_into_large_tables
 from fc_pipeline_tests.benchmarks.live import follow_live
 from fc_pipeline_tests.benchmarks.poison import catch_up_with_poison
 from fc_pipeline_tests.benchmarks.rows_match_log import compare_rows_with_log
-from fc_pipeline_tests.benchmarks.stage import Stage, hub_process, open_stage
+from fc_pipeline_tests.benchmarks.stage import BenchmarkServers, hub_process, open_stage
 from fc_pipeline_tests.benchmarks.stock_server import fold_on_stock_server
 from fc_pipeline_tests.benchmarks.target_filter import complete_target, fold_profiles, fold_targets_only
 from fc_pipeline_tests.benchmarks.target_set import target_set
@@ -127,7 +127,7 @@ def _generated(folder: Path, *, events: int, fids: int) -> Path:
     return log_path
 
 
-def _child(name: str, stage: Stage, hub_url: str) -> dict[str, float]:
+def _child(name: str, stage: BenchmarkServers, hub_url: str) -> dict[str, float]:
     """Run one measurement in a process of its own, on a new database."""
     settings: Settings = stage.settings(hub_url)
     command = [sys.executable, "-m", "fc_pipeline_tests.benchmarks.catch_up", name, _as_json(settings)]

@@ -8,12 +8,12 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from fc_pipeline.ingest.backfill import Backfill
-from fc_pipeline.ingest.backfill_scope import BackfillScope
-from fc_pipeline.ingest.replica import Replica, open_replica
-from fc_pipeline.settings import Settings
-from fc_pipeline_tests.benchmarks.stage import Stage, hub_process, open_stage, peak_rss_bytes, rss_bytes
-from fc_pipeline_tests.events import HOUR_UNIX, NOW, block, cast_add, chain_event, merge, merge_chain
+from fc_pipeline.backfill.run import Backfill
+from fc_pipeline.backfill.scope import BackfillScope
+from fc_pipeline.config.settings import Settings
+from fc_pipeline.replica import Replica, open_replica
+from fc_pipeline_tests.benchmarks.stage import BenchmarkServers, hub_process, open_stage, peak_rss_bytes, rss_bytes
+from fc_pipeline_tests.support.events import HOUR_UNIX, NOW, block, cast_add, chain_event, merge, merge_chain
 
 BIG_FID_MESSAGES = 200_000
 BLOCK_MESSAGES = 10_000
@@ -43,7 +43,7 @@ def _casts_of(fid: int, messages: int) -> Iterator[bytes]:
         yield from block(height, casts, 1, HOUR_UNIX + height)
 
 
-def _child(stage: Stage, hub_url: str) -> dict[str, float]:
+def _child(stage: BenchmarkServers, hub_url: str) -> dict[str, float]:
     settings = json.dumps(stage.settings(hub_url).model_dump(mode="json"))
     command = [sys.executable, "-m", "fc_pipeline_tests.benchmarks.backfill", settings]
     done = subprocess.run(command, capture_output=True, text=True, check=False)

@@ -7,19 +7,20 @@ import time
 
 import pyarrow as pa
 
+from fc_pipeline.config.settings import Settings
+from fc_pipeline.feed.batch_size import MOST_BATCH_BYTES
+from fc_pipeline.feed.drain import HourWindow
+from fc_pipeline.feed.run import RAW_LOG, MicroBatchRun
+from fc_pipeline.feed.survey import survey
+from fc_pipeline.fold.batches import split_by_hour
 from fc_pipeline.fold.micro_batch import MicroBatch, prepare
 from fc_pipeline.fold.session import FoldSession
 from fc_pipeline.hub.failover import HubPool
 from fc_pipeline.hub.feed import Feed
-from fc_pipeline.ingest.batch_size import MOST_BATCH_BYTES
-from fc_pipeline.ingest.batches import split_by_hour
-from fc_pipeline.ingest.drain import HourWindow
-from fc_pipeline.ingest.replica import Replica, open_replica
-from fc_pipeline.ingest.run import RAW_LOG, MicroBatchRun
-from fc_pipeline.ingest.survey import survey
-from fc_pipeline.settings import Settings
+from fc_pipeline.replica import Replica, open_replica
 from fc_pipeline.tables.registry import DATA_TABLES
 from fc_pipeline_tests.benchmarks.stage import peak_rss_bytes, rss_bytes
+from fc_pipeline_tests.support.workbench import missing_span
 
 OUTPUTS = (RAW_LOG, *DATA_TABLES)
 CEILING_BATCH_EVENTS = int(MOST_BATCH_BYTES / 720)
@@ -48,7 +49,7 @@ def catch_up(replica: Replica) -> dict[str, float]:
 
 async def _missing(replica: Replica) -> HourWindow:
     async with HubPool(replica.hub_endpoints) as hubs:
-        span = await (await survey(replica, hubs)).missing_span()
+        span = await missing_span(await survey(replica, hubs))
         if span is None:
             raise RuntimeError("nothing is missing")
         return HourWindow(*span)

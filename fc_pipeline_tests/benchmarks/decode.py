@@ -2,10 +2,10 @@
 
 import time
 
+from fc_pipeline.feed.tuning import tune_process
 from fc_pipeline.fold.micro_batch import prepare
 from fc_pipeline.hub.decode import batch_from_raws, split_page
 from fc_pipeline.hub.wire import height_of
-from fc_pipeline.ingest.tuning import tune_process
 from fc_pipeline.sample_hub.log import EventLog
 from fc_pipeline.tables.registry import DATA_TABLES
 

@@ -10,13 +10,13 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from fc_pipeline.config.settings import Settings
 from fc_pipeline.fold.micro_batch import MicroBatch, prepare
-from fc_pipeline.fold.schema import ensure_schema
 from fc_pipeline.fold.session import FoldSession
 from fc_pipeline.hub.decode import EventBatch, batch_from_raws, split_page
 from fc_pipeline.hub.wire import height_of
 from fc_pipeline.sample_hub.log import EventLog
-from fc_pipeline.settings import Settings
+from fc_pipeline.store.schema import ensure_schema
 from fc_pipeline.tables.registry import DATA_TABLES
 from fc_pipeline_tests.benchmarks.stage import open_stage
 

@@ -21,15 +21,15 @@ import msgspec
 import numpy as np
 import sqlalchemy as sa
 
-from fc_pipeline.fold.schema import ensure_schema
+from fc_pipeline.config.settings import Settings
 from fc_pipeline.hub.wire import FARCASTER_EPOCH_UNIX
-from fc_pipeline.ingest.replica import open_replica
-from fc_pipeline.instance_storage import DAGSTER_DATABASE
+from fc_pipeline.orchestration.instance.storage import DAGSTER_DATABASE
+from fc_pipeline.replica import open_replica
 from fc_pipeline.services.ports import free_port
 from fc_pipeline.services.postgres import TUNING
-from fc_pipeline.settings import Settings
+from fc_pipeline.store.schema import ensure_schema
 from fc_pipeline_tests.benchmarks.stage import hub_process, open_stage
-from fc_pipeline_tests.pipeline import project_environment
+from fc_pipeline_tests.support.pipeline import project_environment
 
 __all__ = ["follow_live"]
 

@@ -8,8 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from fc_pipeline_tests.benchmarks.stage import Stage, open_stage
-from fc_pipeline_tests.poison.kinds import KINDS
+from fc_pipeline_tests.benchmarks.stage import BenchmarkServers, open_stage
+from fc_pipeline_tests.support.poison_kinds import KINDS
 
 __all__ = ["HEAVY_KINDS", "catch_up_with_poison"]
 
@@ -44,7 +44,7 @@ def catch_up_with_poison(folder: Path, log_path: Path) -> dict[str, float]:
     }
 
 
-def _child(stage: Stage, name: str, log_path: Path) -> dict[str, float]:
+def _child(stage: BenchmarkServers, name: str, log_path: Path) -> dict[str, float]:
     """A hub and a run in processes of their own, on a new database."""
     script = "from fc_pipeline_tests.benchmarks.poison import serve; serve()"
     command = [sys.executable, "-c", script, name, str(log_path)]
@@ -68,7 +68,7 @@ def serve() -> None:
 
     from fc_pipeline.sample_hub.log import log_from_lines
     from fc_pipeline.sample_hub.serving import serving
-    from fc_pipeline_tests.poison.stream import spoil
+    from fc_pipeline_tests.support.poison_stream import spoil
 
     name, log_path = sys.argv[1:3]
     with gzip.open(log_path) as lines:

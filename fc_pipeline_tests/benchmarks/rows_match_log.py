@@ -7,11 +7,11 @@ from typing import Any, Final
 
 import sqlalchemy as sa
 
+from fc_pipeline.feed.drain import HourWindow
+from fc_pipeline.feed.run import RAW_LOG, MicroBatchRun
 from fc_pipeline.hours import Hour
-from fc_pipeline.ingest.drain import HourWindow
-from fc_pipeline.ingest.replica import Replica, open_replica
-from fc_pipeline.ingest.run import RAW_LOG, MicroBatchRun
-from fc_pipeline.repair.log_comparison import compare_with_log
+from fc_pipeline.reconcile.log_comparison import compare_with_log
+from fc_pipeline.replica import Replica, open_replica
 from fc_pipeline.tables.registry import DATA_TABLES
 from fc_pipeline_tests.benchmarks.large_tables import fill
 from fc_pipeline_tests.benchmarks.stage import hub_process, open_stage

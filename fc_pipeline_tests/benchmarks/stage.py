@@ -11,16 +11,16 @@ from pathlib import Path
 import psutil
 import sqlalchemy as sa
 
+from fc_pipeline.config.settings import Settings
 from fc_pipeline.services.postgres import TUNING, EmbeddedPostgres
-from fc_pipeline.settings import Settings
 
-__all__ = ["Stage", "hub_process", "open_stage", "peak_rss_bytes", "rss_bytes"]
+__all__ = ["BenchmarkServers", "hub_process", "open_stage", "peak_rss_bytes", "rss_bytes"]
 
 _numbers = count(1)
 
 
 @dataclass(frozen=True)
-class Stage:
+class BenchmarkServers:
     """A folder for one session of benchmarks, with its server."""
 
     folder: Path
@@ -45,12 +45,12 @@ class Stage:
 
 
 @contextmanager
-def open_stage(folder: Path, tuning: Mapping[str, str] = TUNING) -> Generator[Stage]:
+def open_stage(folder: Path, tuning: Mapping[str, str] = TUNING) -> Generator[BenchmarkServers]:
     """The server of `up`, with its own settings (fsync on), on an empty data folder."""
     server = EmbeddedPostgres(folder, tuning)
     server.acquire()
     try:
-        yield Stage(folder, server)
+        yield BenchmarkServers(folder, server)
     finally:
         server.release()
 

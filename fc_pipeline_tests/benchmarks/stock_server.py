@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from fc_pipeline.fold.micro_batch import MicroBatch
-from fc_pipeline.fold.schema import ensure_schema
 from fc_pipeline.fold.session import FoldSession
 from fc_pipeline.sample_hub.log import EventLog
+from fc_pipeline.store.schema import ensure_schema
 from fc_pipeline.store.session import make_engine
 from fc_pipeline_tests.benchmarks.large_tables import batches
 from fc_pipeline_tests.benchmarks.stage import open_stage
-from fc_pipeline_tests.store.stock_server import INSTALLED, stock_server
+from fc_pipeline_tests.support.stock_server import INSTALLED, stock_server
 
 __all__ = ["fold_on_stock_server"]
 

@@ -9,23 +9,32 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from fc_pipeline.fold.schema import ensure_schema
+from fc_pipeline.feed.progress import HourProgress, Progress
+from fc_pipeline.feed.rebuild import replay_hour
+from fc_pipeline.feed.writer import BatchWriter
 from fc_pipeline.fold.selection import TargetAccess
 from fc_pipeline.fold.session import FoldSession
 from fc_pipeline.hours import Hour
 from fc_pipeline.hub.decode import EventBatch
 from fc_pipeline.hub.wire import FARCASTER_EPOCH_UNIX
-from fc_pipeline.ingest.progress import HourProgress, Progress
-from fc_pipeline.ingest.rebuild import replay_hour
-from fc_pipeline.ingest.replica import open_replica
-from fc_pipeline.ingest.writer import BatchWriter
+from fc_pipeline.replica import open_replica
 from fc_pipeline.sample_hub.log import EventLog
+from fc_pipeline.store.schema import ensure_schema
 from fc_pipeline.tables.registry import DATA_TABLES
 from fc_pipeline.targets import coherence, owner
 from fc_pipeline_tests.benchmarks.large_tables import batches, event_batches
-from fc_pipeline_tests.benchmarks.stage import Stage, open_stage
+from fc_pipeline_tests.benchmarks.stage import BenchmarkServers, open_stage
 from fc_pipeline_tests.benchmarks.target_set import follow_set, open_redis
-from fc_pipeline_tests.events import HOUR_UNIX, Event, blocks_of, event_batch, merge, merge_proof, proof, user_data
+from fc_pipeline_tests.support.events import (
+    HOUR_UNIX,
+    Event,
+    blocks_of,
+    event_batch,
+    merge,
+    merge_proof,
+    proof,
+    user_data,
+)
 
 __all__ = ["complete_target", "fold_profiles", "fold_targets_only"]
 
@@ -65,7 +74,7 @@ def fold_targets_only(folder: Path, log: EventLog, *, events: int) -> dict[str, 
 
 
 @contextmanager
-def _sessions(stage: Stage, redis_url: str) -> Generator[dict[str, FoldSession]]:
+def _sessions(stage: BenchmarkServers, redis_url: str) -> Generator[dict[str, FoldSession]]:
     opened: dict[str, FoldSession] = {}
     try:
         for name in ("all", *SETS):
@@ -98,7 +107,7 @@ def fold_profiles(folder: Path) -> dict[str, Any]:
     return figures
 
 
-def _folded_profiles(stage: Stage, micro_batches: int) -> HourProgress:
+def _folded_profiles(stage: BenchmarkServers, micro_batches: int) -> HourProgress:
     hour = Hour(HOUR_UNIX)
     progress = Progress()
     with (

@@ -14,12 +14,12 @@ import numpy as np
 import sqlalchemy as sa
 from redis import Redis
 
-from fc_pipeline.fold.schema import ensure_schema
 from fc_pipeline.services.redis import EmbeddedRedis
+from fc_pipeline.store.schema import ensure_schema
 from fc_pipeline.targets import coherence, directory, owner, recompute
 from fc_pipeline.targets.cache import TargetCache
 from fc_pipeline.targets.membership import Membership
-from fc_pipeline_tests.benchmarks.stage import Stage, open_stage, rss_bytes
+from fc_pipeline_tests.benchmarks.stage import BenchmarkServers, open_stage, rss_bytes
 
 __all__ = ["follow_set", "open_redis", "target_set"]
 
@@ -103,7 +103,7 @@ def follow_set(engine: sa.Engine, size: int, roots: int) -> None:
         connection.execute(sa.text("VACUUM ANALYZE pipeline.targets"))
 
 
-def _of_set(stage: Stage, redis_url: str, plain: Redis, timed: Figures, size: int, roots: int) -> None:
+def _of_set(stage: BenchmarkServers, redis_url: str, plain: Redis, timed: Figures, size: int, roots: int) -> None:
     settings = stage.settings(targets="set", redis_url=redis_url)
     engine = sa.create_engine(settings.sqlalchemy_url())
     ensure_schema(engine)

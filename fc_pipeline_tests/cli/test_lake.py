@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from fc_pipeline.ingest.replica import open_replica
-from fc_pipeline.settings import Settings
-from fc_pipeline_tests.conftest import Database
+from fc_pipeline.config.settings import Settings
+from fc_pipeline.replica import open_replica
+from fc_pipeline_tests.support.postgres import Database
 
 
 @pytest.fixture

@@ -10,16 +10,16 @@ from rich.console import Console
 
 from fc_pipeline.cli import lead
 from fc_pipeline.cli.lead import Lead, refuse_to_lead_alone
+from fc_pipeline.config.project import project_root
+from fc_pipeline.config.settings import Settings
 from fc_pipeline.errors import ConfigError
-from fc_pipeline.project import project_root
+from fc_pipeline.orchestration.instance.instances import leader_lock, new_instance, present
+from fc_pipeline.orchestration.servers.dagster import DagsterProcesses
 from fc_pipeline.sample_hub.serving import serving
-from fc_pipeline.services.dagster import DagsterProcesses
-from fc_pipeline.services.instances import leader_lock, new_instance, present
-from fc_pipeline.settings import Settings
 from fc_pipeline.store.session_lock import SessionLock
-from fc_pipeline_tests.conftest import Database
-from fc_pipeline_tests.faults.networks import log_of, network
-from fc_pipeline_tests.pipeline import open_pipeline
+from fc_pipeline_tests.support.networks import generated_network, log_of
+from fc_pipeline_tests.support.pipeline import open_pipeline
+from fc_pipeline_tests.support.postgres import Database
 
 
 class Scene:
@@ -52,7 +52,7 @@ class Scene:
 def scene(database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Scene]:
     """The replica has read a network; the hub of the `up` is of that one."""
     monkeypatch.setattr(lead, "LOOK_SECONDS", 0.0)
-    with serving(log_of(network(5))) as url, open_pipeline(database, tmp_path / "data", url) as pipeline:
+    with serving(log_of(generated_network(5))) as url, open_pipeline(database, tmp_path / "data", url) as pipeline:
         pipeline.bench.run()
         yield Scene(pipeline.bench.replica.settings, tmp_path)
 
@@ -60,7 +60,7 @@ def scene(database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 @pytest.fixture
 def stranger(scene: Scene, tmp_path: Path) -> Iterator[Scene]:
     """The same where the hub of the `up` is of another network."""
-    with serving(log_of(network(6))) as url:
+    with serving(log_of(generated_network(6))) as url:
         yield Scene(scene.settings.model_copy(update={"hub_urls": (url,)}), tmp_path)
 
 

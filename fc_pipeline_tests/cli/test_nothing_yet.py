@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from fc_pipeline.project import PROJECT_FILES, project_file, project_root
+from fc_pipeline.config.project import PROJECT_FILES, project_file, project_root
 
 LOOKING = [
     ("status",),

@@ -12,14 +12,14 @@ from typer.testing import CliRunner
 
 from fc_pipeline.cli.main import app
 from fc_pipeline.errors import ConfigError, PostgresError, SchemaMissing
-from fc_pipeline.fold.schema import NEWEST_REVISION
 from fc_pipeline.sample_hub.serving import serving
 from fc_pipeline.services.postgres import EmbeddedPostgres
 from fc_pipeline.services.redis import EmbeddedRedis
-from fc_pipeline_tests.conftest import Database, fresh_database
-from fc_pipeline_tests.few_rights import READER, role
-from fc_pipeline_tests.pipeline import Pipeline, open_pipeline
-from fc_pipeline_tests.targets.network import HOUR_OF_ALL, network
+from fc_pipeline.store.schema import NEWEST_REVISION
+from fc_pipeline_tests.support.few_rights import READER, role
+from fc_pipeline_tests.support.pipeline import Pipeline, open_pipeline
+from fc_pipeline_tests.support.postgres import Database, fresh_database
+from fc_pipeline_tests.support.target_network import HOUR_OF_ALL, network_of_nine
 
 READING = [
     ("status", "--json"),
@@ -40,7 +40,7 @@ def pipeline(
     """Root 1 and whom it follows, synced."""
     with (
         fresh_database(postgres) as database,
-        serving(network()) as hub_url,
+        serving(network_of_nine()) as hub_url,
         open_pipeline(
             database,
             tmp_path_factory.mktemp("pipeline"),

@@ -8,7 +8,7 @@ import pytest
 from fc_pipeline.cli.quarantine import _printable
 from fc_pipeline.sample_hub.serving import serving
 from fc_pipeline_tests.cli.test_sync_and_status import Project
-from fc_pipeline_tests.poison.stream import good_log, spoil
+from fc_pipeline_tests.support.poison_stream import good_log, spoil
 
 
 @pytest.mark.slow

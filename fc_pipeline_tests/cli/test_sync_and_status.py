@@ -58,7 +58,7 @@ def test_sync_reads_everything_once_and_status_says_so(hub: str, tmp_path: Path)
     again = project.run("sync", "--json", PYTHONPROFILEIMPORTTIME="1")
     assert again.returncode == 0, again.stderr
     imported = {line.rpartition("|")[2].strip() for line in again.stderr.splitlines()}
-    assert "fc_pipeline.ingest.survey" in imported
+    assert "fc_pipeline.feed.survey" in imported
     assert not imported & {"dagster", "pandas"}  # seconds, for nothing
     nothing = {"complete": True, "blocks_read": 0, "blocks_missing": 0, "blocks_by_snapshots": 0}
     assert json.loads(again.stdout) == nothing

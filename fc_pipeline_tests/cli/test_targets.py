@@ -17,9 +17,9 @@ from fc_pipeline.sample_hub.faults import Faults
 from fc_pipeline.sample_hub.serving import serving
 from fc_pipeline.services.postgres import EmbeddedPostgres
 from fc_pipeline.services.redis import EmbeddedRedis
-from fc_pipeline_tests.conftest import Database, fresh_database
-from fc_pipeline_tests.pipeline import Pipeline, open_pipeline
-from fc_pipeline_tests.targets.network import network
+from fc_pipeline_tests.support.pipeline import Pipeline, open_pipeline
+from fc_pipeline_tests.support.postgres import Database, fresh_database
+from fc_pipeline_tests.support.target_network import network_of_nine
 
 faults = Faults()
 
@@ -33,7 +33,7 @@ def opened(
     before = ours.level, list(ours.handlers), ours.propagate
     with (
         fresh_database(postgres) as database,
-        serving(network(), faults=faults) as hub_url,
+        serving(network_of_nine(), faults=faults) as hub_url,
         open_pipeline(
             database,
             tmp_path_factory.mktemp("pipeline"),

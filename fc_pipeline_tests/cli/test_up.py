@@ -8,7 +8,6 @@ import stat
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -18,85 +17,26 @@ import psutil
 import psycopg2
 import pytest
 
-from fc_pipeline.project import project_root
+from fc_pipeline.config.project import project_root
+from fc_pipeline.config.settings import Settings
 from fc_pipeline.services import embedded_servers
-from fc_pipeline.services.children import MARK, end_marked
 from fc_pipeline.services.ports import free_port
 from fc_pipeline.services.postgres import TUNING, EmbeddedPostgres
 from fc_pipeline.services.restarts import MOST_RESTARTS
-from fc_pipeline.settings import Settings
+from fc_pipeline_tests.support.up import (
+    UP_SECONDS,
+    Up,
+    data_dir,  # noqa: F401 - a fixture
+    environment,
+    marked,
+    running_servers,
+    stop_all,
+)
 
 pytest.importorskip("fc_pipeline.definitions")
 
-UP_SECONDS = 240.0
-"""Until a start counts as hung; it takes about 15 s on two idle cores."""
 
-
-class Up:
-    """One `fc-pipeline up` in a process of its own."""
-
-    def __init__(self, data_dir: Path, port: int, *, cwd: Path | None = None, **variables: str) -> None:
-        self.data_dir = data_dir
-        self.ui_url = f"http://127.0.0.1:{port}"
-        self.output = data_dir.parent / "up.out"
-        with self.output.open("wb") as output:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "fc_pipeline.cli", "up", "--port", str(port)],
-                env={**environment(data_dir), **variables},
-                cwd=cwd,
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=output,
-            )
-
-    def wait_until_up(self) -> None:
-        deadline = time.monotonic() + UP_SECONDS
-        while "fc-pipeline is up" not in self.output.read_text():
-            assert self.process.poll() is None, self.output.read_text()
-            assert time.monotonic() < deadline, self.output.read_text()
-            time.sleep(0.2)
-
-
-def environment(data_dir: Path) -> dict[str, str]:
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("FC_", "DAGSTER_"))}
-    return {**kept, "FC_DATA_DIR": str(data_dir)}
-
-
-def marked(data_dir: Path) -> dict[int, list[str]]:
-    """Process ids and command lines of what an `up` of this data folder started."""
-    found: dict[int, list[str]] = {}
-    for process in psutil.process_iter():
-        try:
-            if process.status() != psutil.STATUS_ZOMBIE and process.environ().get(MARK) == str(data_dir):
-                found[process.pid] = process.cmdline()
-        except (psutil.NoSuchProcess, psutil.AccessDenied):
-            continue
-    return found
-
-
-@pytest.fixture
-def data_dir(tmp_path: Path) -> Iterator[Path]:
-    """A data folder of its own; whatever still runs on it is stopped at the end."""
-    data_dir = tmp_path / "data"
-    yield data_dir
-    stop_all(data_dir)
-
-
-def stop_all(data_dir: Path) -> None:
-    """End whatever still runs on the data folder."""
-    end_marked(data_dir, patience_seconds=5)
-    for server in embedded_servers(Settings(data_dir=data_dir, lake_uri="unused")):
-        if server.running_pid() is not None:
-            server.acquire()
-            server.release()
-
-
-def running_servers(data_dir: Path) -> set[str]:
-    servers = embedded_servers(Settings(data_dir=data_dir, lake_uri="unused"))
-    return {server.name for server in servers if server.running_pid() is not None}
-
-
-def check_who_may_enter(data_dir: Path, ui_url: str) -> None:
+def check_who_may_enter(data_dir: Path, ui_url: str) -> None:  # noqa: F811
     """Nothing listens but on this machine's own address, and there only the UI and the hub; sockets are private."""
     servers = embedded_servers(Settings(data_dir=data_dir, lake_uri="unused"))
     pids = {*marked(data_dir), *(server.running_pid() for server in servers)} - {None}
@@ -127,7 +67,7 @@ def not_for_others(path: Path) -> bool:
     return not path.parent.stat().st_mode & 0o077 or not path.stat().st_mode & 0o022
 
 
-def test_up_twice_killed_and_stopped(data_dir: Path):
+def test_up_twice_killed_and_stopped(data_dir: Path):  # noqa: F811
     first = Up(data_dir, free_port())
     first.wait_until_up()
     assert running_servers(data_dir) == {"postgres", "redis", "sample_hub"}
@@ -148,7 +88,7 @@ def test_up_twice_killed_and_stopped(data_dir: Path):
     first.process.kill()
     first.process.wait()
     left_running = marked(data_dir)
-    assert any("fc_pipeline.services.code_server" in command for command in left_running.values())
+    assert any("fc_pipeline.orchestration.servers.code_server" in command for command in left_running.values())
 
     third = Up(data_dir, free_port())
     third.wait_until_up()
@@ -161,7 +101,7 @@ def test_up_twice_killed_and_stopped(data_dir: Path):
     assert running_servers(data_dir) == set()
 
 
-def test_stopped_while_it_starts_leaves_nothing(data_dir: Path):
+def test_stopped_while_it_starts_leaves_nothing(data_dir: Path):  # noqa: F811
     up = Up(data_dir, free_port())
     deadline = time.monotonic() + UP_SECONDS
     while not marked(data_dir):
@@ -188,7 +128,7 @@ def without_redis(folder: Path) -> dict[str, str]:
 
 
 @pytest.mark.slow
-def test_without_redis_rows_arrive(data_dir: Path, tmp_path: Path):
+def test_without_redis_rows_arrive(data_dir: Path, tmp_path: Path):  # noqa: F811
     up = Up(data_dir, free_port(), **without_redis(tmp_path))
     up.wait_until_up()
     assert "none: nothing is shared by it" in up.output.read_text()
@@ -199,7 +139,7 @@ def test_without_redis_rows_arrive(data_dir: Path, tmp_path: Path):
 
 
 @pytest.mark.slow
-def test_a_postgres_with_twenty_connections_to_spare(data_dir: Path, tmp_path: Path):
+def test_a_postgres_with_twenty_connections_to_spare(data_dir: Path, tmp_path: Path):  # noqa: F811
     """Runs wait for one that is free: rows arrive, and follow."""
     postgres = EmbeddedPostgres(tmp_path / "theirs", {**TUNING, "max_connections": "23", "shared_buffers": "16MB"})
     url = postgres.acquire()  # of the 23, three are the superuser's, as whom this works, besides
@@ -261,7 +201,7 @@ def test_a_checkout_of_any_name_and_a_hostile_shell(tmp_path: Path):
         shutil.copy(project_root() / name, checkout / name)
     for name in ("fc_pipeline", "data/sample"):
         shutil.copytree(project_root() / name, checkout / name, ignore=shutil.ignore_patterns("__pycache__"))
-    data_dir = checkout / "data"
+    data_dir = checkout / "data"  # noqa: F811
     up = Up(data_dir, free_port(), cwd=checkout, PYTHONPATH=str(checkout), **HOSTILE)
     try:
         up.wait_until_up()
@@ -289,9 +229,11 @@ def test_a_checkout_of_any_name_and_a_hostile_shell(tmp_path: Path):
     assert "already a transaction" not in logged
 
 
-def kill_daemon(data_dir: Path, killed: set[int]) -> bool:
+def kill_daemon(data_dir: Path, killed: set[int]) -> bool:  # noqa: F811
     """Kill the daemon that runs; whether there was one that was not killed before."""
-    found = {pid for pid, command in marked(data_dir).items() if "fc_pipeline.services.daemon" in command} - killed
+    found = {
+        pid for pid, command in marked(data_dir).items() if "fc_pipeline.orchestration.servers.daemon" in command
+    } - killed
     for pid in found:
         os.kill(pid, signal.SIGKILL)
     killed |= found
@@ -299,7 +241,7 @@ def kill_daemon(data_dir: Path, killed: set[int]) -> bool:
 
 
 @pytest.mark.slow
-def test_a_dead_child_is_started_again_and_one_that_dies_again_and_again_ends_everything(data_dir: Path):
+def test_a_dead_child_is_started_again_and_one_that_dies_again_and_again_ends_everything(data_dir: Path):  # noqa: F811
     up = Up(data_dir, free_port())
     up.wait_until_up()
     killed: set[int] = set()

@@ -6,9 +6,9 @@ import psycopg2
 import pytest
 import redis
 
+from fc_pipeline.config.settings import Settings
 from fc_pipeline.services.postgres import EmbeddedPostgres
 from fc_pipeline.services.redis import EmbeddedRedis
-from fc_pipeline.settings import Settings
 
 
 def _url(environment: dict[str, str], *options: str) -> subprocess.CompletedProcess[str]:

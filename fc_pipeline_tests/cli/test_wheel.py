@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from fc_pipeline.project import project_root
+from fc_pipeline.config.project import project_root
 
 LOOKS_SECONDS = 300
 

@@ -12,16 +12,16 @@ import pytest
 import sqlalchemy as sa
 
 from fc_pipeline.errors import ServiceError
+from fc_pipeline.feed.drain import HourWindow
 from fc_pipeline.hours import Hour
-from fc_pipeline.ingest.drain import HourWindow
 from fc_pipeline.sample_hub.generator import generate
 from fc_pipeline.sample_hub.log import EventLog, log_from_lines
 from fc_pipeline.sample_hub.serving import serving
 from fc_pipeline.services.postgres import TUNING, EmbeddedPostgres, client_program
-from fc_pipeline_tests.conftest import Database, administering, fresh_database
 from fc_pipeline_tests.docs.pages import ROOT, SHELL, blocks, shell_commands
-from fc_pipeline_tests.events import HOUR_UNIX
-from fc_pipeline_tests.workbench import workbench
+from fc_pipeline_tests.support.events import HOUR_UNIX
+from fc_pipeline_tests.support.postgres import Database, administering, fresh_database
+from fc_pipeline_tests.support.workbench import workbench
 
 FIRST_HOUR = Hour(HOUR_UNIX)
 

@@ -15,12 +15,11 @@ import pandas as pd
 import pytest
 import sqlalchemy as sa
 
+from fc_pipeline.config.settings import KNOWN_VARIABLES
 from fc_pipeline.sample_hub.generator import generate
 from fc_pipeline.sample_hub.log import log_from_lines
 from fc_pipeline.sample_hub.serving import serving
 from fc_pipeline.services.postgres import EmbeddedPostgres
-from fc_pipeline.settings import KNOWN_VARIABLES
-from fc_pipeline_tests.conftest import fresh_database
 from fc_pipeline_tests.docs import command_lines
 from fc_pipeline_tests.docs.pages import (
     PAGES,
@@ -36,8 +35,9 @@ from fc_pipeline_tests.docs.pages import (
     prose,
     shell_commands,
 )
-from fc_pipeline_tests.events import HOUR_UNIX
-from fc_pipeline_tests.workbench import Workbench, workbench
+from fc_pipeline_tests.support.events import HOUR_UNIX
+from fc_pipeline_tests.support.postgres import fresh_database
+from fc_pipeline_tests.support.workbench import Workbench, workbench
 
 README = ROOT / "README.md"
 TESTING = ROOT / "docs" / "testing.md"

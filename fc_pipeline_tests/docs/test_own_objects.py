@@ -4,10 +4,10 @@ import pytest
 import sqlalchemy as sa
 
 from fc_pipeline.errors import FcPipelineError
-from fc_pipeline.fold.schema import ensure_schema
 from fc_pipeline.fold.session import FoldSession
-from fc_pipeline_tests.conftest import Database
-from fc_pipeline_tests.events import blocks_of, cast_add, merge, micro_batch
+from fc_pipeline.store.schema import ensure_schema
+from fc_pipeline_tests.support.events import blocks_of, cast_add, merge, micro_batch
+from fc_pipeline_tests.support.postgres import Database
 
 OWN = """
 CREATE SCHEMA mine;

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from fc_pipeline_tests.faults.oracle import Oracle
 from fc_pipeline_tests.faults.oracle_rows import Json, Key, Place
 from fc_pipeline_tests.faults.verdict import KEYS, read
-from fc_pipeline_tests.fold.conftest import Replica
+from fc_pipeline_tests.support.folded import FoldedDatabase
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Accounts:
     table is made of it, as of a failed merge. Quarantined: it lies there with its reason.
     """
 
-    def __init__(self, tables: Replica, oracle: Oracle) -> None:
+    def __init__(self, tables: FoldedDatabase, oracle: Oracle) -> None:
         self._oracle = oracle
         self._versions: dict[Place, int] = {}
         self._proof_times: dict[Key, int] = {}

@@ -13,16 +13,16 @@ from typing import Any, BinaryIO, cast
 
 import pyarrow as pa
 
-from fc_pipeline.assets.materialization import materializations
-from fc_pipeline.fold.reconcile import Reconciler
+from fc_pipeline.backfill.run import Backfill
+from fc_pipeline.feed.progress import HourProgress
+from fc_pipeline.feed.run import RAW_LOG
+from fc_pipeline.feed.writer import BatchWriter
 from fc_pipeline.fold.session import FoldSession
-from fc_pipeline.ingest.backfill import Backfill
-from fc_pipeline.ingest.progress import HourProgress
-from fc_pipeline.ingest.replica import Replica
-from fc_pipeline.ingest.run import RAW_LOG
-from fc_pipeline.ingest.writer import BatchWriter
 from fc_pipeline.lake import storage
 from fc_pipeline.lake.storage import LakeStorage
+from fc_pipeline.orchestration.assets.materialization import materializations
+from fc_pipeline.reconcile.reconciler import Reconciler
+from fc_pipeline.replica import Replica
 from fc_pipeline.store.writer_connection import WriterConnection
 from fc_pipeline.tables.registry import DATA_TABLES
 

@@ -12,19 +12,20 @@ import sys
 from pathlib import Path
 from typing import Any, Self
 
-from fc_pipeline.assets.interruption import interruptible
+from fc_pipeline.backfill import fetch
+from fc_pipeline.backfill import run as backfill
+from fc_pipeline.backfill.run import Backfill
+from fc_pipeline.backfill.scope import BackfillScope
+from fc_pipeline.config.settings import Settings
+from fc_pipeline.feed.drain import HourWindow
+from fc_pipeline.feed.progress import HourProgress
+from fc_pipeline.feed.run import MicroBatchRun
 from fc_pipeline.hours import Hour
-from fc_pipeline.ingest import backfill, fid_fetch
-from fc_pipeline.ingest.backfill import Backfill
-from fc_pipeline.ingest.backfill_scope import BackfillScope
-from fc_pipeline.ingest.drain import HourWindow
-from fc_pipeline.ingest.progress import HourProgress
-from fc_pipeline.ingest.replica import Replica, open_replica
-from fc_pipeline.ingest.run import MicroBatchRun
-from fc_pipeline.settings import Settings
+from fc_pipeline.orchestration.interruption import interruptible
+from fc_pipeline.replica import Replica, open_replica
 from fc_pipeline_tests.faults import crash_points
 from fc_pipeline_tests.faults.crash_points import Trap, set_trap
-from fc_pipeline_tests.workbench import OUTPUTS, Workbench
+from fc_pipeline_tests.support.workbench import OUTPUTS, Workbench
 
 FIDS_PER_CHUNK = 8
 
@@ -89,7 +90,7 @@ def _execute(given: dict[str, Any]) -> None:
         set_trap(given["point"], Trap(given["nth"], given["signal"]))
     with interruptible() as interruption, open_replica(Settings(**given["settings"])) as replica:
         if given["kind"] == "backfill":
-            fid_fetch.CHUNK_FIDS = backfill.CHUNK_FIDS = FIDS_PER_CHUNK  # pyright: ignore
+            fetch.CHUNK_FIDS = backfill.CHUNK_FIDS = FIDS_PER_CHUNK  # pyright: ignore
             Backfill(replica, given["run_id"], BackfillScope(), should_stop=interruption.is_asked_for).execute()
         else:
             _micro_batches(replica, given, interruption.is_asked_for)

@@ -12,8 +12,8 @@ from weakref import WeakKeyDictionary
 from fc_pipeline.sample_hub.live import Endless
 from fc_pipeline.sample_hub.log import EventLog
 from fc_pipeline.sample_hub.serving import serving
-from fc_pipeline_tests.faults.fault_proxy import FaultProxy
-from fc_pipeline_tests.faults.networks import log_of, network
+from fc_pipeline_tests.support.fault_proxy import FaultProxy
+from fc_pipeline_tests.support.networks import generated_network, log_of
 
 __all__ = ["Balancer", "Fleet", "fleet"]
 
@@ -76,7 +76,7 @@ class Fleet:
 def fleet(per: Per, *, seed: int = 1, apart_seconds: float = 30.0, history_seconds: float = 60.0) -> Generator[Fleet]:
     """Two nodes that have made a block a second for `history_seconds`, and go on."""
     start_unix = time.time() - history_seconds - apart_seconds
-    lines = network(seed, events=600, fids=30, start_unix=int(start_unix) - 25)
+    lines = generated_network(seed, events=600, fids=30, start_unix=int(start_unix) - 25)
     with ExitStack() as stack:
         chains: list[Late] = []
         urls: list[str] = []

@@ -8,10 +8,11 @@ from functools import partial
 
 import pytest
 
+from fc_pipeline.backfill import run as backfill
+from fc_pipeline.feed import run
 from fc_pipeline.hub.client import Timeouts
 from fc_pipeline.hub.failover import HubPool
-from fc_pipeline.ingest import backfill, run
-from fc_pipeline_tests import workbench
+from fc_pipeline_tests.support import workbench
 
 PATIENCE = Timeouts(first_byte_seconds=0.4, progress_seconds=0.4, longest_seconds=1.0)
 """Of real seconds: what a socket takes does not go faster."""

@@ -7,8 +7,8 @@ from random import Random
 from typing import Any
 from urllib.parse import urlencode
 
-from fc_pipeline_tests.faults.bad_answers import Answer
-from fc_pipeline_tests.faults.fault_proxy import FaultProxy, Request
+from fc_pipeline_tests.support.bad_answers import Answer
+from fc_pipeline_tests.support.fault_proxy import FaultProxy, Request
 
 __all__ = ["FEED_TRAPS", "LIST_TRAPS", "Trap"]
 

@@ -43,7 +43,7 @@ PLANTED_BUGS = (
             "fold/session.py",
             "            self._stage(batch)\n            self._fence(batch)\n",
             "            self._fence(batch)\n"
-            "            self._execute(ledger.COVER, ledger.cover_parameters(batch, self.run_id, 0))\n"
+            "            self._execute(ledger.COVER, cover_parameters(batch, self.run_id, 0))\n"
             "            self._connection.commit()\n"
             "            self._stage(batch)\n            return self._merge_all(batch)\n",
         ),
@@ -163,7 +163,7 @@ PLANTED_BUGS = (
     bug(
         "one cursor for all shards",
         (
-            "fold/ledger.py",
+            "store/ledger.py",
             "COVERAGE.c.to_height).where(COVERAGE.c.shard == shard)\n    if partition",
             "COVERAGE.c.to_height)\n    if partition",
         ),
@@ -237,7 +237,7 @@ PLANTED_BUGS = (
     bug(
         "another history is followed",
         (
-            "ingest/same_history.py",
+            "feed/continuity.py",
             "    if found is not None and found != expected:\n",
             "    if found is not None and found != expected and not height:\n",
         ),
@@ -252,7 +252,7 @@ PLANTED_BUGS = (
     ),
     bug(
         "any refusal says that there are no such events",
-        ("ingest/fid_records.py", ' or not (refused.detail or "").startswith(_UNKNOWN_VALUE)', ""),
+        ("backfill/fid_records.py", ' or not (refused.detail or "").startswith(_UNKNOWN_VALUE)', ""),
     ),
     bug(
         "a list is left at its first short page",

@@ -9,21 +9,21 @@ from typing import Any
 
 import pytest
 
+from fc_pipeline.backfill.run import Backfill
+from fc_pipeline.backfill.scope import BackfillScope
 from fc_pipeline.errors import HubError
-from fc_pipeline.ingest.backfill import Backfill
-from fc_pipeline.ingest.backfill_scope import BackfillScope
-from fc_pipeline.ingest.drain import HourWindow
+from fc_pipeline.feed.drain import HourWindow
 from fc_pipeline.sample_hub.log import EventLog
 from fc_pipeline.sample_hub.serving import serving
-from fc_pipeline_tests.conftest import Database
 from fc_pipeline_tests.faults import results
 from fc_pipeline_tests.faults.accounts import Accounts
-from fc_pipeline_tests.faults.fault_proxy import FaultProxy
-from fc_pipeline_tests.faults.networks import log_of, whole
 from fc_pipeline_tests.faults.oracle import Oracle
 from fc_pipeline_tests.faults.results import Result
 from fc_pipeline_tests.faults.verdict import assert_right, judge, summed
-from fc_pipeline_tests.workbench import Workbench, workbench
+from fc_pipeline_tests.support.fault_proxy import FaultProxy
+from fc_pipeline_tests.support.networks import log_of, whole
+from fc_pipeline_tests.support.postgres import Database
+from fc_pipeline_tests.support.workbench import Workbench, missing_span, workbench
 
 MOST_RUNS = 60
 
@@ -48,7 +48,7 @@ class Stage:
         for number in range(MOST_RUNS):
             meanwhile(number)
             try:
-                span = self.bench.ask(lambda state: state.missing_span())
+                span = self.bench.ask(lambda state: missing_span(state))
                 if span is None:
                     return failed
                 self.bench.run(f"run {number}", HourWindow(*span))

@@ -5,15 +5,15 @@ from pathlib import Path
 import pytest
 
 from fc_pipeline.errors import HubError
-from fc_pipeline_tests.conftest import Database
-from fc_pipeline_tests.faults.bad_answers import BAD_ANSWERS, GOOD
-from fc_pipeline_tests.faults.networks import network
 from fc_pipeline_tests.faults.results import SEEDS, with_a_fast_one
 from fc_pipeline_tests.faults.stage import stage
+from fc_pipeline_tests.support.bad_answers import BAD_ANSWERS, GOOD
+from fc_pipeline_tests.support.networks import generated_network
+from fc_pipeline_tests.support.postgres import Database
 
 
 def play(scenario: str, seed: int, database: Database, folder: Path, *kinds: str, share: float = 0.2) -> None:
-    with stage(scenario, seed, network(seed), database, folder) as on:
+    with stage(scenario, seed, generated_network(seed), database, folder) as on:
         on.proxy.bad_share = share
         on.proxy.kinds = kinds or on.proxy.kinds
         failed = on.catch_up()
@@ -41,7 +41,7 @@ def test_many_answers_are_bad_in_the_same_way(database: Database, tmp_path: Path
 
 @pytest.mark.usefixtures("in_haste")
 def test_a_hub_that_only_answers_badly_is_named_with_what_it_answered(database: Database, tmp_path: Path) -> None:
-    with stage("every answer bad", 1, network(1), database, tmp_path) as on:
+    with stage("every answer bad", 1, generated_network(1), database, tmp_path) as on:
         on.proxy.bad_share = 1.0
         for kind in BAD_ANSWERS:
             if kind.startswith("silence"):

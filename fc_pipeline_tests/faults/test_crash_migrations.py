@@ -12,23 +12,22 @@ import pytest
 import sqlalchemy as sa
 from alembic import command
 
-import fc_pipeline.migrations
+import fc_pipeline.store.migrations
+from fc_pipeline.backfill import fetch
+from fc_pipeline.backfill import run as backfill_module
+from fc_pipeline.backfill.run import Backfill
+from fc_pipeline.backfill.scope import BackfillScope
 from fc_pipeline.errors import ConfigError
-from fc_pipeline.fold.schema import NEWEST_REVISION, alembic_config, ensure_schema
+from fc_pipeline.feed.drain import HourWindow
 from fc_pipeline.fold.session import FoldSession
-from fc_pipeline.ingest import backfill as backfill_module
-from fc_pipeline.ingest import fid_fetch
-from fc_pipeline.ingest.backfill import Backfill
-from fc_pipeline.ingest.backfill_scope import BackfillScope
-from fc_pipeline.ingest.drain import HourWindow
 from fc_pipeline.services.postgres import EmbeddedPostgres
-from fc_pipeline.tables.bookkeeping import SCHEMA
-from fc_pipeline_tests.conftest import Database
-from fc_pipeline_tests.events import blocks_of, cast_add, merge, micro_batch
-from fc_pipeline_tests.faults.crash_scene import BATCH_EVENTS, Scene, covered_blocks, lines_of, open_scene
+from fc_pipeline.store.bookkeeping import SCHEMA
+from fc_pipeline.store.schema import NEWEST_REVISION, alembic_config, ensure_schema
 from fc_pipeline_tests.faults.test_postgres_faults import at_work, until_covered
-from fc_pipeline_tests.fold.test_migrations import table_names
-from fc_pipeline_tests.workbench import workbench
+from fc_pipeline_tests.support.crash_scene import BATCH_EVENTS, Scene, covered_blocks, lines_of, open_scene
+from fc_pipeline_tests.support.events import blocks_of, cast_add, merge, micro_batch
+from fc_pipeline_tests.support.postgres import Database, table_names
+from fc_pipeline_tests.support.workbench import workbench
 
 SEED = int(os.environ.get("FC_FAULT_SEED", "20261124"))
 STATEMENTS = 60
@@ -134,7 +133,7 @@ def test_a_run_at_work_stops_when_a_newer_release_has_migrated(
 def test_a_backfill_at_work_stops_as_well(
     database: Database, scene: Scene, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for module in (backfill_module, fid_fetch):
+    for module in (backfill_module, fetch):
         monkeypatch.setattr(module, "CHUNK_FIDS", 4)
     count = "SELECT count(*) AS n FROM pipeline.snapshots"
     with workbench(database, tmp_path / "lake", scene.url) as bench:
@@ -156,12 +155,12 @@ def test_files_of_a_newer_release_on_disk_do_not_make_an_old_process_migrate(
 ) -> None:
     """As a deployment puts them there while an old process runs on."""
     newer = tmp_path / "migrations"
-    shutil.copytree(fc_pipeline.migrations.__path__[0], newer)
+    shutil.copytree(fc_pipeline.store.migrations.__path__[0], newer)
     (newer / "versions" / "9999_future.py").write_text(
         f'from alembic import op\nrevision = "9999"\ndown_revision = "{NEWEST_REVISION}"\n'
         'def upgrade():\n    op.execute("ALTER TABLE casts ADD COLUMN from_the_future text")\n'
     )
-    monkeypatch.setattr(fc_pipeline.migrations, "__path__", [str(newer)])
+    monkeypatch.setattr(fc_pipeline.store.migrations, "__path__", [str(newer)])
     ensure_schema(database.engine)
     with database.engine.connect() as connection:
         assert connection.exec_driver_sql(f"SELECT version_num FROM {SCHEMA}.alembic_version").scalar_one() == (

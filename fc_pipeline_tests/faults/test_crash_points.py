@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 
 from fc_pipeline.services.postgres import EmbeddedPostgres
-from fc_pipeline_tests.conftest import Database
 from fc_pipeline_tests.faults.crash_points import BACKFILL_POINTS, RUN_POINTS
 from fc_pipeline_tests.faults.crash_runner import Runner
-from fc_pipeline_tests.faults.crash_scene import BATCH_EVENTS, Scene, covered_blocks, lines_of, open_scene
-from fc_pipeline_tests.workbench import workbench
+from fc_pipeline_tests.support.crash_scene import BATCH_EVENTS, Scene, covered_blocks, lines_of, open_scene
+from fc_pipeline_tests.support.postgres import Database
+from fc_pipeline_tests.support.workbench import workbench
 
 SEED = int(os.environ.get("FC_FAULT_SEED", "20261124"))
 SEEDS = 100

@@ -9,23 +9,23 @@ import pytest
 import sqlalchemy as sa
 from dagster import AssetKey, DagsterRunStatus
 
-from fc_pipeline.fold import ledger
-from fc_pipeline.ingest.run import RAW_LOG
+from fc_pipeline.config.settings import Settings
+from fc_pipeline.feed.run import RAW_LOG
 from fc_pipeline.sample_hub.generator import generate
 from fc_pipeline.sample_hub.live import Endless
 from fc_pipeline.sample_hub.log import log_from_lines
 from fc_pipeline.sample_hub.serving import serving
 from fc_pipeline.services import embedded_servers
 from fc_pipeline.services.ports import free_port
-from fc_pipeline.settings import Settings
-from fc_pipeline_tests.cli.test_up import Up, data_dir, marked  # noqa: F401 - data_dir is a fixture
-from fc_pipeline_tests.integration.test_takeover import (
+from fc_pipeline.store import ledger
+from fc_pipeline_tests.support.live_up import (
     PATIENCE_SECONDS,
     Live,
     live,  # noqa: F401 - a fixture
     process_of,
     until,
 )
+from fc_pipeline_tests.support.up import Up, data_dir, marked  # noqa: F401 - data_dir is a fixture
 
 pytestmark = pytest.mark.slow
 
@@ -38,8 +38,8 @@ def pid_of(live: Live, module: str) -> int:  # noqa: F811
 def test_killed_run_daemon_and_code_server(live: Live) -> None:  # noqa: F811
     victims = {
         "the run": lambda run_id: process_of(live, run_id),
-        "the daemon": lambda run_id: pid_of(live, "fc_pipeline.services.daemon"),
-        "the code server": lambda run_id: pid_of(live, "fc_pipeline.services.code_server"),
+        "the daemon": lambda run_id: pid_of(live, "fc_pipeline.orchestration.servers.daemon"),
+        "the code server": lambda run_id: pid_of(live, "fc_pipeline.orchestration.servers.code_server"),
     }
     for name, pid in victims.items():
         run_id = live.follower()

@@ -10,14 +10,13 @@ from pathlib import Path
 
 import pytest
 
+from fc_pipeline.backfill.run import Backfill
+from fc_pipeline.backfill.scope import BackfillScope
 from fc_pipeline.errors import LeaseLost
-from fc_pipeline.ingest.backfill import Backfill
-from fc_pipeline.ingest.backfill_scope import BackfillScope
-from fc_pipeline.ingest.drain import HourWindow
+from fc_pipeline.feed.drain import HourWindow
 from fc_pipeline.services.postgres import EmbeddedPostgres
-from fc_pipeline_tests.conftest import Database
 from fc_pipeline_tests.faults.crash_runner import Runner
-from fc_pipeline_tests.faults.crash_scene import (
+from fc_pipeline_tests.support.crash_scene import (
     BATCH_EVENTS,
     NOTHING_WRONG,
     Scene,
@@ -28,7 +27,8 @@ from fc_pipeline_tests.faults.crash_scene import (
     live_rows,
     open_scene,
 )
-from fc_pipeline_tests.workbench import Workbench, workbench
+from fc_pipeline_tests.support.postgres import Database
+from fc_pipeline_tests.support.workbench import Workbench, workbench
 
 SEED = int(os.environ.get("FC_FAULT_SEED", "20261124"))
 ACTIVITY = "public.fid_activity"

@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 
 from fc_pipeline.errors import HubUntrusted
-from fc_pipeline.ingest.drain import HourWindow
-from fc_pipeline.ingest.status import read_status
+from fc_pipeline.feed.drain import HourWindow
 from fc_pipeline.services.postgres import EmbeddedPostgres
-from fc_pipeline_tests.conftest import Database, fresh_database
+from fc_pipeline.status.status import read_status
 from fc_pipeline_tests.faults.fleet import Fleet, Per, fleet
-from fc_pipeline_tests.workbench import Heights, Workbench, workbench
+from fc_pipeline_tests.support.postgres import Database, fresh_database
+from fc_pipeline_tests.support.workbench import Heights, Workbench, missing_span, workbench
 
 BOTH_WAYS = pytest.mark.parametrize("per", ["request", pytest.param("connection", marks=pytest.mark.faults)])
 FOLLOW_SECONDS = 2.0
@@ -21,7 +21,7 @@ SETTINGS = {"batch_seconds": 0.2}
 
 def follow(bench: Workbench, run_id: str, seconds: float = FOLLOW_SECONDS) -> list[Heights]:
     """A run that catches up and follows, as the sensor launches it; the ledger as it was seen meanwhile."""
-    span = bench.ask(lambda state: state.missing_span())
+    span = bench.ask(lambda state: missing_span(state))
     present = bench.survey().present_hour
     assert present is not None
     first = min(span[0], present) if span else present

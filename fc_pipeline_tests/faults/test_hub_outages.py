@@ -9,21 +9,22 @@ from typing import Any
 
 import pytest
 
+from fc_pipeline.backfill.run import Backfill
+from fc_pipeline.backfill.scope import BackfillScope
 from fc_pipeline.errors import HubError, HubUnavailable
-from fc_pipeline.ingest.backfill import Backfill
-from fc_pipeline.ingest.backfill_scope import BackfillScope
-from fc_pipeline.ingest.drain import HourWindow
-from fc_pipeline.ingest.gap_healing import heal_gaps
+from fc_pipeline.feed.drain import HourWindow
+from fc_pipeline.repair.gaps import heal_gaps
 from fc_pipeline.sample_hub.live import Reveal
 from fc_pipeline.sample_hub.serving import serving
-from fc_pipeline_tests.conftest import Database
-from fc_pipeline_tests.events import HOUR_UNIX
-from fc_pipeline_tests.faults.bad_answers import Answer
-from fc_pipeline_tests.faults.fault_proxy import FaultProxy, Request
 from fc_pipeline_tests.faults.haste import haste
-from fc_pipeline_tests.faults.networks import log_of, moved, network, up_to, whole
 from fc_pipeline_tests.faults.results import every_seed, with_a_fast_one
 from fc_pipeline_tests.faults.stage import stage
+from fc_pipeline_tests.support.bad_answers import Answer
+from fc_pipeline_tests.support.events import HOUR_UNIX
+from fc_pipeline_tests.support.fault_proxy import FaultProxy, Request
+from fc_pipeline_tests.support.networks import generated_network, log_of, moved, up_to, whole
+from fc_pipeline_tests.support.postgres import Database
+from fc_pipeline_tests.support.workbench import missing_span
 
 AN_HOUR_SECONDS = 1.2
 """An hour for who is in haste."""
@@ -39,7 +40,7 @@ def go_away(hub: FaultProxy) -> None:
 def test_down_for_an_hour(database: Database, tmp_path: Path, seed: int) -> None:
     """Runs follow a hub that makes blocks, goes away while it does, and comes back with what it made meanwhile."""
     rng = Random(seed)
-    log = log_of(network(seed))
+    log = log_of(generated_network(seed))
     growth = Reveal(log, events_per_second=log.events / 2.5, start_unix=time.time())
     with (
         haste(3600 / AN_HOUR_SECONDS),
@@ -53,7 +54,7 @@ def test_down_for_an_hour(database: Database, tmp_path: Path, seed: int) -> None
         while on.bench.ledger() != whole(shown):
             assert time.monotonic() < deadline, failed[-1:]
             try:
-                span = on.bench.ask(lambda state: state.missing_span())
+                span = on.bench.ask(lambda state: missing_span(state))
                 if span is not None:
                     run = on.bench.make_run(f"run {len(failed)}", HourWindow(*span), follow_seconds=60.0)
                     run.should_stop = lambda: on.bench.ledger() == whole(shown)
@@ -73,7 +74,7 @@ def test_down_for_an_hour(database: Database, tmp_path: Path, seed: int) -> None
 @pytest.mark.usefixtures("in_haste")
 def test_alive_but_stale_beside_a_fresh_one(database: Database, tmp_path: Path, seed: int) -> None:
     """The preferred hub has stopped in the middle of its log, hours ago."""
-    lines = network(seed)
+    lines = generated_network(seed)
     old = up_to(lines, Random(seed).uniform(0.2, 0.8))
     with (
         serving(log_of(lines), clock=lambda: HOUR_UNIX + 3600.0) as fresh,
@@ -90,7 +91,7 @@ def test_alive_but_stale_beside_a_fresh_one(database: Database, tmp_path: Path, 
 @every_seed
 @pytest.mark.usefixtures("in_haste")
 def test_alive_but_stale_and_fresh_again(database: Database, tmp_path: Path, seed: int) -> None:
-    lines = network(seed)
+    lines = generated_network(seed)
     old = up_to(lines, Random(seed).uniform(0.2, 0.8))
     with stage("alive but stale, then fresh", seed, lines, database, tmp_path) as on, serving(log_of(old)) as stale:
         fresh, on.proxy.upstream = on.proxy.upstream, stale
@@ -104,7 +105,7 @@ def test_alive_but_stale_and_fresh_again(database: Database, tmp_path: Path, see
 @with_a_fast_one
 @pytest.mark.usefixtures("in_haste")
 def test_one_shard_falls_silent_and_speaks_again(database: Database, tmp_path: Path, seed: int) -> None:
-    lines = network(seed)
+    lines = generated_network(seed)
     rng = Random(seed)
     silent = rng.choice((1, 2))
     kept = {*up_to(lines, rng.uniform(0.0, 0.9))}
@@ -121,7 +122,7 @@ def test_one_shard_falls_silent_and_speaks_again(database: Database, tmp_path: P
 @with_a_fast_one
 @pytest.mark.usefixtures("in_haste")
 def test_equal_event_ids_on_two_shards(database: Database, tmp_path: Path, seed: int) -> None:
-    lines = network(seed)
+    lines = generated_network(seed)
     heights = {shard: first for shard, first, _ in whole(lines)}
     lines = moved(lines, 2, heights[1] - heights[2])
     ids = [{json.loads(line)["id"] for line in lines if json.loads(line)["shardIndex"] == shard} for shard in (1, 2)]
@@ -136,7 +137,7 @@ def test_equal_event_ids_on_two_shards(database: Database, tmp_path: Path, seed:
 @pytest.mark.usefixtures("in_haste")
 def test_pages_that_the_hub_dies_of(database: Database, tmp_path: Path, seed: int) -> None:
     """Events that no answer can hold are stepped over, kept in mind, and made good by snapshots."""
-    lines = network(seed)
+    lines = generated_network(seed)
     rng = Random(seed)
     events = {line: json.loads(line) for line in lines}
     able = [line for line in lines if events[line]["type"] == "HUB_EVENT_TYPE_MERGE_MESSAGE"]

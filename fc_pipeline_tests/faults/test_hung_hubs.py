@@ -11,13 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from fc_pipeline.ingest.drain import HourWindow
-from fc_pipeline.ingest.status import read_status
-from fc_pipeline_tests.conftest import Database
-from fc_pipeline_tests.faults.bad_answers import Answer
-from fc_pipeline_tests.faults.fault_proxy import FaultProxy, Request
+from fc_pipeline.feed.drain import HourWindow
+from fc_pipeline.status.status import read_status
 from fc_pipeline_tests.faults.fleet import fleet
-from fc_pipeline_tests.workbench import Workbench, workbench
+from fc_pipeline_tests.support.bad_answers import Answer
+from fc_pipeline_tests.support.fault_proxy import FaultProxy, Request
+from fc_pipeline_tests.support.postgres import Database
+from fc_pipeline_tests.support.workbench import Workbench, workbench
 
 MOST_SECONDS = 120.0
 """Until what a test waits for has happened; what it waits for is not the time."""

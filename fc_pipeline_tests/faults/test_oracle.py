@@ -8,14 +8,14 @@ import pytest
 from fc_pipeline.sample_hub.generator import generate
 from fc_pipeline.sample_hub.log import log_from_lines
 from fc_pipeline.sample_hub.serving import serving
-from fc_pipeline_tests.conftest import Database
 from fc_pipeline_tests.faults.accounts import Accounts
 from fc_pipeline_tests.faults.oracle import Oracle
 from fc_pipeline_tests.faults.oracle_rows import MESSAGE_TABLES, chain_row, place_of, proof_row
 from fc_pipeline_tests.faults.verdict import assert_right, judge, summed
-from fc_pipeline_tests.fold.small_hub import SmallHub
-from fc_pipeline_tests.sample_hub.referee import Referee
-from fc_pipeline_tests.workbench import workbench
+from fc_pipeline_tests.support.postgres import Database
+from fc_pipeline_tests.support.referee import Referee
+from fc_pipeline_tests.support.small_hub import SmallHub
+from fc_pipeline_tests.support.workbench import workbench
 
 
 def generated(seed: int, start_unix: int) -> list[bytes]:

@@ -11,13 +11,13 @@ from fc_pipeline.errors import HubError
 from fc_pipeline.sample_hub.generator import generate
 from fc_pipeline.sample_hub.log import EventLog
 from fc_pipeline.sample_hub.serving import serving
-from fc_pipeline_tests.conftest import Database
-from fc_pipeline_tests.events import HOUR_UNIX
-from fc_pipeline_tests.faults.bad_answers import Answer
-from fc_pipeline_tests.faults.fault_proxy import Request
-from fc_pipeline_tests.faults.networks import changed, log_of, network, up_to
 from fc_pipeline_tests.faults.results import each_with_every_seed, with_a_fast_one
 from fc_pipeline_tests.faults.stage import stage
+from fc_pipeline_tests.support.bad_answers import Answer
+from fc_pipeline_tests.support.events import HOUR_UNIX
+from fc_pipeline_tests.support.fault_proxy import Request
+from fc_pipeline_tests.support.networks import changed, generated_network, log_of, up_to
+from fc_pipeline_tests.support.postgres import Database
 
 
 def reset(request: Request, answer: Answer) -> Answer:
@@ -43,7 +43,7 @@ def resharded(lines: list[bytes], rng: Random) -> EventLog:
 
 def regrown(lines: list[bytes], rng: Random) -> EventLog:
     """Other blocks at the same heights, and beyond."""
-    return log_of(network(rng.randrange(1000, 2000), events=3000))
+    return log_of(generated_network(rng.randrange(1000, 2000), events=3000))
 
 
 def forked(lines: list[bytes], rng: Random) -> EventLog:
@@ -69,7 +69,7 @@ OTHERS: dict[str, tuple[Callable[[list[bytes], Random], EventLog], str]] = {
 @pytest.mark.usefixtures("in_haste")
 def test_a_hub_of_another_history_is_refused(database: Database, tmp_path: Path, other: str, seed: int) -> None:
     make, said = OTHERS[other]
-    lines = network(seed)
+    lines = generated_network(seed)
     with stage(other, seed, lines, database, tmp_path) as on, serving(make(lines, Random(seed))) as url:
         on.catch_up()
         on.proxy.pages.clear()
@@ -82,7 +82,7 @@ def test_a_hub_of_another_history_is_refused(database: Database, tmp_path: Path,
 @with_a_fast_one
 @pytest.mark.usefixtures("in_haste")
 def test_a_hub_that_was_reset_is_refused(database: Database, tmp_path: Path, seed: int) -> None:
-    lines = network(seed)
+    lines = generated_network(seed)
     with stage("reset, an empty chain", seed, lines, database, tmp_path) as on:
         on.catch_up()
         on.proxy.change = reset
@@ -93,7 +93,7 @@ def test_a_hub_that_was_reset_is_refused(database: Database, tmp_path: Path, see
 @pytest.mark.usefixtures("in_haste")
 def test_a_hub_that_goes_back_in_the_middle_of_a_run(database: Database, tmp_path: Path, other: str, seed: int) -> None:
     """Whatever the run has read by then is right, and what it says in the end names the hub."""
-    lines = network(seed)
+    lines = generated_network(seed)
     rng = Random(seed)
     moment = rng.randrange(15, 45)
     with (

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from fc_pipeline.project import project_root
+from fc_pipeline.config.project import project_root
 from fc_pipeline_tests.faults import results
 from fc_pipeline_tests.faults.planted_bugs import PLANTED_BUGS, PlantedBug
 from fc_pipeline_tests.faults.results import Caught
@@ -23,11 +23,11 @@ TESTS = (
     "hub/test_snapshot.py",
     "fold/test_state_rules.py",
     "fold/test_set_aside.py",
-    "fold/test_ledger.py",
+    "store/test_ledger.py",
     "faults/test_bad_answers.py",
     "faults/test_other_histories.py",
     "faults/test_hub_outages.py",
-    "ingest/test_drain.py::test_a_run_whose_lease_was_stolen_writes_nothing_more",
+    "feed/test_drain.py::test_a_run_whose_lease_was_stolen_writes_nothing_more",
 )
 """In this order, up to the first that fails: those that notice most come first."""
 COPIED = ("fc_pipeline", "fc_pipeline_tests", "pyproject.toml", "dagster.yaml", "data/sample")

@@ -11,13 +11,13 @@ from pathlib import Path
 import pytest
 
 from fc_pipeline.errors import LakeError, PostgresError
-from fc_pipeline.fold import faults
-from fc_pipeline.ingest.drain import HourWindow
+from fc_pipeline.feed.drain import HourWindow
 from fc_pipeline.services.postgres import EmbeddedPostgres
-from fc_pipeline_tests.conftest import Database
-from fc_pipeline_tests.faults.crash_scene import BATCH_EVENTS, Scene, covered_blocks, lines_of, open_scene
+from fc_pipeline.store import retry
 from fc_pipeline_tests.faults.test_postgres_faults import OwnServer, at_work, run_of, until_covered
-from fc_pipeline_tests.workbench import workbench
+from fc_pipeline_tests.support.crash_scene import BATCH_EVENTS, Scene, covered_blocks, lines_of, open_scene
+from fc_pipeline_tests.support.postgres import Database
+from fc_pipeline_tests.support.workbench import workbench
 
 Mount = Callable[[Path, int], Path]
 
@@ -102,7 +102,7 @@ def test_no_room_for_all_of_postgres_fails_the_run_and_the_next_one_heals(
     scene: Scene, tmp_path: Path, mount: Mount, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its log of writes included: it may end altogether, and has to be started again."""
-    monkeypatch.setattr(faults, "PATIENCE_SECONDS", 2.0)
+    monkeypatch.setattr(retry, "PATIENCE_SECONDS", 2.0)
     disk = mount(tmp_path / "disk", 160)
     own = OwnServer(disk / "server")
     try:

@@ -12,18 +12,18 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
+from fc_pipeline.backfill import fetch
+from fc_pipeline.backfill import run as backfill_module
+from fc_pipeline.backfill.run import Backfill
+from fc_pipeline.backfill.scope import BackfillScope
 from fc_pipeline.errors import PostgresError
-from fc_pipeline.fold import faults
-from fc_pipeline.ingest import backfill as backfill_module
-from fc_pipeline.ingest import fid_fetch
-from fc_pipeline.ingest.backfill import Backfill
-from fc_pipeline.ingest.backfill_scope import BackfillScope
-from fc_pipeline.ingest.drain import HourWindow
+from fc_pipeline.feed.drain import HourWindow
 from fc_pipeline.services.postgres import EmbeddedPostgres
-from fc_pipeline_tests.conftest import Database
-from fc_pipeline_tests.faults.crash_scene import BATCH_EVENTS, Scene, covered_blocks, lines_of, open_scene
-from fc_pipeline_tests.faults.postgres_link import postgres_link
-from fc_pipeline_tests.workbench import Workbench, workbench
+from fc_pipeline.store import retry
+from fc_pipeline_tests.support.crash_scene import BATCH_EVENTS, Scene, covered_blocks, lines_of, open_scene
+from fc_pipeline_tests.support.postgres import Database
+from fc_pipeline_tests.support.postgres_link import postgres_link
+from fc_pipeline_tests.support.workbench import Workbench, workbench
 
 SEED = int(os.environ.get("FC_FAULT_SEED", "20261124"))
 SHARD_LOCKS = 0x6663
@@ -101,7 +101,7 @@ def _until_covered_by(connection: sa.Connection, goal: int, working: Future[obje
 def test_a_backfill_whose_sessions_are_terminated(
     bench: Workbench, scene: Scene, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for module in (backfill_module, fid_fetch):
+    for module in (backfill_module, fetch):
         monkeypatch.setattr(module, "CHUNK_FIDS", 8)
     seeded = random.Random(SEED)
     ended = 0
@@ -152,7 +152,7 @@ def test_a_link_that_is_slow_and_cut(
 def test_a_link_that_is_away_for_longer_than_a_run_waits(
     bench: Workbench, scene: Scene, database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(faults, "PATIENCE_SECONDS", 1.0)
+    monkeypatch.setattr(retry, "PATIENCE_SECONDS", 1.0)
     with (
         postgres_link(database.url) as (link, url),
         workbench(replace(database, url=url), tmp_path / "lake", scene.url, batch_events=BATCH_EVENTS) as linked,
@@ -221,7 +221,7 @@ def test_deadlocks_with_another_session(
 def test_statements_that_somebody_cancels_are_named_and_the_next_run_heals(
     bench: Workbench, scene: Scene, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(faults, "PATIENCE_SECONDS", 1.0)
+    monkeypatch.setattr(retry, "PATIENCE_SECONDS", 1.0)
     waiting = (
         "SELECT pg_cancel_backend(pid) FROM pg_stat_activity "
         "WHERE datname = current_database() AND wait_event_type = 'Lock'"

@@ -4,10 +4,11 @@ from pathlib import Path
 
 import pytest
 
+from fc_pipeline.feed.drain import HourWindow
 from fc_pipeline.hours import Hour
-from fc_pipeline.ingest.drain import HourWindow
-from fc_pipeline_tests.conftest import Database
-from fc_pipeline_tests.events import (
+from fc_pipeline_tests.faults.results import with_a_fast_one
+from fc_pipeline_tests.faults.stage import stage
+from fc_pipeline_tests.support.events import (
     HOUR_UNIX,
     NOW,
     block,
@@ -19,16 +20,15 @@ from fc_pipeline_tests.events import (
     proof,
     user_data,
 )
-from fc_pipeline_tests.faults.networks import network
-from fc_pipeline_tests.faults.results import with_a_fast_one
-from fc_pipeline_tests.faults.stage import stage
+from fc_pipeline_tests.support.networks import generated_network
+from fc_pipeline_tests.support.postgres import Database
 
 
 @with_a_fast_one
 @pytest.mark.usefixtures("in_haste")
 def test_the_newest_hour_first_and_then_all_again(database: Database, tmp_path: Path, seed: int) -> None:
     """A remove is folded hours before what it removes; folding everything a second time writes nothing."""
-    lines = network(seed)
+    lines = generated_network(seed)
     first = Hour.of(HOUR_UNIX)
     with stage("newest hour first, then again", seed, lines, database, tmp_path) as on:
         for hour in (first.next, first):

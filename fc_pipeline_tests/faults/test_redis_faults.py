@@ -11,15 +11,15 @@ from urllib.parse import unquote, urlsplit
 import pytest
 import redis
 
+from fc_pipeline.feed.drain import HourWindow
 from fc_pipeline.hub import shared_budget
-from fc_pipeline.ingest.drain import HourWindow
 from fc_pipeline.services.postgres import EmbeddedPostgres
 from fc_pipeline.services.redis import EmbeddedRedis
-from fc_pipeline_tests.conftest import Database
-from fc_pipeline_tests.faults.crash_scene import Scene, covered_blocks, lines_of, open_scene
-from fc_pipeline_tests.faults.postgres_link import Link
 from fc_pipeline_tests.faults.test_postgres_faults import at_work, run_of, until_covered
-from fc_pipeline_tests.workbench import workbench
+from fc_pipeline_tests.support.crash_scene import Scene, covered_blocks, lines_of, open_scene
+from fc_pipeline_tests.support.postgres import Database
+from fc_pipeline_tests.support.postgres_link import Link
+from fc_pipeline_tests.support.workbench import workbench
 
 RPS = 200.0
 SEED = int(os.environ.get("FC_FAULT_SEED", "20261124"))

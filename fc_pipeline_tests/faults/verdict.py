@@ -8,7 +8,7 @@ from typing import Any
 
 from fc_pipeline_tests.faults.oracle import Oracle
 from fc_pipeline_tests.faults.oracle_rows import COUNTS, MESSAGE_TABLES, Key, Row
-from fc_pipeline_tests.fold.conftest import Replica
+from fc_pipeline_tests.support.folded import FoldedDatabase
 
 KEYS = {
     "casts": ("fid", "hash"),
@@ -53,13 +53,13 @@ def plain(value: Any) -> Any:
     return int(value.timestamp()) if isinstance(value, datetime) else value
 
 
-def read(tables: Replica, table: str, *, live: bool = True) -> list[Row]:
+def read(tables: FoldedDatabase, table: str, *, live: bool = True) -> list[Row]:
     """The rows of a table, by column."""
     rows = tables.rows(f"SELECT * FROM {table}" + (" WHERE deleted_at IS NULL" if live else ""))
     return [{name: plain(value) for name, value in row._asdict().items()} for row in rows]
 
 
-def judge(tables: Replica, oracle: Oracle, *, by_snapshots: bool = False) -> dict[str, Verdict]:
+def judge(tables: FoldedDatabase, oracle: Oracle, *, by_snapshots: bool = False) -> dict[str, Verdict]:
     """Hold every table against the oracle.
 
     With `by_snapshots`, rows may come from by-FID answers: which event decided them is not compared then, nor what

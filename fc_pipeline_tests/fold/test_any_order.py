@@ -9,13 +9,12 @@ from time import sleep
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from fc_pipeline.fold.schema import ensure_schema
 from fc_pipeline.fold.session import FoldSession
 from fc_pipeline.hub.decode import decode_events
 from fc_pipeline.sample_hub.generator.simulation import generate
+from fc_pipeline.store.schema import ensure_schema
 from fc_pipeline.tables.link_compactions import SCOPED_SINCE
-from fc_pipeline_tests.conftest import Database
-from fc_pipeline_tests.events import (
+from fc_pipeline_tests.support.events import (
     HOUR_UNIX,
     Blocks,
     Event,
@@ -39,7 +38,8 @@ from fc_pipeline_tests.events import (
     verification,
     verification_remove,
 )
-from fc_pipeline_tests.fold.conftest import STATE_TABLES, Dump, Replica
+from fc_pipeline_tests.support.folded import STATE_TABLES, Dump, FoldedDatabase
+from fc_pipeline_tests.support.postgres import Database
 
 HOME = {1: (1, 2), 2: (3, 4)}
 """The FIDs of each shard: all that an FID does is on its shard, but for fname proofs (hub-api 7.7)."""
@@ -152,7 +152,7 @@ def cuts(log: Log, rng: Random) -> Iterator[Piece]:
             heights = heights[length:]
 
 
-def fold_in_order(replica: Replica, session: FoldSession, log: Log) -> Dump:
+def fold_in_order(replica: FoldedDatabase, session: FoldSession, log: Log) -> Dump:
     """Block by block, the shards one after the other."""
     replica.empty()
     for shard, blocks in log.items():
@@ -161,7 +161,7 @@ def fold_in_order(replica: Replica, session: FoldSession, log: Log) -> Dump:
     return replica.dump()
 
 
-def fold_anyhow(replica: Replica, session: FoldSession, log: Log, rng: Random) -> Dump:
+def fold_anyhow(replica: FoldedDatabase, session: FoldSession, log: Log, rng: Random) -> Dump:
     """In any order, with other cuts, and with pieces folded again before and after their turn."""
     replica.empty()
     steps = [(piece, True) for piece in cuts(log, rng)]
@@ -174,7 +174,7 @@ def fold_anyhow(replica: Replica, session: FoldSession, log: Log, rng: Random) -
     return replica.dump()
 
 
-def quiet_counters(replica: Replica) -> list[tuple[str, int]]:
+def quiet_counters(replica: FoldedDatabase) -> list[tuple[str, int]]:
     """Rows written so far per table of ours, when every other connection has gone and so reported.
 
     Quarantine is left out: it notes when a record was seen last.
@@ -201,7 +201,7 @@ def refold_everything(session: FoldSession, log: Log) -> None:
 @settings(max_examples=15, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 @given(log=logs(), rng=st.randoms(use_true_random=False))
 def test_any_order_repetition_and_cutting_gives_the_same_tables(
-    folded_database: Replica, writer: FoldSession, log: Log, rng: Random
+    folded_database: FoldedDatabase, writer: FoldSession, log: Log, rng: Random
 ) -> None:
     reference = fold_in_order(folded_database, writer, log)
     assert fold_anyhow(folded_database, writer, log, rng) == reference
@@ -223,7 +223,7 @@ def generated_log(seed: int, events: int) -> Log:
 
 def test_a_generated_log_in_any_order_and_a_second_replay_writes_nothing(database: Database) -> None:
     ensure_schema(database.engine)
-    replica = Replica(database.url, database.engine)
+    replica = FoldedDatabase(database.url, database.engine)
     log = generated_log(seed=11, events=1_500)
     with FoldSession(replica.url, "generated") as session:
         reference = fold_in_order(replica, session, log)

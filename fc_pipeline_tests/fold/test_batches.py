@@ -1,204 +1,119 @@
-"""What a micro-batch is made of: the winning row per key, counts of events, and SQL that holds no data."""
+"""Cutting never loses, doubles or moves an event, whatever is wrong with some of them."""
 
-import re
-from dataclasses import fields
+from dataclasses import dataclass, replace
 
-import pyarrow as pa
-import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
-from fc_pipeline.fold import ledger, profiles, quarantine, statements
-from fc_pipeline.fold.changes import Quarantined
-from fc_pipeline.fold.micro_batch import MicroBatch, joined, last_per_key, prepare
-from fc_pipeline.tables.casts import CASTS
-from fc_pipeline.tables.columns import DataTable, Row
-from fc_pipeline.tables.registry import DATA_TABLES, MESSAGE_TABLES
-from fc_pipeline.tables.user_data import USER_DATA
-from fc_pipeline.tables.username_proofs import USERNAME_PROOFS
-from fc_pipeline_tests.events import (
-    FIRST_HEIGHT,
-    HOUR,
-    HOUR_UNIX,
-    NOW,
-    Event,
-    blocks_of,
-    cast_add,
-    chain_event,
-    compact_state,
-    event_batch,
-    link,
-    merge,
-    merge_chain,
-    merge_proof,
-    message,
-    micro_batch,
-    proof,
-    user_data,
-    verification,
+from fc_pipeline.fold.batches import split_by_hour, within
+from fc_pipeline.hours import Hour
+from fc_pipeline.hub.decode import EventBatch, Undecodable, block_times_of, decode_events
+from fc_pipeline.hub.wire import height_of
+from fc_pipeline_tests.support.events import cast_add, merge, raw
+
+FIRST_HEIGHT = 500
+START_UNIX = 1_793_491_200
+
+
+@dataclass(frozen=True)
+class Block:
+    """What stands in one made-up block, and how long after the one before it came; no events: it is left out."""
+
+    seconds: int
+    events: tuple[str, ...]
+
+
+def event(kind: str, height: int, sequence: int) -> bytes:
+    if kind == "good":
+        return raw(merge(cast_add(7, f"{height}/{sequence}")), height, sequence)
+    if kind == "bad":
+        return b'{"type":7,"id":%d}' % (height << 14 | sequence)
+    return b'{"neither":"id","nor":"type"}'  # nameless
+
+
+def batch_of(blocks: list[Block]) -> EventBatch:
+    """The blocks as the feed hands them on: heights without events have no time."""
+    raws: list[bytes] = []
+    times: dict[int, int] = {}
+    unsendable: list[Undecodable] = []
+    at = START_UNIX
+    for height, block in enumerate(blocks, FIRST_HEIGHT):
+        at += block.seconds
+        if block.events:
+            times[height] = at
+        for sequence, kind in enumerate(block.events):
+            event_id = height << 14 | sequence
+            if kind == "unsendable":
+                unsendable.append(Undecodable(event_id, "the hub cannot send it", b"", event_id))
+            else:
+                raws.append(event(kind, height, sequence))
+    ids, events, undecodable = decode_events(raws, previous_id=FIRST_HEIGHT << 14)
+    undecodable = sorted([*undecodable, *unsendable], key=lambda bad: bad.near_id)
+    last = FIRST_HEIGHT + len(blocks) - 1
+    return EventBatch(1, FIRST_HEIGHT, last, raws, ids, events, undecodable, times | block_times_of(events))
+
+
+# A block opens with an event that has an id, so that the nameless ones after it are known to be its own.
+contents = st.lists(st.sampled_from(["good", "good", "bad", "nameless", "unsendable"]), max_size=4).map(
+    lambda kinds: ("good", *kinds)
 )
+blocks = st.builds(Block, st.sampled_from([0, 1, 1, 1, 600, 3599, 3600, 40_000_000]), st.just(()) | contents)
+batches = st.lists(blocks, min_size=1, max_size=12).map(batch_of).filter(lambda batch: bool(batch.block_times))
 
 
-def sparse(table: DataTable, **values: object) -> Row:
-    """A row with the named columns; the others are null."""
-    return tuple(values.get(name) for name in table.names)
+def put_together(pieces: list[EventBatch]) -> EventBatch:
+    """Pieces that follow on each other as one."""
+    whole = replace(pieces[0], raws=[], event_ids=[], events=[], undecodable=[], block_times={})
+    for piece in pieces:
+        assert piece.from_height == (whole.from_height if piece is pieces[0] else whole.to_height + 1)
+        whole.raws += piece.raws
+        whole.event_ids += piece.event_ids
+        whole.events += piece.events
+        whole.undecodable += piece.undecodable
+        whole.block_times.update(piece.block_times)
+        whole.to_height = piece.to_height
+    return whole
 
 
-def proof_rows(rows: list[tuple[str, int, bytes, int]]) -> pa.Table:
-    """Rows of username_proofs by name, time, precedence and version."""
-    return USERNAME_PROOFS.arrow(
-        sparse(USERNAME_PROOFS, name=name, type="fname", timestamp=time, precedence=precedence, version=version)
-        for name, time, precedence, version in rows
-    )
+def heights_of(batch: EventBatch) -> set[int]:
+    near = {height_of(bad.near_id) for bad in batch.undecodable}
+    return {height_of(event_id) for event_id in batch.event_ids} | {e.height for e in batch.events} | near
 
 
-@given(st.lists(st.tuples(st.sampled_from("abc"), st.integers(0, 2), st.sampled_from((b"1", b"2")), st.integers(0, 3))))
-def test_the_last_per_key_goes_by_the_tables_order(rows: list[tuple[str, int, bytes, int]]) -> None:
-    expected: dict[str, tuple[int, bytes, int]] = {}
-    for name, *order in rows:
-        expected[name] = max(expected.get(name, (-1, b"", -1)), (order[0], order[1], order[2]))
-    found = last_per_key(proof_rows(rows), USERNAME_PROOFS).to_pylist()
-    assert len(found) == len(expected)
-    times = proof_rows(rows).schema.field("timestamp").type
-    assert {r["name"]: (r["timestamp"], r["precedence"], r["version"]) for r in found} == {
-        name: (pa.scalar(order[0], times).as_py(), order[1], order[2]) for name, order in expected.items()
-    }
+@given(batches)
+def test_the_pieces_of_a_split_joined_again_are_the_whole(batch: EventBatch) -> None:
+    assert put_together([piece for _, piece in split_by_hour(batch)]) == batch
 
 
-@given(st.lists(st.tuples(st.integers(1, 3), st.sampled_from(("bio", "pfp")), st.text(max_size=3)), max_size=30))
-def test_rows_by_version_take_the_last_of_each_key(rows: list[tuple[int, str, str]]) -> None:
-    table = USER_DATA.arrow(
-        sparse(USER_DATA, fid=fid, type=kind, value=value, version=n // 2) for n, (fid, kind, value) in enumerate(rows)
-    )
-    found = {(r["fid"], r["type"]): r["value"] for r in last_per_key(table, USER_DATA).to_pylist()}
-    assert found == {(fid, kind): value for fid, kind, value in rows}
+@given(batches)
+def test_each_piece_lies_in_its_hour_with_all_that_belongs_to_its_blocks(batch: EventBatch) -> None:
+    hours: list[Hour] = []
+    for hour, piece in split_by_hour(batch):
+        hours.append(hour)
+        assert all(hour.contains(unix) for unix in piece.block_times.values())
+        assert piece.block_times
+        assert heights_of(piece) <= set(range(piece.from_height, piece.to_height + 1))
+        assert len(piece.raws) == len(piece.event_ids) == len(piece.events) + sum(1 for b in piece.undecodable if b.raw)
+    assert hours == sorted(set(hours))
 
 
-def test_a_micro_batch_says_what_is_in_it() -> None:
-    blocks = blocks_of(
-        [merge(cast_add(1)), merge(user_data(2, "BIO", "a")), merge(user_data(2, "BIO", "b", NOW + 1))],
-        [merge(verification(3, "0xab")), merge_chain(chain_event("id_register", 4)), merge(compact_state(1, [2]))],
-        [merge_proof(proof("a", 9, HOUR_UNIX)), merge(link(1, 2)), merge(message("FRAME_ACTION", 1, NOW, {}))],
-    )
-    batch = micro_batch(blocks)
-    assert (batch.shard, batch.from_height, batch.to_height) == (1, FIRST_HEIGHT, FIRST_HEIGHT + 2)
-    assert (batch.partition, batch.tables) == (HOUR, frozenset(DATA_TABLES))
-    assert (batch.events, batch.confirmed_events, batch.messages) == (12, 12, 8)
-    assert batch.size_bytes == sum(len(raw) for height in blocks for raw in blocks[height])
-    assert batch.last_block_unix == HOUR_UNIX + 2
-    counts = {name: len(rows) for name, rows in batch.rows.items()}
-    assert counts == {
-        "casts": 1,
-        "links": 1,
-        "on_chain_events": 1,
-        "user_data": 1,
-        "username_proofs": 1,
-        "verifications": 1,
-    }
-    assert len(batch.compactions) == 1
-    assert batch.profile_fids is not None
-    assert set(batch.profile_fids["fid"].to_pylist()) == {2, 3, 4}
+@given(batches, st.data())
+def test_within_is_the_chosen_blocks_and_nothing_else(batch: EventBatch, data: st.DataObject) -> None:
+    first = data.draw(st.integers(batch.from_height, batch.to_height))
+    last = data.draw(st.integers(first, batch.to_height))
+    part = within(batch, first, last)
+    chosen = range(first, last + 1)
+    assert (part.from_height, part.to_height) == (first, last)
+    pairs = zip(batch.event_ids, batch.raws, strict=True)
+    assert list(zip(part.event_ids, part.raws, strict=True)) == [(i, r) for i, r in pairs if height_of(i) in chosen]
+    assert part.events == [e for e in batch.events if e.height in chosen]
+    assert part.undecodable == [bad for bad in batch.undecodable if height_of(bad.near_id) in chosen]
+    assert part.block_times == {h: at for h, at in batch.block_times.items() if h in chosen}
 
 
-@pytest.mark.parametrize("wanted", [("casts",), ("links",), ("user_profiles",), ("fid_activity",), ()])
-def test_only_the_wanted_tables_are_in_it(wanted: tuple[str, ...]) -> None:
-    blocks = blocks_of(
-        [merge(cast_add(1)), merge(link(1, 2)), merge(compact_state(1, [2])), merge(user_data(1, "BIO", "x"))]
-    )
-    batch = micro_batch(blocks, tables=wanted)
-    assert set(batch.rows) == set(wanted) & set(MESSAGE_TABLES)
-    assert bool(len(batch.compactions)) == ("links" in wanted)
-    assert (batch.profile_fids is not None) == ("user_profiles" in wanted)
-    assert (batch.activity is not None) == ("fid_activity" in wanted)
-
-
-def test_totals_of_unconfirmed_blocks_are_what_was_read() -> None:
-    blocks = dict(blocks_of([merge(cast_add(1))], [merge(cast_add(2)), merge(cast_add(3))]))
-    blocks[FIRST_HEIGHT + 1] = blocks[FIRST_HEIGHT + 1][1:]
-    batch = event_batch(blocks)
-    batch.block_times[FIRST_HEIGHT + 1] = HOUR_UNIX + 1
-    made = prepare(batch, partition=HOUR, hour_unix=HOUR_UNIX, tables=DATA_TABLES)
-    assert made.confirmed_events == 2 + 2
-
-
-def test_statements_hold_names_and_parameters_only() -> None:
-    words = [
-        *(statements.merge(table) for table in MESSAGE_TABLES.values()),
-        *(statements.create_staging(table) for table in DATA_TABLES.values()),
-        statements.add_activity(),
-        statements.replace_activity(),
-        statements.mask_staged_links,
-        statements.mask_by_new_compactions,
-        quarantine.MERGE,
-        ledger.COVER,
-        profiles.UPSERT_PROFILES,
-    ]
-    for statement in words:
-        assert "{" not in statement
-        assert ";" not in statement
-    known = {",", "compacted", "[]", "id_register", "", "to", "eventType", "ethereum", "solana"}
-    literals = {text for statement in words for text in re.findall(r"'([^']*)'", statement)}
-    columns = {value for value in literals - known if not re.fullmatch(r"[A-Za-z_]+", value)}
-    assert columns == set()
-
-
-def test_one_statement_per_table_does_the_merge() -> None:
-    merged = statements.merge(CASTS)
-    assert merged.count("INSERT INTO") == 1
-    assert "ON CONFLICT (hash, fid) DO UPDATE" in merged
-    assert "(excluded.version) > (t.version)" in merged
-    assert "embeds::jsonb" in merged
-    proofs = statements.merge(USERNAME_PROOFS)
-    assert (
-        "(excluded.timestamp, excluded.precedence, excluded.version) > (t.timestamp, t.precedence, t.version)" in proofs
-    )
-
-
-def test_quarantine_keeps_raw_bytes_and_a_readable_detail() -> None:
-    staged = quarantine.staged(1, [Quarantined(5, "invalid", "a\x00b\ud800" + "x" * 900, b"\x00\xff")]).to_pylist()
-    assert staged[0]["raw"] == b"\x00\xff"
-    assert staged[0]["detail"].startswith("a\\0b\\ud800x")
-    assert len(staged[0]["detail"]) <= 510
-    assert quarantine.staged(1, []).num_rows == 0
-
-
-fid = st.integers(1, 3)
-merged = st.one_of(
-    st.builds(
-        lambda f, kind, value: merge(user_data(f, kind, value)), fid, st.sampled_from(("BIO", "URL")), st.text("ab")
-    ),
-    st.builds(lambda f, target, add: merge(link(f, target, add=add)), fid, fid, st.booleans()),
-    st.builds(lambda f, targets: merge(compact_state(f, targets)), fid, st.lists(fid, max_size=2)),
-    st.builds(lambda f: merge(cast_add(f, parentCastId={"fid": f, "hash": "0x" + "ab" * 20})), fid),
-    st.builds(lambda f: merge({**cast_add(f), "hash": "0xab"}), fid),
-    st.builds(lambda f, time: merge_proof(proof("a", f, HOUR_UNIX + time)), fid, st.integers(0, 2)),
-)
-
-
-def plainly(batch: MicroBatch) -> dict[str, object]:
-    """Everything in a micro-batch, without the order of rows."""
-
-    def rows(table: pa.Table | None) -> list[str]:
-        return sorted(map(repr, table.to_pylist())) if table is not None else []
-
-    tables = {name: rows(table) for name, table in batch.rows.items()}
-    arrow = {name: rows(getattr(batch, name)) for name in ("compactions", "activity", "profile_fids")}
-    plain = {f.name: getattr(batch, f.name) for f in fields(batch) if f.name != "rows" and f.name not in arrow}
-    return {**tables, **arrow, **plain}
-
-
-def test_a_contract_event_that_tells_nothing_of_a_profile_touches_none() -> None:
-    batch = micro_batch(blocks_of([merge_chain(chain_event("signer", 4)), merge_chain(chain_event("id_register", 5))]))
-    assert batch.profile_fids is not None
-    assert batch.profile_fids["fid"].to_pylist() == [5]
-
-
-@settings(deadline=None)
-@given(st.lists(st.lists(merged, max_size=4), min_size=2, max_size=5), st.data())
-def test_parts_joined_are_the_micro_batch_of_the_whole(content: list[list[Event]], data: st.DataObject) -> None:
-    blocks = blocks_of(*content)
-    heights = sorted(blocks)
-    cuts = sorted(data.draw(st.sets(st.sampled_from(heights[1:]))))
-    starts, ends = [heights[0], *cuts], [*(cut - 1 for cut in cuts), heights[-1]]
-    parts = [micro_batch(blocks, first, last) for first, last in zip(starts, ends, strict=True)]
-    assert plainly(joined(parts)) == plainly(micro_batch(blocks))
+@given(batches, st.data())
+def test_any_cut_joined_again_is_the_whole(batch: EventBatch, data: st.DataObject) -> None:
+    if batch.to_height > batch.from_height:
+        at = data.draw(st.integers(batch.from_height, batch.to_height - 1))
+        below, above = within(batch, batch.from_height, at), within(batch, at + 1, batch.to_height)
+        assert put_together([below, above]) == batch

@@ -2,7 +2,7 @@
 
 from fc_pipeline.fold.fates import EventFates
 from fc_pipeline.fold.session import FoldSession
-from fc_pipeline_tests.events import (
+from fc_pipeline_tests.support.events import (
     NOW,
     blocks_of,
     cast_add,
@@ -16,7 +16,7 @@ from fc_pipeline_tests.events import (
     reaction,
     user_data,
 )
-from fc_pipeline_tests.fold.conftest import Replica
+from fc_pipeline_tests.support.folded import FoldedDatabase
 
 OLD = reaction(1, "https://a.example", timestamp=NOW - 5)
 EVENTS = [
@@ -36,7 +36,7 @@ EVENTS = [
 ]
 
 
-def test_every_event_is_counted_once(replica: Replica) -> None:
+def test_every_event_is_counted_once(replica: FoldedDatabase) -> None:
     batch = micro_batch(blocks_of(EVENTS))
     assert batch.events == 14
     assert batch.fates == EventFates(without_rows=3, set_aside=3, filtered=0, with_rows=8)

@@ -6,7 +6,7 @@ import pytest
 
 from fc_pipeline.fold.session import FoldSession
 from fc_pipeline.tables.link_compactions import SCOPED_SINCE
-from fc_pipeline_tests.events import (
+from fc_pipeline_tests.support.events import (
     FIRST_HEIGHT,
     HOUR_UNIX,
     NOW,
@@ -19,12 +19,12 @@ from fc_pipeline_tests.events import (
     micro_batch,
     prune,
 )
-from fc_pipeline_tests.fold.conftest import Dump, Replica
+from fc_pipeline_tests.support.folded import Dump, FoldedDatabase
 
 LINK_TABLES = ("links", "pipeline.link_compactions")
 
 
-def fold_each(replica: Replica, writer: FoldSession, blocks: Blocks, heights: tuple[int, ...]) -> Dump:
+def fold_each(replica: FoldedDatabase, writer: FoldSession, blocks: Blocks, heights: tuple[int, ...]) -> Dump:
     """Fold the blocks one by one in the given order."""
     replica.empty()
     for height in heights:
@@ -32,7 +32,7 @@ def fold_each(replica: Replica, writer: FoldSession, blocks: Blocks, heights: tu
     return replica.dump(LINK_TABLES)
 
 
-def follows(replica: Replica) -> list[tuple[str, int]]:
+def follows(replica: FoldedDatabase) -> list[tuple[str, int]]:
     """The live links of FID 1."""
     return [tuple(r) for r in replica.rows("SELECT type, target_fid FROM links WHERE deleted_at IS NULL ORDER BY 1, 2")]
 
@@ -110,7 +110,7 @@ CASES: dict[str, tuple[list[Event], list[tuple[str, int]]]] = {
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_compact_states_in_any_order(replica: Replica, writer: FoldSession, case: str) -> None:
+def test_compact_states_in_any_order(replica: FoldedDatabase, writer: FoldSession, case: str) -> None:
     events, live = CASES[case]
     blocks = blocks_of(*([event] for event in events))
     heights = tuple(sorted(blocks))
@@ -123,14 +123,14 @@ def test_compact_states_in_any_order(replica: Replica, writer: FoldSession, case
     assert replica.dump(LINK_TABLES) == in_order
 
 
-def test_a_masked_link_says_when_and_why(replica: Replica) -> None:
+def test_a_masked_link_says_when_and_why(replica: FoldedDatabase) -> None:
     events = [merge(link(1, 2, NOW - 5))], [merge(compact_state(1, [9], NOW))], [merge(compact_state(1, [8], NOW + 1))]
     replica.fold(*events)
     (row,) = replica.rows("SELECT deleted_reason, extract(epoch FROM deleted_at)::bigint AS at, version FROM links")
     assert row == ("compacted", HOUR_UNIX + 1, FIRST_HEIGHT << 14 | 1)
 
 
-def test_a_state_with_very_many_targets(replica: Replica, writer: FoldSession) -> None:
+def test_a_state_with_very_many_targets(replica: FoldedDatabase, writer: FoldSession) -> None:
     kept = list(range(10, 20_010))
     followed = [merge(link(1, target, NOW - 5)) for target in range(2, 1_002)]
     blocks = blocks_of(followed, [merge(compact_state(1, kept, NOW))])
@@ -140,7 +140,7 @@ def test_a_state_with_very_many_targets(replica: Replica, writer: FoldSession) -
     assert fold_each(replica, writer, blocks, heights[::-1]) == in_order
 
 
-def test_written_counts_what_a_state_deleted(replica: Replica) -> None:
+def test_written_counts_what_a_state_deleted(replica: FoldedDatabase) -> None:
     blocks = blocks_of([merge(link(1, 2, NOW - 5)), merge(link(1, 3, NOW - 5))], [merge(compact_state(1, [3], NOW))])
     with FoldSession(replica.url, "links") as session:
         first = session.fold(micro_batch(blocks, last=FIRST_HEIGHT))

@@ -4,7 +4,7 @@ from itertools import permutations
 from typing import Any
 
 from fc_pipeline.fold.session import FoldSession, Written
-from fc_pipeline_tests.events import (
+from fc_pipeline_tests.support.events import (
     HOUR_UNIX,
     NOW,
     Event,
@@ -20,7 +20,7 @@ from fc_pipeline_tests.events import (
     verification,
     verification_remove,
 )
-from fc_pipeline_tests.fold.conftest import Replica
+from fc_pipeline_tests.support.folded import FoldedDatabase
 
 ETH = "0x" + "a1" * 20
 OLDER_ETH = "0x" + "f9" * 20
@@ -47,12 +47,12 @@ def registered(fid: int, kind: str, to: str, block: int) -> Json:
     return chain_event("id_register", fid, {"to": to, "eventType": kind, "from": "0x"}, block=block)
 
 
-def profile(replica: Replica, fid: int = 1) -> dict[str, Any]:
+def profile(replica: FoldedDatabase, fid: int = 1) -> dict[str, Any]:
     (row,) = replica.rows("SELECT * FROM user_profiles WHERE fid = :fid", fid=fid)
     return row._asdict()
 
 
-def test_every_column_has_its_source(replica: Replica) -> None:
+def test_every_column_has_its_source(replica: FoldedDatabase) -> None:
     events = [merge(user_data(1, kind, value, NOW + n)) for n, (kind, (_, value)) in enumerate(FIELDS.items())]
     chain = registered(1, "Register", CUSTODY, 5)
     replica.fold([*events, merge_chain(chain)])
@@ -64,7 +64,7 @@ def test_every_column_has_its_source(replica: Replica) -> None:
     assert found["deleted_at"] is None
 
 
-def test_one_upsert_per_fid_whatever_the_number_of_changes(replica: Replica) -> None:
+def test_one_upsert_per_fid_whatever_the_number_of_changes(replica: FoldedDatabase) -> None:
     many = [merge(user_data(fid, "BIO", f"v{n}", NOW + n)) for fid in (1, 2, 3) for n in range(50)]
     blocks = blocks_of([*many, merge(cast_add(9))], [merge(user_data(2, "BIO", "last", NOW + 99))])
     with FoldSession(replica.url, "profiles") as session:
@@ -73,21 +73,21 @@ def test_one_upsert_per_fid_whatever_the_number_of_changes(replica: Replica) -> 
     assert replica.live("user_profiles", "fid, bio") == [(1, "v49"), (2, "last"), (3, "v49")]
 
 
-def test_a_change_that_alters_nothing_shown_is_written_once(replica: Replica) -> None:
+def test_a_change_that_alters_nothing_shown_is_written_once(replica: FoldedDatabase) -> None:
     blocks = blocks_of([merge(user_data(1, "BIO", "x"))])
     with FoldSession(replica.url, "profiles") as session:
         session.fold(micro_batch(blocks))
         assert session.refold(micro_batch(blocks))["user_profiles"] == Written()
 
 
-def test_an_empty_value_clears_the_field(replica: Replica) -> None:
+def test_an_empty_value_clears_the_field(replica: FoldedDatabase) -> None:
     replica.fold([merge(user_data(1, "BIO", "x")), merge(user_data(1, "BIO", "", NOW + 1))])
     found = profile(replica)
     assert (found["bio"], found["deleted_at"]) == (None, None)
     assert replica.live("user_data", "value, type") == [("", "bio")]
 
 
-def test_the_primary_address_is_the_one_set_else_the_first_verified(replica: Replica) -> None:
+def test_the_primary_address_is_the_one_set_else_the_first_verified(replica: FoldedDatabase) -> None:
     steps: list[tuple[Event, str | None, str | None]] = [
         (merge(verification(1, ETH, NOW + 1)), ETH, None),
         (merge(verification(1, OLDER_ETH, NOW)), OLDER_ETH, None),
@@ -105,7 +105,7 @@ def test_the_primary_address_is_the_one_set_else_the_first_verified(replica: Rep
             assert (found["primary_eth_address"], found["primary_sol_address"]) == (eth, sol)
 
 
-def test_custody_follows_the_transfers_and_the_registration_stays(replica: Replica) -> None:
+def test_custody_follows_the_transfers_and_the_registration_stays(replica: FoldedDatabase) -> None:
     first = registered(1, "Register", CUSTODY, 5)
     chain = [first, registered(1, "Transfer", NEW_CUSTODY, 7), registered(1, "ChangeRecovery", "0x" + "dd" * 20, 9)]
     blocks = blocks_of(*([merge_chain(event)] for event in chain))
@@ -119,12 +119,12 @@ def test_custody_follows_the_transfers_and_the_registration_stays(replica: Repli
         assert int(found["registered_at"].timestamp()) == first["blockTimestamp"]
 
 
-def test_hubbles_spelling_of_a_registration_counts(replica: Replica) -> None:
+def test_hubbles_spelling_of_a_registration_counts(replica: FoldedDatabase) -> None:
     replica.fold([merge_chain(registered(1, "ID_REGISTER_EVENT_TYPE_REGISTER", CUSTODY, 5))])
     assert profile(replica)["custody_address"] == CUSTODY
 
 
-def test_nothing_left_leaves_a_tombstone_and_a_new_value_wakes_it(replica: Replica) -> None:
+def test_nothing_left_leaves_a_tombstone_and_a_new_value_wakes_it(replica: FoldedDatabase) -> None:
     field = user_data(1, "USERNAME", "a")
     blocks = blocks_of(
         [merge(field), merge(verification(1, ETH))],
@@ -142,18 +142,18 @@ def test_nothing_left_leaves_a_tombstone_and_a_new_value_wakes_it(replica: Repli
     assert replica.live("user_profiles", "fid, bio") == [(1, "back")]
 
 
-def test_a_registered_fid_without_any_field_is_live(replica: Replica) -> None:
+def test_a_registered_fid_without_any_field_is_live(replica: FoldedDatabase) -> None:
     field = user_data(1, "BIO", "x")
     replica.fold([merge_chain(registered(1, "Register", CUSTODY, 5)), merge(field), revoke(field)])
     assert profile(replica)["deleted_at"] is None
 
 
-def test_contract_events_of_fid_0_and_of_other_kinds_make_no_profile(replica: Replica) -> None:
+def test_contract_events_of_fid_0_and_of_other_kinds_make_no_profile(replica: FoldedDatabase) -> None:
     replica.fold([merge_chain(chain_event("signer", 0)), merge_chain(chain_event("storage_rent", 7))])
     assert replica.rows("SELECT 1 FROM user_profiles") == []
 
 
-def test_sources_folded_alone_leave_profiles_to_a_later_refold(replica: Replica) -> None:
+def test_sources_folded_alone_leave_profiles_to_a_later_refold(replica: FoldedDatabase) -> None:
     blocks = blocks_of([merge(user_data(1, "BIO", "x"))])
     with FoldSession(replica.url, "profiles") as session:
         session.fold(micro_batch(blocks, tables=("user_data",)))

@@ -11,7 +11,7 @@ from fc_pipeline.fold.micro_batch import MicroBatch, prepare
 from fc_pipeline.fold.session import FoldSession
 from fc_pipeline.hub.decode import EventBatch, block_times_of, decode_events
 from fc_pipeline.tables.registry import DATA_TABLES
-from fc_pipeline_tests.answers import (
+from fc_pipeline_tests.support.answers import (
     check_answers_of_the_recorded_hub,
     check_recorded_messages,
     hashed,
@@ -19,7 +19,7 @@ from fc_pipeline_tests.answers import (
     pinata,
     recorded_blocks,
 )
-from fc_pipeline_tests.events import (
+from fc_pipeline_tests.support.events import (
     FIRST_HEIGHT,
     HOUR,
     HOUR_UNIX,
@@ -31,7 +31,7 @@ from fc_pipeline_tests.events import (
     micro_batch,
     raw,
 )
-from fc_pipeline_tests.fold.conftest import Replica
+from fc_pipeline_tests.support.folded import FoldedDatabase
 
 BLOCKS_PER_BATCH = 7
 
@@ -53,13 +53,13 @@ def batches(raws: Iterable[bytes]) -> list[MicroBatch]:
     return made
 
 
-def fold_all(replica: Replica, made: list[MicroBatch]) -> None:
+def fold_all(replica: FoldedDatabase, made: list[MicroBatch]) -> None:
     with FoldSession(replica.url, "recorded") as session:
         for one in made:
             session.fold(one)
 
 
-def test_the_folded_log_of_a_real_hub_equals_its_by_fid_answers(replica: Replica, shared_fixtures: Path) -> None:
+def test_the_folded_log_of_a_real_hub_equals_its_by_fid_answers(replica: FoldedDatabase, shared_fixtures: Path) -> None:
     hub = shared_fixtures / "hubble"
     with gzip.open(hub / "snapchain_shape" / "events.ndjson.gz") as lines:
         raws = [line.rstrip(b"\n") for line in lines]
@@ -70,7 +70,7 @@ def test_the_folded_log_of_a_real_hub_equals_its_by_fid_answers(replica: Replica
     check_answers_of_the_recorded_hub(replica, hub, raws)
 
 
-def test_the_recorded_hub_log_folded_backwards_is_the_same(replica: Replica, shared_fixtures: Path) -> None:
+def test_the_recorded_hub_log_folded_backwards_is_the_same(replica: FoldedDatabase, shared_fixtures: Path) -> None:
     with gzip.open(shared_fixtures / "hubble" / "snapchain_shape" / "events.ndjson.gz") as lines:
         made = batches(line.rstrip(b"\n") for line in lines)
     fold_all(replica, made)
@@ -80,7 +80,9 @@ def test_the_recorded_hub_log_folded_backwards_is_the_same(replica: Replica, sha
     assert replica.dump() == forwards
 
 
-def test_recorded_casts_and_profiles_of_the_live_network_land_whole(replica: Replica, shared_fixtures: Path) -> None:
+def test_recorded_casts_and_profiles_of_the_live_network_land_whole(
+    replica: FoldedDatabase, shared_fixtures: Path
+) -> None:
     messages = pinata(shared_fixtures)
     blocks = {height: block(height, events) for height, events in recorded_blocks(messages).items()}
     middle = FIRST_HEIGHT + len(blocks) // 2
@@ -99,7 +101,9 @@ def every_message(folder: Path) -> list[Any]:
     return found
 
 
-def test_documented_and_transcribed_messages_land_or_are_set_aside(replica: Replica, shared_fixtures: Path) -> None:
+def test_documented_and_transcribed_messages_land_or_are_set_aside(
+    replica: FoldedDatabase, shared_fixtures: Path
+) -> None:
     """The documentation shortens some signatures, which is not base64: those, and only those, go to quarantine."""
     http = shared_fixtures / "recorded" / "hub-http"
     messages = [m for name in ("docs-examples-snapchain-v0.14", "transcribed") for m in every_message(http / name)]
@@ -124,7 +128,7 @@ def test_documented_and_transcribed_messages_land_or_are_set_aside(replica: Repl
     assert len(replica.rows("SELECT 1 FROM on_chain_events")) == len({e["transactionHash"] for e in chain})
 
 
-def fold_as_they_are(replica: Replica, raws: list[bytes]) -> None:
+def fold_as_they_are(replica: FoldedDatabase, raws: list[bytes]) -> None:
     fold_all(replica, batches(raws))
 
 
@@ -132,7 +136,7 @@ def compact(events: list[Event]) -> list[bytes]:
     return [json.dumps(e, separators=(",", ":"), ensure_ascii=False).encode() for e in events]
 
 
-def test_a_real_page_of_snapchain_events_lands(replica: Replica, shared_fixtures: Path) -> None:
+def test_a_real_page_of_snapchain_events_lands(replica: FoldedDatabase, shared_fixtures: Path) -> None:
     events = messages_of(
         shared_fixtures / "recorded/hub-http/transcribed/lazy-indexer-v2_events_2025-07-03.json", "events"
     )
@@ -146,7 +150,7 @@ def test_a_real_page_of_snapchain_events_lands(replica: Replica, shared_fixtures
     assert live == {hashed(e["mergeMessageBody"]["message"]) for e in events}
 
 
-def test_types_younger_than_the_recorded_hub(replica: Replica, shared_fixtures: Path) -> None:
+def test_types_younger_than_the_recorded_hub(replica: FoldedDatabase, shared_fixtures: Path) -> None:
     events = messages_of(shared_fixtures / "hubble" / "library_newtypes" / "events.json", "events")
     fold_as_they_are(replica, compact(events))
     assert replica.quarantined() == []
@@ -166,7 +170,7 @@ def test_types_younger_than_the_recorded_hub(replica: Replica, shared_fixtures: 
     assert len(replica.rows("SELECT 1 FROM pipeline.link_compactions")) == 3
 
 
-def test_hubble_events_as_hubble_sends_them(replica: Replica, shared_fixtures: Path) -> None:
+def test_hubble_events_as_hubble_sends_them(replica: FoldedDatabase, shared_fixtures: Path) -> None:
     """The same 1,999 events in Hubble's own dialect give the same live rows."""
     folder = shared_fixtures / "hubble"
     with gzip.open(folder / "snapchain_shape" / "events.ndjson.gz") as lines:

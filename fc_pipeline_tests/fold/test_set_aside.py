@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from fc_pipeline.fold.session import FoldSession
-from fc_pipeline_tests.events import (
+from fc_pipeline_tests.support.events import (
     FIRST_HEIGHT,
     HOUR_UNIX,
     NOW,
@@ -31,7 +31,7 @@ from fc_pipeline_tests.events import (
     user_data,
     verification,
 )
-from fc_pipeline_tests.fold.conftest import Replica
+from fc_pipeline_tests.support.folded import FoldedDatabase
 
 
 def edited(event: Event, **paths: Any) -> Event:
@@ -137,7 +137,7 @@ BAD: dict[str, tuple[str, Event | bytes]] = {
 }
 
 
-def test_bad_events_are_set_aside_once_and_the_others_land(replica: Replica) -> None:
+def test_bad_events_are_set_aside_once_and_the_others_land(replica: FoldedDatabase) -> None:
     contents = [
         [merge(cast_add(5, f"before {n}")), bad, merge(cast_add(5, f"after {n}"))]
         for n, (_, bad) in enumerate(BAD.values())
@@ -183,7 +183,7 @@ NUL_CASES: dict[str, tuple[Event, str, str]] = {
 
 
 @pytest.mark.parametrize("case", NUL_CASES)
-def test_a_text_with_nul_is_stored_without_it_and_noted(replica: Replica, case: str) -> None:
+def test_a_text_with_nul_is_stored_without_it_and_noted(replica: FoldedDatabase, case: str) -> None:
     event, query, expected = NUL_CASES[case]
     blocks = blocks_of([event])
     replica.fold_blocks(blocks)
@@ -195,7 +195,7 @@ def test_a_text_with_nul_is_stored_without_it_and_noted(replica: Replica, case: 
     assert replica.rows("SELECT FROM pipeline.quarantine WHERE resolved_at IS NULL") == []
 
 
-def test_nul_where_nothing_is_stored_is_not_noted(replica: Replica) -> None:
+def test_nul_where_nothing_is_stored_is_not_noted(replica: FoldedDatabase) -> None:
     old, new = user_data(1, "BIO", "o\x00ld", NOW - 1), user_data(1, "BIO", "new")
     nul_cast = cast_add(1, "gone\x00")
     replica.fold([merge(new, old), prune(nul_cast), merge(cast_add(1, "literal \\u0000"))])
@@ -203,13 +203,13 @@ def test_nul_where_nothing_is_stored_is_not_noted(replica: Replica) -> None:
     assert replica.live("casts", "text, 1") == [("literal \\u0000", 1)]
 
 
-def test_nul_in_an_event_that_is_refused_is_only_refused(replica: Replica) -> None:
+def test_nul_in_an_event_that_is_refused_is_only_refused(replica: FoldedDatabase) -> None:
     replica.fold([edited_message(cast_add(1, "a\x00"), signature="!")])
     assert [reason for _, reason in replica.quarantined()] == ["invalid"]
     assert replica.rows("SELECT 1 FROM casts") == []
 
 
-def test_a_record_without_an_id_does_not_disturb_its_predecessor(replica: Replica) -> None:
+def test_a_record_without_an_id_does_not_disturb_its_predecessor(replica: FoldedDatabase) -> None:
     nameless = b'{"type":"HUB_EVENT_TYPE_MERGE_MESSAGE","text":"\\u0000"}'
     later = b'{"no":"id"}'
     blocks = blocks_of([merge(cast_add(1, "good")), nameless, later, edited_message(cast_add(1, "x"), hash="0x")])
@@ -223,7 +223,7 @@ def test_a_record_without_an_id_does_not_disturb_its_predecessor(replica: Replic
     ]
 
 
-def test_a_nul_in_a_key_of_the_json_sets_the_event_aside(replica: Replica) -> None:
+def test_a_nul_in_a_key_of_the_json_sets_the_event_aside(replica: FoldedDatabase) -> None:
     spoilt = edited_message(cast_add(1, "x"))
     spoilt["mergeMessageBody"]["message"]["data"]["fi\x00d"] = "no number"
     replica.fold([spoilt, merge(cast_add(1, "good"))])
@@ -231,7 +231,7 @@ def test_a_nul_in_a_key_of_the_json_sets_the_event_aside(replica: Replica) -> No
     assert replica.quarantined() == [(FIRST_HEIGHT << 14 | 1, "invalid")]
 
 
-def test_meeting_a_record_again_keeps_one_line_with_its_first_sighting(replica: Replica) -> None:
+def test_meeting_a_record_again_keeps_one_line_with_its_first_sighting(replica: FoldedDatabase) -> None:
     blocks = blocks_of([merge(cast_add(2**63))])
     replica.fold_blocks(blocks)
     with FoldSession(replica.url, "again") as session:
@@ -240,7 +240,7 @@ def test_meeting_a_record_again_keeps_one_line_with_its_first_sighting(replica: 
     assert line.last_seen > line.first_seen
 
 
-def test_a_batch_of_nothing_but_bad_events_is_covered(replica: Replica) -> None:
+def test_a_batch_of_nothing_but_bad_events_is_covered(replica: FoldedDatabase) -> None:
     blocks = blocks_of([merge(cast_add(-1)), b"{}"])
     assert len(event_batch(blocks).undecodable) == 2
     replica.fold_blocks(blocks)

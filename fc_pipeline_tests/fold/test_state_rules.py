@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from fc_pipeline.fold.session import FoldSession
-from fc_pipeline_tests.events import (
+from fc_pipeline_tests.support.events import (
     HOUR_UNIX,
     NOW,
     Event,
@@ -25,7 +25,7 @@ from fc_pipeline_tests.events import (
     verification,
     verification_remove,
 )
-from fc_pipeline_tests.fold.conftest import Replica
+from fc_pipeline_tests.support.folded import FoldedDatabase
 
 CAST = cast_add(1, "mine")
 HASH = bytes.fromhex(CAST["hash"][2:])
@@ -126,7 +126,7 @@ CASES: dict[str, tuple[list[Event], str, list[tuple[Any, ...]]]] = {
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_in_every_order(replica: Replica, writer: FoldSession, case: str) -> None:
+def test_in_every_order(replica: FoldedDatabase, writer: FoldSession, case: str) -> None:
     events, query, expected = CASES[case]
     blocks = blocks_of(*([event] for event in events))
     orders = list(permutations(sorted(blocks)))
@@ -144,7 +144,7 @@ def test_in_every_order(replica: Replica, writer: FoldSession, case: str) -> Non
     assert replica.quarantined() == []
 
 
-def test_an_fname_on_both_shards_is_one_name(replica: Replica) -> None:
+def test_an_fname_on_both_shards_is_one_name(replica: FoldedDatabase) -> None:
     moved = proof("a", 3, HOUR_UNIX + 1), proof("a", 1, HOUR_UNIX)
     log = {
         1: blocks_of([merge_proof(moved[1])], [merge_proof(*moved)], first_height=10),

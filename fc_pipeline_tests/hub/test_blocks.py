@@ -14,7 +14,7 @@ from fc_pipeline.hub.decode import (
     decode_in_order,
     split_page,
 )
-from fc_pipeline_tests.hub.acted_hub import Event, confirmed, failure
+from fc_pipeline_tests.support.acted_hub import Event, confirmed, failure
 
 
 def raw(event: Event) -> bytes:

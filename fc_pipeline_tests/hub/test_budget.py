@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fc_pipeline.hub.budget import RequestBudget
-from fc_pipeline_tests.hub.acted_hub import Waits
+from fc_pipeline_tests.support.acted_hub import Waits
 
 
 class Ticks(Waits):

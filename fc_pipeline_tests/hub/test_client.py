@@ -11,7 +11,7 @@ from fc_pipeline.errors import FcPipelineError, HubRefused, HubUnavailable
 from fc_pipeline.hub.client import HubBodyTooLarge, HubClient, HubDisconnected, HubKeyRefused
 from fc_pipeline.hub.decode import split_page
 from fc_pipeline.hub.endpoint import HubEndpoint
-from fc_pipeline_tests.hub.acted_hub import DISCONNECT, ActedHub, Answer, Waits, client_for, json_answer
+from fc_pipeline_tests.support.acted_hub import DISCONNECT, ActedHub, Answer, Waits, client_for, json_answer
 
 OK = json_answer({"ok": True})
 TRUNCATED_PAGE = Answer(body=b'{"events": [{"id": 1}, {"id": 2}')

@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from fc_pipeline.hub.clock import HubClock, NoEvents
-from fc_pipeline_tests.hub.acted_hub import ActedHub, Event, block, blocks, failure, reads_for
+from fc_pipeline_tests.support.acted_hub import ActedHub, Event, block, blocks, failure, reads_for
 
 T = TypeVar("T")
 logging.getLogger("asyncio").setLevel(logging.WARNING)

@@ -1,13 +1,12 @@
 import pytest
 
 from fc_pipeline.errors import ConfigError
-from fc_pipeline.hub.endpoint import HubEndpoint, endpoints_from
+from fc_pipeline.hub.endpoint import HubEndpoint
 
 
-def test_loopback_is_unlimited_and_others_are_not() -> None:
+def test_a_hub_on_this_machine_is_known_by_its_address() -> None:
     urls = ["http://127.0.0.1:3381", "http://localhost:1", "http://[::1]:1", "https://hub.example:3381/"]
-    assert [endpoint.requests_per_second for endpoint in endpoints_from(urls)] == [None, None, None, 10.0]
-    assert [endpoint.requests_per_second for endpoint in endpoints_from(urls, requests_per_second=3)] == [3.0] * 4
+    assert [HubEndpoint(url).is_loopback for url in urls] == [True, True, True, False]
 
 
 def test_names_hide_user_password_and_path() -> None:
@@ -24,22 +23,17 @@ def test_names_hide_user_password_and_path() -> None:
 )
 def test_unusable_addresses_name_the_variable_and_show_nothing(url: str) -> None:
     with pytest.raises(ConfigError, match="FC_HUB_URLS") as caught:
-        endpoints_from([url])
+        HubEndpoint(url)
     assert "s3cret" not in str(caught.value)
-
-
-def test_no_address_at_all() -> None:
-    with pytest.raises(ConfigError, match="FC_HUB_URLS"):
-        endpoints_from([])
 
 
 @pytest.mark.parametrize("headers", [{"x-key": "s3cret\n"}, {"x key": "s3cret"}, {"x-key": "s3crét"}, {"x-key": 5}])
 def test_unusable_headers_name_the_variable_and_show_nothing(headers: dict[str, str]) -> None:
     with pytest.raises(ConfigError, match="FC_HUB_HEADERS") as caught:
-        endpoints_from(["http://h"], headers)
+        HubEndpoint("http://h", headers)
     assert "s3cr" not in str(caught.value)
 
 
 def test_a_rate_must_be_positive() -> None:
     with pytest.raises(ConfigError, match="FC_HUB_RPS"):
-        endpoints_from(["http://h"], requests_per_second=0)
+        HubEndpoint("http://h", requests_per_second=0)

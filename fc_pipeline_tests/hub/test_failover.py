@@ -10,7 +10,7 @@ from fc_pipeline.hub.failover import HubPool
 from fc_pipeline.hub.feed import Feed
 from fc_pipeline.hub.reads import HubReads
 from fc_pipeline.hub.wire import HubInfo
-from fc_pipeline_tests.hub.acted_hub import ActedHub, Answer, Waits, blocks, json_answer, pool_for
+from fc_pipeline_tests.support.acted_hub import ActedHub, Answer, Waits, blocks, json_answer, pool_for
 
 HUBBLE_INFO = {"version": "1.10.6", "isSyncing": False, "nickname": "hubble", "rootHash": "", "peerId": "x"}
 

@@ -8,8 +8,8 @@ from fc_pipeline.errors import HubUnavailable
 from fc_pipeline.hub import looking
 from fc_pipeline.hub.endpoint import HubEndpoint
 from fc_pipeline.hub.looking import LOOK_SECONDS, looking_at
-from fc_pipeline_tests.hub.acted_hub import ActedHub, blocks
 from fc_pipeline_tests.hub.test_patience import Act, hang, hub_that, stop_within, trickle_body, trickle_head
+from fc_pipeline_tests.support.acted_hub import ActedHub, blocks
 
 HUNG: list[Act] = [hang, trickle_head, trickle_body, stop_within]
 

@@ -12,7 +12,7 @@ from fc_pipeline.errors import HubUnavailable
 from fc_pipeline.hub.client import HubClient, Timeouts
 from fc_pipeline.hub.endpoint import HubEndpoint
 from fc_pipeline.hub.failover import HubPool
-from fc_pipeline_tests.hub.acted_hub import ActedHub, blocks
+from fc_pipeline_tests.support.acted_hub import ActedHub, blocks
 
 Act = Callable[[int, asyncio.StreamWriter], Awaitable[None]]
 """What the hub does about its n-th request."""

@@ -1,15 +1,14 @@
 import asyncio
 import json
-from base64 import b64decode, b64encode
+from base64 import b64encode
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, TypeVar
 
 import pytest
 
 from fc_pipeline.errors import HubError, HubRefused
-from fc_pipeline.hub.paging import ListPage, walk_all_shards
 from fc_pipeline.hub.reads import HubReads
-from fc_pipeline_tests.hub.acted_hub import ActedHub, Answer, json_answer, reads_for
+from fc_pipeline_tests.support.acted_hub import ActedHub, Answer, json_answer, reads_for
 
 T = TypeVar("T")
 Respond = Callable[[str, dict[str, str]], Answer | None]
@@ -79,10 +78,6 @@ def test_parameters_have_their_exact_names() -> None:
             hub.reactions_by_fid(7),
             hub.links_by_fid(7, "follow"),
             hub.on_chain_events_by_fid(7, "EVENT_TYPE_SIGNER"),
-            hub.casts_by_parent_cast(7, "0xaa"),
-            hub.links_by_target_fid(7),
-            hub.reactions_by_cast(7, "0xaa"),
-            hub.reactions_by_target_url("https://x/?a=b&c"),
         ):
             async for _ in pages:
                 pass
@@ -94,10 +89,6 @@ def test_parameters_have_their_exact_names() -> None:
         "/v1/reactionsByFid?fid=7&reaction_type=None&pageSize=1000",
         "/v1/linksByFid?fid=7&link_type=follow&pageSize=1000",
         "/v1/onChainEventsByFid?fid=7&event_type=EVENT_TYPE_SIGNER&pageSize=1000",
-        "/v1/castsByParent?fid=7&hash=0xaa&pageSize=1000",
-        "/v1/linksByTargetFid?target_fid=7&link_type=follow&pageSize=1000",
-        "/v1/reactionsByCast?target_fid=7&target_hash=0xaa&reaction_type=None&pageSize=1000",
-        "/v1/reactionsByTarget?url=https%3A%2F%2Fx%2F%3Fa%3Db%26c&reaction_type=None&pageSize=1000",
     ]
 
 
@@ -114,47 +105,8 @@ def test_fids_go_on_over_short_and_empty_pages() -> None:
 def test_a_token_that_repeats_is_an_error() -> None:
     for token in ("same", b64encode(b"[null,[1]]").decode()):
         answer = json_answer({"messages": [message(1)], "nextPageToken": token})
-        for ask in (lambda hub: hub.casts_by_fid(1), lambda hub: hub.casts_by_mention(1)):
-            with pytest.raises(HubError, match="does not end"):
-                with_hub(lambda path, params: answer, lambda hub: items(ask(hub)))  # noqa: B023
-
-
-def all_shards(
-    rows: list[list[int]], size: int, *, ends_empty: bool
-) -> Callable[[str | None], Awaitable[ListPage[bytes]]]:
-    """The multi-shard endpoints with their bugs: a null entry starts over, and the token never ends (hub-api 6.1)."""
-
-    async def ask(token: str | None) -> ListPage[bytes]:
-        at: list[list[int] | None] = json.loads(token) if token else [None] * len(rows)
-        page: list[bytes] = []
-        following: list[list[int] | None] = []
-        for shard_rows, entry in zip(rows, at, strict=True):
-            start = entry[0] if entry else 0
-            part = shard_rows[start : start + size]
-            page += [json.dumps(message(row)).encode() for row in part]
-            following.append([start + size] if len(part) == size else None)
-        done = all(entry is None for entry in following)
-        return ListPage(page, None if done and ends_empty else json.dumps(following))
-
-    return ask
-
-
-@pytest.mark.parametrize("ends_empty", [True, False])
-@pytest.mark.parametrize("lengths", [(0, 0), (1, 0), (5, 5), (30, 4), (3, 17), (6, 6)])
-def test_multi_shard_lists_end_and_give_each_message_once(lengths: tuple[int, int], ends_empty: bool) -> None:
-    rows = [list(range(lengths[0])), list(range(1000, 1000 + lengths[1]))]
-    asked = 0
-    ask = all_shards(rows, 3, ends_empty=ends_empty)
-
-    async def encoded(token: str | None) -> ListPage[bytes]:
-        nonlocal asked
-        asked += 1
-        page = await ask(b64decode(token).decode() if token else None)
-        return ListPage(page.items, b64encode(page.token.encode()).decode() if page.token else None)
-
-    raws = asyncio.run(items(walk_all_shards(encoded)))
-    assert sorted(hashes(raws)) == [*rows[0], *rows[1]]
-    assert asked <= max(lengths) // 3 + 1
+        with pytest.raises(HubError, match="does not end"):
+            with_hub(lambda path, params: answer, lambda hub: items(hub.casts_by_fid(1)))  # noqa: B023
 
 
 def test_name_proofs_are_the_newest_of_each_name() -> None:

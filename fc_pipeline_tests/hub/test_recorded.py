@@ -6,7 +6,7 @@ from pathlib import Path
 from fc_pipeline.hub.decode import decode_in_order, split_page
 from fc_pipeline.hub.feed import Feed
 from fc_pipeline.hub.paging import raw_page
-from fc_pipeline_tests.hub.acted_hub import ActedHub, failure, pool_for
+from fc_pipeline_tests.support.acted_hub import ActedHub, failure, pool_for
 
 
 def test_a_recorded_log_in_snapchain_shape_is_read_whole(shared_fixtures: Path) -> None:

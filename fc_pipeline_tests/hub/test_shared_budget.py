@@ -12,7 +12,7 @@ from fc_pipeline.errors import HubUnavailable
 from fc_pipeline.hub.client import HubClient
 from fc_pipeline.hub.endpoint import HubEndpoint
 from fc_pipeline.hub.shared_budget import SharedBudget
-from fc_pipeline_tests.hub.acted_hub import ActedHub, Answer, Waits
+from fc_pipeline_tests.support.acted_hub import ActedHub, Answer, Waits
 
 HUB = "http://hub.example"
 ASKING = """

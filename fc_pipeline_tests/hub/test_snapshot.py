@@ -8,17 +8,17 @@ from typing import Any
 import httpx
 import pytest
 
+from fc_pipeline.backfill.fid_records import expected_messages, expected_requests, snapshot
 from fc_pipeline.errors import HubRefused
 from fc_pipeline.hub.client import HubClient
 from fc_pipeline.hub.endpoint import HubEndpoint
 from fc_pipeline.hub.reads import HubReads
 from fc_pipeline.hub.snapshot import CONTRACTS_FID, ids_after, ids_before, shard_of
-from fc_pipeline.ingest.fid_records import expected_messages, expected_requests, snapshot
 from fc_pipeline.sample_hub.generator import generate
 from fc_pipeline.sample_hub.log import log_from_lines
 from fc_pipeline.sample_hub.serving import serving
-from fc_pipeline_tests.events import Json, proof, user_data
-from fc_pipeline_tests.hub.acted_hub import ActedHub, Answer, json_answer, reads_for
+from fc_pipeline_tests.support.acted_hub import ActedHub, Answer, json_answer, reads_for
+from fc_pipeline_tests.support.events import Json, proof, user_data
 
 FIDS = range(1, 41)
 

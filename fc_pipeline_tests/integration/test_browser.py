@@ -15,12 +15,12 @@ import httpx
 import psycopg2
 import pytest
 
-from fc_pipeline.ingest.run import RAW_LOG
+from fc_pipeline.feed.run import RAW_LOG
 from fc_pipeline.services.ports import free_port
 from fc_pipeline.services.postgres import EmbeddedPostgres
 from fc_pipeline.tables.registry import DATA_TABLES
-from fc_pipeline_tests.cli.test_up import Up, data_dir, marked, running_servers  # noqa: F401  # pyright: ignore[reportUnusedImport]
-from fc_pipeline_tests.pipeline import SAMPLE_HOURS
+from fc_pipeline_tests.support.pipeline import SAMPLE_HOURS
+from fc_pipeline_tests.support.up import Up, data_dir, marked, running_servers  # noqa: F401  # pyright: ignore[reportUnusedImport]
 
 webdriver: Any = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
 

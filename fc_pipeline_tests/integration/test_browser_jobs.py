@@ -16,17 +16,17 @@ import psycopg2
 import pytest
 import sqlalchemy as sa
 
-from fc_pipeline.checks.catalog import ALL_CHECKS
+from fc_pipeline.feed.run import RAW_LOG
 from fc_pipeline.hours import Hour
-from fc_pipeline.ingest.run import RAW_LOG
+from fc_pipeline.orchestration.checks.catalog import ALL_CHECKS
 from fc_pipeline.services.ports import free_port
 from fc_pipeline.services.postgres import EmbeddedPostgres
 from fc_pipeline.store.partition_start import day_of, move_back
 from fc_pipeline.tables.registry import DATA_TABLES
-from fc_pipeline_tests.cli.test_up import Up, stop_all
 from fc_pipeline_tests.integration.test_browser import PATIENCE_SECONDS, Browser, ask, until
 from fc_pipeline_tests.integration.test_browser import pytestmark as needs_chromium
-from fc_pipeline_tests.pipeline import SAMPLE_HOURS
+from fc_pipeline_tests.support.pipeline import SAMPLE_HOURS
+from fc_pipeline_tests.support.up import Up, stop_all
 
 pytestmark = [needs_chromium, pytest.mark.slow]
 

@@ -10,18 +10,18 @@ import pytest
 import yaml
 from dagster import DagsterRunStatus, RunRecord, RunsFilter
 
-from fc_pipeline.concurrency import CATCH_UP_TAG
+from fc_pipeline.config.project import project_root
+from fc_pipeline.feed.run import RAW_LOG
 from fc_pipeline.hours import Hour
-from fc_pipeline.ingest.run import RAW_LOG
-from fc_pipeline.jobs import MICRO_BATCHES
-from fc_pipeline.project import project_root
+from fc_pipeline.orchestration.instance.concurrency import CATCH_UP_TAG
+from fc_pipeline.orchestration.jobs import MICRO_BATCHES
+from fc_pipeline.orchestration.sensors.feed import FOLLOW_TAG
 from fc_pipeline.sample_hub.live import Endless
 from fc_pipeline.sample_hub.serving import serving
-from fc_pipeline.sensors import FOLLOW_TAG
 from fc_pipeline.services.children import MARK, end_marked
-from fc_pipeline_tests.conftest import Database
-from fc_pipeline_tests.logs import casts_at, every_second, log_of
-from fc_pipeline_tests.pipeline import Pipeline, open_pipeline
+from fc_pipeline_tests.support.logs import casts_at, every_second, log_of
+from fc_pipeline_tests.support.pipeline import Pipeline, open_pipeline
+from fc_pipeline_tests.support.postgres import Database
 
 LIMIT = 2
 MISSING_HOURS = 6

@@ -15,18 +15,18 @@ from fc_pipeline.sample_hub.generator import generate
 from fc_pipeline.sample_hub.live import Endless
 from fc_pipeline.sample_hub.log import log_from_lines
 from fc_pipeline.sample_hub.serving import serving
-from fc_pipeline_tests.conftest import Database
-from fc_pipeline_tests.workbench import OUTPUTS, Workbench, workbench
+from fc_pipeline_tests.support.postgres import Database
+from fc_pipeline_tests.support.workbench import OUTPUTS, Workbench, workbench
 
 PATIENCE_SECONDS = 90.0
 
 FOLLOWER = """
 import json, signal, sys
 from fc_pipeline.hours import Hour
-from fc_pipeline.ingest.drain import HourWindow
-from fc_pipeline.ingest.replica import open_replica
-from fc_pipeline.ingest.run import MicroBatchRun
-from fc_pipeline.settings import Settings
+from fc_pipeline.feed.drain import HourWindow
+from fc_pipeline.replica import open_replica
+from fc_pipeline.feed.run import MicroBatchRun
+from fc_pipeline.config.settings import Settings
 
 given = json.loads(sys.argv[1])
 asked_to_stop = []

@@ -16,17 +16,16 @@ from dagster import (
     UrlMetadataValue,
 )
 
+from fc_pipeline.backfill.run import Backfill
+from fc_pipeline.backfill.scope import BackfillScope
 from fc_pipeline.cli.main import complain
 from fc_pipeline.errors import FcPipelineError
 from fc_pipeline.hours import Hour
-from fc_pipeline.ingest.backfill import Backfill
-from fc_pipeline.ingest.backfill_scope import BackfillScope
 from fc_pipeline.plain_text import plain
 from fc_pipeline.sample_hub.serving import serving
 from fc_pipeline.services.postgres import EmbeddedPostgres
 from fc_pipeline.tables.registry import DATA_TABLES
-from fc_pipeline_tests.conftest import Database, fresh_database
-from fc_pipeline_tests.events import (
+from fc_pipeline_tests.support.events import (
     FIRST_HEIGHT,
     HOUR,
     HOUR_UNIX,
@@ -42,10 +41,11 @@ from fc_pipeline_tests.events import (
     user_data,
     verification,
 )
-from fc_pipeline_tests.fold.small_hub import registered
-from fc_pipeline_tests.logs import log_of
-from fc_pipeline_tests.pipeline import open_pipeline, project_environment
-from fc_pipeline_tests.workbench import Workbench, workbench
+from fc_pipeline_tests.support.logs import log_of
+from fc_pipeline_tests.support.pipeline import open_pipeline, project_environment
+from fc_pipeline_tests.support.postgres import Database, fresh_database
+from fc_pipeline_tests.support.small_hub import registered
+from fc_pipeline_tests.support.workbench import Workbench, workbench
 
 HOSTILE = (
     # The first five are what a sample in the UI shows.

@@ -7,11 +7,11 @@ import pytest
 
 from fc_pipeline.sample_hub.serving import serving
 from fc_pipeline.services.ports import free_port
-from fc_pipeline_tests.cli.test_up import Up, data_dir  # noqa: F401 - data_dir is a fixture
-from fc_pipeline_tests.events import HOUR
 from fc_pipeline_tests.integration.test_browser import Browser, pytestmark, rows_of, until
 from fc_pipeline_tests.integration.test_hostile_text import hostile_blocks
-from fc_pipeline_tests.logs import log_of
+from fc_pipeline_tests.support.events import HOUR
+from fc_pipeline_tests.support.logs import log_of
+from fc_pipeline_tests.support.up import Up, data_dir  # noqa: F401 - data_dir is a fixture
 
 pytestmark = [pytestmark, pytest.mark.slow]
 

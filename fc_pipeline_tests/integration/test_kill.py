@@ -16,9 +16,9 @@ from fc_pipeline.sample_hub.generator import generate
 from fc_pipeline.sample_hub.log import log_from_lines
 from fc_pipeline.sample_hub.serving import serving
 from fc_pipeline.services.postgres import EmbeddedPostgres
-from fc_pipeline_tests.conftest import Database, fresh_database
-from fc_pipeline_tests.events import HOUR_UNIX
-from fc_pipeline_tests.workbench import OUTPUTS, Workbench, workbench
+from fc_pipeline_tests.support.events import HOUR_UNIX
+from fc_pipeline_tests.support.postgres import Database, fresh_database
+from fc_pipeline_tests.support.workbench import OUTPUTS, Workbench, workbench
 
 KILLS = 20
 SEED = int(os.environ.get("KILL_SEED", "20261123"))
@@ -27,10 +27,10 @@ EARLY_KILLS = 6
 LAUNCHER = """
 import json, os, sys
 from fc_pipeline.hours import Hour
-from fc_pipeline.ingest.drain import HourWindow
-from fc_pipeline.ingest.replica import open_replica
-from fc_pipeline.ingest.run import MicroBatchRun
-from fc_pipeline.settings import Settings
+from fc_pipeline.feed.drain import HourWindow
+from fc_pipeline.replica import open_replica
+from fc_pipeline.feed.run import MicroBatchRun
+from fc_pipeline.config.settings import Settings
 
 def execute(given):
     with open_replica(Settings(**given["settings"])) as replica:

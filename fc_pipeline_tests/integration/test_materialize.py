@@ -10,12 +10,12 @@ import pytest
 import sqlalchemy as sa
 from dagster import DagsterRunStatus, RunsFilter
 
-from fc_pipeline.ingest.run import RAW_LOG
-from fc_pipeline.project import project_root
+from fc_pipeline.config.project import project_root
+from fc_pipeline.feed.run import RAW_LOG
 from fc_pipeline.services.postgres import EmbeddedPostgres
 from fc_pipeline.tables.registry import DATA_TABLES
-from fc_pipeline_tests.conftest import fresh_database
-from fc_pipeline_tests.pipeline import SAMPLE_HOURS, Pipeline, open_pipeline, sample_hub
+from fc_pipeline_tests.support.pipeline import SAMPLE_HOURS, Pipeline, open_pipeline, sample_hub
+from fc_pipeline_tests.support.postgres import fresh_database
 
 FIRST, SECOND, THIRD = SAMPLE_HOURS
 ALL = ",".join((RAW_LOG, *DATA_TABLES))

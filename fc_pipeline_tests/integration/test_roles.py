@@ -12,14 +12,14 @@ import pytest
 import sqlalchemy as sa
 from psycopg2.errors import InsufficientPrivilege
 
-from fc_pipeline.fold.schema import ensure_schema
-from fc_pipeline.project import project_root
+from fc_pipeline.config.project import project_root
+from fc_pipeline.config.settings import Settings
 from fc_pipeline.services.postgres import TUNING, EmbeddedPostgres, client_program
-from fc_pipeline.settings import Settings
+from fc_pipeline.store.schema import ensure_schema
 from fc_pipeline.tables.registry import DATA_TABLES
-from fc_pipeline_tests.conftest import Database
-from fc_pipeline_tests.pipeline import project_environment, sample_hub
-from fc_pipeline_tests.workbench import workbench
+from fc_pipeline_tests.support.pipeline import project_environment, sample_hub
+from fc_pipeline_tests.support.postgres import Database
+from fc_pipeline_tests.support.workbench import workbench
 
 PASSWORD = 'roles\' "own" %40 pass/word'  # such as a URL must have quoted
 READABLE = ("coverage", "gaps", "leases", "shards", "snapshots", "snapshot_rounds")

@@ -17,16 +17,16 @@ import pytest
 import redis
 import sqlalchemy as sa
 
-from fc_pipeline.project import project_root
+from fc_pipeline.config.project import project_root
+from fc_pipeline.config.settings import Settings
 from fc_pipeline.sample_hub.faults import Faults
 from fc_pipeline.sample_hub.log import load_log
 from fc_pipeline.sample_hub.serving import serving
 from fc_pipeline.services.postgres import TUNING, EmbeddedPostgres
 from fc_pipeline.services.redis import EmbeddedRedis
-from fc_pipeline.settings import Settings
-from fc_pipeline_tests.canaries import Canaries
-from fc_pipeline_tests.conftest import Database
-from fc_pipeline_tests.pipeline import SAMPLE_HOURS, failure, open_pipeline, project_environment
+from fc_pipeline_tests.support.canaries import Canaries
+from fc_pipeline_tests.support.pipeline import SAMPLE_HOURS, failure, open_pipeline, project_environment
+from fc_pipeline_tests.support.postgres import Database
 
 POSTGRES_PASSWORD = 'CANARYpostgres p%73w/rd\'s "own"'
 WRONG_PASSWORD = "CANARYwrong p%73w/rd"

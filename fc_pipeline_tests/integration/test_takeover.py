@@ -1,119 +1,33 @@
 """Runs that follow a live hub one after the other under a real `up`, and what becomes of those asked to end."""
 
 import os
-import re
 import signal
-import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
 
 import httpx
 import pytest
-from dagster import DagsterRunStatus, RunRecord, RunsFilter
+from dagster import DagsterRunStatus
 
-from fc_pipeline.assets.hourly import FOLLOW_TAG
-from fc_pipeline.ingest.run import RAW_LOG
-from fc_pipeline.sample_hub.generator import generate
-from fc_pipeline.sample_hub.live import Endless
-from fc_pipeline.sample_hub.log import EventLog, log_from_lines
-from fc_pipeline.sample_hub.serving import serving
-from fc_pipeline.services.ports import free_port
-from fc_pipeline_tests.cli.test_up import Up, data_dir  # noqa: F401 - data_dir is a fixture
-from fc_pipeline_tests.conftest import Database
-from fc_pipeline_tests.pipeline import Pipeline, open_pipeline
+from fc_pipeline.feed.run import RAW_LOG
+from fc_pipeline_tests.support.live_up import (
+    PATIENCE_SECONDS,
+    Live,
+    live,  # noqa: F401 - a fixture
+    process_of,
+    until,
+)
+from fc_pipeline_tests.support.up import Up, data_dir  # noqa: F401 - data_dir is a fixture
 
 TAKEOVERS = 3
-FOLLOW_SECONDS = "8"  # the successor is asked for as soon as a run has begun
-PATIENCE_SECONDS = 120.0
 
 
-@dataclass(frozen=True)
-class Live:
-    """A hub that grows, and `up` beside it."""
-
-    hub: EventLog
-    pipeline: Pipeline
-    up: Up
-
-    def written(self) -> dict[str, dict[int, tuple[int, int]]]:
-        """Per run in order, and per shard, the heights that it has covered: one range, for nobody wrote in between."""
-        rows = self.pipeline.bench.rows(
-            "SELECT run_id, shard, min(from_height), max(to_height), sum(to_height - from_height + 1) "
-            "FROM pipeline.coverage GROUP BY 1, 2 ORDER BY 3"
-        )
-        found: dict[str, dict[int, tuple[int, int]]] = {}
-        for run_id, shard, first, last, heights in rows:
-            assert last - first + 1 == heights
-            found.setdefault(run_id, {})[shard] = (first, last)
-        return found
-
-    def follower(self) -> str:
-        """The run that writes now, once it does."""
-        before = self.written()
-
-        def writer() -> str | None:
-            grown = [run for run, heights in self.written().items() if heights != before.get(run)]
-            record = self.record(grown[-1]) if grown else None
-            return grown[-1] if record and record.dagster_run.status == DagsterRunStatus.STARTED else None
-
-        return until(writer, "nobody follows")
-
-    def record(self, run_id: str) -> RunRecord:
-        (found,) = self.pipeline.instance.get_run_records(RunsFilter(run_ids=[run_id]))
-        return found
-
-    def followers(self) -> list[RunRecord]:
-        """Those of the sensor, oldest first."""
-        return list(self.pipeline.instance.get_run_records(RunsFilter(tags={FOLLOW_TAG: "true"}), ascending=True))
-
-    def status(self, run_id: str) -> DagsterRunStatus:
-        return self.record(run_id).dagster_run.status
-
-    def until_over(self, run_id: str) -> RunRecord:
-        until(lambda: self.record(run_id).dagster_run.is_finished, f"run {run_id} does not end")
-        return self.record(run_id)
-
-
-def until(look: Callable[[], Any], what: str) -> Any:
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    while not (found := look()):
-        assert time.monotonic() < deadline, what
-        time.sleep(0.2)
-    return found
-
-
-@pytest.fixture
-def live(database: Database, data_dir: Any) -> Iterator[Live]:  # noqa: F811
-    now = int(time.time())
-    hub = log_from_lines(generate(13, fids=50, events=200, events_per_second=20.0, start_unix=now - 12))
-    with (
-        serving(hub, growth=Endless(hub, events_per_second=20.0, start_unix=now)) as url,
-        open_pipeline(database, data_dir, url) as pipeline,
-    ):
-        variables = {"FC_POSTGRES_URL": database.url, "FC_HUB_URLS": url, "FC_FOLLOW_SECONDS": FOLLOW_SECONDS}
-        up = Up(data_dir, free_port(), **variables)
-        up.wait_until_up()
-        yield Live(hub, pipeline, up)
-        if up.process.poll() is None:
-            up.process.send_signal(signal.SIGINT)
-            up.process.wait(PATIENCE_SECONDS)
-
-
-def process_of(live: Live, run_id: str) -> int:
-    said = [entry.message for entry in live.pipeline.instance.all_logs(run_id)]
-    (pid,) = [match[1] for text in said if (match := re.search(r"Started process for run \(pid: (\d+)\)", text))]
-    return int(pid)
-
-
-def terminate_in_ui(live: Live, run_id: str) -> None:
+def terminate_in_ui(live: Live, run_id: str) -> None:  # noqa: F811
     query = "mutation($id: String!) { terminateRun(runId: $id) { __typename } }"
     answer = httpx.post(f"{live.up.ui_url}/graphql", json={"query": query, "variables": {"id": run_id}}, timeout=60)
     assert answer.json()["data"]["terminateRun"]["__typename"] == "TerminateRunSuccess"
 
 
-def reported(live: Live, run_id: str) -> int:
+def reported(live: Live, run_id: str) -> int:  # noqa: F811
     """How many of the events that a run has folded, it has told Dagster of."""
     logged = [e.dagster_event for e in live.pipeline.instance.all_logs(run_id) if e.dagster_event]
     raw_log = [e.step_materialization_data.materialization for e in logged if e.is_step_materialization]
@@ -122,7 +36,7 @@ def reported(live: Live, run_id: str) -> int:
 
 
 @pytest.mark.slow
-def test_runs_take_over_from_one_another_and_end_when_they_are_asked_to(live: Live):
+def test_runs_take_over_from_one_another_and_end_when_they_are_asked_to(live: Live):  # noqa: F811
     until(lambda: len(live.written()) > TAKEOVERS, "the runs do not take over from one another")
     followers = {record.dagster_run.run_id for record in live.followers()}
     ids = [run_id for run_id in live.written() if run_id in followers][: TAKEOVERS + 1]

@@ -18,19 +18,18 @@ import sqlalchemy as sa
 from dagster import DagsterInstance, build_schedule_context, build_sensor_context
 
 from fc_pipeline.cli.main import main
-from fc_pipeline.definitions import defs
-from fc_pipeline.fold import faults
-from fc_pipeline.gap_watch import gap_sensor
 from fc_pipeline.orchestration.failures import TickFailed
-from fc_pipeline.resources import ReplicaResource
-from fc_pipeline.schedules import close_hour
-from fc_pipeline.sensors import hub_event_sensor
+from fc_pipeline.orchestration.resources import ReplicaResource
+from fc_pipeline.orchestration.schedules import close_hour
+from fc_pipeline.orchestration.sensors.feed import hub_event_sensor
+from fc_pipeline.orchestration.sensors.gaps import gap_sensor
+from fc_pipeline.orchestration.sensors.standstill import standstill_sensor
+from fc_pipeline.orchestration.sensors.targets import hourly_targets, target_sensor
 from fc_pipeline.services.postgres import EmbeddedPostgres
-from fc_pipeline.target_watch import hourly_targets, target_sensor
-from fc_pipeline.watch import standstill_sensor
-from fc_pipeline_tests.conftest import Database, fresh_database
-from fc_pipeline_tests.few_rights import role
-from fc_pipeline_tests.pipeline import SAMPLE_HOURS, Pipeline, open_pipeline, sample_hub
+from fc_pipeline.store import retry
+from fc_pipeline_tests.support.few_rights import role
+from fc_pipeline_tests.support.pipeline import SAMPLE_HOURS, Pipeline, defs, open_pipeline, sample_hub
+from fc_pipeline_tests.support.postgres import Database, fresh_database
 
 COMMANDS = (("sync",), ("backfill", "--fids", "3"), ("verify", "--fids", "3"), ("status",), ("up",))
 TICKS = (hub_event_sensor, gap_sensor, target_sensor, standstill_sensor)
@@ -63,7 +62,7 @@ def opened(postgres: EmbeddedPostgres, tmp_path_factory: pytest.TempPathFactory,
 
 @pytest.fixture
 def pipeline(opened: Pipeline, monkeypatch: pytest.MonkeyPatch) -> Iterator[Pipeline]:
-    monkeypatch.setattr(faults, "PATIENCE_SECONDS", 0.1)
+    monkeypatch.setattr(retry, "PATIENCE_SECONDS", 0.1)
     before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)}
     yield opened
     for number, handler in before.items():

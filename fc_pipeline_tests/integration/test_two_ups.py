@@ -9,18 +9,18 @@ import httpx
 import pytest
 from dagster import DagsterRunStatus, RunRecord
 
-from fc_pipeline.assets.hourly import FOLLOW_TAG
+from fc_pipeline.orchestration.assets.hourly import FOLLOW_TAG
+from fc_pipeline.orchestration.instance.instances import INSTANCE_TAG, place_of
 from fc_pipeline.sample_hub.generator import generate
 from fc_pipeline.sample_hub.live import Endless
 from fc_pipeline.sample_hub.log import log_from_lines
 from fc_pipeline.sample_hub.serving import serving
 from fc_pipeline.services.children import end_marked
-from fc_pipeline.services.instances import INSTANCE_TAG, place_of
 from fc_pipeline.services.ports import free_port
-from fc_pipeline_tests.cli.test_up import Up
-from fc_pipeline_tests.conftest import Database
-from fc_pipeline_tests.integration.test_takeover import until
-from fc_pipeline_tests.pipeline import Pipeline, open_pipeline
+from fc_pipeline_tests.support.live_up import until
+from fc_pipeline_tests.support.pipeline import Pipeline, open_pipeline
+from fc_pipeline_tests.support.postgres import Database
+from fc_pipeline_tests.support.up import Up
 
 PATIENCE_SECONDS = 120.0
 

@@ -2,7 +2,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from fc_pipeline_tests.s3_server import S3Server, s3_server
+from fc_pipeline_tests.support.s3_server import S3Server, s3_server
 
 
 @pytest.fixture

@@ -8,12 +8,12 @@ import pyarrow.parquet as pq
 import pytest
 
 from fc_pipeline.errors import LakeError, LakeUnreachable
+from fc_pipeline.fold.batches import within
 from fc_pipeline.hours import Hour
 from fc_pipeline.hub.decode import EventBatch, Undecodable
-from fc_pipeline.ingest.batches import within
 from fc_pipeline.lake.event_log import EventLog, LogFile
 from fc_pipeline.lake.storage import LakeStorage
-from fc_pipeline_tests.events import FIRST_HEIGHT, HOUR_UNIX, blocks_of, cast_add, event_batch, merge
+from fc_pipeline_tests.support.events import FIRST_HEIGHT, HOUR_UNIX, blocks_of, cast_add, event_batch, merge
 
 HOUR = Hour(HOUR_UNIX)
 NAMELESS = b'{"neither":"id","nor":"type"}'

@@ -11,7 +11,7 @@ from fc_pipeline.hours import Hour
 from fc_pipeline.lake import recent_files
 from fc_pipeline.lake.event_log import EVENT_LOG_SCHEMA, EventLog, LogFile, events_table
 from fc_pipeline.lake.recent_files import JOINED_BYTES, JOINED_FILES, FileGroup, RecentFiles
-from fc_pipeline_tests.events import FIRST_HEIGHT, HOUR_UNIX, blocks_of, cast_add, event_batch, merge
+from fc_pipeline_tests.support.events import FIRST_HEIGHT, HOUR_UNIX, blocks_of, cast_add, event_batch, merge
 
 HOUR = Hour(HOUR_UNIX)
 NO_EVENTS = EVENT_LOG_SCHEMA.empty_table()

@@ -9,7 +9,7 @@ import pytest
 from fc_pipeline.errors import LakeError
 from fc_pipeline.lake import s3 as s3_module
 from fc_pipeline.lake.storage import LakeStorage
-from fc_pipeline_tests.s3_server import S3Server
+from fc_pipeline_tests.support.s3_server import S3Server
 
 CONTENT = pa.py_buffer(b"content of a file")
 

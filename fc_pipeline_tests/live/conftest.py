@@ -16,12 +16,12 @@ from typing import Any, Final, NoReturn, TypeVar, cast
 
 import pytest
 
+from fc_pipeline.config.settings import Settings
 from fc_pipeline.errors import ConfigError, HubError
 from fc_pipeline.hub.client import HubClient, Timeouts
 from fc_pipeline.hub.endpoint import HubEndpoint
 from fc_pipeline.hub.reads import HubReads
 from fc_pipeline.hub.wire import HubInfo
-from fc_pipeline.settings import Settings
 
 T = TypeVar("T")
 

@@ -13,23 +13,23 @@ import msgspec
 import pytest
 from dagster import AssetCheckSeverity
 
-from fc_pipeline.checks.raw_log import judge_files, judge_raw_log
-from fc_pipeline.fold import ledger
-from fc_pipeline.fold.ledger import ShardOrigin
+from fc_pipeline.feed.drain import HourWindow
+from fc_pipeline.feed.progress import HourProgress, Progress
 from fc_pipeline.hours import HOUR_SECONDS, Hour
 from fc_pipeline.hub.clock import HubClock
 from fc_pipeline.hub.decode import decode_events
 from fc_pipeline.hub.reads import ReadEndpoints
 from fc_pipeline.hub.wire import HubEvent, Message, height_of
-from fc_pipeline.ingest.drain import HourWindow
-from fc_pipeline.ingest.health import FreshnessFinding, freshness
-from fc_pipeline.ingest.progress import HourProgress, Progress
-from fc_pipeline.ingest.replica import Replica
+from fc_pipeline.orchestration.checks.raw_log import judge_files, judge_raw_log
+from fc_pipeline.replica import Replica
 from fc_pipeline.services.postgres import EmbeddedPostgres
-from fc_pipeline_tests.answers import ANSWERS, cast_rows, cast_values, hashed, live_rows
-from fc_pipeline_tests.conftest import fresh_database
+from fc_pipeline.status.health import FreshnessFinding, freshness
+from fc_pipeline.store import ledger
+from fc_pipeline.store.ledger import ShardOrigin
 from fc_pipeline_tests.live.conftest import LiveHub
-from fc_pipeline_tests.workbench import OUTPUTS, Workbench, workbench
+from fc_pipeline_tests.support.answers import ANSWERS, cast_rows, cast_values, hashed, live_rows
+from fc_pipeline_tests.support.postgres import fresh_database
+from fc_pipeline_tests.support.workbench import OUTPUTS, Workbench, workbench
 
 MOST_LAG_SECONDS: Final = 30
 MOST_BLOCKS_BEHIND: Final = 30

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from fc_pipeline.ingest.progress import Progress
+from fc_pipeline.feed.progress import Progress
 from fc_pipeline.sample_hub.serving import serving
-from fc_pipeline_tests.conftest import Database
-from fc_pipeline_tests.poison.kinds import KINDS
-from fc_pipeline_tests.poison.stream import Spoilt, good_log, spoil
-from fc_pipeline_tests.workbench import Workbench, workbench
+from fc_pipeline_tests.support.poison_kinds import KINDS
+from fc_pipeline_tests.support.poison_stream import Spoilt, good_log, spoil
+from fc_pipeline_tests.support.postgres import Database
+from fc_pipeline_tests.support.workbench import Workbench, workbench
 
 EVENTS = 6_000
 

@@ -14,30 +14,30 @@ import sqlalchemy as sa
 from hypothesis import HealthCheck, Phase, given, note, settings
 from hypothesis import strategies as st
 
-from fc_pipeline.fold import ledger
-from fc_pipeline.fold.ledger import ShardOrigin
+from fc_pipeline.backfill.run import Backfill
+from fc_pipeline.backfill.scope import BackfillScope
+from fc_pipeline.feed.progress import Progress
+from fc_pipeline.feed.rebuild import rebuild_hour
+from fc_pipeline.feed.writer import BatchWriter
 from fc_pipeline.fold.micro_batch import prepare
 from fc_pipeline.fold.session import FoldSession
 from fc_pipeline.hours import Hour
 from fc_pipeline.hub.decode import EventBatch
-from fc_pipeline.ingest.backfill import Backfill
-from fc_pipeline.ingest.backfill_scope import BackfillScope
-from fc_pipeline.ingest.progress import Progress
-from fc_pipeline.ingest.quarantine import Replay, quarantine_lines
-from fc_pipeline.ingest.rebuild import rebuild_hour
-from fc_pipeline.ingest.writer import BatchWriter
-from fc_pipeline.repair.log_comparison import compare_with_log, mend_hour
+from fc_pipeline.reconcile.log_comparison import compare_with_log, mend_hour
+from fc_pipeline.repair.quarantine import Replay, quarantine_lines
 from fc_pipeline.sample_hub.generator import generate
 from fc_pipeline.sample_hub.log import log_from_lines
 from fc_pipeline.sample_hub.serving import serving
 from fc_pipeline.services.postgres import EmbeddedPostgres
+from fc_pipeline.store import ledger
+from fc_pipeline.store.ledger import ShardOrigin
 from fc_pipeline.tables.columns import Column, ColumnType
 from fc_pipeline.tables.registry import DATA_TABLES
-from fc_pipeline_tests.conftest import fresh_database
-from fc_pipeline_tests.events import HOUR_UNIX, Blocks, event_batch
-from fc_pipeline_tests.ingest.test_replay import forget_messages, forget_values
-from fc_pipeline_tests.repair.test_log_comparison import INVENTED
-from fc_pipeline_tests.workbench import Workbench, workbench
+from fc_pipeline_tests.support.damage import INVENTED
+from fc_pipeline_tests.support.events import HOUR_UNIX, Blocks, event_batch
+from fc_pipeline_tests.support.forgetting import forget_messages, forget_values
+from fc_pipeline_tests.support.postgres import fresh_database
+from fc_pipeline_tests.support.workbench import Workbench, workbench
 
 FIDS = 25
 HOURS = 3

@@ -12,7 +12,7 @@ from fc_pipeline.sample_hub.generator import generate
 from fc_pipeline.sample_hub.generator.profiles import base58
 from fc_pipeline.sample_hub.generator.world import shard_of
 from fc_pipeline.sample_hub.make_sample import make_sample
-from fc_pipeline_tests.sample_hub.referee import Referee
+from fc_pipeline_tests.support.referee import Referee
 
 SAMPLE = Path(__file__).parents[2] / "data" / "sample" / "events.ndjson.gz"
 

@@ -11,8 +11,8 @@ from fc_pipeline.sample_hub.live import Endless, Reveal
 from fc_pipeline.sample_hub.log import EventLog, log_from_lines
 from fc_pipeline.sample_hub.serving import serving
 from fc_pipeline.sample_hub.state import HubState
-from fc_pipeline_tests.sample_hub.referee import Referee
 from fc_pipeline_tests.sample_hub.replay import Replay
+from fc_pipeline_tests.support.referee import Referee
 
 START = 1_800_000_000.0
 

@@ -15,9 +15,9 @@ import psycopg2
 import pytest
 from psycopg2.extensions import parse_dsn
 
+from fc_pipeline.config.settings import Settings
 from fc_pipeline.errors import ServiceError
 from fc_pipeline.services.postgres import TUNING, EmbeddedPostgres, _as_server_user
-from fc_pipeline.settings import Settings
 from fc_pipeline_tests.services.user import OtherUser
 
 SMALL = {**TUNING, "shared_buffers": "16MB"}

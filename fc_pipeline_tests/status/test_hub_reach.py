@@ -3,8 +3,8 @@
 import asyncio
 import socket
 
+from fc_pipeline.config.project import project_file
 from fc_pipeline.hub.endpoint import HubEndpoint
-from fc_pipeline.project import project_file
 from fc_pipeline.sample_hub.log import load_log
 from fc_pipeline.sample_hub.serving import serving
 from fc_pipeline.services.ports import free_port

@@ -6,7 +6,7 @@ import sqlalchemy as sa
 from fc_pipeline.status import row_counts
 from fc_pipeline.status.row_counts import live_rows
 from fc_pipeline.tables.fid_activity import FID_ACTIVITY
-from fc_pipeline_tests.conftest import Database
+from fc_pipeline_tests.support.postgres import Database
 
 FILL = (
     "INSERT INTO fid_activity SELECT now(), fid, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, "

@@ -11,19 +11,19 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from fc_pipeline.ingest.backfill import Backfill
-from fc_pipeline.ingest.backfill_scope import BackfillScope
-from fc_pipeline.ingest.verify import verify
+from fc_pipeline.backfill.run import Backfill
+from fc_pipeline.backfill.scope import BackfillScope
+from fc_pipeline.backfill.verify import verify
+from fc_pipeline.config.postgres_url import PostgresUrl
 from fc_pipeline.sample_hub.log import log_from_lines
 from fc_pipeline.sample_hub.serving import serving
 from fc_pipeline.services.postgres import EmbeddedPostgres
-from fc_pipeline.store.postgres_url import PostgresUrl
-from fc_pipeline_tests.conftest import Database
-from fc_pipeline_tests.faults.crash_scene import NOTHING_WRONG, Keyed, Verdict, keyed_rows, lines_of, live_rows
-from fc_pipeline_tests.fold.conftest import Replica as Tables
 from fc_pipeline_tests.store.hostile import HOSTILE, VARIABLES
-from fc_pipeline_tests.store.stock_server import INSTALLED, UNSAFE, stock_server
-from fc_pipeline_tests.workbench import Workbench, workbench
+from fc_pipeline_tests.support.crash_scene import NOTHING_WRONG, Keyed, Verdict, keyed_rows, lines_of, live_rows
+from fc_pipeline_tests.support.folded import FoldedDatabase
+from fc_pipeline_tests.support.postgres import Database
+from fc_pipeline_tests.support.stock_server import INSTALLED, UNSAFE, stock_server
+from fc_pipeline_tests.support.workbench import Workbench, workbench
 
 SERVERS = ["embedded", *(f"stock {folder.parent.name}" for folder in INSTALLED)]
 
@@ -119,7 +119,7 @@ class Server:
         engine = sa.create_engine(
             "postgresql+psycopg2://", creator=_plainly(url, options="-c timezone=UTC -c search_path=public")
         )
-        yield Tables(url, engine)
+        yield FoldedDatabase(url, engine)
         engine.dispose()
 
 

@@ -6,15 +6,15 @@ import psycopg2
 import pytest
 import sqlalchemy as sa
 
-from fc_pipeline.ingest.backfill import Backfill
-from fc_pipeline.ingest.backfill_scope import BackfillScope
-from fc_pipeline.ingest.verify import verify
+from fc_pipeline.backfill.run import Backfill
+from fc_pipeline.backfill.scope import BackfillScope
+from fc_pipeline.backfill.verify import verify
 from fc_pipeline.sample_hub.log import log_from_lines
 from fc_pipeline.sample_hub.serving import serving
-from fc_pipeline_tests.conftest import Database
-from fc_pipeline_tests.faults.crash_scene import lines_of
-from fc_pipeline_tests.store.stock_server import INSTALLED, UNSAFE, stock_server
-from fc_pipeline_tests.workbench import workbench
+from fc_pipeline_tests.support.crash_scene import lines_of
+from fc_pipeline_tests.support.postgres import Database
+from fc_pipeline_tests.support.stock_server import INSTALLED, UNSAFE, stock_server
+from fc_pipeline_tests.support.workbench import workbench
 
 COMPILES_ALL = {
     **UNSAFE,

@@ -11,18 +11,18 @@ from urllib.parse import parse_qs, unquote, urlsplit
 import psycopg2
 import pytest
 
+from fc_pipeline.config.settings import Settings
 from fc_pipeline.errors import ConfigError
-from fc_pipeline.ingest.replica import open_replica
-from fc_pipeline.instance_storage import PipelineInstanceStorage
+from fc_pipeline.orchestration.instance.storage import PipelineInstanceStorage
+from fc_pipeline.replica import open_replica
 from fc_pipeline.sample_hub.generator import generate
 from fc_pipeline.sample_hub.log import log_from_lines
 from fc_pipeline.sample_hub.serving import serving
 from fc_pipeline.services.ports import free_port
 from fc_pipeline.services.postgres import EmbeddedPostgres, _as_server_user, _give_to_system_user
-from fc_pipeline.settings import Settings
-from fc_pipeline_tests.conftest import Database
-from fc_pipeline_tests.pipeline import open_pipeline
-from fc_pipeline_tests.workbench import workbench
+from fc_pipeline_tests.support.pipeline import open_pipeline
+from fc_pipeline_tests.support.postgres import Database
+from fc_pipeline_tests.support.workbench import workbench
 
 START_SECONDS = 30.0
 

@@ -10,16 +10,16 @@ from contextlib import closing, contextmanager
 import pytest
 import sqlalchemy as sa
 
+from fc_pipeline.config.settings import Settings
 from fc_pipeline.errors import ConfigError, PostgresError
-from fc_pipeline.fold.schema import ensure_schema
 from fc_pipeline.services.postgres import EmbeddedPostgres
-from fc_pipeline.settings import Settings
 from fc_pipeline.store import session
 from fc_pipeline.store.environment import COMPLETING, IGNORED
+from fc_pipeline.store.schema import ensure_schema
 from fc_pipeline.store.session import SESSION, UTF8_DATABASE, connect, make_engine
 from fc_pipeline.store.writer_connection import WriterConnection
-from fc_pipeline_tests.conftest import Database
 from fc_pipeline_tests.store.hostile import HOSTILE, VARIABLES
+from fc_pipeline_tests.support.postgres import Database
 
 Ask = Callable[[str, str], list[str | None]]
 

@@ -7,7 +7,7 @@ import pyarrow as pa
 import pytest
 
 from fc_pipeline.store.writer_connection import WriterConnection
-from fc_pipeline_tests.conftest import Database
+from fc_pipeline_tests.support.postgres import Database
 
 LINE = pa.table({"a": pa.array([1], pa.int32())})
 

@@ -21,7 +21,7 @@ from fc_pipeline.tables.registry import DATA_TABLES, MESSAGE_TABLES
 from fc_pipeline.tables.user_data import USER_DATA_SET
 from fc_pipeline.tables.username_proofs import USERNAME_PROOFS, proved
 from fc_pipeline.tables.verifications import VERIFICATION_SET
-from fc_pipeline_tests.events import (
+from fc_pipeline_tests.support.events import (
     HOUR_UNIX,
     NOW,
     Event,
@@ -42,7 +42,7 @@ from fc_pipeline_tests.events import (
     verification,
     verification_remove,
 )
-from fc_pipeline_tests.events import (
+from fc_pipeline_tests.support.events import (
     user_data as user_data_add,
 )
 

@@ -22,8 +22,8 @@ from fc_pipeline.targets.cache import RedisDown, TargetCache
 from fc_pipeline.targets.membership import Membership
 from fc_pipeline.targets.owner import OwnerWishes
 from fc_pipeline.targets.recompute import SetChange
-from fc_pipeline_tests.events import FIRST_HEIGHT, Event, blocks_of, cast_add, link, merge, micro_batch
-from fc_pipeline_tests.fold.conftest import Replica
+from fc_pipeline_tests.support.events import FIRST_HEIGHT, Event, blocks_of, cast_add, link, merge, micro_batch
+from fc_pipeline_tests.support.folded import FoldedDatabase
 from fc_pipeline_tests.targets.test_selection import FRIEND, OTHER, ROOT, STRANGER, Filtered, opened
 
 
@@ -35,7 +35,7 @@ def cache(redis_url: str) -> Iterator[TargetCache]:
 
 
 @pytest.fixture
-def filtered(replica: Replica, redis_url: str) -> Iterator[Filtered]:
+def filtered(replica: FoldedDatabase, redis_url: str) -> Iterator[Filtered]:
     with opened(replica, redis_url, OwnerWishes((ROOT,))) as made:
         yield made
 
@@ -44,7 +44,7 @@ def fids(*numbers: int) -> np.ndarray:
     return np.array(numbers, np.int64)
 
 
-def is_sound(replica: Replica, redis_url: str) -> bool:
+def is_sound(replica: FoldedDatabase, redis_url: str) -> bool:
     found = coherence.compare(replica.engine, redis_url)
     return found.reachable and not found.is_behind and not found.is_drift
 
@@ -117,7 +117,9 @@ def test_an_old_dump_of_redis_is_not_believed(filtered: Filtered, redis_url: str
     assert is_sound(filtered.replica, redis_url)
 
 
-def test_redis_killed_and_started_again(replica: Replica, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_redis_killed_and_started_again(
+    replica: FoldedDatabase, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     server = EmbeddedRedis(tmp_path)
     server.acquire()
     url = server.url()
@@ -141,7 +143,7 @@ def test_redis_killed_and_started_again(replica: Replica, tmp_path: Path, caplog
             again.release()
 
 
-def test_without_any_redis_postgres_is_asked(replica: Replica) -> None:
+def test_without_any_redis_postgres_is_asked(replica: FoldedDatabase) -> None:
     owner.declare_mode(replica.engine, "set")
     owner.adopt(replica.engine, OwnerWishes((ROOT,)))
     with FoldSession(replica.url, "test", targets=TargetAccess(None)) as session:
@@ -206,7 +208,7 @@ def test_drift_is_found_both_ways_and_put_right(filtered: Filtered, redis_url: s
     assert not coherence.repair(filtered.replica.engine, redis_url).is_drift
 
 
-def test_a_local_copy_answers_as_redis_does_while_the_set_changes(replica: Replica, redis_url: str) -> None:
+def test_a_local_copy_answers_as_redis_does_while_the_set_changes(replica: FoldedDatabase, redis_url: str) -> None:
     with opened(replica, redis_url, OwnerWishes((ROOT,))) as filtered:
         query = filtered.session._execute
         with TargetCacheOf(replica, redis_url) as cache:
@@ -232,7 +234,7 @@ def test_a_local_copy_answers_as_redis_does_while_the_set_changes(replica: Repli
 class TargetCacheOf(TargetCache):
     """The cache of a replica."""
 
-    def __init__(self, replica: Replica, redis_url: str) -> None:
+    def __init__(self, replica: FoldedDatabase, redis_url: str) -> None:
         super().__init__(redis_url, replica.rows("SELECT cache_key FROM pipeline.target_set")[0][0])
 
     def __enter__(self) -> "TargetCacheOf":
@@ -254,7 +256,7 @@ def _events(worker: int, number: int) -> list[Event]:
     ]
 
 
-def test_several_workers_at_once(replica: Replica, redis_url: str) -> None:
+def test_several_workers_at_once(replica: FoldedDatabase, redis_url: str) -> None:
     owner.declare_mode(replica.engine, "set")
     owner.adopt(replica.engine, OwnerWishes((100, 101)))
     batches = {

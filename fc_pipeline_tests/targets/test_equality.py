@@ -5,21 +5,21 @@ from pathlib import Path
 
 import pytest
 
-from fc_pipeline.ingest.drain import HourWindow
+from fc_pipeline.feed.drain import HourWindow
 from fc_pipeline.sample_hub.generator import generate
 from fc_pipeline.sample_hub.log import log_from_lines
 from fc_pipeline.sample_hub.serving import serving
 from fc_pipeline.services.postgres import EmbeddedPostgres
-from fc_pipeline_tests.conftest import Database, fresh_database
-from fc_pipeline_tests.events import HOUR_UNIX
-from fc_pipeline_tests.targets.comparing import (
+from fc_pipeline_tests.support.comparing import (
     assert_same,
     complete,
     expected_targets,
     root_that_follows,
     targets_of,
 )
-from fc_pipeline_tests.workbench import Workbench, workbench
+from fc_pipeline_tests.support.events import HOUR_UNIX
+from fc_pipeline_tests.support.postgres import Database, fresh_database
+from fc_pipeline_tests.support.workbench import Workbench, workbench
 
 CLIENT = 9152
 

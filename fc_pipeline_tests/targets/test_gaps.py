@@ -5,10 +5,7 @@ from pathlib import Path
 from fc_pipeline.sample_hub.faults import Faults
 from fc_pipeline.sample_hub.log import log_from_lines
 from fc_pipeline.sample_hub.serving import serving
-from fc_pipeline_tests.conftest import Database
-from fc_pipeline_tests.ingest.conftest import lines, other_database
-from fc_pipeline_tests.ingest.test_gaps import gaps_of, heal, height_at, part
-from fc_pipeline_tests.targets.comparing import (
+from fc_pipeline_tests.support.comparing import (
     BY_AUTHOR,
     complete,
     expected_targets,
@@ -16,7 +13,10 @@ from fc_pipeline_tests.targets.comparing import (
     root_that_follows,
     targets_of,
 )
-from fc_pipeline_tests.workbench import workbench
+from fc_pipeline_tests.support.feeding import lines, other_database
+from fc_pipeline_tests.support.gaps import gaps_of, heal, height_at, part
+from fc_pipeline_tests.support.postgres import Database
+from fc_pipeline_tests.support.workbench import workbench
 
 __all__ = ["lines", "other_database"]
 

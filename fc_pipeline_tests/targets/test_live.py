@@ -13,10 +13,10 @@ from fc_pipeline.sample_hub.log import log_from_lines
 from fc_pipeline.sample_hub.serving import serving
 from fc_pipeline.services.postgres import EmbeddedPostgres
 from fc_pipeline.targets import coherence
-from fc_pipeline_tests.conftest import Database, fresh_database
-from fc_pipeline_tests.ingest.test_follow import executing, present, until
-from fc_pipeline_tests.targets.comparing import assert_same, complete, expected_targets, targets_of
-from fc_pipeline_tests.workbench import workbench
+from fc_pipeline_tests.support.comparing import assert_same, complete, expected_targets, targets_of
+from fc_pipeline_tests.support.following import executing, present, until
+from fc_pipeline_tests.support.postgres import Database, fresh_database
+from fc_pipeline_tests.support.workbench import workbench
 
 CLIENT = 193
 """Few sign up through it."""

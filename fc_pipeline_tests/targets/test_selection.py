@@ -18,7 +18,8 @@ from fc_pipeline.tables.link_compactions import SCOPED_SINCE
 from fc_pipeline.tables.registry import MESSAGE_TABLES
 from fc_pipeline.targets import directory, owner, sweep
 from fc_pipeline.targets.owner import OwnerWishes
-from fc_pipeline_tests.events import (
+from fc_pipeline_tests.support.comparing import RULE
+from fc_pipeline_tests.support.events import (
     FIRST_HEIGHT,
     HOUR_UNIX,
     NOW,
@@ -41,17 +42,16 @@ from fc_pipeline_tests.events import (
     user_data,
     verification,
 )
-from fc_pipeline_tests.fold.conftest import Replica
-from fc_pipeline_tests.fold.small_hub import SmallHub
-from fc_pipeline_tests.fold.test_reconcile_any_order import wish
-from fc_pipeline_tests.targets.comparing import RULE
+from fc_pipeline_tests.support.folded import FoldedDatabase
+from fc_pipeline_tests.support.small_hub import SmallHub
+from fc_pipeline_tests.support.wishes import wish
 
 ROOT, FRIEND, STRANGER, OTHER = 1, 20, 30, 40
 CLIENT = 9152
 
 
 @pytest.fixture
-def filtered(replica: Replica, redis_url: str) -> Iterator["Filtered"]:
+def filtered(replica: FoldedDatabase, redis_url: str) -> Iterator["Filtered"]:
     with opened(replica, redis_url, OwnerWishes((ROOT,), (CLIENT,))) as made:
         yield made
 
@@ -59,7 +59,7 @@ def filtered(replica: Replica, redis_url: str) -> Iterator["Filtered"]:
 class Filtered:
     """A replica of targets only, and a session that folds into it."""
 
-    def __init__(self, replica: Replica, redis_url: str, wishes: OwnerWishes) -> None:
+    def __init__(self, replica: FoldedDatabase, redis_url: str, wishes: OwnerWishes) -> None:
         self.replica = replica
         self.redis_url = redis_url
         owner.declare_mode(replica.engine, "set")
@@ -264,7 +264,7 @@ def test_each_event_is_counted_once_whatever_becomes_of_it(filtered: Filtered) -
         assert filtered.session.events_written == written
 
 
-def test_without_mentions_a_mention_is_not_enough(replica: Replica, redis_url: str) -> None:
+def test_without_mentions_a_mention_is_not_enough(replica: FoldedDatabase, redis_url: str) -> None:
     with opened(replica, redis_url, OwnerWishes((ROOT,), mentions=False)) as filtered:
         gone = cast_add(STRANGER, "mention too", mentions=[ROOT], mentionsPositions=[0])
         filtered.fold(merge(cast_add(STRANGER, "mention", mentions=[ROOT], mentionsPositions=[0])), merge(gone))
@@ -320,7 +320,7 @@ def test_denied_users_are_no_targets_and_bring_nobody(filtered: Filtered) -> Non
     assert set(filtered.targets()) == {ROOT}
 
 
-def test_of_a_limited_root_the_longest_followed_count(replica: Replica, redis_url: str) -> None:
+def test_of_a_limited_root_the_longest_followed_count(replica: FoldedDatabase, redis_url: str) -> None:
     with opened(replica, redis_url, OwnerWishes((ROOT,), most_followed=2)) as filtered:
         filtered.fold(*(merge(link(ROOT, fid, NOW + fid)) for fid in (50, 51, 52, 53)))
         assert set(filtered.targets()) == {ROOT, 50, 51}
@@ -340,7 +340,7 @@ def test_nobody_is_taken_out_for_the_sake_of_a_root_whose_follows_are_not_known_
     assert FRIEND not in filtered.targets()
 
 
-def test_a_filter_of_nobody_is_an_error(replica: Replica, redis_url: str) -> None:
+def test_a_filter_of_nobody_is_an_error(replica: FoldedDatabase, redis_url: str) -> None:
     owner.declare_mode(replica.engine, "set")
     with pytest.raises(ConfigError, match="no root"):
         owner.adopt(replica.engine, OwnerWishes())
@@ -352,7 +352,7 @@ def test_a_filter_of_nobody_is_an_error(replica: Replica, redis_url: str) -> Non
     assert len(replica.rows("SELECT hash FROM casts")) == 1
 
 
-def test_a_database_stays_in_its_mode(replica: Replica) -> None:
+def test_a_database_stays_in_its_mode(replica: FoldedDatabase) -> None:
     owner.declare_mode(replica.engine, "all")
     owner.declare_mode(replica.engine, "set")  # nothing was folded yet
     owner.declare_mode(replica.engine, "all")
@@ -368,7 +368,7 @@ LIVE = {
 }
 
 
-def live(replica: Replica, *targets: int) -> dict[str, set[str]]:
+def live(replica: FoldedDatabase, *targets: int) -> dict[str, set[str]]:
     """Live rows of the message tables and profiles: of these targets by the rule, or all there are."""
     found: dict[str, set[str]] = {}
     for name, columns in {**LIVE, "user_profiles": "fid, username, bio"}.items():
@@ -417,8 +417,8 @@ def fold_all(session: FoldSession, hub: SmallHub, rng: Random | None = None) -> 
         session.fold(micro_batch(hub.blocks(shard), first, last, shard))
 
 
-def complete_all(replica: Replica, hub: SmallHub) -> None:
-    """As ingest.target_sync does it, without snapshots: the whole log once more for new targets, until none is left."""
+def complete_all(replica: FoldedDatabase, hub: SmallHub) -> None:
+    """As repair.targets does it, without snapshots: the whole log once more for new targets, until none is left."""
     for _ in range(10):
         pending = frozenset(r.fid for r in replica.rows("SELECT fid FROM pipeline.targets WHERE synced_at IS NULL"))
         if not pending:
@@ -436,7 +436,7 @@ def complete_all(replica: Replica, hub: SmallHub) -> None:
 @settings(max_examples=10, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 @given(seed=st.integers(0, 2**32))
 def test_in_any_order_the_rows_are_those_that_the_rule_selects_from_the_full_replica(
-    folded_database: Replica, writer: FoldSession, embedded_redis: Any, seed: int
+    folded_database: FoldedDatabase, writer: FoldSession, embedded_redis: Any, seed: int
 ) -> None:
     rng = Random(seed)
     hub = log_of_course(rng)

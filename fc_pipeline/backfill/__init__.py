@@ -1,0 +1,1 @@
+"""History by FID: whom to ask for, what that takes, fetching it, and folding or verifying it."""

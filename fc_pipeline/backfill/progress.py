@@ -1,0 +1,127 @@
+"""What a backfill has done, per bucket and in all, and how long the rest will take."""
+
+import time
+from collections.abc import Callable, Collection, Iterable
+from dataclasses import dataclass, field
+
+from fc_pipeline.hub.snapshot import CONTRACTS_FID
+from fc_pipeline.lake.snapshot_log import bucket_of
+from fc_pipeline.reconcile.reconciler import Reconciled
+from fc_pipeline.store.snapshot_ledger import SnapshotLine
+
+__all__ = ["BackfillProgress", "BucketProgress", "duration"]
+
+
+@dataclass(slots=True)
+class BucketProgress:
+    """One bucket of the run. `unread` are FIDs that no hub could answer for, with the reason."""
+
+    bucket: int
+    fids: int = 0
+    fids_left: int = 0
+    fids_fetched: int = 0
+    fids_folded: int = 0
+    requests: int = 0
+    records: int = 0
+    unread: dict[int, str] = field(default_factory=dict[int, str])
+
+
+@dataclass
+class BackfillProgress:
+    """All buckets together; `requests` also counts those that are of no FID. `clock` gives monotonic seconds.
+
+    `unknown_fids` are users that were folded and of whom the hub has no record at all.
+    """
+
+    clock: Callable[[], float] = time.monotonic
+    buckets: dict[int, BucketProgress] = field(default_factory=dict[int, BucketProgress])
+    requests: int = 0
+    reconciled: Reconciled = field(default_factory=Reconciled)
+    unknown_fids: list[int] = field(default_factory=list[int])
+
+    def __post_init__(self) -> None:
+        self._started = self.clock()
+
+    @property
+    def seconds(self) -> float:
+        """Since the beginning."""
+        return self.clock() - self._started
+
+    @property
+    def fids(self) -> int:
+        """All FIDs of the run."""
+        return sum(bucket.fids for bucket in self.buckets.values())
+
+    @property
+    def fids_left(self) -> int:
+        """Those that are not done."""
+        return sum(bucket.fids_left for bucket in self.buckets.values())
+
+    @property
+    def records(self) -> int:
+        """Records fetched."""
+        return sum(bucket.records for bucket in self.buckets.values())
+
+    @property
+    def unread(self) -> dict[int, str]:
+        """FIDs that no hub could answer for, with the reason."""
+        return {fid: reason for bucket in self.buckets.values() for fid, reason in bucket.unread.items()}
+
+    @property
+    def seconds_left(self) -> float | None:
+        """How long the rest takes at the pace so far; None as long as there is none."""
+        done = self.fids - self.fids_left
+        return self.seconds / done * self.fids_left if done else None
+
+    def expect(self, bucket: int, fids: int) -> None:
+        """A bucket of the run, with so many FIDs to do."""
+        self.buckets[bucket] = BucketProgress(bucket, fids, fids)
+
+    def add_fetched(self, snapshots: Iterable[SnapshotLine]) -> None:
+        """FIDs whose records lie in the lake."""
+        for one in snapshots:
+            bucket = self.buckets[one.bucket]
+            bucket.fids_fetched += 1
+            bucket.requests += one.requests
+            bucket.records += one.records
+
+    def add_folded(self, snapshots: Collection[SnapshotLine], folded: Reconciled) -> None:
+        """FIDs whose records are in the tables."""
+        for one in snapshots:
+            self.buckets[one.bucket].fids_folded += 1
+            if not one.records and one.fid != CONTRACTS_FID:
+                self.unknown_fids.append(one.fid)
+        self.reconciled += folded
+
+    def finish(self, fids: Iterable[int]) -> list[int]:
+        """Nothing is left to do for these FIDs; gives the buckets that are done by that."""
+        ended: list[int] = []
+        for fid in fids:
+            bucket = self.buckets[bucket_of(fid)]
+            bucket.fids_left -= 1
+            if not bucket.fids_left:
+                ended.append(bucket.bucket)
+        return ended
+
+    def line(self) -> str:
+        """One line for a log."""
+        done = self.fids - self.fids_left
+        left, messages = self.seconds_left, self.reconciled.messages
+        parts = [
+            f"{done:,} of {self.fids:,} FIDs",
+            f"{self.requests:,} requests",
+            f"{self.records:,} records fetched",
+            f"{messages:,} folded ({messages / max(self.seconds, 0.001):,.0f}/s)",
+        ]
+        if left is not None and self.fids_left:
+            parts.append(f"about {duration(left)} left")
+        return ", ".join(parts)
+
+
+def duration(seconds: float) -> str:
+    """For people: hours, minutes or seconds, as fits."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours} h {minutes:02d} min"
+    return f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"

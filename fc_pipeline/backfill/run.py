@@ -1,0 +1,351 @@
+"""hub → lake → tables, FID by FID: what Dagster's snapshot assets, `fc-pipeline backfill` and tests call.
+
+Per chunk of FIDs: the shards' heads, the answers, the heads again, Parquet in the lake, a line per FID in
+`pipeline.snapshots`, one fold. The next chunk is fetched while one is folded. What a run that died had fetched is
+not asked again by the next one of the same scope: it is folded from the lake.
+"""
+
+import asyncio
+import logging
+import time
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from functools import partial, reduce
+from itertools import chain
+from operator import or_
+from typing import Final, TypeVar
+
+import pyarrow as pa
+
+from fc_pipeline.backfill.fetch import CHUNK_FIDS, FetchedChunk, fetch_chunk
+from fc_pipeline.backfill.lost_past import refuse_lost_past
+from fc_pipeline.backfill.progress import BackfillProgress, BucketProgress
+from fc_pipeline.backfill.scope import BackfillScope, ScopedFids, find_fids, vet_hub
+from fc_pipeline.errors import HubError, HubUnavailable, HubUntrusted, LakeError
+from fc_pipeline.hub.failover import ANOTHER_HUB_MAY_DO, HubPool
+from fc_pipeline.hub.reads import HubReads
+from fc_pipeline.lake.snapshot_log import SnapshotLog, bucket_of
+from fc_pipeline.reconcile.reconciler import FidSnapshot, Reconciled, Reconciler
+from fc_pipeline.replica import Replica
+from fc_pipeline.store import snapshot_ledger
+from fc_pipeline.store.retry import POSTGRES_ERRORS, Patience, explained, through_faults
+from fc_pipeline.store.schema import hold_schema
+from fc_pipeline.store.snapshot_ledger import SnapshotLine
+
+__all__ = ["Backfill"]
+
+T = TypeVar("T")
+log = logging.getLogger(__name__)
+
+PATIENCE_SECONDS: Final = 300.0
+"""So long is a hub that fails in the middle of the work asked again."""
+LONGEST_PAUSE_SECONDS: Final = 30.0
+RECORDS_PER_FOLD: Final = 20_000
+"""A transaction folds no more than this, unless a single FID has more."""
+JOINED_BYTES: Final = 4 * 1024 * 1024
+UNNAMED_FOR: Final = timedelta(minutes=15)
+"""A file may be on disk for a moment before its lines are written: no other run deletes it meanwhile."""
+_NAMED_FIDS: Final = 10
+
+
+@dataclass
+class Backfill:
+    """Fetches the snapshots of a scope into the lake, folds them, or both.
+
+    Folding alone takes what the lake has. `on_bucket` is called when a bucket is done, `on_progress` every
+    `progress_seconds`, both from threads of their own. Once `should_stop` says yes, it ends after the chunk in hand.
+    """
+
+    replica: Replica
+    run_id: str
+    scope: BackfillScope
+    fetch: bool = True
+    fold: bool = True
+    should_stop: Callable[[], bool] = lambda: False
+    on_bucket: Callable[[BucketProgress], None] = lambda bucket: None
+    on_progress: Callable[[BackfillProgress], None] = lambda progress: None
+    progress_seconds: float = 10.0
+    progress: BackfillProgress = field(default_factory=BackfillProgress)
+
+    def __post_init__(self) -> None:
+        """Open the lake. Raises LakeError."""
+        self._log = SnapshotLog.open(self.replica.settings.lake_uri)
+        self._rounds: dict[int, datetime] = {}
+        self._said_at = time.monotonic()
+
+    def execute(self) -> BackfillProgress:
+        """Do it. Raises FcPipelineError; FIDs that no hub can answer for are named after all others are done."""
+        try:
+            return self._execute()
+        except POSTGRES_ERRORS as error:
+            raise explained(error) from error
+
+    def _execute(self) -> BackfillProgress:
+        with ExitStack() as stack:
+            url = self.replica.settings.libpq_url()
+            reconciler = stack.enter_context(Reconciler(url, self.run_id, self.replica.targets)) if self.fold else None
+            if self.fetch:
+                asyncio.run(self._walk(reconciler))
+            elif reconciler is not None:
+                self._fold_stored(reconciler)
+        self.on_progress(self.progress)
+        if self.progress.unread:
+            raise _unread(self.progress.unread)
+        return self.progress
+
+    async def _walk(self, reconciler: Reconciler | None) -> None:
+        async with HubPool(self.replica.hub_endpoints) as hubs:
+            found = await self._find(hubs)
+            self.progress.requests += found.requests
+            missing, stored = await asyncio.to_thread(self._retried, partial(self._open_rounds, found))
+            self._tell()
+            folding: asyncio.Task[None] | None = None
+            try:
+                if reconciler is not None and stored:
+                    folding = asyncio.create_task(asyncio.to_thread(self._fold, reconciler, stored))
+                for chunk in _chunks(missing):
+                    if self.should_stop():
+                        break
+                    fetched = await self._fetch(hubs, chunk)
+                    await asyncio.to_thread(self._record, fetched)
+                    if folding is not None:
+                        await folding
+                    folding = asyncio.create_task(asyncio.to_thread(self._settle, reconciler, fetched))
+            finally:
+                if folding is not None:
+                    await folding
+            if not self.progress.fids_left and not self.progress.unread:
+                await asyncio.to_thread(self._retried, self._finish_rounds)
+
+    def _retried(self, work: Callable[[], T]) -> T:
+        """What begins anew from what Postgres has, done once more where it failed for a reason that may pass."""
+        return through_faults(f"run {self.run_id}", work, should_stop=self.should_stop)
+
+    async def _find(self, hubs: HubPool) -> ScopedFids:
+        """The FIDs to do, of hubs that go on from what was read; whether they do is held against the ledger."""
+        patience = Patience(f"run {self.run_id}", should_stop=self.should_stop)
+        while True:
+            try:
+                await vet_hub(self.replica, hubs)
+                return await find_fids(self.replica, hubs, self.scope)
+            except POSTGRES_ERRORS as error:
+                await asyncio.to_thread(patience.pause_after, error)
+
+    def _open_rounds(self, found: ScopedFids) -> tuple[list[tuple[int, int]], list[SnapshotLine]]:
+        """The FIDs to fetch, with their shards, and the snapshots of an interrupted round that wait for their fold."""
+        by_bucket: defaultdict[int, list[int]] = defaultdict(list)
+        for fid in found.shards:
+            by_bucket[bucket_of(fid)].append(fid)
+        missing: list[tuple[int, int]] = []
+        stored: list[SnapshotLine] = []
+        with self.replica.engine.begin() as connection:
+            now = datetime.now(UTC)
+            self._rounds = snapshot_ledger.open_rounds(
+                connection, self.scope.buckets, self.scope.name, self.run_id, now
+            )
+            since = min(self._rounds.values(), default=now)
+            lines = snapshot_ledger.lines(connection, self.scope.buckets, since=since, fids=found.shards.keys())
+        fetched = {line.fid: line for line in lines if line.fetched_at >= self._rounds[line.bucket]}
+        for bucket in self.scope.buckets:
+            left = sorted(fid for fid in by_bucket[bucket] if fid not in fetched)
+            here = sorted(fid for fid in by_bucket[bucket] if fid in fetched)
+            waiting = [fetched[fid] for fid in here if self.fold and not fetched[fid].is_folded]
+            missing += [(fid, found.shards[fid]) for fid in left]
+            stored += waiting
+            self.progress.expect(bucket, len(left) + len(waiting))
+        self._end([one.bucket for one in self.progress.buckets.values() if not one.fids])
+        return missing, stored
+
+    async def _fetch(self, hubs: HubPool, chunk: Sequence[tuple[int, int]]) -> FetchedChunk:
+        """A chunk from the first hub that is fit; a failing one is left for another, and waited for a while.
+
+        What a hub answered counts only if it is fit afterwards, too: one that was reset has lost what is looked for.
+        """
+        give_up_at: float | None = None
+        pause_seconds = 1.0
+        patience = Patience(f"run {self.run_id}", should_stop=self.should_stop)
+        untrusted: dict[HubReads, HubUntrusted] = {}
+        while True:
+            hub: HubReads | None = None
+            try:
+                hub = await hubs.follow(None)
+                if hub in untrusted:
+                    raise untrusted[hub]
+                fetched = await fetch_chunk(hub, self._log, chunk)
+                await hubs.confirm(hub)
+                await asyncio.to_thread(refuse_lost_past, self.replica, hub.name, fetched)
+            except POSTGRES_ERRORS as error:  # whether the hub is fit is held against the ledger
+                await asyncio.to_thread(patience.pause_after, error)
+                continue
+            except HubUntrusted as error:
+                if hub is None or hub in untrusted:
+                    raise
+                hubs.leave(hub, error)
+                untrusted[hub] = error
+                continue
+            except ANOTHER_HUB_MAY_DO as error:
+                now = time.monotonic()
+                give_up_at = now + PATIENCE_SECONDS if give_up_at is None else give_up_at
+                if now > give_up_at or not isinstance(error, HubUnavailable):
+                    raise
+                if hub is not None:
+                    hubs.leave(hub, error)
+                log.warning("chunk_again first_fid=%s reason=%r", chunk[0][0], str(error))
+            else:
+                return fetched
+            await asyncio.sleep(pause_seconds)
+            pause_seconds = min(LONGEST_PAUSE_SECONDS, pause_seconds * 2)
+
+    def _record(self, fetched: FetchedChunk) -> None:
+        self._retried(lambda: self._write_lines(fetched))
+        self.progress.requests += fetched.requests
+        self.progress.add_fetched(fetched.snapshots)
+        for fid, reason in fetched.unread.items():
+            self.progress.buckets[bucket_of(fid)].unread[fid] = reason
+            log.warning("fid_unread fid=%s reason=%r", fid, reason)
+
+    def _write_lines(self, fetched: FetchedChunk) -> None:
+        with self.replica.engine.begin() as connection:
+            hold_schema(lambda statement: connection.exec_driver_sql(statement).all())
+            snapshot_ledger.record(connection, fetched.snapshots, self.run_id)
+            snapshot_ledger.add_to_rounds(connection, self.scope.name, self._rounds, fetched.snapshots)
+
+    def _settle(self, reconciler: Reconciler | None, fetched: FetchedChunk) -> None:
+        """What remains to be done of a chunk that was fetched."""
+        if reconciler is None:
+            self._finish([line.fid for line in fetched.snapshots])
+        else:
+            self._fold(reconciler, fetched.snapshots)
+        self._finish(list(fetched.unread))
+
+    def _fold_stored(self, reconciler: Reconciler) -> None:
+        """Fold the newest snapshots that the lake has."""
+        stored = self._retried(self._stored_lines)
+        counts = Counter(line.bucket for line in stored)
+        for bucket in self.scope.buckets:
+            self.progress.expect(bucket, counts[bucket])
+        if not stored:
+            raise LakeError(
+                "the lake has no snapshots of these FIDs", hint="materialise fid_snapshots of their buckets first"
+            )
+        self._end([one.bucket for one in self.progress.buckets.values() if not one.fids])
+        self._fold(reconciler, stored)
+
+    def _stored_lines(self) -> list[SnapshotLine]:
+        with self.replica.engine.connect() as connection:
+            return snapshot_ledger.lines(connection, self.scope.buckets, fids=self.scope.fids)
+
+    def _fold(self, reconciler: Reconciler, lines: Sequence[SnapshotLine]) -> None:
+        for group in _groups(lines):
+            if self.should_stop():
+                return
+            started = time.monotonic()
+            folded = through_faults(
+                f"run {self.run_id}",
+                partial(self._fold_group, reconciler, group),
+                reopen=reconciler.reopen,
+                should_stop=self.should_stop,
+            )
+            self.progress.add_folded(group, folded)
+            log.info(
+                "folded_snapshots fids=%s messages=%s seconds=%.2f drift=%s",
+                len(group),
+                folded.messages,
+                time.monotonic() - started,
+                sum(folded.drift.values()),
+            )
+            self._finish([line.fid for line in group])
+
+    def _fold_group(self, reconciler: Reconciler, group: Sequence[SnapshotLine]) -> Reconciled:
+        by_file: defaultdict[str, list[int]] = defaultdict(list)
+        for line in group:
+            by_file[line.file].append(line.fid)
+        records = _joined(chain.from_iterable(self._log.read(path, fids) for path, fids in by_file.items()))
+        heads = reduce(or_, map(self._log.heads, by_file))
+        snapshots = [FidSnapshot(one.fid, one.shard, one.version, one.until_id, one.fetched_at) for one in group]
+        return reconciler.fold(snapshots, records, ids_before=heads.before, ids_after=heads.after)
+
+    def _finish(self, fids: Sequence[int]) -> None:
+        """Nothing is left to do for these FIDs."""
+        self._end(self.progress.finish(fids))
+        self._tell()
+        if time.monotonic() - self._said_at >= self.progress_seconds:
+            self._said_at = time.monotonic()
+            self.on_progress(self.progress)
+
+    def _tell(self) -> None:
+        """For who watches the log: the numbers as they are."""
+        log.debug("backfill_progress", extra={"progress": self.progress})
+
+    def _end(self, buckets: Sequence[int]) -> None:
+        """Buckets are done: files that no line names any more are of no use."""
+        if self.fetch:
+            self._delete_unnamed(buckets)
+        for bucket in buckets:
+            self.on_bucket(self.progress.buckets[bucket])
+
+    def _finish_rounds(self) -> None:
+        """The rounds are over together, so that what goes on with a run that died leaves its first buckets alone."""
+        with self.replica.engine.begin() as connection:
+            snapshot_ledger.finish_rounds(connection, self.scope.name, self._rounds)
+
+    def _delete_unnamed(self, buckets: Sequence[int]) -> None:
+        files = [file for bucket in buckets for file in self._log.files(bucket).items()]
+        named = self._retried(lambda: self._named_files(buckets))
+        old = datetime.now(UTC) - UNNAMED_FOR
+        self._log.delete([path for path, begun_at in files if path not in named and begun_at < old])
+        for bucket in buckets:
+            self._log.delete_unfinished(bucket)
+
+    def _named_files(self, buckets: Sequence[int]) -> set[str]:
+        with self.replica.engine.connect() as connection:
+            return snapshot_ledger.named_files(connection, buckets)
+
+
+def _chunks(fids: Sequence[tuple[int, int]]) -> Iterator[Sequence[tuple[int, int]]]:
+    for at in range(0, len(fids), CHUNK_FIDS):
+        yield fids[at : at + CHUNK_FIDS]
+
+
+def _groups(lines: Sequence[SnapshotLine]) -> Iterator[list[SnapshotLine]]:
+    """Lines that are folded in one transaction each: a chunk of FIDs, fewer where they have many records."""
+    group: list[SnapshotLine] = []
+    records = 0
+    for line in sorted(lines, key=lambda one: one.file):
+        if group and (len(group) >= CHUNK_FIDS or records + line.records > RECORDS_PER_FOLD):
+            yield group
+            group, records = [], 0
+        group.append(line)
+        records += line.records
+    if group:
+        yield group
+
+
+def _joined(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    """The same rows in fewer batches, each of some megabytes: every batch costs a COPY per table."""
+    held: list[pa.RecordBatch] = []
+    held_bytes = 0
+    for batch in batches:
+        if held and held_bytes + batch.nbytes > JOINED_BYTES:
+            yield from _one_batch(held)
+            held, held_bytes = [], 0
+        held.append(batch)
+        held_bytes += batch.nbytes
+    if held:
+        yield from _one_batch(held)
+
+
+def _one_batch(batches: list[pa.RecordBatch]) -> list[pa.RecordBatch]:
+    return pa.Table.from_batches(batches).combine_chunks().to_batches()
+
+
+def _unread(unread: dict[int, str]) -> HubError:
+    fids = sorted(unread)
+    named = ", ".join(map(str, fids[:_NAMED_FIDS])) + (" …" if len(fids) > _NAMED_FIDS else "")
+    return HubError(
+        f"{len(fids):,} FIDs could not be read: {named}; the first: {unread[fids[0]]}",
+        hint="all others are done; the next run over the same buckets asks for these again",
+    )

@@ -1,0 +1,1 @@
+"""Configuration: settings, the file `.env`, the project folder, and Postgres' URL."""

@@ -1,0 +1,167 @@
+"""raw log → fold: makes tables of an hour anew from what the raw log holds, without a hub."""
+
+from collections.abc import Callable, Collection, Sequence
+
+from fc_pipeline.feed.activity_count import ActivityCount
+from fc_pipeline.feed.folded_log import covered_heights, ledger_and_log, refuse_missing
+from fc_pipeline.feed.outputs import RAW_LOG
+from fc_pipeline.feed.stopping import Stopped
+from fc_pipeline.feed.writer import BatchWriter
+from fc_pipeline.fold.batches import parts_within, within
+from fc_pipeline.hours import Hour
+from fc_pipeline.lake.event_log import LogFile
+from fc_pipeline.reconcile.set_aside import set_aside_of_hour, without_set_aside
+from fc_pipeline.replica import Replica
+from fc_pipeline.store import ledger
+from fc_pipeline.store.ledger import HeightRange, NewlyWritten
+from fc_pipeline.tables.fid_activity import FID_ACTIVITY
+
+__all__ = ["rebuild_hour", "replay_hour"]
+
+
+def rebuild_hour(
+    replica: Replica,
+    writer: BatchWriter,
+    hour: Hour,
+    tables: Collection[str],
+    *,
+    only_missing: bool = False,
+    counts_more: bool = False,
+    should_stop: Callable[[], bool] = lambda: False,
+) -> bool:
+    """Fold everything that the raw log holds of an hour into `tables`, which must be the writer's own.
+
+    Heights that the ledger lacks become part of it. With `only_missing`, an hour that was written to all the tables
+    before is left alone; with `counts_more`, its counts in `fid_activity` have events that they lacked. What is in
+    quarantine stays out. Whether the log holds anything of the hour at all.
+    Raises LakeError if the log lacks heights of the hour that the ledger covers, Stopped if `should_stop` says so
+    before all is done: the hour counts as not rebuilt then.
+    """
+
+    def go_on() -> None:
+        if should_stop():
+            raise Stopped
+
+    go_on()
+    stored = {file.shard for file in replica.log.files(hour)}
+    with replica.engine.connect() as connection:
+        shards = sorted(stored | ledger.covered_shards(connection, hour.key))
+        known_shards = {*shards, *ledger.origins(connection)}
+    pending = [s for s in shards if not (only_missing and _is_complete(replica, writer, s, hour, tables))]
+    rebuilt = {shard: _rebuild_shard(replica, writer, hour, shard, tables, go_on) for shard in pending}
+    if pending and FID_ACTIVITY.name in tables:
+        _replace_activity(writer, hour, known_shards, ActivityCount(replica, hour, go_on), counts_more=counts_more)
+    with replica.engine.begin() as connection:
+        for shard, (up_to_height, newly_written) in rebuilt.items():
+            # Every height was read from the raw log, so the ledger may say that it is there.
+            ledger.add_tables(connection, shard, hour.key, up_to_height, sorted({*tables, RAW_LOG}), newly_written)
+    return bool(stored | rebuilt.keys())
+
+
+def replay_hour(
+    replica: Replica,
+    writer: BatchWriter,
+    hour: Hour,
+    fids: Collection[int],
+    *,
+    should_stop: Callable[[], bool] = lambda: False,
+) -> int:
+    """Fold what the ledger covers of an hour once more, for the few targets that the writer is for; how many events.
+
+    Of the log only what may name one of `fids` is decoded, or everything, if there are none. Heights that the ledger
+    lacks are left to whoever reads them, who knows these targets by now; blocks that only snapshots brought are in no
+    file. Raises LakeError if the log lacks heights that the ledger covers, Stopped.
+    """
+
+    def go_on() -> None:
+        if should_stop():
+            raise Stopped
+
+    events = 0
+    with replica.engine.connect() as connection:
+        shards = sorted(ledger.covered_shards(connection, hour.key))
+        known_shards = {*shards, *ledger.origins(connection)}
+    for shard in shards:
+        covered, files = ledger_and_log(replica, shard, hour)
+        refuse_missing(hour, shard, covered, files)
+        aside = set_aside_of_hour(replica, hour, shard)
+        for batch in replica.log.read(files, naming=fids):
+            go_on()
+            for part in parts_within(batch, covered):
+                writer.refold(hour, without_set_aside(part, aside))
+                events += len(part.raws)
+    if shards:
+        _replace_activity(writer, hour, known_shards, ActivityCount(replica, hour, go_on, naming=fids))
+    return events
+
+
+def _replace_activity(
+    writer: BatchWriter, hour: Hour, shards: Collection[int], count: ActivityCount, *, counts_more: bool = False
+) -> None:
+    """Set the hour's counts anew.
+
+    Of all shards none may be folded meanwhile, also one that only now comes to its first block of the hour. So what is
+    there is counted before, and only what is folded meanwhile then.
+    """
+    count.come_close()
+    writer.replace_activity(hour, shards, count.total, counts_more=counts_more)
+
+
+def _is_complete(replica: Replica, writer: BatchWriter, shard: int, hour: Hour, tables: Collection[str]) -> bool:
+    """Whether everything that the ledger covers was written to all the tables, and nothing is left over in the log.
+
+    A file that another run has just written is not left over: it folds it before it gives back its lease. The ledger
+    is read after the lease, so either the holder is seen, or all that it has folded.
+    """
+    covered, files = ledger_and_log(replica, shard, hour)
+    written = covered_heights(replica, shard, hour, tables)  # read later: it may hold more by now, but not less
+    if any(ledger.holes(written, r.first, r.last) for r in covered):
+        return False
+    left = _outside(covered, files)
+    if not left or writer.is_held_by_another(hour, shard):
+        return True
+    return not ledger.without(left, covered_heights(replica, shard, hour))
+
+
+def _rebuild_shard(
+    replica: Replica,
+    writer: BatchWriter,
+    hour: Hour,
+    shard: int,
+    tables: Collection[str],
+    go_on: Callable[[], None],
+) -> tuple[int, dict[int, NewlyWritten]]:
+    """Fold what the log has of a shard's hour.
+
+    Gives the height up to which that is now so, and by the first height of each line what is new of its events.
+    """
+    go_on()
+    left = _outside(*ledger_and_log(replica, shard, hour))
+
+    def none_left() -> bool:
+        go_on()
+        return not ledger.without(left, covered_heights(replica, shard, hour))
+
+    # What the ledger lacks may be about to be committed by another run: then it is that run's to fold.
+    fill = not none_left() and writer.hold(hour, [shard], unless=none_left)
+    covered, files = ledger_and_log(replica, shard, hour)
+    refuse_missing(hour, shard, covered, files)
+    with replica.engine.connect() as connection:  # later: a line may be longer by now, but every range has its own
+        lines = ledger.lines_of(connection, shard, hour.key)
+    aside = set_aside_of_hour(replica, hour, shard)
+    refold = not set(tables) <= {FID_ACTIVITY.name}
+    newly_written: dict[int, NewlyWritten] = {}
+    for batch in replica.log.read(files) if fill or refold else ():
+        go_on()
+        for hole in ledger.holes(covered, batch.from_height, batch.to_height) if fill else ():
+            writer.fold_stored(hour, within(batch, hole.first, hole.last))
+        for part in parts_within(batch, covered) if refold else ():
+            line = ledger.line_with(lines, part.from_height)
+            news = writer.refold(hour, without_set_aside(part, aside), line.tables)
+            newly_written[line.heights.first] = newly_written.get(line.heights.first, NewlyWritten()) + news
+    return (max(file.to_height for file in files) if fill else covered[-1].last), newly_written
+
+
+def _outside(covered: Sequence[HeightRange], files: Sequence[LogFile]) -> list[HeightRange]:
+    """The heights that the log has and the ledger lacks."""
+    return ledger.without([HeightRange(file.from_height, file.to_height) for file in files], covered)

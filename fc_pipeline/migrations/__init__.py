@@ -1,1 +1,0 @@
-"""Alembic migrations of the pipeline's database, applied by `fc_pipeline.fold.schema`."""

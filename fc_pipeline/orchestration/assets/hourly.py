@@ -1,0 +1,189 @@
+"""The hourly assets: the raw log and every table made from it, in one step, with Arrow tables staying in memory."""
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from dagster import (
+    AssetExecutionContext,
+    AssetKey,
+    AssetRecordsFilter,
+    BackfillPolicy,
+    Config,
+    Failure,
+    MaterializeResult,
+    TableMetadataValue,
+    multi_asset,
+)
+from pydantic import Field
+
+from fc_pipeline.errors import LeaseLost
+from fc_pipeline.feed.progress import HourProgress
+from fc_pipeline.feed.run import RAW_LOG, MicroBatchRun
+from fc_pipeline.hours import Hour
+from fc_pipeline.orchestration.assets.materialization import SAMPLE, materializations
+from fc_pipeline.orchestration.assets.outputs import logged_outputs
+from fc_pipeline.orchestration.assets.specs import HOURLY_SPECS
+from fc_pipeline.orchestration.checks.evaluation import CheckReporter
+from fc_pipeline.orchestration.checks.keys import judge_keys
+from fc_pipeline.orchestration.checks.raw_log import COVERAGE, FILES, judge_files, judge_raw_log
+from fc_pipeline.orchestration.checks.rows import ROWS_MATCH_LOG, judge_rows
+from fc_pipeline.orchestration.failures import failing_step
+from fc_pipeline.orchestration.interruption import Interruption, interruptible
+from fc_pipeline.orchestration.partitions import HOURS, hour_window
+from fc_pipeline.orchestration.resources import ReplicaResource
+from fc_pipeline.replica import Replica
+from fc_pipeline.status import health
+
+__all__ = ["FOLLOW_TAG", "MicroBatchConfig", "hourly_tables"]
+
+FOLLOW_TAG = "fc/follow"
+"""Marks the runs by which the sensor has the present hour followed: each goes on until the next one is ready."""
+OVERTIME_SECONDS = 60.0
+REPORT_SECONDS = 60.0
+RANGE_REPORT_SECONDS = 10.0
+"""Of a run over several hours: whoever fills them sees how far it is."""
+JUDGE_SECONDS = 60.0
+
+
+class MicroBatchConfig(Config):
+    """How a run of the hourly assets behaves."""
+
+    rebuild: bool = Field(
+        default=True,
+        description="Fold also what the ledger says is folded: makes tables anew from the raw log. Rows that are right "
+        "stay untouched. Off: read what is missing, and nothing else.",
+    )
+    follow_seconds: float | None = Field(
+        default=None,
+        ge=0,
+        description="How long to follow the feed once its tip is reached, if the present hour is among the partitions. "
+        "Default: FC_FOLLOW_SECONDS for a run of the sensor, 0 otherwise.",
+    )
+    hours_ahead: int = Field(
+        default=0,
+        ge=0,
+        description="How many hours behind the partitions are read as well: where this machine's clock is behind the "
+        "network's, Dagster has no partition yet of the hour that is being written.",
+    )
+    compact: bool = Field(default=False, description="Join the hour's small Parquet files afterwards.")
+
+
+@multi_asset(
+    name="micro_batch",
+    specs=HOURLY_SPECS,
+    partitions_def=HOURS,
+    can_subset=True,
+    backfill_policy=BackfillPolicy.single_run(),
+)
+def hourly_tables(
+    context: AssetExecutionContext, config: MicroBatchConfig, replica: ReplicaResource
+) -> Iterator[MaterializeResult[Any]]:
+    """Read the hub's feed into the raw log, and fold it into the tables, hour by hour.
+
+    With `hub_events` selected, reads what is missing from the hub; without it, makes the tables from the raw log.
+    """
+    # Sources first: Dagster calls "unsynced" what was reported before that which it is made from.
+    outputs = [spec.key.to_user_string() for spec in HOURLY_SPECS if spec.key in context.selected_asset_keys]
+    with failing_step(), interruptible() as interruption, replica.open(need_hub=RAW_LOG in outputs) as opened:
+        teller = _Teller(
+            context, opened, outputs, interruption, follows=bool(config.follow_seconds), rebuilds=config.rebuild
+        )
+        window = hour_window(context.partition_time_window, hours_ahead=config.hours_ahead)
+        run = MicroBatchRun(
+            opened,
+            context.run.run_id,
+            window,
+            outputs,
+            follow_seconds=config.follow_seconds or 0.0,
+            overtime_seconds=OVERTIME_SECONDS if FOLLOW_TAG in context.run.tags else 0.0,
+            rebuild=config.rebuild,
+            report=teller.report,
+            report_seconds=REPORT_SECONDS if window.first == window.last else RANGE_REPORT_SECONDS,
+            should_stop=interruption.is_asked_for,
+        )
+        try:
+            progress = run.execute()
+        except LeaseLost as lost:
+            if FOLLOW_TAG not in context.run.tags:
+                raise
+            context.log.warning(f"handed over: {lost.message}")  # its successor reads on: nothing is amiss
+            return
+        if interruption.end_run(context):
+            return
+        if config.compact:
+            run.compact()
+        incomplete = teller.find_holes([hour.hour for hour in progress.hours])
+        teller.judge()
+        if interruption.end_run(context):
+            return
+    if incomplete:
+        raise Failure("; ".join(incomplete))  # nothing is to be built on an hour with holes
+    yield from logged_outputs(outputs)
+
+
+@dataclass
+class _Teller:
+    """Tells Dagster what a run does while it does it, and what the checks of its assets say."""
+
+    context: AssetExecutionContext
+    replica: Replica
+    outputs: Sequence[str]
+    interruption: Interruption
+    follows: bool
+    rebuilds: bool
+    _judged_at: float = float("-inf")
+    _checks: CheckReporter = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._checks = CheckReporter(self.context, self.outputs)
+
+    def report(self, hours: Sequence[HourProgress]) -> None:
+        """Log a materialisation per asset and hour."""
+        for hour in hours:
+            for event in materializations(self.replica, hour, self.outputs, self._earlier_sample):
+                self.context.log_event(event)
+        self._checks.repeat()
+        is_due = time.monotonic() - self._judged_at >= JUDGE_SECONDS
+        if self.follows and is_due and not self.interruption.is_asked_for():  # judging asks hubs, which may take long
+            self.judge()
+
+    def _earlier_sample(self, asset: str, partition: str) -> TableMetadataValue | None:
+        wanted = AssetRecordsFilter(AssetKey(asset), asset_partitions=[partition])
+        records = self.context.instance.fetch_materializations(wanted, limit=1).records
+        found = records[0].asset_materialization if records else None
+        sample = found.metadata.get(SAMPLE) if found else None
+        return sample if isinstance(sample, TableMetadataValue) else None
+
+    def judge(self) -> None:
+        """Log what the checks say of the assets as a whole; what reads much is left to the job that runs them all."""
+        self._judged_at = time.monotonic()
+        if RAW_LOG in self.outputs:
+            self._checks.report(judge_raw_log(self.replica))
+            if self._checks.is_unjudged(FILES):
+                self._checks.report([judge_files(self.replica, read_bytes=0)])
+        tables = [name for name in self.outputs if name != RAW_LOG]
+        self._checks.report(judge_keys(self.replica, tables))
+        if tables and not self.follows and (self.rebuilds or self._checks.is_unjudged(ROWS_MATCH_LOG)):
+            self._checks.report(judge_rows(self.replica, tables))
+
+    def find_holes(self, hours: Sequence[Hour]) -> list[str]:
+        """Log what was read of each hour; gives which hours of the raw log have holes."""
+        incomplete: list[str] = []
+        for hour in hours if RAW_LOG in self.outputs else ():
+            found = health.coverage_of_hours(self.replica, [hour])
+            said = f"{hour.key}: {found.covered_blocks:,} blocks folded, {found.missing_blocks:,} missing"
+            if found.blocks_by_snapshots:
+                said += f", {found.blocks_by_snapshots:,} known by snapshots only"
+            if not found.missing_blocks:
+                self.context.log.info(said)
+                continue
+            heights = "; ".join(
+                f"shard {shard}: {', '.join(f'{one.first}-{one.last}' for one in holes)}"
+                for shard, holes in found.holes.items()
+                if holes
+            )
+            self.context.log.error(f"{said} ({heights})")
+            incomplete.append(f"{COVERAGE} of {hour.key}: {found.missing_blocks} blocks are missing ({heights})")
+        return incomplete

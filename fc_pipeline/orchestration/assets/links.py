@@ -1,0 +1,82 @@
+"""Where to read on from an asset's page: its code, what to do when it is red, and a query to begin with."""
+
+import re
+import warnings
+from pathlib import Path
+from typing import Any, Final
+
+from dagster import BetaWarning, CodeReferencesMetadataValue, LocalFileCodeReference, MetadataValue
+from dagster._core.definitions.metadata.source_code import CodeReference
+
+import fc_pipeline
+from fc_pipeline.config.settings import project_root
+from fc_pipeline.tables.registry import DATA_TABLES
+
+__all__ = ["SQL_EXAMPLES", "links_of"]
+
+_PACKAGE: Final = Path(fc_pipeline.__path__[0])
+_RUNBOOK: Final = Path("docs") / "checks.md"
+_PAGE_LINK: Final = re.compile(r"!?\[[^\]]*\]\((?:(\w+\.\w+)(#[\w-]+)?|#[\w-]+|images/[^)]*)\)")
+"""A link to another page, to a heading of this one, or an image: none of them leads anywhere in the UI."""
+
+SQL_EXAMPLES: Final = {
+    "hub_events": "SELECT partition AS hour, sum(events) AS events, count(*) AS lines\n"
+    "FROM pipeline.coverage GROUP BY 1 ORDER BY 1 DESC LIMIT 24;",
+    "casts": "SELECT p.username, c.timestamp, c.text\nFROM casts c JOIN user_profiles p USING (fid)\n"
+    "WHERE c.deleted_at IS NULL ORDER BY c.timestamp DESC LIMIT 20;",
+    "reactions": "SELECT encode(target_hash, 'hex') AS cast_hash, count(*) AS likes\nFROM reactions\n"
+    "WHERE type = 'like' AND deleted_at IS NULL AND target_hash IS NOT NULL GROUP BY 1 ORDER BY 2 DESC LIMIT 20;",
+    "links": "SELECT target_fid, count(*) AS followers\nFROM links WHERE type = 'follow' AND deleted_at IS NULL\n"
+    "GROUP BY 1 ORDER BY 2 DESC LIMIT 20;",
+    "verifications": "SELECT fid, protocol, address FROM verifications\n"
+    "WHERE deleted_at IS NULL ORDER BY timestamp DESC LIMIT 20;",
+    "user_data": "SELECT fid, type, value FROM user_data WHERE deleted_at IS NULL ORDER BY timestamp DESC LIMIT 20;",
+    "username_proofs": "SELECT name, type, fid FROM username_proofs\n"
+    "WHERE deleted_at IS NULL ORDER BY timestamp DESC LIMIT 20;",
+    "on_chain_events": "SELECT type, count(*), max(block_timestamp) AS newest FROM on_chain_events\n"
+    "WHERE deleted_at IS NULL GROUP BY 1 ORDER BY 2 DESC;",
+    "user_profiles": "SELECT fid, username, display_name, bio FROM user_profiles\n"
+    "WHERE deleted_at IS NULL ORDER BY updated_at DESC LIMIT 20;",
+    "fid_activity": "SELECT hour, sum(casts) AS casts, sum(likes) AS likes, count(*) AS active_users\n"
+    "FROM fid_activity WHERE deleted_at IS NULL GROUP BY 1 ORDER BY 1 DESC LIMIT 24;",
+    "fid_snapshots": "SELECT bucket, count(*) AS fids, min(fetched_at) AS oldest, sum(records) AS records\n"
+    "FROM pipeline.snapshots GROUP BY 1 ORDER BY 1;",
+    "reconciled_fids": "SELECT table_name, kind, key, table_row, hub_row, found_at\n"
+    "FROM pipeline.drift ORDER BY found_at DESC LIMIT 20;",
+    "targets": "SELECT fid, reason, via_fid, since, synced_at FROM pipeline.targets ORDER BY since DESC LIMIT 20;",
+}
+"""A query per asset, by which a person sees what it is."""
+
+
+def links_of(asset: str, **code: str) -> dict[str, Any]:
+    """The metadata of an asset's definition that leads elsewhere; `code` are files of the package by what they hold."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", BetaWarning)  # a label on a page: nothing depends on it
+        references: list[CodeReference] = [
+            LocalFileCodeReference(file_path=str(_PACKAGE / path), label=label.replace("_", " "))
+            for label, path in code.items()
+        ]
+        code_references = CodeReferencesMetadataValue(code_references=references)
+    found: dict[str, Any] = {
+        "dagster/code_references": code_references,
+        "sql_example": MetadataValue.md(f"```sql\n{SQL_EXAMPLES[asset]}\n```"),
+    }
+    runbook = project_root() / _RUNBOOK
+    if runbook.is_file():  # not in an installed wheel
+        found["runbook"] = MetadataValue.md(_sections(runbook.read_text(encoding="utf-8"), asset))
+    return found
+
+
+def _sections(runbook: str, asset: str) -> str:
+    """What the runbook says of the asset; all of it where it has no section of its own."""
+    sections = [f"## {section}" for section in runbook.split("\n## ")[1:]]
+    subjects = (f"`{asset}`", *(["tables"] if asset in DATA_TABLES else []))
+    found = [section for section in sections if any(subject in section.splitlines()[0] for subject in subjects)]
+    return _PAGE_LINK.sub(_named, "\n\n".join(found) or runbook)
+
+
+def _named(link: re.Match[str]) -> str:
+    """A link to a page as the path of the page; of others nothing is left but their text."""
+    if link[1]:
+        return f"`docs/{link[1]}{link[2] or ''}`"
+    return "" if link[0].startswith("!") else link[0][1 : link[0].index("]")]

@@ -1,0 +1,115 @@
+"""The asset of the target set: whom to index, each with the reason why; its copy in Redis is checked and put right."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from dagster import (
+    AssetDep,
+    AssetExecutionContext,
+    AssetSpec,
+    LastPartitionMapping,
+    MaterializeResult,
+    MetadataValue,
+    TableColumn,
+    TableRecord,
+    TableSchema,
+    multi_asset,
+)
+
+from fc_pipeline.orchestration.assets.links import links_of
+from fc_pipeline.orchestration.assets.specs import OWNERS
+from fc_pipeline.orchestration.checks.targets import TARGETS_ASSET
+from fc_pipeline.orchestration.failures import failing_step
+from fc_pipeline.orchestration.resources import ReplicaResource
+from fc_pipeline.repair.targets import adopt_settings, publish, settle
+from fc_pipeline.replica import Replica
+from fc_pipeline.store.bookkeeping import TARGETS
+from fc_pipeline.tables.links import LINKS
+from fc_pipeline.tables.on_chain_events import ON_CHAIN_EVENTS
+from fc_pipeline.targets import directory, owner
+
+__all__ = ["EVERYBODY", "TARGETS_ASSET", "TARGETS_SPEC", "target_set"]
+
+EVERYBODY = {"targets": "everybody (FC_TARGETS=all)"}
+"""What is reported where there is no set."""
+SAMPLE_ROWS = 20
+_PLAIN = {"fid": "The user", "since": "When it became a target"}
+"""Columns whose name says in the table what it cannot say in a list."""
+
+# Each hour of a table adds to one and the same table, so the newest stands for all. Dagster's default, every hour there
+# is, has each run write out the names of all of them: five seconds for five years.
+_NEWEST_HOUR = LastPartitionMapping()
+
+TARGETS_SPEC = AssetSpec(
+    TARGETS_ASSET,
+    deps=[AssetDep(table.name, partition_mapping=_NEWEST_HOUR) for table in (LINKS, ON_CHAIN_EVENTS)],
+    description=(
+        "The users to index with FC_TARGETS=set, each with the reason why: named by the owner, signed up through a "
+        "watched app, or followed by one of these. Micro-batches keep it up to date; this makes it anew from the "
+        "tables, and puts its copy in Redis right."
+    ),
+    group_name="targets",
+    kinds={"postgres", "redis"},
+    owners=OWNERS,
+    metadata={
+        "dagster/column_schema": TableSchema(
+            columns=[
+                TableColumn(column.name, str(column.type).lower(), description=column.comment or _PLAIN[column.name])
+                for column in TARGETS.columns
+            ]
+        ),
+        "dagster/table_name": f"{TARGETS.schema}.{TARGETS.name}",
+        **links_of(
+            TARGETS_ASSET, step="orchestration/assets/targets.py", target_set="targets/owner.py", rule="targets/rule.py"
+        ),
+    },
+)
+
+
+@multi_asset(name="compute_targets", specs=[TARGETS_SPEC])
+def target_set(context: AssetExecutionContext, replica: ReplicaResource) -> Iterator[MaterializeResult[None]]:
+    """Have the set follow settings and tables, settle former targets; the check behind it compares Redis."""
+    with failing_step(), replica.open(need_hub=False) as opened:
+        if opened.targets is None:
+            yield _result(EVERYBODY)
+            return
+        adopted = adopt_settings(opened)
+        change = owner.recompute_everyone(opened.engine)
+        publish(opened, change)
+        dropped = settle(opened)
+        added, removed = (
+            [*(getattr(adopted, what) if adopted else ()), *getattr(change, what)] for what in ("added", "removed")
+        )
+        context.log.info(f"{len(added)} targets added, {len(removed)} removed")
+        metadata = {
+            **_numbers(opened),
+            "added": len(added),
+            "removed": len(removed),
+            "rows_dropped": sum(dropped.values()),
+        }
+        yield _result(metadata)
+
+
+def _result(metadata: dict[str, Any]) -> MaterializeResult[None]:
+    return MaterializeResult(asset_key=TARGETS_ASSET, metadata=metadata, value=None)
+
+
+def _numbers(replica: Replica) -> dict[str, Any]:
+    with replica.engine.connect() as connection:
+        found = directory.numbers(connection)
+        sample = directory.all_targets(connection, directory.target_fids(connection)[:SAMPLE_ROWS])
+    columns = [TableColumn(name, "string") for name in ("fid", "username", "reason", "via_fid", "since", "synced_at")]
+    records = [TableRecord({one.name: _cell(getattr(target, one.name)) for one in columns}) for target in sample]
+    return {
+        "dagster/row_count": found.targets,
+        **{f"targets_{reason}": count for reason, count in found.by_reason.items()},
+        "unsynced": found.unsynced,
+        "failing": found.failing,
+        "former": found.former,
+        "generation": found.generation,
+        "sample": MetadataValue.table(records, TableSchema(columns=columns)),
+    }
+
+
+def _cell(value: Any) -> str:
+    return "" if value is None else str(value)

@@ -1,0 +1,120 @@
+"""Check results that a run reports by itself, so that the UI shows them although the run goes on materialising.
+
+Dagster shows a check as evaluated only if its newest result is of the run of the asset's newest materialisation, or
+came after that. A run that follows the feed materialises every asset again and again: results of other runs, as of a
+check that somebody executes meanwhile, would count for nothing within a minute. So whoever materialises repeats, behind
+it, the newest result of each check. Within a run a result is one row that is overwritten; where another run's row has
+come after it, it must be a new one, and only a result without a run is that.
+"""
+
+from collections.abc import Iterable, Sequence
+
+from dagster import (
+    AssetCheckEvaluation,
+    AssetCheckKey,
+    AssetCheckResult,
+    AssetExecutionContext,
+    AssetKey,
+    EventLogRecord,
+)
+from dagster._core.definitions.asset_checks.asset_check_evaluation import (
+    AssetCheckEvaluationTargetMaterializationData,
+)
+from dagster._core.storage.asset_check_execution_record import (
+    COMPLETED_ASSET_CHECK_EXECUTION_RECORD_STATUSES as _JUDGED,
+)
+from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecord
+
+from fc_pipeline.orchestration.checks.catalog import keys_of
+
+__all__ = ["CheckReporter", "evaluation_of"]
+
+
+def evaluation_of(result: AssetCheckResult) -> AssetCheckEvaluation:
+    """A result as the event that is logged."""
+    if result.asset_key is None or result.check_name is None:
+        raise ValueError("a check result must name its asset and check")
+    return AssetCheckEvaluation(
+        asset_key=AssetKey.from_coercible(result.asset_key),
+        check_name=result.check_name,
+        passed=result.passed,
+        metadata=result.metadata,
+        severity=result.severity,
+        description=result.description,
+    )
+
+
+def _targeting(found: AssetCheckEvaluation, newest: EventLogRecord | None) -> AssetCheckEvaluation:
+    """The same result as one of the asset's newest materialisation, of whatever partition that is."""
+    target = None
+    if newest is not None:
+        target = AssetCheckEvaluationTargetMaterializationData(
+            storage_id=newest.storage_id, run_id=newest.run_id, timestamp=newest.timestamp
+        )
+    return AssetCheckEvaluation(
+        asset_key=found.asset_key,
+        check_name=found.check_name,
+        passed=found.passed,
+        metadata=found.metadata,
+        severity=found.severity,
+        description=found.description,
+        target_materialization_data=target,
+    )
+
+
+class CheckReporter:
+    """Reports check results for one run of assets. Not for several threads at once."""
+
+    def __init__(self, context: AssetExecutionContext, assets: Iterable[str]) -> None:
+        self._context = context
+        self._instance = context.instance
+        self._keys = keys_of(assets)
+        self._logged: set[AssetCheckKey] = set()
+
+    def report(self, results: Iterable[AssetCheckResult]) -> None:
+        """Log results; one that somebody else's run is just judging is left to that run."""
+        evaluations = [evaluation_of(result) for result in results]
+        newest = self._newest([one.asset_check_key for one in evaluations])
+        for evaluation in evaluations:
+            if not self._is_in_progress(newest.get(evaluation.asset_check_key)):
+                self._log(evaluation, newest.get(evaluation.asset_check_key))
+
+    def repeat(self) -> None:
+        """After materialising: log the newest result of every check once more, where it is another run's."""
+        for key, record in self._newest(self._keys).items():
+            if record.run_id == self._context.run.run_id or self._is_in_progress(record):
+                continue
+            judged = record if record.status in _JUDGED else self._newest_judged(key)
+            if judged is not None and judged.evaluation is not None:
+                self._log(judged.evaluation, record)
+
+    def is_unjudged(self, name: str) -> bool:
+        """Whether a check of this name has no result yet, or only an announcement, as of this run itself."""
+        keys = [key for key in self._keys if key.name == name]
+        newest = self._newest(keys)
+        return any(key not in newest or newest[key].status not in _JUDGED for key in keys)
+
+    def _newest(self, keys: Sequence[AssetCheckKey]) -> dict[AssetCheckKey, AssetCheckExecutionRecord]:
+        return dict(self._instance.event_log_storage.get_latest_asset_check_execution_by_key(keys))
+
+    def _newest_judged(self, key: AssetCheckKey) -> AssetCheckExecutionRecord | None:
+        """The newest result behind an announcement that its run never kept."""
+        found = self._instance.event_log_storage.get_asset_check_execution_history(key, limit=1, status=set(_JUDGED))
+        return found[0] if found else None
+
+    def _log(self, evaluation: AssetCheckEvaluation, newest: AssetCheckExecutionRecord | None) -> None:
+        key = evaluation.asset_check_key
+        if key in self._logged and newest is not None and newest.run_id != self._context.run.run_id:
+            (asset,) = self._instance.get_asset_records([key.asset_key]) or (None,)
+            materialized = asset.asset_entry.last_materialization_record if asset else None
+            self._instance.report_runless_asset_event(_targeting(evaluation, materialized))
+            return
+        self._context.log_event(_targeting(evaluation, None))  # pyright: ignore[reportArgumentType] - taken, but not in its annotation
+        self._logged.add(key)
+
+    def _is_in_progress(self, record: AssetCheckExecutionRecord | None) -> bool:
+        """Whether another run that has not ended has announced a result."""
+        if record is None or record.status in _JUDGED or record.run_id == self._context.run.run_id:
+            return False
+        run = self._instance.get_run_by_id(record.run_id)
+        return run is not None and not run.is_finished

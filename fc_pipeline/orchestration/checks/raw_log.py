@@ -1,0 +1,314 @@
+"""The checks of the raw log as a whole: is it complete, new, as it was written, and understood?"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+
+from dagster import AssetCheckExecutionContext, AssetCheckResult, AssetCheckSeverity, multi_asset_check
+
+from fc_pipeline.errors import LakeError
+from fc_pipeline.feed.lost_log import LostLog
+from fc_pipeline.feed.run import RAW_LOG
+from fc_pipeline.hours import Hour, span_of
+from fc_pipeline.orchestration.checks.fresh import FRESH, FRESH_SPEC, judge_freshness
+from fc_pipeline.orchestration.checks.gaps import GAPS_SPEC, NO_OPEN_GAPS, judge_gaps
+from fc_pipeline.orchestration.checks.standstill import STANDSTILL, STANDSTILL_SPEC, judge_standstill
+from fc_pipeline.orchestration.checks.wording import MOST_ROWS, check_spec, heights_of, table_of
+from fc_pipeline.orchestration.failures import failing_step
+from fc_pipeline.orchestration.resources import ReplicaResource
+from fc_pipeline.replica import Replica
+from fc_pipeline.status import by_hour
+from fc_pipeline.status.log_files import READ_BYTES, LogFindings, find_lost_log
+
+__all__ = ["COVERAGE", "FILES", "judge_coverage", "judge_files", "judge_raw_log", "raw_log_checks"]
+
+COVERAGE = "coverage_without_holes"
+BLOCK_EVENTS = "blocks_have_their_events"
+QUARANTINE_SHARE = "quarantine_share"
+FILES = "files_as_written"
+UNKNOWN_TYPES = "no_unknown_types"
+
+MOST_QUARANTINED_SHARE = 0.01
+"""Above this share of an hour's events the pipeline no longer understands the network: red."""
+USUAL_UNSENT_SHARE = 0.01
+"""Hubs announce key events that their feed does not have (hub-api T10): so much less than announced is as ever."""
+_MOST_NAMED = 5
+
+_SPECS = (
+    FRESH_SPEC,
+    STANDSTILL_SPEC,
+    GAPS_SPEC,
+    check_spec(
+        RAW_LOG,
+        COVERAGE,
+        "Every block from where the replica begins to its newest one is in the ledger or was healed by snapshots, for "
+        "every shard. Yellow: blocks are missing, and runs are filling the hole or were just launched for it. A run "
+        "that leaves a hole in its own hour fails besides.",
+        "`fc-pipeline sync`, or materialise hub_events for the hours named. Blocks that no hub has any more are in "
+        "pipeline.gaps, see no_open_gaps.",
+    ),
+    check_spec(
+        RAW_LOG,
+        BLOCK_EVENTS,
+        "As many events were read of every hour as its BLOCK_CONFIRMED announced. Red: more, so blocks came twice with "
+        f"different content. Yellow: fewer by more than {USUAL_UNSENT_SHARE:.0%}; hubs announce some that their feed "
+        "does not have.",
+        "`fc-pipeline verify --sample 1000` says whether any row is wrong, `fc-pipeline backfill --fids …` puts the "
+        "users named right.",
+    ),
+    check_spec(
+        RAW_LOG,
+        FILES,
+        "The raw log's files are there for every height of the ledger, with the length that they were written with; "
+        f"of the newest finished hours {READ_BYTES // 2**20} MB are read and must have their checksums. The tables "
+        "are right all the same, but cannot be made anew from what is lost.",
+        "materialise hub_events for the hours named while a hub still has them (about three days), or put the files "
+        "back from a copy of the lake.",
+    ),
+    check_spec(
+        RAW_LOG,
+        QUARANTINE_SHARE,
+        f"At most {MOST_QUARANTINED_SHARE:.0%} of any hour's events are in quarantine, unresolved.",
+        "`fc-pipeline quarantine list` shows what and why. Examples that are no JSON: another hub in FC_HUB_URLS. "
+        "Sound ones: upgrade fc_pipeline, then `fc-pipeline quarantine replay`.",
+    ),
+    check_spec(
+        RAW_LOG,
+        UNKNOWN_TYPES,
+        "No event or message is in quarantine because this release does not know its type. Yellow: there are some; "
+        "everything else is complete.",
+        "upgrade fc_pipeline, then `fc-pipeline quarantine replay`.",
+    ),
+)
+
+
+@multi_asset_check(name="raw_log_checks", specs=_SPECS, can_subset=True)
+def raw_log_checks(context: AssetCheckExecutionContext, replica: ReplicaResource) -> Iterable[AssetCheckResult]:
+    """Judge the raw log as a whole, now."""
+    selected = {key.name for key in context.selected_asset_check_keys}
+    with failing_step(), replica.open(need_hub=bool(selected & {FRESH, STANDSTILL})) as opened:
+        for name in selected:
+            yield _JUDGES[name](opened)
+
+
+def judge_raw_log(replica: Replica) -> Iterator[AssetCheckResult]:
+    """All but the files, whose listing may take long: what a run that follows says of the whole from time to time."""
+    for name, judge in _JUDGES.items():
+        if name != FILES:
+            yield judge(replica)
+
+
+def judge_coverage(replica: Replica) -> AssetCheckResult:
+    """Holes in the whole ledger, by hour."""
+    found = by_hour.find_holes(replica)
+    is_being_filled = all(hole.is_being_filled for hole in found.holes)
+    said = None
+    if found.holes:
+        first = found.holes[0]
+        said = (
+            f"{found.missing_blocks:,} blocks are missing: shard {first.shard} lacks "
+            f"{heights_of(first.heights.first, first.heights.last)} in {span_of(first.first_hour, first.last_hour)}"
+        ) + (f", and {len(found.holes) - 1} more holes" if len(found.holes) > 1 else "")
+        said += ". Runs are filling them" if is_being_filled else f". Remedy: fc-pipeline sync, or {_command(first)}"
+    elif found.blocks_by_snapshots:
+        said = (
+            f"{found.blocks_by_snapshots} blocks are known by snapshots only: their events are not in the raw log, "
+            "nor counted in fid_activity"
+        )
+    return AssetCheckResult(
+        asset_key=RAW_LOG,
+        check_name=COVERAGE,
+        passed=not found.holes,
+        severity=AssetCheckSeverity.WARN if is_being_filled else AssetCheckSeverity.ERROR,
+        description=said,
+        metadata={
+            "hours": found.hours,
+            "blocks": found.blocks,
+            "missing_blocks": found.missing_blocks,
+            "blocks_by_snapshots": found.blocks_by_snapshots,
+            "holes_by_shard": _by_shard(found),
+            "holes": table_of(
+                (
+                    {
+                        "hour": span_of(hole.first_hour, hole.last_hour),
+                        "shard": hole.shard,
+                        "heights": heights_of(hole.heights.first, hole.heights.last),
+                        "being_filled": hole.is_being_filled,
+                    }
+                    for hole in sorted(found.holes, key=lambda hole: hole.is_being_filled)
+                ),
+                ("hour", "shard", "heights", "being_filled"),
+            ),
+        },
+    )
+
+
+def _by_shard(found: by_hour.Coverage) -> dict[str, list[str]]:
+    holes: dict[str, list[str]] = {}
+    for hole in found.holes[:MOST_ROWS]:
+        holes.setdefault(str(hole.shard), []).append(f"{hole.heights.first}-{hole.heights.last}")
+    return holes
+
+
+def _command(hole: by_hour.Hole) -> str:
+    chosen = (
+        f"--partition {hole.first_hour}"
+        if hole.first_hour == hole.last_hour
+        else f"--partition-range {hole.first_hour}...{hole.last_hour}"
+    )
+    return f"dagster asset materialize -m fc_pipeline.definitions --select hub_events {chosen}"
+
+
+def judge_block_events(replica: Replica) -> AssetCheckResult:
+    """Events read against events announced, by hour."""
+    different, events, confirmed = by_hour.event_counts(replica)
+    more = [one for one in different if one.events > one.confirmed_events]
+    fewer = [one for one in different if one.events < one.confirmed_events * (1 - USUAL_UNSENT_SHARE)]
+    wrong = [*more, *fewer]
+    said = None
+    if wrong:
+        worst = wrong[0]
+        said = (
+            f"shard {worst.shard} has {worst.events:,} events in {worst.hour}, and {worst.confirmed_events:,} were "
+            f"announced; {len(wrong)} hours and shards differ"
+        )
+    return AssetCheckResult(
+        asset_key=RAW_LOG,
+        check_name=BLOCK_EVENTS,
+        passed=not wrong,
+        severity=AssetCheckSeverity.ERROR if more else AssetCheckSeverity.WARN,
+        description=said,
+        metadata={
+            "events": events,
+            "confirmed_events": confirmed,
+            "hours_that_differ": len(different),
+            "hours": table_of(
+                (
+                    {"hour": o.hour, "shard": o.shard, "events": o.events, "confirmed_events": o.confirmed_events}
+                    for o in [*wrong, *(one for one in different if one not in wrong)]
+                ),
+                ("hour", "shard", "events", "confirmed_events"),
+            ),
+        },
+    )
+
+
+def judge_files(replica: Replica, *, read_bytes: int = READ_BYTES) -> AssetCheckResult:
+    """Whether the raw log has lost anything: files that are gone, cut short or, as far as they are read, changed."""
+    try:
+        found = find_lost_log(replica, read_bytes=read_bytes)
+    except (LakeError, OSError) as error:
+        return AssetCheckResult(
+            asset_key=RAW_LOG, check_name=FILES, passed=False, description=f"the raw log cannot be listed: {error}"
+        )
+    return AssetCheckResult(
+        asset_key=RAW_LOG,
+        check_name=FILES,
+        passed=not found.lost,
+        description=_said_of_files(found) if found.lost else None,
+        metadata={
+            "files": found.files,
+            "files_read": found.files_read,
+            "hours_with_losses": len({hour for hour, _ in found.lost}),
+            "losses": table_of(
+                (
+                    {"hour": hour.key, "shard": shard, "lost": "; ".join(_losses(lost))}
+                    for (hour, shard), lost in sorted(found.lost.items(), key=lambda one: one[0], reverse=True)
+                ),
+                ("hour", "shard", "lost"),
+            ),
+        },
+    )
+
+
+def _losses(lost: LostLog) -> list[str]:
+    said = [f"{file.path}: {problem}" for file, problem in lost.damaged.items()]
+    heights = ", ".join(heights_of(one.first, one.last) for one in lost.heights)
+    return [*said, f"heights {heights} are in no whole file"] if heights else said
+
+
+def _said_of_files(found: LogFindings) -> str:
+    newest_first: list[tuple[tuple[Hour, int], LostLog]] = sorted(found.lost.items(), key=lambda o: o[0], reverse=True)
+    said = [f"{path}: {problem}" for _, lost in newest_first for path, problem in _paths(lost).items()]
+    said += [
+        f"shard {shard} lacks heights {', '.join(heights_of(h.first, h.last) for h in lost.heights)} in {hour.key}"
+        for (hour, shard), lost in newest_first
+        if lost.heights
+    ]
+    more = [f"and {len(said) - _MOST_NAMED} more"] if len(said) > _MOST_NAMED else []
+    hours = sorted({hour.key for (hour, _), _ in newest_first})
+    span = hours[0] if len(hours) == 1 else f"{len(hours)} hours from {hours[0]} to {hours[-1]}"
+    return (
+        f"{'; '.join([*said[:_MOST_NAMED], *more])}. The tables are right, but cannot be made anew from that. "
+        f"Materialise hub_events for {span} while a hub still has these blocks, or put the files back from a copy of "
+        "the lake."
+    )
+
+
+def _paths(lost: LostLog) -> dict[str, str]:
+    return {file.path: problem for file, problem in lost.damaged.items()}
+
+
+def judge_quarantine_share(replica: Replica) -> AssetCheckResult:
+    """Records set aside, by hour, the hour with the largest share first."""
+    hours = by_hour.quarantine_by_hour(replica)
+    worst = hours[0] if hours else None
+    share = worst.share if worst else 0.0
+    is_too_much = share > MOST_QUARANTINED_SHARE
+    return AssetCheckResult(
+        asset_key=RAW_LOG,
+        check_name=QUARANTINE_SHARE,
+        passed=not is_too_much,
+        description=f"{share:.1%} of the events of {worst.hour} are set aside" if worst and is_too_much else None,
+        metadata={
+            "share_percent": round(share * 100, 4),
+            "by_reason": dict(worst.by_reason) if worst else {},
+            "set_aside": sum(one.set_aside for one in hours),
+            "hours": table_of(
+                (
+                    {
+                        "hour": one.hour,
+                        "share_percent": round(one.share * 100, 4),
+                        "set_aside": one.set_aside,
+                        "events": one.events,
+                        "by_reason": ", ".join(f"{reason} {n:,}" for reason, n in sorted(one.by_reason.items())),
+                    }
+                    for one in hours
+                ),
+                ("hour", "share_percent", "set_aside", "events", "by_reason"),
+            ),
+        },
+    )
+
+
+def judge_unknown_types(replica: Replica) -> AssetCheckResult:
+    """What this release does not know, the most frequent first."""
+    types = by_hour.unknown_types(replica)
+    unknown = sum(one.records for one in types)
+    return AssetCheckResult(
+        asset_key=RAW_LOG,
+        check_name=UNKNOWN_TYPES,
+        passed=not unknown,
+        severity=AssetCheckSeverity.WARN,
+        description="a newer fc_pipeline may know them; they are kept in quarantine" if unknown else None,
+        metadata={
+            "unknown_types": unknown,
+            "types": table_of(
+                (
+                    {"what": o.detail, "records": o.records, "first_seen": o.first_seen, "last_seen": o.last_seen}
+                    for o in types
+                ),
+                ("what", "records", "first_seen", "last_seen"),
+            ),
+        },
+    )
+
+
+_JUDGES: Mapping[str, Callable[[Replica], AssetCheckResult]] = {
+    FRESH: judge_freshness,
+    STANDSTILL: judge_standstill,
+    NO_OPEN_GAPS: judge_gaps,
+    COVERAGE: judge_coverage,
+    BLOCK_EVENTS: judge_block_events,
+    FILES: judge_files,
+    QUARANTINE_SHARE: judge_quarantine_share,
+    UNKNOWN_TYPES: judge_unknown_types,
+}

@@ -1,0 +1,134 @@
+"""Are the tables what the raw log says? Judged by folding the newest finished hours of the log once more, in Arrow."""
+
+from collections.abc import Iterable, Iterator
+
+from dagster import AssetCheckExecutionContext, AssetCheckResult, AssetCheckSeverity, multi_asset_check
+
+from fc_pipeline.hours import Hour
+from fc_pipeline.orchestration.checks.wording import check_spec, table_of
+from fc_pipeline.orchestration.failures import failing_step
+from fc_pipeline.orchestration.resources import ReplicaResource
+from fc_pipeline.reconcile.log_comparison import (
+    MOST_EVENTS,
+    HourDifferences,
+    LogComparison,
+    TableComparison,
+    compare_with_log,
+)
+from fc_pipeline.replica import Replica
+from fc_pipeline.tables.fid_activity import FID_ACTIVITY
+from fc_pipeline.tables.registry import DATA_TABLES
+from fc_pipeline.tables.user_profiles import USER_PROFILES
+
+__all__ = ["ROWS_MATCH_LOG", "judge_rows", "row_checks"]
+
+ROWS_MATCH_LOG = "rows_match_log"
+
+_HOURS = f"of the newest finished hours (one at least, {MOST_EVENTS:,} events at most)"
+
+
+def _holds(name: str) -> str:
+    if name == USER_PROFILES.name:
+        return (
+            f"The profiles that events {_HOURS} may have changed are what user_data, verifications and on_chain_events "
+            "say."
+        )
+    if name == FID_ACTIVITY.name:
+        return f"The counts {_HOURS} are those of the events in the raw log, counted anew."
+    return (
+        f"Every row that events {_HOURS} decided is there as the raw log says, in all columns, tombstones included, "
+        "and no row claims an event that the log does not have. Red: somebody deleted, changed or invented rows. "
+        "With FC_TARGETS=set, rows are missed only of targets whose history is complete."
+    )
+
+
+@multi_asset_check(
+    name="row_checks",
+    specs=[
+        check_spec(
+            name,
+            ROWS_MATCH_LOG,
+            _holds(name),
+            f"materialise {name} for the hours named: that makes their rows what the raw log says, without a hub. Then "
+            "find out who writes to the table.",
+        )
+        for name in DATA_TABLES
+    ],
+    can_subset=True,
+)
+def row_checks(context: AssetCheckExecutionContext, replica: ReplicaResource) -> Iterable[AssetCheckResult]:
+    """Judge the selected tables, now, in one reading of the log."""
+    with failing_step(), replica.open(need_hub=False) as opened:
+        yield from judge_rows(
+            opened, sorted(key.asset_key.to_user_string() for key in context.selected_asset_check_keys)
+        )
+
+
+def judge_rows(replica: Replica, tables: Iterable[str]) -> Iterator[AssetCheckResult]:
+    """One result per table."""
+    found = compare_with_log(replica, tuple(tables))
+    for name, table in found.tables.items():
+        yield _judged(name, table, found)
+
+
+def _judged(name: str, table: TableComparison, found: LogComparison) -> AssetCheckResult:
+    unread = sorted({hour.key for hour, _ in found.unread})
+    description = None
+    if table.wrong:
+        description = _said(name, table, max(found.hours))
+    elif unread:
+        description = (
+            f"the raw log cannot be read of {', '.join(unread)}: these hours are not judged, see files_as_written"
+        )
+    elif not found.hours:
+        description = "no hour is over yet: there is nothing to compare"
+    return AssetCheckResult(
+        asset_key=name,
+        check_name=ROWS_MATCH_LOG,
+        passed=not table.wrong and not unread,
+        severity=AssetCheckSeverity.ERROR if table.wrong else AssetCheckSeverity.WARN,
+        description=description,
+        metadata={
+            "wrong_rows": table.wrong,
+            "rows_compared": table.rows,
+            "events_compared": found.events,
+            "hours_compared": len(found.hours),
+            "oldest_hour": min(found.hours).key if found.hours else "none",
+            "newest_hour": max(found.hours).key if found.hours else "none",
+            "seconds": round(found.seconds, 1),
+            "hours": table_of(
+                (
+                    {
+                        "hour": one.hour.key if one.hour else "none",
+                        "missing": one.missing,
+                        "changed": one.changed,
+                        "invented": one.invented,
+                        "example": one.example,
+                    }
+                    for one in sorted(table.differences, key=lambda one: -one.rows)
+                ),
+                ("hour", "missing", "changed", "invented", "example"),
+            ),
+        },
+    )
+
+
+def _said(name: str, table: TableComparison, newest: Hour) -> str:
+    kinds = {kind: sum(getattr(one, kind) for one in table.differences) for kind in ("missing", "changed", "invented")}
+    counts = ", ".join(f"{rows:,} {kind}" for kind, rows in kinds.items() if rows)
+    hours = sorted({one.hour.key for one in table.differences if one.hour is not None})
+    where = (
+        hours[0] if len(hours) == 1 else f"{len(hours)} hours from {hours[0]} to {hours[-1]}" if hours else "no hour"
+    )
+    return (
+        f"{table.wrong:,} rows are not as the raw log has them ({counts}), in {where}. Remedy: "
+        f"dagster asset materialize -m fc_pipeline.definitions --select {name} {_chosen(table.differences, newest)}"
+    )
+
+
+def _chosen(differences: Iterable[HourDifferences], newest: Hour) -> str:
+    """The hours as Dagster's command takes them; rows of no hour are mended with any, such as the newest."""
+    hours = sorted({one.hour.key for one in differences if one.hour is not None})
+    if not hours:
+        return f"--partition {newest.key}"
+    return f"--partition {hours[0]}" if len(hours) == 1 else f"--partition-range {hours[0]}...{hours[-1]}"

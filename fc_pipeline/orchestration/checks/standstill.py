@@ -1,0 +1,74 @@
+"""Does the replica move while the hub does? Judged by the run that follows, and by a sensor where no run does."""
+
+from dagster import AssetCheckResult, AssetCheckSeverity
+
+from fc_pipeline.errors import HubError
+from fc_pipeline.feed.run import RAW_LOG
+from fc_pipeline.orchestration.checks.wording import check_spec, table_of
+from fc_pipeline.replica import Replica
+from fc_pipeline.status.standstill import STILL_AFTER_SECONDS, ShardMotion, Standstill, look_for_standstill
+
+__all__ = ["STANDSTILL", "STANDSTILL_SPEC", "judge_standstill", "result_of", "unasked"]
+
+STANDSTILL = "no_standstill"
+
+STANDSTILL_SPEC = check_spec(
+    RAW_LOG,
+    STANDSTILL,
+    f"No shard's cursor has stood still for more than {STILL_AFTER_SECONDS:.0f} s while the hub's head moved, and no "
+    "shard of the hub is silent while another moves. Yellow: no hub answers.",
+    "look whether a run of micro_batches is under way and hub_event_sensor is on; terminate a run that commits "
+    "nothing, another takes over. A silent shard is the hub's fault: name another hub in FC_HUB_URLS.",
+)
+
+
+def judge_standstill(replica: Replica) -> AssetCheckResult:
+    """The ledger's last commits against the hub's heads, now."""
+    try:
+        return result_of(look_for_standstill(replica))
+    except HubError as error:
+        return unasked(error)
+
+
+def result_of(found: Standstill) -> AssetCheckResult:
+    """What was found, as the result of the check."""
+    now = found.now_unix
+    numbers = {name: value for shard in found.shards for name, value in _numbers(shard, now).items()}
+    return AssetCheckResult(
+        asset_key=RAW_LOG,
+        check_name=STANDSTILL,
+        passed=not found.problems,
+        description=" ".join([*found.problems, found.advice]),
+        metadata={
+            **numbers,
+            "by_shard": table_of(
+                ({"shard": shard.shard, **_of_shard(shard, now)} for shard in found.shards),
+                ("shard", "head_height", "head_age_seconds", "cursor_height", "idle_seconds"),
+            ),
+        },
+    )
+
+
+def unasked(error: HubError) -> AssetCheckResult:
+    """Without a hub nobody knows whether its head moved."""
+    return AssetCheckResult(
+        asset_key=RAW_LOG,
+        check_name=STANDSTILL,
+        passed=False,
+        severity=AssetCheckSeverity.WARN,
+        description=f"no hub to compare with: {error}",
+    )
+
+
+def _of_shard(shard: ShardMotion, now: float) -> dict[str, float | int | None]:
+    return {
+        "head_height": shard.head_height,
+        "head_age_seconds": None if shard.head_unix is None else round(now - shard.head_unix, 1),
+        "cursor_height": shard.cursor_height,
+        "idle_seconds": None if shard.idle_seconds is None else round(shard.idle_seconds, 1),
+    }
+
+
+def _numbers(shard: ShardMotion, now: float) -> dict[str, float | int]:
+    """What is known of a shard, under names that say which: the UI plots numbers."""
+    return {f"{name}_shard_{shard.shard}": value for name, value in _of_shard(shard, now).items() if value is not None}

@@ -1,0 +1,122 @@
+"""Who works on a Postgres: each `up`, and each command that runs assets, has a name and holds a lock while it lives.
+
+Dagster knows one daemon per storage. Where several `up`s share a Postgres, on one machine or several, one of them
+leads: its daemon ticks and launches runs. The others show the UI, and one takes over when the leader is gone. Each run
+carries the name of who launched it, so that only the runs of a dead one are ended.
+"""
+
+import secrets
+import socket
+import zlib
+from collections.abc import Generator
+from contextlib import ExitStack, closing, contextmanager
+from pathlib import Path
+from typing import Final
+
+from fc_pipeline.config.settings import Settings
+from fc_pipeline.errors import ServiceError
+from fc_pipeline.store.session import connect
+from fc_pipeline.store.session_lock import (
+    LONGEST_NAME_BYTES,
+    UNREACHABLE,
+    SessionLock,
+    holders,
+    kept,
+    objects_locked,
+    session_name,
+)
+
+__all__ = [
+    "DAGSTER_DATABASE",
+    "INSTANCE_TAG",
+    "INSTANCE_VARIABLE",
+    "leader",
+    "leader_lock",
+    "living_instances",
+    "living_names",
+    "machine_of",
+    "name_of",
+    "new_instance",
+    "number_of",
+    "place_of",
+    "present",
+]
+
+DAGSTER_DATABASE: Final = "dagster"
+"""Dagster's own storage, on the replica's server."""
+INSTANCE_TAG: Final = "fc/instance"
+"""The tag of a run that names who launched it: `HOST:FOLDER NUMBER`."""
+INSTANCE_VARIABLE: Final = "FC_PIPELINE_INSTANCE"
+"""The environment variable in which an `up` gives its name to the processes that it starts."""
+
+_SESSION_PREFIX: Final = "fc_pipeline "
+_PRESENT: Final = 0x6663696E  # "fcin": keeps them apart from other advisory locks of the database
+_LEADS: Final = 0x66636C65  # "fcle"
+
+
+def new_instance(data_dir: Path) -> str:
+    """A name for a process that launches runs: where it is, as people know it, and a number of its own."""
+    return f"{socket.gethostname()}:{data_dir.absolute()} {secrets.token_hex(4)}"
+
+
+def place_of(instance: str) -> str:
+    """Host and folder of an instance: the same for all that were started there one after the other."""
+    return instance.rpartition(" ")[0]
+
+
+def machine_of(instance: str) -> str:
+    """The host alone."""
+    return instance.partition(":")[0]
+
+
+def name_of(instance: str) -> str:
+    """As the name of its session in pg_stat_activity, where names are short: the end of its folder is kept."""
+    number = instance.rpartition(" ")[2]
+    place = session_name(place_of(instance)[-LONGEST_NAME_BYTES:])
+    room = LONGEST_NAME_BYTES - len(f"{_SESSION_PREFIX} {number}")
+    return f"{_SESSION_PREFIX}{place if len(place) <= room else '...' + place[3 - room :]} {number}"
+
+
+def number_of(instance: str) -> int:
+    """The object of its lock."""
+    return zlib.crc32(instance.encode()) >> 1  # 31 bits: locks are of signed numbers
+
+
+@contextmanager
+def present(settings: Settings, instance: str) -> Generator[None]:
+    """Be known as living to all who work on this Postgres, while the block runs and this process lives.
+
+    Raises ServiceError where Postgres does not answer.
+    """
+    lock = SessionLock(settings.libpq_url(DAGSTER_DATABASE), _PRESENT, number_of(instance), name=name_of(instance))
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(kept(lock))
+        except UNREACHABLE as error:
+            raise ServiceError(
+                f"Postgres does not answer: {str(error).strip()}", hint="is FC_POSTGRES_URL right and the server up?"
+            ) from error
+        yield
+
+
+def living_instances(settings: Settings) -> set[int]:
+    """The numbers of those who are known as living."""
+    with closing(connect(settings.libpq_url(DAGSTER_DATABASE))) as connection, connection.cursor() as cursor:
+        return objects_locked(cursor, _PRESENT)
+
+
+def living_names(settings: Settings) -> set[str]:
+    """Their names, as `name_of` gives them; empty ones of such as work as another role."""
+    with closing(connect(settings.libpq_url(DAGSTER_DATABASE))) as connection, connection.cursor() as cursor:
+        return holders(cursor, _PRESENT)
+
+
+def leader_lock(settings: Settings, instance: str) -> SessionLock:
+    """What the daemon of the leading `up` holds."""
+    return SessionLock(settings.libpq_url(DAGSTER_DATABASE), _LEADS, name=name_of(instance))
+
+
+def leader(settings: Settings) -> str | None:
+    """The `name_of` the instance that leads, or None where none does; empty where its session is not to be seen."""
+    with closing(connect(settings.libpq_url(DAGSTER_DATABASE))) as connection, connection.cursor() as cursor:
+        return next(iter(holders(cursor, _LEADS)), None)

@@ -1,0 +1,36 @@
+"""The jobs: micro-batches over hours, snapshots over buckets of users, the target set, and all checks."""
+
+from dagster import AssetSelection, define_asset_job
+
+from fc_pipeline.orchestration.assets.hourly import hourly_tables
+from fc_pipeline.orchestration.assets.snapshots import fid_tables
+from fc_pipeline.orchestration.assets.targets import target_set
+
+__all__ = ["MICRO_BATCHES", "RUN_CHECKS", "SNAPSHOTS", "TARGET_SET_JOB"]
+
+MICRO_BATCHES = define_asset_job(
+    "micro_batches",
+    # A run judges the hours that it touched by itself (checks.evaluation).
+    selection=AssetSelection.assets(hourly_tables).without_checks(),
+    description="Read the hub's feed into the raw log, fold it into the tables, check the result; by hour.",
+)
+
+SNAPSHOTS = define_asset_job(
+    "snapshots",
+    selection=AssetSelection.assets(fid_tables).without_checks(),
+    # A round over the whole network takes days at a hosted hub's budget.
+    tags={"dagster/max_runtime": 30 * 24 * 3600},
+    description="Ask the hub for all records of the users of a bucket, and make the tables equal to them.",
+)
+
+TARGET_SET_JOB = define_asset_job(
+    "target_set",
+    selection=AssetSelection.assets(target_set),
+    description="Make the target set anew from the tables, and compare its copy in Redis.",
+)
+
+RUN_CHECKS = define_asset_job(
+    "run_checks",
+    selection=AssetSelection.all_asset_checks(),
+    description="Judge every asset as a whole by all of its checks, from ledger, tables and raw log.",
+)

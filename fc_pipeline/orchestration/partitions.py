@@ -1,0 +1,77 @@
+"""The partitions of the pipeline: hours of block time, and buckets of FIDs."""
+
+import logging
+from contextlib import closing
+
+import psycopg2
+from dagster import HourlyPartitionsDefinition, StaticPartitionsDefinition, TimeWindow
+
+from fc_pipeline.config.settings import Settings
+from fc_pipeline.errors import FcPipelineError
+from fc_pipeline.feed.drain import HourWindow
+from fc_pipeline.hours import FIRST_HOUR, HOUR_SECONDS, PARTITION_FORMAT, Hour
+from fc_pipeline.lake.snapshot_log import BUCKETS, bucket_key
+from fc_pipeline.services import embedded_servers, with_urls
+from fc_pipeline.store.partition_start import STORED_START
+from fc_pipeline.store.session import address
+
+__all__ = ["FID_BUCKETS", "HOURS", "first_loaded_hour", "hour_window", "hours_from", "known_start"]
+
+_log = logging.getLogger(__name__)
+
+CONNECT_TIMEOUT_SECONDS = 2
+
+
+def hours_from(first: Hour) -> HourlyPartitionsDefinition:
+    """Every hour from one on, the one that is being written now included."""
+    return HourlyPartitionsDefinition(start_date=first.start, fmt=PARTITION_FORMAT, timezone="UTC", end_offset=1)
+
+
+def known_start() -> Hour:
+    """Where partitions begin, for code that is just being loaded: starts nothing, and never fails.
+
+    Where Postgres cannot say, the beginning of Farcaster's clock: with it, every partition that any process knows is
+    known here, too. So commands work while the embedded server is off, and the definitions load while Postgres is down.
+    """
+    try:
+        url = _postgres_url(Settings.load())
+        if url is None:
+            return FIRST_HOUR
+        # Not store.session.connect, which waits where the server has no connection to spare.
+        with (
+            closing(psycopg2.connect(address(url), connect_timeout=CONNECT_TIMEOUT_SECONDS)) as connection,
+            connection.cursor() as cursor,
+        ):
+            cursor.execute(STORED_START)
+            found = cursor.fetchone()
+    except (FcPipelineError, OSError, psycopg2.Error) as error:
+        # What is wrong is told by the first run or tick. A database that was never migrated has no such table.
+        _log.info("partition_start_unknown reason=%r", str(error).strip())
+        return FIRST_HOUR
+    return Hour.of(found[0]) if found else FIRST_HOUR
+
+
+def _postgres_url(settings: Settings) -> str | None:
+    """Where Postgres is; None if it is the embedded one and does not run."""
+    servers = embedded_servers(settings, need_hub=False, need_redis=False)
+    if any(server.running_pid() is None for server in servers):
+        return None
+    return with_urls(settings, servers).libpq_url()
+
+
+HOURS = hours_from(known_start())
+"""Every hour since the first data, as far back as was known when this was loaded."""
+
+FID_BUCKETS = StaticPartitionsDefinition([bucket_key(bucket) for bucket in range(BUCKETS)])
+"""Users by `fid % 256`."""
+
+
+def first_loaded_hour() -> Hour:
+    """Where the partitions begin that Dagster knows through this process."""
+    return Hour.of(HOURS.start.timestamp())
+
+
+def hour_window(window: TimeWindow, *, hours_ahead: int = 0) -> HourWindow:
+    """The hours of a run's partitions, one or a range, and so many after them."""
+    last_unix = window.end.timestamp() - 1 + hours_ahead * HOUR_SECONDS
+    return HourWindow(Hour.of(window.start.timestamp()), Hour.of(last_unix))

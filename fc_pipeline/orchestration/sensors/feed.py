@@ -1,0 +1,254 @@
+"""The sensor that triggers micro-batch runs: one that follows the present hour, one for each hour that is missing."""
+
+import asyncio
+import logging
+import time
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
+from itertools import takewhile
+
+import msgspec
+from dagster import (
+    DagsterInstance,
+    DagsterRun,
+    DagsterRunStatus,
+    DefaultSensorStatus,
+    RunConfig,
+    RunRequest,
+    RunsFilter,
+    SensorEvaluationContext,
+    SensorResult,
+    SkipReason,
+    sensor,
+)
+
+from fc_pipeline.errors import HubError
+from fc_pipeline.feed.run import RAW_LOG
+from fc_pipeline.feed.survey import Survey, survey
+from fc_pipeline.hours import HOUR_SECONDS, Hour
+from fc_pipeline.hub.looking import looking_at
+from fc_pipeline.hub.network_time import clock_warning
+from fc_pipeline.orchestration.assets.hourly import FOLLOW_TAG, MicroBatchConfig, hourly_tables
+from fc_pipeline.orchestration.failures import failing_tick
+from fc_pipeline.orchestration.instance.concurrency import catch_up_tags, most_catch_up_runs
+from fc_pipeline.orchestration.jobs import MICRO_BATCHES
+from fc_pipeline.orchestration.partitions import first_loaded_hour
+from fc_pipeline.orchestration.resources import ReplicaResource
+from fc_pipeline.orchestration.sensors.attempts import DEAD_AFTER_SECONDS, Attempt
+from fc_pipeline.orchestration.servers.reloading import ask_for_reload
+from fc_pipeline.replica import Replica
+from fc_pipeline.store import gaps, lease
+from fc_pipeline.store.partition_start import stored_start
+from fc_pipeline.tables.registry import DATA_TABLES
+
+__all__ = ["hub_event_sensor"]
+
+_log = logging.getLogger(__name__)
+
+_PARTITION_TAG = "dagster/partition"
+
+FOLLOW_PRIORITY = "10"  # of the runs that wait in Dagster's queue, the one that is to follow goes first
+SUCCESSOR_LEAD_SECONDS = 15.0
+TICK_DEADLINE_SECONDS = 40.0  # of the whole tick: Dagster gives it 60 s, and one that overstays runs on beside the next
+MOST_COUNTED_FAILURES = 5  # of followers: two minutes between attempts
+FAILED_AFTER_ATTEMPTS = 6  # of an hour, over eight minutes: it goes on being tried, but as a gap that is shown
+
+_ACTIVE = [
+    DagsterRunStatus.QUEUED,
+    DagsterRunStatus.NOT_STARTED,
+    DagsterRunStatus.STARTING,
+    DagsterRunStatus.STARTED,
+    DagsterRunStatus.CANCELING,
+]
+
+
+@sensor(
+    job=MICRO_BATCHES,
+    name="hub_event_sensor",
+    minimum_interval_seconds=1,
+    default_status=DefaultSensorStatus.RUNNING,
+    description="Compares the hub's heads with the ledger: launches the run that follows the present hour, and one for "
+    "each hour that is missing or has holes, newest first. Dagster looks every five seconds. The cursor lists hours "
+    "that are being retried, {} when there are none, and only spaces retries: the ledger is the truth.",
+)
+@failing_tick()
+def hub_event_sensor(context: SensorEvaluationContext, replica: ReplicaResource) -> SensorResult | SkipReason:
+    """One tick: what is missing now, less what runs already work on."""
+    try:
+        with replica.open() as opened:
+            return _tick(context, opened)
+    except HubError as error:
+        return SkipReason(f"no hub can be read: {error}")
+
+
+def _tick(context: SensorEvaluationContext, replica: Replica) -> SensorResult:
+    now = time.time()
+    deadline = time.monotonic() + TICK_DEADLINE_SECONDS
+    most_runs = most_catch_up_runs(context.instance)
+    state, found = asyncio.run(_look(replica, 2 * most_runs, deadline))
+    first = first_loaded_hour()
+    # Dagster knows no partition before the first one that was loaded: such hours wait until it is told of them.
+    missing = [hour for hour in found if hour >= first]
+    if _is_outdated(replica, first):
+        ask_for_reload()
+    runs = _living_runs(context.instance, replica, now)
+    followers = {run.run_id for run in runs if FOLLOW_TAG in run.tags}
+    busy = {run.tags.get(_PARTITION_TAG) for run in runs}
+    requests: list[RunRequest] = []
+    present = state.present_hour
+    if (
+        present is not None
+        and _needs_follower(replica, state, present, followers, now)
+        and _may_try_to_follow(context.instance, now)
+    ):
+        requests.append(_follow_request(present, replica.settings.follow_seconds, now))
+    attempts = _attempts(context.cursor, missing)
+    fitting = most_runs - (len(runs) - len(followers))
+    failing: list[Hour] = []
+    for hour in missing:
+        if hour > Hour.of(now):  # Dagster has no such partition yet: who follows reads it as well
+            continue
+        waits = hour.key in attempts and not attempts[hour.key].is_due(now)
+        if hour == present or hour.key in busy or waits:
+            continue
+        if fitting <= 0:
+            break
+        requests.append(_catch_up_request(hour))
+        fitting -= 1
+        attempts[hour.key] = Attempt(attempts[hour.key].count + 1 if hour.key in attempts else 1, now)
+        if attempts[hour.key].count >= FAILED_AFTER_ATTEMPTS:
+            failing.append(hour)
+    if failing:
+        asyncio.run(_note_failed(replica, failing, deadline))
+    return SensorResult(
+        run_requests=requests,
+        skip_reason=None if requests else SkipReason(_summary(state, missing)),
+        cursor=_cursor_of(attempts),
+    )
+
+
+def _is_outdated(replica: Replica, first: Hour) -> bool:
+    """Whether partitions begin elsewhere by now than where they were loaded to begin."""
+    with replica.engine.connect() as connection:
+        stored = stored_start(connection)
+    return stored is not None and stored != first
+
+
+def _living_runs(instance: DagsterInstance, replica: Replica, now: float) -> list[DagsterRun]:
+    """The runs that are waiting, starting or at work.
+
+    One that is called started, but has written nothing for long and holds no lease, is dead: Dagster's default
+    launcher cannot tell where the code server died with its runs. Nobody waits for such a run.
+    """
+    with replica.engine.connect() as connection:
+        at_work = lease.runs_at_work(connection)
+    records = instance.get_run_records(RunsFilter(job_name=MICRO_BATCHES.name, statuses=_ACTIVE))
+    return [
+        record.dagster_run
+        for record in records
+        if record.dagster_run.run_id in at_work
+        or record.start_time is None
+        or now - record.start_time < DEAD_AFTER_SECONDS
+    ]
+
+
+async def _look(replica: Replica, most_hours: int, deadline: float) -> tuple[Survey, list[Hour]]:
+    """What the hub has and the ledger lacks, and the newest hours of it."""
+    async with looking_at(replica.hub_endpoints, seconds=deadline - time.monotonic()) as hubs:
+        state = await survey(replica, hubs, [RAW_LOG, *DATA_TABLES])
+        return state, await state.missing_hours(most_hours)
+
+
+async def _note_failed(replica: Replica, hours: Iterable[Hour], deadline: float) -> None:
+    """List what is missing of hours among the gaps, as far as that is possible before the deadline (monotonic seconds).
+
+    An hour that was not come to is listed when it is asked for the next time.
+    """
+    try:
+        async with looking_at(replica.hub_endpoints, seconds=deadline - time.monotonic()) as hubs:
+            state = await survey(replica, hubs)
+            for hour in hours:
+                for shard, heights in (await state.missing_heights(hour)).items():
+                    gaps.note_failed(replica.engine, shard, heights)
+    except HubError as error:  # what the tick launches is launched all the same
+        _log.warning("failed_hours_not_listed reason=%r", str(error))
+
+
+def _needs_follower(replica: Replica, state: Survey, present: Hour, followers: Iterable[str], now: float) -> bool:
+    """Whether nobody follows the present hour, or who does will end soon and has no successor waiting yet."""
+    with replica.engine.connect() as connection:
+        holders = lease.holders(connection, partition=present.key)
+    if any(run not in {holder.run_id for holder in holders.values()} for run in followers):
+        return False
+    if any(shard.shard not in holders for shard in state.shards):
+        return True
+    ends = [holder.planned_end_unix for holder in holders.values() if holder.planned_end_unix is not None]
+    return bool(ends) and min(ends) - now < SUCCESSOR_LEAD_SECONDS
+
+
+def _may_try_to_follow(instance: DagsterInstance, now: float) -> bool:
+    """Whether the newest followers did not just fail one after the other: at once after one, then later and later."""
+    newest = instance.get_run_records(
+        RunsFilter(job_name=MICRO_BATCHES.name, tags={FOLLOW_TAG: "true"}), limit=MOST_COUNTED_FAILURES
+    )
+    failures = list(takewhile(lambda record: record.dagster_run.status == DagsterRunStatus.FAILURE, newest))
+    if len(failures) < 2 or failures[0].end_time is None:
+        return True
+    return Attempt(len(failures) - 1, failures[0].end_time).is_due(now)
+
+
+def _follow_request(present: Hour, follow_seconds: float, now: float) -> RunRequest:
+    """The run that follows; where our clock is behind, of the newest hour that Dagster has a partition of."""
+    tags = {FOLLOW_TAG: "true", "dagster/priority": FOLLOW_PRIORITY}
+    hour = min(present, Hour.of(now))
+    ahead = (present.start_unix - hour.start_unix) // HOUR_SECONDS
+    return _request(hour, MicroBatchConfig(rebuild=False, follow_seconds=follow_seconds, hours_ahead=ahead), tags)
+
+
+def _catch_up_request(hour: Hour) -> RunRequest:
+    return _request(hour, MicroBatchConfig(rebuild=False), catch_up_tags())
+
+
+def _request(hour: Hour, config: MicroBatchConfig, tags: Mapping[str, str]) -> RunRequest:
+    return RunRequest(
+        partition_key=hour.key, run_config=RunConfig(ops={hourly_tables.op.name: config}), tags=dict(tags)
+    )
+
+
+class _Remembered(msgspec.Struct):
+    """An attempt as the sensor's page shows it."""
+
+    attempts: int
+    last_at: datetime
+
+
+def _cursor_of(attempts: Mapping[str, Attempt]) -> str:
+    remembered = {
+        hour: _Remembered(attempt.count, datetime.fromtimestamp(int(attempt.last_unix), UTC))
+        for hour, attempt in attempts.items()
+    }
+    return msgspec.json.encode(remembered).decode()
+
+
+def _attempts(cursor: str | None, missing: Iterable[Hour]) -> dict[str, Attempt]:
+    """The attempts that the cursor remembers, for hours that are still missing."""
+    wanted = {hour.key for hour in missing}
+    try:
+        known = msgspec.json.decode(cursor, type=dict[str, _Remembered]) if cursor else {}
+    except msgspec.MsgspecError as error:  # somebody edited it, or another release wrote it
+        _log.warning("cursor_unreadable reason=%r: every missing hour is asked for anew", str(error))
+        known = {}
+    return {hour: Attempt(one.attempts, one.last_at.timestamp()) for hour, one in known.items() if hour in wanted}
+
+
+def _summary(state: Survey, missing: Iterable[Hour]) -> str:
+    """What a person wants to know from a tick without runs."""
+    warning = clock_warning(state.clock_ahead_seconds)
+    heads = ", ".join(f"shard {shard.shard} at height {shard.head_height}" for shard in state.shards)
+    lost = sum(hole.last - hole.first + 1 for shard in state.shards for hole in shard.lost)
+    waiting = ", ".join(hour.key for hour in missing)
+    parts = [warning] if warning else []
+    parts += [f"hub: {heads or 'no blocks yet'}"]
+    parts += [f"being read or waiting for a retry: {waiting}"] if waiting else []
+    parts += [f"{lost} blocks are lost to the feed"] if lost else []
+    return "; ".join(parts)

@@ -1,0 +1,94 @@
+"""The sensor that has gaps healed: one run at a time, while any is open, later and later where that did not help."""
+
+import json
+import time
+
+from dagster import (
+    DagsterInstance,
+    DagsterRunStatus,
+    DefaultSensorStatus,
+    RunConfig,
+    RunRecord,
+    RunRequest,
+    RunsFilter,
+    SensorEvaluationContext,
+    SensorResult,
+    SkipReason,
+    sensor,
+)
+from dagster._core.storage.tags import ASSET_PARTITION_RANGE_END_TAG, ASSET_PARTITION_RANGE_START_TAG
+
+from fc_pipeline.lake.snapshot_log import BUCKETS, bucket_key
+from fc_pipeline.orchestration.assets.snapshots import GAPS_TAG, BackfillConfig, fid_tables
+from fc_pipeline.orchestration.checks.evaluation import evaluation_of
+from fc_pipeline.orchestration.checks.gaps import judge_gaps
+from fc_pipeline.orchestration.checks.wording import heights_of
+from fc_pipeline.orchestration.failures import failing_tick
+from fc_pipeline.orchestration.jobs import SNAPSHOTS
+from fc_pipeline.orchestration.resources import ReplicaResource
+from fc_pipeline.orchestration.sensors.attempts import DEAD_AFTER_SECONDS, Attempt
+from fc_pipeline.replica import Replica
+from fc_pipeline.status import health
+from fc_pipeline.store import gaps
+from fc_pipeline.store.gaps import FAILED_HOUR, Gap
+
+__all__ = ["gap_sensor"]
+
+LOOK_SECONDS = 15
+MOST_COUNTED_ATTEMPTS = 10
+RANGE_TAGS = {ASSET_PARTITION_RANGE_START_TAG: bucket_key(0), ASSET_PARTITION_RANGE_END_TAG: bucket_key(BUCKETS - 1)}
+
+
+@sensor(
+    job=SNAPSHOTS,
+    name="gap_sensor",
+    minimum_interval_seconds=LOOK_SECONDS,
+    default_status=DefaultSensorStatus.RUNNING,
+    description="Launches the run that heals the gaps in pipeline.gaps by snapshots, one at a time. Says what is open "
+    "through hub_events' check no_open_gaps whenever that has changed; its cursor lists what it said, [] when "
+    "nothing is open.",
+)
+@failing_tick()
+def gap_sensor(context: SensorEvaluationContext, replica: ReplicaResource) -> SensorResult | SkipReason:
+    """One look at what is open; the hub is asked by the run, not by the tick."""
+    with replica.open(need_hub=False) as opened:
+        found = health.open_gaps(opened)
+        cursor = json.dumps([f"shard {gap.shard}: {heights_of(gap.heights.first, gap.heights.last)}" for gap in found])
+        said = [] if cursor == (context.cursor or "[]") else [evaluation_of(judge_gaps(opened))]
+        # An hour that fails may still be read: as long as the hub has it, hub_event_sensor has it tried again.
+        lost = [gap for gap in found if gap.reason != FAILED_HOUR]
+        reason = _reason_to_wait(context.instance, opened, lost, time.time())
+    if reason is not None:
+        return SensorResult(skip_reason=SkipReason(reason), asset_events=said, cursor=cursor)
+    config = RunConfig(ops={fid_tables.op.name: BackfillConfig(gaps=True)})
+    request = RunRequest(run_config=config, tags={**RANGE_TAGS, GAPS_TAG: "true"})
+    return SensorResult(run_requests=[request], asset_events=said, cursor=cursor)
+
+
+def _reason_to_wait(instance: DagsterInstance, replica: Replica, found: list[Gap], now: float) -> str | None:
+    """Why no run is to be launched; None if one is."""
+    if not found:
+        return "no gap is open that snapshots would heal"
+    with replica.engine.connect() as connection:
+        if gaps.is_being_healed(connection):
+            return "a run is healing"
+    newest = instance.get_run_records(
+        RunsFilter(job_name=SNAPSHOTS.name, tags={GAPS_TAG: "true"}), limit=MOST_COUNTED_ATTEMPTS
+    )
+    if any(_is_on_its_way(record, now) for record in newest):
+        return "a run that will heal is on its way"
+    # A run that ended after all that is open was found has not helped.
+    found_unix = max(gap.found_at.timestamp() for gap in found)
+    ends = [record.end_time for record in newest if record.end_time is not None and record.end_time > found_unix]
+    if ends and not Attempt(len(ends), max(ends)).is_due(now):
+        return f"{len(found)} gaps stayed open after {len(ends)} runs: waiting before the next attempt"
+    return None
+
+
+def _is_on_its_way(record: RunRecord, now: float) -> bool:
+    """Whether a run waits or starts; one that is called started, but does not hold the lock, is dead after a while."""
+    if record.dagster_run.is_finished:
+        return False
+    if record.dagster_run.status == DagsterRunStatus.STARTED:
+        return record.start_time is None or now - record.start_time < DEAD_AFTER_SECONDS
+    return True

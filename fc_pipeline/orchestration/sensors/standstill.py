@@ -1,0 +1,79 @@
+"""The sensor that watches whether the replica moves, for the time when no run is there to say so."""
+
+import time
+from datetime import UTC, datetime
+
+import msgspec
+from dagster import (
+    AssetCheckResult,
+    DefaultSensorStatus,
+    SensorEvaluationContext,
+    SensorResult,
+    SkipReason,
+    sensor,
+)
+
+from fc_pipeline.errors import HubError
+from fc_pipeline.orchestration.checks.evaluation import evaluation_of
+from fc_pipeline.orchestration.checks.standstill import result_of, unasked
+from fc_pipeline.orchestration.failures import failing_tick
+from fc_pipeline.orchestration.resources import ReplicaResource
+from fc_pipeline.status.standstill import is_being_followed, look_for_standstill
+
+__all__ = ["standstill_sensor"]
+
+LOOK_SECONDS = 30
+GAP_SECONDS = 120.0
+"""Ticks farther apart than this: the daemon was off, and watching begins anew."""
+
+
+@sensor(
+    name="standstill_sensor",
+    minimum_interval_seconds=LOOK_SECONDS,
+    default_status=DefaultSensorStatus.RUNNING,
+    description="Judges hub_events' check no_standstill where no run follows the feed, which would do so itself. "
+    "Launches nothing. Its cursor says since when it has been watching.",
+)
+@failing_tick()
+def standstill_sensor(context: SensorEvaluationContext, replica: ReplicaResource) -> SensorResult:
+    """One look: a result of the check without a run, or nothing where a run commits."""
+    now = time.time()
+    since = watching_since(context.cursor, now)
+    cursor = cursor_of(since, now)
+    with replica.open() as opened:
+        if is_being_followed(opened):
+            said = SkipReason("micro-batches are being committed: the run that does it judges the hour")
+            return SensorResult(skip_reason=said, cursor=cursor)
+        try:
+            found = look_for_standstill(opened, watched_seconds=now - since)
+        except HubError as error:
+            return _said(unasked(error), cursor)
+    return _said(result_of(found), cursor)
+
+
+def _said(result: AssetCheckResult, cursor: str) -> SensorResult:
+    """A result of the check without a run; the tick repeats it."""
+    events = [evaluation_of(result)]
+    return SensorResult(asset_events=events, skip_reason=SkipReason(result.description), cursor=cursor)
+
+
+class _Watch(msgspec.Struct):
+    """What the sensor's page shows as its cursor."""
+
+    watching_since: datetime
+    looked_at: datetime
+
+
+def cursor_of(since: float, now: float) -> str:
+    """What the next tick is to know, from unix seconds; whole seconds are enough."""
+    return msgspec.json.encode(_Watch(*(datetime.fromtimestamp(int(unix), UTC) for unix in (since, now)))).decode()
+
+
+def watching_since(cursor: str | None, now: float) -> float:
+    """Since when (unix seconds) the sensor has ticked without a gap, by the cursor of its last tick."""
+    try:
+        found = msgspec.json.decode(cursor or "", type=_Watch)
+    except msgspec.MsgspecError:  # the first tick, or somebody edited it: watching begins
+        return now
+    since, last = found.watching_since.timestamp(), found.looked_at.timestamp()
+    return since if since <= last <= now <= last + GAP_SECONDS else now

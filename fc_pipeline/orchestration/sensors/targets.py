@@ -1,0 +1,129 @@
+"""The sensor that has new targets completed: one run at a time, new ones at once, failing ones later and later."""
+
+import time
+from itertools import takewhile
+
+from dagster import (
+    AssetKey,
+    AssetMaterialization,
+    DagsterInstance,
+    DagsterRunStatus,
+    DefaultScheduleStatus,
+    DefaultSensorStatus,
+    RunConfig,
+    RunRecord,
+    RunRequest,
+    RunsFilter,
+    ScheduleEvaluationContext,
+    SensorEvaluationContext,
+    SensorResult,
+    SkipReason,
+    schedule,
+    sensor,
+)
+
+from fc_pipeline.orchestration.assets.snapshots import TARGETS_TAG, BackfillConfig, fid_tables
+from fc_pipeline.orchestration.assets.targets import EVERYBODY
+from fc_pipeline.orchestration.checks.targets import TARGETS_ASSET
+from fc_pipeline.orchestration.failures import failing_tick
+from fc_pipeline.orchestration.jobs import SNAPSHOTS, TARGET_SET_JOB
+from fc_pipeline.orchestration.resources import ReplicaResource
+from fc_pipeline.orchestration.sensors.attempts import DEAD_AFTER_SECONDS, Attempt
+from fc_pipeline.orchestration.sensors.gaps import RANGE_TAGS
+from fc_pipeline.repair.targets import is_anything_due, is_anything_new
+from fc_pipeline.replica import Replica
+from fc_pipeline.targets import coherence, directory
+from fc_pipeline.targets.completing import is_being_completed
+
+__all__ = ["hourly_targets", "target_sensor"]
+
+LOOK_SECONDS = 1  # Dagster looks every five
+MOST_COUNTED_ATTEMPTS = 10
+_UNFINISHED = (
+    DagsterRunStatus.QUEUED,
+    DagsterRunStatus.NOT_STARTED,
+    DagsterRunStatus.STARTING,
+    DagsterRunStatus.STARTED,
+    DagsterRunStatus.CANCELING,
+)
+
+
+@sensor(
+    job=SNAPSHOTS,
+    name="target_sensor",
+    minimum_interval_seconds=LOOK_SECONDS,
+    default_status=DefaultSensorStatus.RUNNING,
+    description="With FC_TARGETS=set: launches the run that completes new targets' histories and settles former ones, "
+    "one at a time; failing ones later and later. Has Redis hold what Postgres does, should it have been emptied.",
+)
+@failing_tick()
+def target_sensor(context: SensorEvaluationContext, replica: ReplicaResource) -> RunRequest | SensorResult | SkipReason:
+    """One look at what is due; the hub is asked by the run, not by the tick."""
+    with replica.open(need_hub=False) as opened:
+        if opened.targets is None:
+            return _everybody(context)
+        coherence.repair_at_start(opened.engine, opened.settings.redis_url)
+        coherence.warm(opened.engine, opened.settings.redis_url)
+        if not is_anything_due(opened):
+            return SkipReason("every target's history is complete")
+        reason = _reason_to_wait(context.instance, opened, time.time())
+    if reason is not None:
+        return SkipReason(reason)
+    config = RunConfig(ops={fid_tables.op.name: BackfillConfig(targets=True)})
+    return RunRequest(run_config=config, tags={**RANGE_TAGS, TARGETS_TAG: "true"})
+
+
+def _everybody(context: SensorEvaluationContext) -> SensorResult | SkipReason:
+    """Report once that there is no set: else Dagster warns whoever snapshots users that it was never materialised."""
+    reason = SkipReason("everybody is replicated (FC_TARGETS=all)")
+    if context.instance.get_latest_materialization_event(AssetKey(TARGETS_ASSET)) is not None:
+        return reason
+    return SensorResult(asset_events=[AssetMaterialization(TARGETS_ASSET, metadata=EVERYBODY)], skip_reason=reason)
+
+
+def _reason_to_wait(instance: DagsterInstance, replica: Replica, now: float) -> str | None:
+    """Why no run is to be launched; None if one is."""
+    with replica.engine.connect() as connection:
+        if is_being_completed(connection):
+            return "a run is completing targets"
+        failed = directory.failed_attempts(connection)
+    newest = instance.get_run_records(
+        RunsFilter(job_name=SNAPSHOTS.name, tags={TARGETS_TAG: "true"}), limit=MOST_COUNTED_ATTEMPTS
+    )
+    if any(_is_on_its_way(record, now) for record in newest):
+        return "a run that will complete targets is on its way"
+    failures = list(takewhile(lambda record: record.dagster_run.status == DagsterRunStatus.FAILURE, newest))
+    if failures and not Attempt(len(failures), failures[0].end_time or now).is_due(now):
+        return f"the last {len(failures)} runs failed: waiting before the next attempt"
+    # What no run has looked at yet goes at once; whose history no hub could give is asked for later and later.
+    tried = [Attempt(count, last.timestamp()) for count, last in failed]
+    if not is_anything_new(replica) and not any(attempt.is_due(now) for attempt in tried):
+        return "the targets that are left were asked for in vain: waiting before the next attempt"
+    return None
+
+
+def _is_on_its_way(record: RunRecord, now: float) -> bool:
+    """Whether a run waits or starts; one that is called started, but completes nothing, is dead after a while."""
+    if record.dagster_run.is_finished:
+        return False
+    if record.dagster_run.status == DagsterRunStatus.STARTED:
+        return record.start_time is None or now - record.start_time < DEAD_AFTER_SECONDS
+    return True
+
+
+@schedule(
+    job=TARGET_SET_JOB,
+    cron_schedule="17 * * * *",
+    execution_timezone="UTC",
+    default_status=DefaultScheduleStatus.RUNNING,
+    description="With FC_TARGETS=set: makes the target set anew from the tables, and compares its copy in Redis.",
+)
+@failing_tick()
+def hourly_targets(context: ScheduleEvaluationContext, replica: ReplicaResource) -> RunRequest | SkipReason:
+    """A run of the asset `targets`, if there is a set."""
+    with replica.open(need_hub=False) as opened:
+        if opened.targets is None:
+            return SkipReason("everybody is replicated (FC_TARGETS=all)")
+    if context.instance.get_runs_count(RunsFilter(job_name=TARGET_SET_JOB.name, statuses=list(_UNFINISHED))):
+        return SkipReason("the run before is still at it")
+    return RunRequest()

@@ -1,0 +1,116 @@
+"""Dagster's daemon, as `dagster-daemon run`, of the `up` that leads: it waits until no other one's daemon is at work.
+
+Dagster supports one daemon per storage: two would tick every sensor twice. Who could not follow does not lead.
+"""
+
+import logging
+import os
+import signal
+import sys
+import threading
+import time
+from contextlib import suppress
+from typing import Final
+
+from fc_pipeline.config.settings import Settings
+from fc_pipeline.errors import FcPipelineError
+from fc_pipeline.orchestration.instance.instances import INSTANCE_VARIABLE, leader_lock, new_instance
+from fc_pipeline.services import open_services_for_process
+from fc_pipeline.services.candidacy import unfit_to_lead
+from fc_pipeline.store.session_lock import LOOK_SECONDS, UNREACHABLE, SessionLock
+
+__all__ = ["main"]
+
+_log = logging.getLogger(__name__)
+
+REGAIN_SECONDS: Final = 10.0
+"""How long a lead may take to be taken up again after its session was lost."""
+UNFIT_LOOK_SECONDS: Final = 15.0
+"""How often one that cannot lead asks its hub again whether that is so."""
+END_SECONDS: Final = 20.0
+DEAD_EVERY_SECONDS: Final = 30.0
+"""How often the leader looks for runs whose launcher is dead."""
+
+
+def main() -> None:
+    """Stand by, then run the daemon with the arguments of `dagster-daemon run`."""
+    _log.addHandler(logging.StreamHandler())
+    _log.setLevel(logging.INFO)
+    settings = open_services_for_process(Settings.load(), need_hub=False, need_redis=False)
+    instance = os.environ.setdefault(INSTANCE_VARIABLE, new_instance(settings.data_dir))
+    lock = leader_lock(settings, instance)
+    _lead(lock, settings)
+    threading.Thread(target=_keep, args=(lock,), name="keep-lead", daemon=True).start()
+    threading.Thread(target=_end_runs_of_the_dead, args=(settings,), name="end-runs-of-the-dead", daemon=True).start()
+    from dagster._daemon.cli import run_command
+
+    sys.argv[0] = "dagster-daemon"
+    run_command()
+
+
+def _lead(lock: SessionLock, settings: Settings) -> None:
+    """Return when this daemon is the one that works: nobody else does, and its hub is of the replica's network."""
+    told = ""
+    unfit: FcPipelineError | None = None
+    while True:
+        pause_seconds = LOOK_SECONDS
+        with suppress(*UNREACHABLE):  # asked again
+            why = ""
+            if lock.is_taken():
+                why = "the daemon of another `up` on this Postgres is at work"
+            elif (unfit := unfit_to_lead(settings, unfit)) is not None:  # asked before it is taken
+                why = f"nobody leads, and this one cannot: {unfit}"
+                pause_seconds = UNFIT_LOOK_SECONDS
+            elif lock.try_take():
+                return
+            if why and why != told:
+                _log.info("standing by: %s", why)
+                told = why
+        time.sleep(pause_seconds)
+
+
+def _keep(lock: SessionLock) -> None:
+    """Take the lead up again where its session is lost; end this process where another one has it, or Postgres is away.
+
+    `up` starts it again, and it stands by.
+    """
+    lost_at: float | None = None
+    while True:
+        time.sleep(LOOK_SECONDS)
+        if lock.is_held():
+            lost_at = None
+            continue
+        lost_at = lost_at or time.monotonic()
+        with suppress(*UNREACHABLE):
+            if lock.try_take():
+                continue
+            _log.warning("another `up` leads now: this daemon ends, to stand by")
+            _end()
+        if time.monotonic() - lost_at > REGAIN_SECONDS:
+            _log.warning("Postgres does not answer: this daemon ends, to stand by")
+            _end()
+
+
+def _end() -> None:
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(END_SECONDS)
+    os._exit(1)
+
+
+def _end_runs_of_the_dead(settings: Settings) -> None:
+    from dagster import DagsterInstance
+
+    from fc_pipeline.orchestration.instance.ending_runs import fail_runs_of_the_dead
+
+    suspects: set[str] = set()
+    with DagsterInstance.get() as instance:
+        while True:
+            time.sleep(DEAD_EVERY_SECONDS)
+            try:
+                suspects = fail_runs_of_the_dead(instance, settings, suspects)
+            except Exception:  # the next look is due anyway; the daemon is not to end for this
+                _log.exception("runs of dead launchers could not be looked for")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,242 @@
+"""Dagster's own processes for `fc-pipeline up`: code server, webserver and daemon.
+
+The daemon and the webserver share one code server over gRPC: on its own, a daemon starts a new one every minute, which
+costs CPU and loses what a sensor keeps warm.
+"""
+
+import json
+import logging
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, suppress
+from pathlib import Path
+from typing import Any, ClassVar, Final
+
+import grpc
+import httpx
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from fc_pipeline.config.settings import Settings
+from fc_pipeline.errors import ServiceError
+from fc_pipeline.orchestration.instance import instances
+from fc_pipeline.orchestration.servers.code_server import SOCKET_NAME
+from fc_pipeline.services.children import Child, end_marked, start_child
+from fc_pipeline.services.ports import free_port
+from fc_pipeline.services.private_dirs import private_dir, remove_private_dir
+from fc_pipeline.services.restarts import Restarts
+
+__all__ = ["PREFERRED_UI_PORT", "DagsterProcesses"]
+
+_log = logging.getLogger(__name__)
+
+PREFERRED_UI_PORT: Final = 3000
+END_SECONDS: Final = 15.0
+"""How long a run may take to end with its last micro-batch committed, and its code server after it."""
+READY_SECONDS: Final = 180.0
+"""How long Dagster may take until its UI answers, our definitions are loaded and its daemons beat."""
+
+_STATE_QUERY: Final = """
+query {
+  workspaceOrError {
+    __typename
+    ... on Workspace {
+      locationEntries { name loadStatus locationOrLoadError { __typename ... on PythonError { message } } }
+    }
+    ... on PythonError { message }
+  }
+  instance { daemonHealth { allDaemonStatuses { daemonType required healthy } } }
+}
+"""
+
+
+class DagsterProcesses:
+    """The three processes: started by `start`, ended by `fc_pipeline.services.children.end_marked`.
+
+    `settings` have every URL filled in.
+    """
+
+    location: ClassVar[str] = "fc_pipeline"
+
+    def __init__(self, root: Path, settings: Settings, *, ui_port: int | None = None) -> None:
+        self.root = root
+        self.settings = settings
+        self.data_dir = settings.data_dir.absolute()
+        self.instance = instances.new_instance(self.data_dir)
+        self.ui_port = free_port(PREFERRED_UI_PORT if ui_port is None else ui_port)
+        self.children: list[Child] = []
+        self._commands: dict[str, Sequence[str]] = {}
+        self._restarts = Restarts()
+        self._present = ExitStack()
+
+    @property
+    def ui_url(self) -> str:
+        """Where the Dagster UI is."""
+        return f"http://127.0.0.1:{self.ui_port}"
+
+    def start(self, on_step: Callable[[str], None]) -> None:
+        """Start all three and return when the UI answers, the definitions are loaded and the daemons beat.
+
+        Args:
+            on_step: told what is being waited for.
+
+        Raises:
+            ServiceError: one of them ended, the definitions do not load, or it took longer than READY_SECONDS.
+        """
+        on_step("Dagster's code server")
+        # Who reaches it may have it run any code: TCP would let every user of this machine.
+        socket = private_dir(self.data_dir, "dagster", SOCKET_NAME, os.geteuid()) / SOCKET_NAME
+        socket.unlink(missing_ok=True)
+        code_server = ("fc_pipeline.orchestration.servers.code_server", "-m", "fc_pipeline.definitions")
+        self._child("code_server", *code_server, "-s", str(socket), "-d", str(self.root))
+        workspace = self._write_workspace(socket)
+        # While the code server loads; imported here, since importing Dagster takes seconds.
+        from dagster import DagsterInstance
+
+        from fc_pipeline.orchestration.instance.ending_runs import fail_predecessors_runs
+
+        with DagsterInstance.from_config(str(self.root)) as instance:
+            self._present.enter_context(instances.present(self.settings, self.instance))
+            fail_predecessors_runs(instance, self.settings, self.instance, socket)
+        self._wait_for_code_server(socket)
+        on_step("Dagster's webserver and daemon")
+        self._child("webserver", "dagster_webserver", "-h", "127.0.0.1", "-p", str(self.ui_port), "-w", str(workspace))
+        self._child("daemon", "fc_pipeline.orchestration.servers.daemon", "-w", str(workspace))
+        self._wait_for_state(on_step)
+
+    def check(self) -> None:
+        """Raises ServiceError, with the end of its log, if one of them has ended."""
+        for child in self.children:
+            code = child.ended()
+            if code is not None:
+                raise ServiceError(
+                    f"Dagster's {child.name} ended (exit code {code}):\n{child.last_log_lines()}",
+                    hint=f"see {child.log_file}",
+                )
+
+    def revive(self) -> None:
+        """Start again what has ended, with a word in the log; what its death left undone is found by the sensors.
+
+        Raises:
+            ServiceError: one of them has ended too often, with the end of its log.
+        """
+        for child in [child for child in self.children if child.ended() is not None]:
+            if not self._restarts.may(child.name):
+                self.check()
+            code = child.ended()
+            _log.warning(
+                "Dagster's %s ended (exit code %s) and is started again; see %s", child.name, code, child.log_file
+            )
+            self.children.remove(child)
+            if child.name == "code_server":
+                self._end_orphaned_runs()
+            self._child(child.name, *self._commands[child.name])
+
+    def _end_orphaned_runs(self) -> None:
+        """Runs whose code server is gone end by themselves, whole; who does not is ended, and called failed."""
+        from dagster import DagsterInstance
+
+        from fc_pipeline.orchestration.instance.ending_runs import fail_runs_of, is_run_worker
+
+        end_marked(self.data_dir, patience_seconds=END_SECONDS, only=is_run_worker)
+        with DagsterInstance.from_config(str(self.root)) as instance:
+            fail_runs_of(instance, self.instance)
+
+    @property
+    def name(self) -> str:
+        """By which the others on this Postgres know this `up`."""
+        return instances.name_of(self.instance)
+
+    def leader(self) -> str | None:
+        """The name of the `up` that leads on this Postgres, or None while none does."""
+        return instances.leader(self.settings)
+
+    def living(self) -> set[str]:
+        """The names of those who work on this Postgres and reach it."""
+        return instances.living_names(self.settings)
+
+    def leave(self) -> None:
+        """Be known as living no more; to be called when all the processes are gone."""
+        self._present.close()
+        remove_private_dir(self.data_dir, "dagster")
+
+    def end_runs(self) -> None:
+        """End the daemon, which launches runs, and the code server, which ends those at work; waits for both."""
+        children = [child for child in self.children if child.name in ("daemon", "code_server")]
+        for child in children:
+            child.process.terminate()
+        deadline = time.monotonic() + END_SECONDS
+        for child in children:
+            try:
+                child.process.wait(max(0.0, deadline - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                _log.warning("Dagster's %s has not ended %s s after SIGTERM", child.name, END_SECONDS)
+
+    def _child(self, name: str, module: str, *arguments: str) -> None:
+        environment = {"DAGSTER_HOME": str(self.root), "DAGSTER_DISABLE_TELEMETRY": "1", "PYTHONUNBUFFERED": "1"}
+        environment[instances.INSTANCE_VARIABLE] = self.instance
+        command = [sys.executable, "-m", module, *arguments]
+        self._commands[name] = (module, *arguments)
+        self.children.append(start_child(name, command, data_dir=self.data_dir, cwd=self.root, environment=environment))
+
+    def _write_workspace(self, socket: Path) -> Path:
+        workspace = self.data_dir / "run" / "workspace.yaml"
+        server = {"host": "localhost", "socket": str(socket), "location_name": self.location}
+        workspace.write_text(json.dumps({"load_from": [{"grpc_server": server}]}), encoding="utf-8")  # JSON is YAML
+        return workspace
+
+    def _wait_for_code_server(self, socket: Path) -> None:
+        request = health_pb2.HealthCheckRequest(service="DagsterApi")
+        with grpc.insecure_channel(f"unix:{socket}") as channel:
+            check: Any = health_pb2_grpc.HealthStub(channel).Check  # pyright: ignore[reportAttributeAccessIssue]
+            for _ in self._while_starting("the code server does not answer"):
+                with suppress(grpc.RpcError):  # not listening yet
+                    if check(request, timeout=10).status == health_pb2.HealthCheckResponse.SERVING:
+                        return
+
+    def _wait_for_state(self, on_step: Callable[[str], None]) -> None:
+        with httpx.Client(base_url=self.ui_url, timeout=30.0, trust_env=False) as client:
+            for _ in self._while_starting("the webserver does not answer, or its daemon does not beat"):
+                try:
+                    answer = client.post("/graphql", json={"query": _STATE_QUERY})
+                except httpx.TransportError:  # not listening yet
+                    continue
+                if answer.status_code == 200:
+                    waiting_for = _not_ready(answer.json()["data"])
+                    if waiting_for is None:
+                        return
+                    on_step(waiting_for)
+
+    def _while_starting(self, problem: str) -> Iterator[None]:
+        """Turns in which to look whether something is there; raises ServiceError when the time is up."""
+        deadline = time.monotonic() + READY_SECONDS
+        while time.monotonic() < deadline:
+            self.check()
+            yield
+            time.sleep(0.2)
+        raise ServiceError(f"Dagster took too long to start: {problem}", hint=f"see {self.data_dir / 'logs'}")
+
+
+def _not_ready(state: dict[str, Any]) -> str | None:
+    """What is still to come, or None where all is ready.
+
+    Raises:
+        ServiceError: the definitions cannot be loaded.
+    """
+    workspace = state["workspaceOrError"]
+    if workspace["__typename"] == "PythonError":
+        raise ServiceError(f"Dagster cannot load its workspace: {workspace['message']}")
+    for entry in workspace["locationEntries"]:
+        loaded = entry["locationOrLoadError"] or {"__typename": None}
+        if loaded["__typename"] == "PythonError":
+            raise ServiceError(f"Dagster cannot load {entry['name']}: {loaded['message']}")
+        if entry["loadStatus"] != "LOADED":
+            return f"the code location {entry['name']}"
+    late = [
+        status["daemonType"]
+        for status in state["instance"]["daemonHealth"]["allDaemonStatuses"]
+        if status["required"] and not status["healthy"]
+    ]
+    return f"Dagster's daemon ({', '.join(sorted(late)).lower()})" if late else None

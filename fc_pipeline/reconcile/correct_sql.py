@@ -1,0 +1,113 @@
+"""The SQL that acts on what a comparison found: counts it, keeps drift with both versions of a row, and writes."""
+
+from functools import cache
+from typing import Final
+
+from fc_pipeline.reconcile.compare_sql import change_name
+from fc_pipeline.tables.columns import Comparison, DataTable
+from fc_pipeline.tables.user_profiles import PROFILE_SOURCES
+
+__all__ = [
+    "CHANGED_PROFILES",
+    "LOCK_NAMES",
+    "NOTE_FOLDED",
+    "correct",
+    "count",
+    "differing_fids",
+    "examples",
+    "record_drift",
+]
+
+_OWN_COLUMNS: Final = ("about_fid", "change", "table_version", "judged")
+"""The columns of a change that are not the row's."""
+
+LOCK_NAMES: Final = (
+    "SELECT count(*) FROM (SELECT FROM public.username_proofs AS t JOIN change_username_proofs AS c "
+    "ON c.name = t.name AND c.type = t.type ORDER BY t.name, t.type FOR UPDATE OF t) AS locked"
+)
+"""Names are of all shards, so another shard's fold may write them meanwhile: in the same order, so that none waits."""
+
+NOTE_FOLDED: Final = (
+    "UPDATE pipeline.snapshots AS s SET folded_version = p.version, "
+    "folded_file = CASE WHEN s.version = p.version THEN s.file ELSE s.folded_file END, "
+    "folded_at = now(), folded_run_id = $1, folded_until_id = p.until_id FROM stage_snapshots AS p WHERE s.fid = p.fid"
+)
+"""What the next comparison starts from."""
+
+CHANGED_PROFILES: Final = (
+    "INSERT INTO stage_profile_fids SELECT DISTINCT fid FROM ("
+    + " UNION ALL ".join(
+        f"SELECT unnest(ARRAY[fid, about_fid]) AS fid FROM change_{source}" for source in PROFILE_SOURCES
+    )
+    + ") AS changed WHERE fid IS NOT NULL"
+)
+"""The FIDs whose profile is to be derived again."""
+
+
+@cache
+def count(table: DataTable) -> str:
+    """How many changes there are, by kind, and whether they are drift."""
+    return f"SELECT change, judged, count(*) FROM {change_name(table)} GROUP BY change, judged"
+
+
+def differing_fids(table: DataTable) -> str:
+    """The FIDs of which a row differs."""
+    return f"SELECT DISTINCT about_fid FROM {change_name(table)}"
+
+
+def _key(table: DataTable, source: str) -> str:
+    return "jsonb_build_object(" + ", ".join(f"'{name}', {source}.{name}" for name in table.key) + ")"
+
+
+def _joined(table: DataTable, changes: str) -> str:
+    same_key = " AND ".join(f"r.{name} = c.{name}" for name in table.key)
+    return (
+        f"{changes} AS c JOIN stage_snapshots AS p ON p.fid = c.about_fid "
+        f"LEFT JOIN LATERAL (SELECT * FROM {table.qualified} AS r WHERE {same_key} OFFSET 0) AS t ON true"
+    )
+
+
+_HUB_ROW = (
+    "CASE WHEN c.change <> 'phantom' THEN to_jsonb(c)" + "".join(f" - '{name}'" for name in _OWN_COLUMNS) + " END"
+)
+
+
+@cache
+def record_drift(table: DataTable) -> str:
+    """Keep every change of a covered history in `pipeline.drift`; `$1` is the run's id. Before they are written."""
+    return (
+        "INSERT INTO pipeline.drift (table_name, fid, bucket, shard, kind, key, table_row, hub_row, table_version, "
+        f"snapshot_version, run_id) SELECT '{table.name}', c.about_fid, c.about_fid % 256, p.shard, c.change, "
+        f"{_key(table, 'c')}, to_jsonb(t), {_HUB_ROW}, c.table_version, p.version, $1 "
+        f"FROM {_joined(table, change_name(table))} WHERE c.judged"
+    )
+
+
+@cache
+def examples(table: DataTable) -> str:
+    """Some changes with both versions of the row, as text, drift first; `$1` is how many."""
+    some = f"(SELECT * FROM {change_name(table)} ORDER BY judged DESC, about_fid LIMIT $1::bigint)"
+    return (
+        f"SELECT c.about_fid, c.change, c.judged, {_key(table, 'c')}::text, to_jsonb(t)::text, ({_HUB_ROW})::text "
+        f"FROM {_joined(table, some)}"
+    )
+
+
+@cache
+def correct(table: DataTable) -> tuple[str, ...]:
+    """Make the rows what the changes say; the last statement returns how many were inserted, updated and deleted.
+
+    A row that is not the compared one any more stays: that can only be a name.
+    """
+    same_key = " AND ".join(f"t.{name} = c.{name}" for name in table.key)
+    updated = ", ".join(f"{name} = c.{name}" for name in table.names if name not in table.key)
+    names, key = ", ".join(table.names), ", ".join(table.key)
+    write = (
+        f"WITH updated AS (UPDATE {table.qualified} AS t SET {updated} FROM {change_name(table)} AS c "
+        f"WHERE {same_key} AND t.version = c.table_version RETURNING t.deleted_at IS NOT NULL AS dead), "
+        f"inserted AS (INSERT INTO {table.qualified} ({names}) SELECT {names} FROM {change_name(table)} "
+        f"WHERE table_version IS NULL ORDER BY {key} ON CONFLICT ({key}) DO NOTHING RETURNING 1) "
+        "SELECT (SELECT count(*) FROM inserted), (SELECT count(*) FROM updated WHERE NOT dead), "
+        "(SELECT count(*) FROM updated WHERE dead)"
+    )
+    return (LOCK_NAMES, write) if table.comparison is Comparison.NAMES else (write,)

@@ -1,0 +1,136 @@
+"""Whose history is covered: an FID's differences are drift if the ledger has every height that explains its rows."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from fc_pipeline.store.ledger import HeightRange
+
+__all__ = [
+    "FIRST_HEIGHT",
+    "FOLLOWED",
+    "GAPS",
+    "LINES",
+    "ORIGIN",
+    "REGISTERED",
+    "REGISTERED_SINCE_ORIGIN",
+    "ShardHistory",
+]
+
+FIRST_HEIGHT: Final = 1
+"""Where a shard's chain begins."""
+
+CONTRACT_DELAY_SECONDS: Final = 2
+"""A contract's event takes at least a block of its own chain (OP Mainnet's are of two seconds) to come to a hub."""
+
+LINES: Final = (
+    "SELECT from_height, to_height, array_to_string(tables, ',') FROM pipeline.coverage WHERE shard = $1::integer "
+    "ORDER BY from_height"
+)
+"""The ledger of a shard, in order."""
+
+GAPS: Final = (
+    "SELECT from_height, to_height FROM pipeline.gaps WHERE shard = $1::integer AND healed_how IS DISTINCT FROM 'feed'"
+)
+"""Heights of which events are missing for all that the ledger says, unless the feed gave them later."""
+
+ORIGIN: Final = (
+    f"SELECT coalesce((SELECT origin_height FROM pipeline.shards WHERE shard = $1::integer), {FIRST_HEIGHT})"
+)
+"""Where the replica of a shard begins."""
+
+FOLLOWED: Final = (
+    "SELECT count(*) FROM pipeline.leases WHERE shard = $1::integer AND heartbeat_at > now() - interval '15 seconds' "
+    "AND EXISTS (SELECT FROM pg_stat_activity WHERE pid = backend_pid)"
+)
+"""Whether somebody is reading the shard's feed right now."""
+
+_IS_REGISTER: Final = "->>'eventType' IN ('Register', 'ID_REGISTER_EVENT_TYPE_REGISTER')"
+
+REGISTERED: Final = (
+    "SELECT p.fid, min(o.version) FROM stage_snapshots AS p CROSS JOIN LATERAL (SELECT version "
+    "FROM public.on_chain_events WHERE fid = p.fid AND type = 'id_register' AND deleted_at IS NULL "
+    f"AND body{_IS_REGISTER} OFFSET 0) AS o WHERE p.fid > 0 GROUP BY p.fid"
+)
+"""The event by which each FID of a fold came into being, where the tables know it."""
+
+REGISTERED_SINCE_ORIGIN: Final = (
+    "SELECT p.fid, o.origin_height FROM stage_snapshots AS p JOIN pipeline.shards AS o ON o.shard = p.shard "
+    "JOIN stage_on_chain_events AS s ON s.fid = p.fid "
+    f"WHERE p.fid > 0 AND s.type = 'id_register' AND s.body::jsonb{_IS_REGISTER} "
+    "GROUP BY p.fid, o.origin_height, o.origin_at "
+    f"HAVING bool_and(coalesce(s.block_timestamp >= o.origin_at - interval '{CONTRACT_DELAY_SECONDS} seconds', false))"
+)
+"""The FIDs of a fold that by their snapshots came into being after the replica of their shard began, and its height.
+
+A hub merges a contract's event in a block of its own that is later, so theirs is above that height, also where the
+table has lost it.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class ShardHistory:
+    """What the ledger has of a shard, per table, as ranges in ascending order that do not touch; and its known gaps.
+
+    `origin` is the first height that the ledger is to cover.
+    """
+
+    covered: Mapping[str, Sequence[HeightRange]]
+    gaps: Sequence[HeightRange]
+    origin: int
+
+    @classmethod
+    def of(cls, lines: Sequence[tuple[int, int, str]], gaps: Sequence[tuple[int, int]], origin: int) -> "ShardHistory":
+        """From the answers to LINES, GAPS and ORIGIN."""
+        covered: dict[str, list[HeightRange]] = {}
+        for tables, ranges in _by_tables(lines).items():
+            for name in tables.split(","):
+                covered.setdefault(name, []).extend(ranges)
+        joined = {name: _joined(ranges) for name, ranges in covered.items()}
+        return cls(joined, [HeightRange(*gap) for gap in gaps], origin)
+
+    def top(self) -> int | None:
+        """The highest folded height."""
+        return max((ranges[-1].last for ranges in self.covered.values()), default=None)
+
+    def covered_since(self, table: str, height: int) -> int | None:
+        """From which height on everything up to `height` was folded into a table, and has no known gap; else None."""
+        for one in self.covered.get(table, ()):
+            if one.first <= height <= one.last:
+                open_until = [gap.last for gap in self.gaps if gap.first <= height and gap.last >= one.first]
+                return max([one.first, *(last + 1 for last in open_until)])
+        return None
+
+    def is_covered(self, table: str, *, since: int | None, until: int) -> bool:
+        """Whether a table has everything from the beginning, or from height `since`, up to height `until`."""
+        start = self.covered_since(table, until)
+        if start is None:
+            return False
+        return start <= FIRST_HEIGHT or (since is not None and start <= since)
+
+    def is_covered_for(self, table: str, heights: int, *, until: int) -> bool:
+        """Whether a table has the last so many heights up to `until`, or all that there are to be."""
+        start = self.covered_since(table, until)
+        return start is not None and start <= max(until - heights, self.origin)
+
+
+def _by_tables(lines: Sequence[tuple[int, int, str]]) -> dict[str, list[HeightRange]]:
+    """Lines of the same tables, adjacent ones as one."""
+    found: dict[str, list[HeightRange]] = {}
+    for first, last, tables in lines:
+        ranges = found.setdefault(tables, [])
+        if ranges and ranges[-1].last + 1 == first:
+            ranges[-1] = HeightRange(ranges[-1].first, last)
+        else:
+            ranges.append(HeightRange(first, last))
+    return found
+
+
+def _joined(ranges: list[HeightRange]) -> list[HeightRange]:
+    joined: list[HeightRange] = []
+    for one in sorted(ranges):
+        if joined and joined[-1].last + 1 >= one.first:
+            joined[-1] = HeightRange(joined[-1].first, max(joined[-1].last, one.last))
+        else:
+            joined.append(one)
+    return joined

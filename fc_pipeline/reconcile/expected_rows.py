@@ -1,0 +1,144 @@
+"""raw log → the rows that its events must have left: per table the row of each key that decides, as Arrow.
+
+The way is the fold's own: decode, changes, last per key. Events that an earlier release set aside, and that nobody has
+replayed yet, are left out, though this release may understand them.
+"""
+
+from collections import defaultdict
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from fc_pipeline.errors import LakeError
+from fc_pipeline.fold.batches import within
+from fc_pipeline.fold.micro_batch import last_per_key, prepare, profile_fids_of
+from fc_pipeline.hours import Hour
+from fc_pipeline.hub.decode import EventBatch
+from fc_pipeline.hub.wire import first_event_id
+from fc_pipeline.lake.event_log import EventLog
+from fc_pipeline.reconcile.set_aside import without_set_aside
+from fc_pipeline.store import ledger
+from fc_pipeline.store.ledger import HeightRange
+from fc_pipeline.tables.fid_activity import FID_ACTIVITY, sum_activity
+from fc_pipeline.tables.registry import DATA_TABLES, MESSAGE_TABLES
+
+__all__ = ["ComparedRange", "CoveredLine", "ExpectedRows", "expected_rows"]
+
+
+class CoveredLine(NamedTuple):
+    """Folded heights of a shard in an hour, and what they were written to."""
+
+    shard: int
+    hour: Hour
+    heights: HeightRange
+    tables: frozenset[str]
+
+
+class ComparedRange(NamedTuple):
+    """Event ids `first_id`…`last_id` of a shard, all of one hour, that both ledger and raw log have."""
+
+    shard: int
+    hour: Hour
+    first_id: int
+    last_id: int
+
+
+@dataclass
+class ExpectedRows:
+    """Per table its rows (its Arrow schema and `shard`), and the event ids of which they are.
+
+    `profile_fids` are the FIDs whose profile the events may have changed. `unread` names hours and shards of which the
+    raw log cannot be read, with the reason; nothing of them is in the rest.
+    """
+
+    rows: dict[str, pa.Table] = field(default_factory=dict[str, pa.Table])
+    ranges: dict[str, list[ComparedRange]] = field(default_factory=lambda: defaultdict(list))
+    activity_hours: list[Hour] = field(default_factory=list[Hour])
+    profile_fids: npt.NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
+    quarantined: set[tuple[int, int]] = field(default_factory=set[tuple[int, int]])
+    """Shard and id of events that are set aside: a row that claims one, as another release may have written, stands."""
+    unread: dict[tuple[Hour, int], str] = field(default_factory=dict[tuple[Hour, int], str])
+    events: int = 0
+
+
+def expected_rows(
+    log: EventLog, lines: Sequence[CoveredLine], set_aside: Mapping[int, Collection[bytes]], tables: frozenset[str]
+) -> ExpectedRows:
+    """Fold what the log has of these lines for `tables`; `set_aside` has raw bytes of unresolved records per shard."""
+    found = ExpectedRows()
+    parts: defaultdict[str, list[pa.Table]] = defaultdict(list)
+    counts: defaultdict[Hour, list[pa.Table]] = defaultdict(list)
+    places = sorted({(line.hour, line.shard) for line in lines})
+    for hour, shard in places:
+        own = [line._replace(tables=line.tables & tables) for line in lines if (line.hour, line.shard) == (hour, shard)]
+        try:
+            batches = list(_batches(log, hour, shard, own))
+        except (LakeError, OSError) as error:
+            found.unread[hour, shard] = str(error)
+            continue
+        for line, batch in batches:
+            kept = without_set_aside(batch, set_aside.get(shard, ()))
+            if kept is not batch:
+                left_out = {event.id for event in batch.events} - {event.id for event in kept.events}
+                found.quarantined |= {(shard, event_id) for event_id in left_out}
+            _add(found, parts, counts, line, kept)
+    for name, several in parts.items():
+        found.rows[name] = last_per_key(pa.concat_tables(several), DATA_TABLES[name])
+    merged = {name: rows for name, rows in found.rows.items() if name in MESSAGE_TABLES}
+    found.profile_fids = np.unique(profile_fids_of(merged)["fid"].to_numpy())
+    found.activity_hours = _counted_hours(lines, found)
+    counted = [rows for hour in found.activity_hours for rows in counts[hour]]
+    if counted:
+        found.rows[FID_ACTIVITY.name] = _of_shard(sum_activity(pa.concat_tables(counted)), 0)
+    return found
+
+
+def _batches(
+    log: EventLog, hour: Hour, shard: int, lines: Sequence[CoveredLine]
+) -> Iterator[tuple[CoveredLine, EventBatch]]:
+    """What the log holds of an hour's lines. Raises LakeError for a file that cannot be read."""
+    for batch in log.read(log.files(hour, shard)):
+        for line in lines:
+            first, last = max(line.heights.first, batch.from_height), min(line.heights.last, batch.to_height)
+            if first <= last:
+                yield line, within(batch, first, last)
+
+
+def _add(
+    found: ExpectedRows,
+    parts: dict[str, list[pa.Table]],
+    counts: dict[Hour, list[pa.Table]],
+    line: CoveredLine,
+    batch: EventBatch,
+) -> None:
+    micro = prepare(batch, partition=line.hour.key, hour_unix=line.hour.start_unix, tables=line.tables)
+    ids = ComparedRange(
+        line.shard, line.hour, first_event_id(batch.from_height), first_event_id(batch.to_height + 1) - 1
+    )
+    for name in line.tables & DATA_TABLES.keys():
+        found.ranges[name].append(ids)
+    for name, rows in micro.rows.items():
+        parts[name].append(_of_shard(rows, line.shard))
+    if micro.activity is not None:
+        counts[line.hour].append(micro.activity)
+    found.quarantined |= {(line.shard, one.event_id) for one in micro.quarantined if one.reason != "nul_removed"}
+    found.events += micro.events
+
+
+def _of_shard(rows: pa.Table, shard: int) -> pa.Table:
+    return rows.append_column("shard", pa.array(np.full(len(rows), shard, np.int32)))
+
+
+def _counted_hours(lines: Sequence[CoveredLine], found: ExpectedRows) -> list[Hour]:
+    """The hours of which all that the ledger covers was read, and counted in `fid_activity`."""
+    heights: defaultdict[Hour, int] = defaultdict(int)
+    for one in found.ranges[FID_ACTIVITY.name]:
+        heights[one.hour] += (one.last_id + 1 - one.first_id) >> 14
+    covered: defaultdict[Hour, int] = defaultdict(int)
+    for line in lines:
+        covered[line.hour] += ledger.height_count([line.heights])
+    return sorted(hour for hour, blocks in covered.items() if heights[hour] == blocks)

@@ -1,0 +1,367 @@
+"""The tables against the raw log, without a hub: exact for the hours that are compared; and making them equal again."""
+
+import time
+from collections import defaultdict
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Any, Final, Self
+
+import numpy as np
+import pyarrow as pa
+
+from fc_pipeline.fold.profiles import UPSERT_PROFILES
+from fc_pipeline.hours import Hour
+from fc_pipeline.hub.snapshot import shard_of
+from fc_pipeline.hub.wire import first_event_id
+from fc_pipeline.reconcile import log_sql
+from fc_pipeline.reconcile.expected_rows import CoveredLine, ExpectedRows, expected_rows
+from fc_pipeline.reconcile.set_aside import IN_HOURS
+from fc_pipeline.replica import Replica
+from fc_pipeline.store import ledger
+from fc_pipeline.store.ledger import HeightRange
+from fc_pipeline.store.schema import hold_schema
+from fc_pipeline.store.writer_connection import WriterConnection
+from fc_pipeline.tables.columns import DataTable
+from fc_pipeline.tables.fid_activity import FID_ACTIVITY
+from fc_pipeline.tables.links import LINKS
+from fc_pipeline.tables.registry import DATA_TABLES
+from fc_pipeline.tables.user_profiles import PROFILE_SOURCES, USER_PROFILES
+from fc_pipeline.targets import rule
+
+__all__ = ["HourDifferences", "LogComparison", "TableComparison", "compare_with_log", "mend_hour"]
+
+MOST_EVENTS: Final = 150_000
+"""Of the newest finished hours so many events are compared, and one hour at least."""
+SETTLED_SECONDS: Final = 300.0
+"""An hour's files are joined a few minutes after its end; before that it has one for every micro-batch."""
+
+_PARTITIONS: Final = "SELECT partition, sum(events)::bigint FROM pipeline.coverage GROUP BY partition ORDER BY 1 DESC"
+_LINES: Final = (
+    "SELECT shard, partition, from_height, to_height, array_to_string(tables, ',') FROM pipeline.coverage "
+    "WHERE partition = ANY (string_to_array($1, ',')) ORDER BY shard, from_height"
+)
+_BOUNDS: Final = (
+    "SELECT s.shard, coalesce(min(c.from_height), s.origin_height), max(c.to_height), s.shard_count "
+    "FROM pipeline.shards AS s LEFT JOIN pipeline.coverage AS c USING (shard) GROUP BY s.shard"
+)
+_SHARDS_OF_LINES: Final = "SELECT DISTINCT shard FROM pipeline.coverage"
+_SET_ASIDE: Final = "SELECT q.shard, q.raw FROM pipeline.quarantine AS q WHERE " + IN_HOURS.format(
+    partitions="string_to_array($1, ',')"
+)
+_TARGETS: Final = "SELECT fid FROM pipeline.targets WHERE synced_at IS NOT NULL"
+_MENTIONS: Final = "SELECT mentions FROM pipeline.target_set"
+_LARGEST_ID: Final = 2**63 - 1
+
+
+@dataclass(frozen=True, slots=True)
+class HourDifferences:
+    """Rows of one table that are not as the log has them; `hour` is None where no event can have decided them."""
+
+    hour: Hour | None
+    missing: int = 0
+    changed: int = 0
+    invented: int = 0
+    example: str = ""
+
+    @property
+    def rows(self) -> int:
+        """All of them."""
+        return self.missing + self.changed + self.invented
+
+
+@dataclass(frozen=True)
+class TableComparison:
+    """What was found of one table: rows expected, and differences by hour, newest first."""
+
+    rows: int
+    differences: Sequence[HourDifferences] = ()
+
+    @property
+    def wrong(self) -> int:
+        """Rows that are not as the log has them."""
+        return sum(one.rows for one in self.differences)
+
+
+@dataclass(frozen=True)
+class LogComparison:
+    """Per table what was found; which hours were compared, and which could not be, with the reason."""
+
+    tables: Mapping[str, TableComparison] = field(default_factory=dict[str, TableComparison])
+    hours: Sequence[Hour] = ()
+    events: int = 0
+    unread: Mapping[tuple[Hour, int], str] = field(default_factory=dict[tuple[Hour, int], str])
+    seconds: float = 0.0
+
+
+def compare_with_log(
+    replica: Replica, tables: Collection[str], *, most_events: int = MOST_EVENTS, now: float | None = None
+) -> LogComparison:
+    """Compare the newest finished hours; nothing is written.
+
+    Ledger and tables are read in one snapshot: what is being folded meanwhile is in both or in neither.
+    """
+    started = time.monotonic()
+    with _Comparison(replica, tables) as work:
+        work.begin("ISOLATION LEVEL REPEATABLE READ")
+        hours = work.newest_hours(most_events, time.time() if now is None else now)
+        expected, found = work.compare(hours)
+    return LogComparison(found, hours, expected.events, expected.unread, time.monotonic() - started)
+
+
+def mend_hour(replica: Replica, hour: Hour, tables: Collection[str]) -> dict[str, int]:
+    """Make these tables' rows of an hour what the raw log says; how many were written, per table.
+
+    What is right is not touched, and nobody is kept waiting who folds meanwhile, unless something is wrong.
+    """
+    with _Comparison(replica, tables) as work:
+        work.begin("ISOLATION LEVEL REPEATABLE READ")
+        _, found = work.compare([hour])
+        if not any(one.wrong for one in found.values()):
+            return {}
+    with _Comparison(replica, tables) as work:
+        work.begin("")
+        work.hold()
+        work.compare([hour])
+        return work.correct()
+
+
+class _Comparison:
+    """One connection with temporary tables of its own; what is not committed is gone at the end."""
+
+    def __init__(self, replica: Replica, tables: Collection[str]) -> None:
+        self._replica = replica
+        self._tables = [table for name, table in DATA_TABLES.items() if name in tables]
+        # Profiles are derived from their sources, and derived again where these are mended.
+        self._derives = not {USER_PROFILES.name, *PROFILE_SOURCES}.isdisjoint(tables)
+        staged = {*tables, *((USER_PROFILES.name, *PROFILE_SOURCES) if self._derives else ())}
+        self._staged = [table for name, table in DATA_TABLES.items() if name in staged]
+
+    def __enter__(self) -> Self:
+        self._connection = WriterConnection.open(self._replica.settings.libpq_url())
+        self._cursor = self._connection.cursor()
+        self._cursor.adbc_statement.set_options(**{"adbc.postgresql.use_copy": "false"})
+        for statement in log_sql.CREATE_STAGING:
+            self._execute(statement)
+        for table in self._staged:
+            for statement in log_sql.create_staging(table):
+                self._execute(statement)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._cursor.close()
+        self._connection.close()
+
+    def begin(self, mode: str) -> None:
+        """Begin the transaction in which everything is read."""
+        self._connection.begin()
+        if mode:
+            self._execute(f"SET TRANSACTION {mode}")
+
+    def hold(self) -> None:
+        """Nobody folds, or migrates, until the transaction ends."""
+        hold_schema(self._execute)
+        for shard in sorted(row[0] for row in self._execute(_SHARDS_OF_LINES)):
+            self._execute(ledger.LOCK_SHARD, (shard,))
+
+    def newest_hours(self, most_events: int, now: float) -> list[Hour]:
+        """The newest hours that are over, as many as the budget of events allows."""
+        chosen: list[Hour] = []
+        for partition, events in self._execute(_PARTITIONS):
+            hour = Hour.from_key(partition)
+            if hour.end_unix + SETTLED_SECONDS > now:
+                continue
+            most_events -= int(events)
+            if chosen and most_events < 0:
+                break
+            chosen.append(hour)
+        return chosen
+
+    def compare(self, hours: Sequence[Hour]) -> tuple[ExpectedRows, dict[str, TableComparison]]:
+        """Fold what the log has of these hours, and note what the tables have otherwise."""
+        keys = ",".join(hour.key for hour in hours)
+        lines = [
+            CoveredLine(shard, Hour.from_key(partition), HeightRange(first, last), frozenset(names.split(",")))
+            for shard, partition, first, last, names in self._execute(_LINES, (keys,))
+        ]
+        set_aside: defaultdict[int, set[bytes]] = defaultdict(set)
+        for shard, raw in self._execute(_SET_ASIDE, (keys,)):
+            set_aside[shard].add(bytes(raw))
+        expected = expected_rows(self._replica.log, lines, set_aside, frozenset(table.name for table in self._staged))
+        members = self._members()
+        self._stage(expected, members)
+        self._compare_tables(expected, everybody=members is None)
+        return expected, {table.name: self._counted(table, expected) for table in self._tables}
+
+    def correct(self) -> dict[str, int]:
+        """Write what was noted, derive profiles of what has changed, and commit."""
+        written: dict[str, int] = {}
+        if self._derives:
+            self._execute("DELETE FROM stage_profile_fids")
+            self._execute(log_sql.FIDS_OF_PROFILES_TO_DERIVE)
+        for table in self._tables:
+            rows = sum(self._execute(statement)[0][0] for statement in log_sql.correct(table))
+            if rows:
+                written[table.name] = rows
+        profiles = sum(self._execute(UPSERT_PROFILES)[0]) if self._derives else 0
+        if profiles:
+            written[USER_PROFILES.name] = written.get(USER_PROFILES.name, 0) + profiles
+        self._connection.commit()
+        return written
+
+    def _members(self) -> "np.ndarray[Any, np.dtype[np.int64]] | None":
+        """The targets whose histories are complete; None where everybody is replicated."""
+        if self._replica.targets is None:
+            return None
+        return np.array(sorted(row[0] for row in self._execute(_TARGETS)), np.int64)
+
+    def _stage(self, expected: ExpectedRows, members: "np.ndarray[Any, np.dtype[np.int64]] | None") -> None:
+        """COPY what is expected, and what says where rows may come from."""
+        mentions = members is not None and bool(self._execute(_MENTIONS)[0][0])
+        for table in self._staged:
+            rows = expected.rows.get(table.name)
+            if rows is None or not len(rows):
+                continue
+            if members is None:
+                wanted = np.ones(len(rows), np.bool_)
+            else:
+                wanted = rule.is_concerned(table, rows, members, mentions=mentions)
+            self._copy(log_sql.expected_name(table), rows.append_column("wanted", pa.array(wanted, pa.bool_())))
+            self._execute(f"ANALYZE {log_sql.expected_name(table)}")
+        ranges = [(name, one) for name, several in expected.ranges.items() for one in several]
+        self._copy(
+            "compared_ranges",
+            pa.table(
+                {
+                    "table_name": pa.array([name for name, _ in ranges], pa.string()),
+                    "shard": pa.array([one.shard for _, one in ranges], pa.int32()),
+                    "partition": pa.array([one.hour.key for _, one in ranges], pa.string()),
+                    "first_id": pa.array([one.first_id for _, one in ranges], pa.int64()),
+                    "last_id": pa.array([one.last_id for _, one in ranges], pa.int64()),
+                }
+            ),
+        )
+        self._copy("events_set_aside", _pairs("shard", pa.int32(), "event_id", sorted(expected.quarantined)))
+        self._copy("synced_targets", pa.table({"fid": pa.array([] if members is None else members, pa.int64())}))
+
+    def _compare_tables(self, expected: ExpectedRows, *, everybody: bool) -> None:
+        bounds = [
+            (shard, first_event_id(first), first_event_id(last + 1) - 1, count)
+            for shard, first, last, count in self._execute(_BOUNDS)
+            if last is not None
+        ]
+        for shard, origin_id, top_id, _ in bounds:
+            self._execute(
+                "INSERT INTO shard_bounds VALUES ($1::integer, $2::bigint, $3::bigint)", (shard, origin_id, top_id)
+            )
+        if not any(expected.ranges.values()):
+            return
+        self._execute("ANALYZE compared_ranges")
+        self._execute(log_sql.MASK_EXPECTED_LINKS if LINKS in self._tables else "SELECT 1")
+        spans = _spans(expected, [(origin_id, top_id) for _, origin_id, top_id, _ in bounds])
+        for table in self._staged:
+            if table in self._tables and table is not USER_PROFILES and expected.ranges.get(table.name):
+                self._compare_table(table, expected, spans, {count for *_, count in bounds})
+        if USER_PROFILES in self._tables and expected.ranges.get(USER_PROFILES.name):
+            self._compare_profiles(expected, spans, everybody=everybody)
+
+    def _compare_table(
+        self, table: DataTable, expected: ExpectedRows, spans: Sequence[tuple[int, int]], shard_counts: set[int]
+    ) -> None:
+        self._execute(log_sql.compare(table))
+        if table is FID_ACTIVITY:
+            hours = ",".join(str(hour.start_unix) for hour in expected.activity_hours)
+            if hours:
+                self._execute(log_sql.find_invented(table), (hours,))
+            return
+        for first_id, last_id in spans:
+            self._execute(log_sql.candidates(table), (first_id, last_id))
+        fids = [
+            row[0]
+            for row in self._execute(f"SELECT DISTINCT about_fid FROM candidate_{table.name} WHERE about_fid > 0")
+        ]
+        if fids:
+            self._place(fids, expected, shard_counts)
+            self._execute(log_sql.find_invented(table))
+        elif self._execute(f"SELECT count(*) FROM candidate_{table.name}")[0][0]:
+            self._execute(log_sql.find_invented(table))
+
+    def _place(self, fids: Sequence[int], expected: ExpectedRows, shard_counts: set[int]) -> None:
+        """Note on which shard these FIDs are: as the log has them or, if that agrees, by the network's rule."""
+        known = _shards_by_log(expected)
+        (count,) = shard_counts if len(shard_counts) == 1 else (0,)
+        by_rule = count > 0 and all(shard_of(fid, count) == shard for fid, shard in known.items())
+        placed = [(fid, known.get(fid) or (shard_of(fid, count) if by_rule else None)) for fid in fids]
+        self._execute("DELETE FROM fid_shards")
+        self._copy(
+            "fid_shards",
+            pa.table(
+                {
+                    "fid": pa.array([fid for fid, shard in placed if shard is not None], pa.int64()),
+                    "shard": pa.array([shard for _, shard in placed if shard is not None], pa.int32()),
+                }
+            ),
+        )
+
+    def _compare_profiles(self, expected: ExpectedRows, spans: Sequence[tuple[int, int]], *, everybody: bool) -> None:
+        self._copy("stage_profile_fids", pa.table({"fid": pa.array(expected.profile_fids, pa.int64())}))
+        for span in spans:
+            self._execute(
+                "INSERT INTO stage_profile_fids SELECT fid FROM public.user_profiles "
+                "WHERE version BETWEEN $1::bigint AND $2::bigint EXCEPT SELECT fid FROM stage_profile_fids",
+                span,
+            )
+        self._execute("ANALYZE stage_profile_fids")
+        self._execute(log_sql.COMPARE_PROFILES, (everybody,))
+
+    def _counted(self, table: DataTable, expected: ExpectedRows) -> TableComparison:
+        by_hour: defaultdict[str | None, dict[str, Any]] = defaultdict(dict)
+        for hour, kind, rows, example in self._execute(log_sql.count_by_hour(table)):
+            by_hour[hour][kind] = rows
+            by_hour[hour].setdefault("example", example)
+        rows = expected.rows.get(table.name)
+        compared = len(expected.profile_fids) if table is USER_PROFILES else 0 if rows is None else len(rows)
+        return TableComparison(
+            compared,
+            [HourDifferences(Hour.from_key(hour) if hour else None, **found) for hour, found in by_hour.items()],
+        )
+
+    def _copy(self, staging: str, rows: pa.Table) -> None:
+        if len(rows):
+            self._cursor.adbc_ingest(staging, rows, mode="append", temporary=True)
+
+    def _execute(self, statement: str, parameters: tuple[Any, ...] | None = None) -> list[tuple[Any, ...]]:
+        self._cursor.execute(statement, parameters)
+        return list(self._cursor.fetchall()) if self._cursor.description else []
+
+
+def _pairs(one: str, kind: pa.DataType, other: str, values: Sequence[tuple[int, int]]) -> pa.Table:
+    return pa.table(
+        {one: pa.array([pair[0] for pair in values], kind), other: pa.array([pair[1] for pair in values], pa.int64())}
+    )
+
+
+def _shards_by_log(expected: ExpectedRows) -> dict[int, int]:
+    """The shard of every FID that did something in the hours compared. Names come on every shard, and say nothing."""
+    found: dict[int, int] = {}
+    for name in ("casts", "reactions", "links", "verifications", "user_data"):
+        rows = expected.rows.get(name)
+        if rows is not None:
+            found.update(zip(rows["fid"].to_numpy().tolist(), rows["shard"].to_numpy().tolist(), strict=True))
+    return found
+
+
+def _spans(expected: ExpectedRows, bounds: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
+    """The event ids in which a version is to be explained: those compared, and all that no shard's ledger has."""
+    ids = sorted({(one.first_id, one.last_id) for several in expected.ranges.values() for one in several})
+    joined: list[tuple[int, int]] = []
+    for first, last in ids:
+        if joined and first <= joined[-1][1] + 1:
+            joined[-1] = (joined[-1][0], max(joined[-1][1], last))
+        else:
+            joined.append((first, last))
+    lowest = min(origin for origin, _ in bounds)
+    highest = max(top for _, top in bounds)
+    return [*joined, (0, lowest - 1), (highest + 1, _LARGEST_ID)]

@@ -1,0 +1,205 @@
+"""Heals gaps by snapshots: every FID that a gap may have touched is made equal to the hub, then the gap is closed.
+
+What is left to do is in the ledgers alone: an FID is done with a gap once a snapshot from after it was folded, whoever
+fetched it. So healing that was cut short goes on where it ended.
+"""
+
+import asyncio
+import hashlib
+import logging
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+
+from fc_pipeline.backfill.run import Backfill
+from fc_pipeline.backfill.scope import LARGEST_FID, BackfillScope, find_fids
+from fc_pipeline.errors import HubError, LeaseLost
+from fc_pipeline.feed.survey import survey
+from fc_pipeline.fold.batches import within
+from fc_pipeline.hours import Hour
+from fc_pipeline.hub.failover import HubPool
+from fc_pipeline.hub.snapshot import shard_of
+from fc_pipeline.hub.wire import HubEvent, first_event_id
+from fc_pipeline.replica import Replica
+from fc_pipeline.store import gaps, ledger, snapshot_ledger
+from fc_pipeline.store.gaps import OUTAGE, POISON_PAGE
+from fc_pipeline.store.ledger import HeightRange
+from fc_pipeline.targets import directory
+
+__all__ = ["HealingPlan", "Wound", "bordering_hours", "heal_gaps", "plan_healing"]
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Wound:
+    """Heights of an open gap that only snapshots can heal, and those of the FIDs concerned that are left to do."""
+
+    shard: int
+    reason: str
+    heights: HeightRange
+    fids: frozenset[int]
+
+    @property
+    def last_id(self) -> int:
+        """A snapshot of this version or a later one has all that happened."""
+        return first_event_id(self.heights.last + 1) - 1
+
+
+@dataclass(frozen=True)
+class HealingPlan:
+    """All that is to be healed now."""
+
+    wounds: tuple[Wound, ...]
+
+    @cached_property
+    def fids(self) -> frozenset[int]:
+        """Whose snapshots that takes."""
+        return frozenset().union(*(wound.fids for wound in self.wounds))
+
+    @property
+    def scope(self) -> BackfillScope:
+        """The same as a scope, of which a run goes on with what one over the same gaps has fetched."""
+        named = ",".join(f"{w.shard}:{w.heights.first}-{w.heights.last}" for w in self.wounds)
+        scope = BackfillScope.of_fids(self.fids)
+        return BackfillScope(scope.buckets, scope.fids, f"gaps-{hashlib.sha256(named.encode()).hexdigest()[:16]}")
+
+
+def plan_healing(replica: Replica) -> HealingPlan:
+    """Ask the hub what it has, and find what must be healed. Raises HubError, LakeError."""
+    return asyncio.run(_plan(replica))
+
+
+async def _plan(replica: Replica) -> HealingPlan:
+    async with HubPool(replica.hub_endpoints) as hubs:
+        state = await survey(replica, hubs)
+        shard_count = len(await hubs.shards())
+        with replica.engine.connect() as connection:
+            poisoned = [gap for gap in gaps.all_gaps(connection, only_open=True) if gap.reason == POISON_PAGE]
+        wounds = [
+            Wound(gap.shard, POISON_PAGE, gap.heights, _fids_of_block(replica, gap.shard, gap.heights, shard_count))
+            for gap in poisoned
+        ]
+        lost = [Wound(one.shard, OUTAGE, heights, frozenset()) for one in state.shards for heights in one.lost]
+        if lost or not all(wound.fids for wound in wounds):
+            everyone = await find_fids(replica, hubs, BackfillScope())
+            # Of a block of which nothing can be read, anybody may have been the author.
+            wounds = [
+                wound if wound.fids else Wound(wound.shard, wound.reason, wound.heights, everyone.of_shard(wound.shard))
+                for wound in (*wounds, *lost)
+            ]
+    return HealingPlan(tuple(_left(replica, wounds)))
+
+
+def _left(replica: Replica, wounds: list[Wound]) -> Iterator[Wound]:
+    """The same with those FIDs only of which no snapshot from after the gap was folded, and that are replicated."""
+    if not wounds:
+        return
+    with replica.engine.connect() as connection:
+        folded = snapshot_ledger.folded_versions(connection)
+        targets = None if replica.targets is None else set(directory.target_fids(connection))
+    for wound in wounds:
+        concerned = wound.fids if targets is None else wound.fids & targets
+        left = frozenset(fid for fid in concerned if folded.get(fid, -1) < wound.last_id)
+        yield Wound(wound.shard, wound.reason, wound.heights, left)
+
+
+def _fids_of_block(replica: Replica, shard: int, heights: HeightRange, shard_count: int) -> frozenset[int]:
+    """Of whom the readable events of these blocks are, as far as this is their shard."""
+    found: set[int] = set()
+    with replica.engine.connect() as connection:
+        keys = ledger.partitions_of(connection, shard, heights)
+    for key in keys:
+        files = [
+            file
+            for file in replica.log.files(Hour.from_key(key), shard)
+            if file.from_height <= heights.last and file.to_height >= heights.first
+        ]
+        for batch in replica.log.read(files):
+            first, last = max(heights.first, batch.from_height), min(heights.last, batch.to_height)
+            for event in within(batch, first, last).events:
+                found.update(_fids_of(event))
+    return frozenset(fid for fid in found if 0 < fid <= LARGEST_FID and shard_of(fid, shard_count) == shard)
+
+
+def _fids_of(event: HubEvent) -> Iterator[int]:
+    if (merged := event.mergeMessageBody) is not None:
+        yield merged.message.data.fid
+    for body in (event.pruneMessageBody, event.revokeMessageBody):
+        if body is not None:
+            yield body.message.data.fid
+    if (chain := event.mergeOnChainEventBody) is not None:
+        yield chain.onChainEvent.fid
+    if (proofs := event.mergeUsernameProofBody) is not None:
+        for proof in (proofs.usernameProof, proofs.deletedUsernameProof):
+            if proof is not None:
+                yield proof.fid
+        for message in (proofs.usernameProofMessage, proofs.deletedUsernameProofMessage):
+            if message is not None:
+                yield message.data.fid
+
+
+def heal_gaps(replica: Replica, run_id: str, backfill: Callable[[BackfillScope], Backfill]) -> HealingPlan:
+    """Heal all that is open and that the feed cannot fill; what there was to do.
+
+    `backfill` gives the work over a scope, which must fetch and fold. A gap is closed once all its FIDs are done; that
+    the hub cannot answer for some of them keeps an outage open, but not a poison page, whose own FID may be such.
+    Raises LeaseLost while another run is healing, HubError where the hub fails or FIDs of an outage cannot be read.
+    """
+    with _alone(replica):
+        plan = plan_healing(replica)
+        failure: HubError | None = None
+        unread: frozenset[int] = frozenset()
+        if plan.fids:
+            work = backfill(plan.scope)
+            try:
+                work.execute()
+            except HubError as error:
+                failure = error
+                unread = frozenset(work.progress.unread)
+        still_open = _close(replica, plan, unread, run_id)
+    if failure is not None and (still_open or not unread):
+        raise failure
+    return plan
+
+
+def bordering_hours(replica: Replica, plan: HealingPlan) -> list[Hour]:
+    """The hours with folded blocks of which a gap was a part, ascending."""
+    with replica.engine.connect() as connection:
+        keys = {
+            key
+            for wound in plan.wounds
+            for key in ledger.partitions_of(
+                connection, wound.shard, HeightRange(wound.heights.first - 1, wound.heights.last + 1)
+            )
+        }
+    return sorted(map(Hour.from_key, keys))
+
+
+def _close(replica: Replica, plan: HealingPlan, unread: frozenset[int], run_id: str) -> int:
+    """Close the gaps that are healed; how many are not."""
+    still_open = 0
+    for wound in _left(replica, list(plan.wounds)):
+        left = wound.fids - unread if wound.reason == POISON_PAGE else wound.fids
+        if left:
+            still_open += 1
+            continue
+        gaps.heal(replica.engine, wound.shard, wound.reason, wound.heights, run_id)
+        log.info(
+            "gap_healed shard=%d heights=%d-%d reason=%s unread_fids=%d",
+            wound.shard,
+            wound.heights.first,
+            wound.heights.last,
+            wound.reason,
+            len(wound.fids),
+        )
+    return still_open
+
+
+@contextmanager
+def _alone(replica: Replica) -> Generator[None]:
+    with gaps.healing_lock(replica.engine) as taken:
+        if not taken:
+            raise LeaseLost("another run is healing the gaps", hint="wait until it ends, or terminate it")
+        yield

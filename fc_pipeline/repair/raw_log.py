@@ -1,0 +1,40 @@
+"""Daily: are the raw log's files still what was written? Those that are not are read anew, while a hub has them."""
+
+import time
+from collections.abc import Callable
+from typing import Final
+
+from fc_pipeline.feed.drain import HourWindow
+from fc_pipeline.feed.outputs import OUTPUTS
+from fc_pipeline.feed.run import MicroBatchRun
+from fc_pipeline.hours import Hour
+from fc_pipeline.replica import Replica
+from fc_pipeline.status import health
+
+__all__ = ["MENDABLE_HOURS", "mend_recent_log"]
+
+MENDABLE_HOURS: Final = 80
+"""A hub keeps about three days of events; hours that it has forgotten in part are judged, too."""
+
+
+def mend_recent_log(
+    replica: Replica, run_id: str, *, now_unix: float | None = None, should_stop: Callable[[], bool] = lambda: False
+) -> list[Hour]:
+    """Read the files of the finished hours that a hub may still have, and from the hub what they have lost.
+
+    Gives the hours in which something was lost, mended or not. Raises HubError if it cannot be read anew, as no hub is
+    there.
+    """
+    present = Hour.of(time.time() if now_unix is None else now_unix)
+    oldest = Hour(present.start_unix - MENDABLE_HOURS * 3600)
+    hours = {*replica.log.hours(), *health.covered_hours(replica)}
+    lost: list[Hour] = []
+    for hour in sorted(hour for hour in hours if oldest <= hour < present):
+        if should_stop():
+            break
+        if health.lost_of(replica, [hour], reading=True):
+            lost.append(hour)
+            run = MicroBatchRun(replica, run_id, HourWindow(hour, hour), OUTPUTS, verify_log=True)
+            run.should_stop = should_stop
+            run.execute()
+    return lost

@@ -1,0 +1,210 @@
+"""Makes new targets complete: the feed's past from the raw log, all that is older from snapshots, without a hole.
+
+Whoever folds after a target came in keeps what concerns it, and whoever folded before has its blocks in the ledger: so
+what the ledger covers now, folded once more for the new targets alone, and the hub's own word on them are everything. A
+target is done once both are; what was cut short is begun anew, and changes nothing where it was done.
+"""
+
+import logging
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Final
+
+import sqlalchemy as sa
+
+from fc_pipeline.backfill.run import Backfill
+from fc_pipeline.backfill.scope import BackfillScope
+from fc_pipeline.errors import HubError
+from fc_pipeline.feed.progress import Progress
+from fc_pipeline.feed.rebuild import replay_hour
+from fc_pipeline.feed.stopping import Stopped
+from fc_pipeline.feed.writer import BatchWriter
+from fc_pipeline.hours import Hour
+from fc_pipeline.replica import Replica
+from fc_pipeline.store import ledger, snapshot_ledger
+from fc_pipeline.store.bookkeeping import TARGET_CLIENTS, TARGETS
+from fc_pipeline.tables.registry import DATA_TABLES
+from fc_pipeline.targets import coherence, directory, owner, sweep
+from fc_pipeline.targets.completing import completing
+from fc_pipeline.targets.recompute import SetChange
+
+__all__ = ["TargetSync", "adopt_settings", "is_anything_due", "is_anything_new", "publish", "settle", "sync_targets"]
+
+log = logging.getLogger(__name__)
+
+TARGETS_PER_ROUND: Final = 20_000
+GONE_MEANWHILE: Final = "it was a target no more when its turn came"
+MOST_ROUNDS: Final = 100
+"""A round brings roots, the next one those whom they follow; whatever follows after that is new."""
+
+
+@dataclass
+class TargetSync:
+    """What was done: targets made complete, those whom no hub could answer for, former targets' rows that went."""
+
+    synced: int = 0
+    failed: dict[int, str] = field(default_factory=dict[int, str])
+    events_replayed: int = 0
+    rounds: int = 0
+    rows_dropped: dict[str, int] = field(default_factory=dict[str, int])
+
+    def line(self) -> str:
+        """All of it in a line for the log."""
+        return (
+            f"{self.synced:,} targets completed in {self.rounds} rounds, {self.events_replayed:,} events folded again, "
+            f"{len(self.failed):,} targets failed, {sum(self.rows_dropped.values()):,} rows of former targets dropped"
+        )
+
+
+def is_anything_due(replica: Replica) -> bool:
+    """Whether a target waits for its history, a former one for what becomes of its rows, or the settings changed."""
+    if replica.targets is None:
+        return False
+    with replica.engine.connect() as connection:
+        failing = directory.numbers(connection).failing
+    return bool(failing) or is_anything_new(replica)
+
+
+def is_anything_new(replica: Replica) -> bool:
+    """The same without the targets whose history was asked for in vain."""
+    with replica.engine.connect() as connection:
+        known = directory.numbers(connection)
+        unsearched = connection.scalar(
+            sa.select(sa.exists(sa.select(TARGET_CLIENTS.c.fid).where(TARGET_CLIENTS.c.searched_at.is_(None))))
+        )
+    return bool(known.unsynced > known.failing or known.unsettled or unsearched) or not owner.is_adopted(
+        replica.engine, replica.owner_wishes
+    )
+
+
+def sync_targets(
+    replica: Replica,
+    run_id: str,
+    backfill: Callable[[BackfillScope], Backfill],
+    *,
+    should_stop: Callable[[], bool] = lambda: False,
+) -> TargetSync:
+    """Bring in what the settings name, complete every new target, and settle the former ones.
+
+    `backfill` gives the work over a scope, which must fetch and fold. Targets that the hub cannot answer for are tried
+    once and left for the next run. Raises HubError where the hub itself fails, LakeError.
+    """
+    with completing(replica.engine):
+        return _sync(replica, run_id, backfill, should_stop)
+
+
+def _sync(
+    replica: Replica, run_id: str, backfill: Callable[[BackfillScope], Backfill], should_stop: Callable[[], bool]
+) -> TargetSync:
+    done = TargetSync()
+    adopt_settings(replica)
+    try:
+        while done.rounds < MOST_ROUNDS and not should_stop():
+            with replica.engine.connect() as connection:
+                pending = [fid for fid in directory.pending_fids(connection) if fid not in done.failed]
+                clients = list(
+                    connection.scalars(sa.select(TARGET_CLIENTS.c.fid).where(TARGET_CLIENTS.c.searched_at.is_(None)))
+                )
+            if not pending and not clients:
+                break
+            done.rounds += 1
+            _round(replica, run_id, backfill, pending[:TARGETS_PER_ROUND], clients, done, should_stop)
+    except Stopped:
+        log.info("stopped run=%s", run_id)
+    done.rows_dropped = settle(replica)
+    return done
+
+
+def _round(
+    replica: Replica,
+    run_id: str,
+    backfill: Callable[[BackfillScope], Backfill],
+    fids: list[int],
+    clients: list[int],
+    done: TargetSync,
+    should_stop: Callable[[], bool],
+) -> None:
+    # Who signed up through a newly watched app, any event may tell.
+    done.events_replayed += _replay(replica, run_id, fids, () if clients else fids, should_stop)
+    with replica.engine.begin() as connection:
+        searched = sa.update(TARGET_CLIENTS).where(TARGET_CLIENTS.c.fid.in_(clients))
+        connection.execute(searched.values(searched_at=sa.func.now()))
+    with replica.engine.connect() as connection:
+        begun_at: datetime = connection.execute(sa.select(sa.func.clock_timestamp())).scalar_one()
+    work = backfill(BackfillScope.of_fids(fids))
+    failure: HubError | None = None
+    if fids:
+        try:
+            work.execute()
+        except HubError as error:
+            failure = error
+    if should_stop():
+        raise Stopped
+    # Of users whom it could not read, it tells at its end only.
+    is_cut_short = failure is not None and not (work.progress.unread and not work.progress.fids_left)
+    with replica.engine.connect() as connection:
+        # Who was a target before has an old snapshot.
+        folded = snapshot_ledger.folded_fids(connection, since=begun_at if is_cut_short else None)
+    reasons = {**dict.fromkeys(fids, str(failure) if failure else GONE_MEANWHILE), **work.progress.unread}
+    _note(replica, {fid: reasons[fid] for fid in fids}, folded - work.progress.unread.keys(), done)
+    # Whom a new root follows is known only now.
+    publish(replica, owner.recompute_everyone(replica.engine))
+    if failure is not None and is_cut_short:
+        raise failure
+
+
+def adopt_settings(replica: Replica) -> SetChange | None:
+    """Have the set follow the settings, if it does not yet; what that changed."""
+    if owner.is_adopted(replica.engine, replica.owner_wishes):
+        return None
+    change = owner.adopt(replica.engine, replica.owner_wishes)
+    publish(replica, change)
+    return change
+
+
+def publish(replica: Replica, change: SetChange) -> None:
+    """Tell Redis, and the log, of a change that is committed."""
+    if change.generation == change.base:
+        return
+    coherence.publish(replica.engine, replica.settings.redis_url, change)
+    log.info(
+        "targets_changed generation=%d added=%d removed=%d", change.generation, len(change.added), len(change.removed)
+    )
+
+
+def _replay(
+    replica: Replica, run_id: str, fids: Collection[int], naming: Collection[int], should_stop: Callable[[], bool]
+) -> int:
+    with replica.engine.connect() as connection:
+        hours = sorted(map(Hour.from_key, ledger.covered_partitions(connection)))
+    events = 0
+    with BatchWriter(replica, run_id, tuple(DATA_TABLES), Progress(), only=frozenset(fids)) as writer:
+        for hour in hours:
+            events += replay_hour(replica, writer, hour, naming, should_stop=should_stop)
+    return events
+
+
+def _note(replica: Replica, reasons: Mapping[int, str], folded: Collection[int], done: TargetSync) -> None:
+    """Note who is complete: of whom a snapshot was folded; of the others, why not."""
+    complete = sorted(reasons.keys() & set(folded))
+    with replica.engine.begin() as connection:
+        waiting = sa.and_(TARGETS.c.synced_at.is_(None), TARGETS.c.fid.in_(complete))
+        values = {"synced_at": sa.func.now(), "attempts": 0, "tried_at": None, "failure": None}
+        done.synced += connection.execute(sa.update(TARGETS).where(waiting).values(**values)).rowcount
+        for fid in sorted(reasons.keys() - set(complete)):
+            done.failed[fid] = reasons[fid]
+            connection.execute(
+                sa.update(TARGETS)
+                .where(TARGETS.c.fid == fid, TARGETS.c.synced_at.is_(None))
+                .values(attempts=TARGETS.c.attempts + 1, tried_at=sa.func.now(), failure=reasons[fid])
+            )
+    log.info("targets_synced fids=%d failed=%d", len(complete), len(done.failed))
+
+
+def settle(replica: Replica) -> dict[str, int]:
+    """Do with former targets' rows what FC_REMOVED_TARGETS says; rows that went, per table."""
+    dropped = sweep.settle_former(replica.engine, replica.settings.removed_targets)
+    for name, rows in sweep.trim_all(replica.engine).items():
+        dropped[name] = dropped.get(name, 0) + rows
+    return dropped

@@ -1,0 +1,167 @@
+"""Leases: one writer per shard and hour. Taken and given back here; checked inside each micro-batch's transaction.
+
+A holder renews its leases by the clock for as long as its process runs, however long a micro-batch takes or is waited
+for. A process that is paused or gone renews nothing, and its leases run out.
+
+A run that is ready to follow the feed, and waits for the lease of the one that does, lets that one know by an advisory
+lock, which dies with its session.
+"""
+
+from collections.abc import Generator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql as pg
+
+from fc_pipeline.store.bookkeeping import LEASES
+
+__all__ = [
+    "HEARTBEAT_TIMEOUT_SECONDS",
+    "Holder",
+    "as_successor",
+    "holders",
+    "is_held_by_another",
+    "regain",
+    "release",
+    "renew",
+    "runs_at_work",
+    "successor_waits",
+    "try_take",
+]
+
+HEARTBEAT_TIMEOUT_SECONDS = 60
+"""A lease without a heartbeat for this long is free, even if its Postgres session seems alive."""
+
+# A holder whose session is gone has died: whatever it was doing can no longer commit.
+_FREE = f"""
+    lease.holder = excluded.holder
+    OR lease.heartbeat_at < now() - interval '{HEARTBEAT_TIMEOUT_SECONDS} seconds'
+    OR NOT EXISTS (SELECT FROM pg_stat_activity WHERE pid = lease.backend_pid)
+"""
+_TAKE = sa.text(f"""
+    INSERT INTO pipeline.leases AS lease (shard, partition, holder, backend_pid, planned_end_at)
+    VALUES (:shard, :partition, :holder, :backend_pid, to_timestamp(:planned_end_unix))
+    ON CONFLICT (shard, partition) DO UPDATE
+    SET holder = excluded.holder, backend_pid = excluded.backend_pid, heartbeat_at = now(),
+        planned_end_at = excluded.planned_end_at
+    WHERE {_FREE}
+    RETURNING holder
+""")
+
+_LIVING = (
+    sa.text("EXISTS (SELECT FROM pg_stat_activity WHERE pid = backend_pid)"),
+    LEASES.c.heartbeat_at > sa.func.now() - sa.cast(f"{HEARTBEAT_TIMEOUT_SECONDS} seconds", pg.INTERVAL),
+)
+"""Of leases that are held: the session lives, and the heartbeat is fresh."""
+
+_SUCCESSOR_LOCK = 0x66637375  # "fcsu": keeps it apart from other advisory locks of the database
+
+
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """Who writes an hour, and until when it means to (unix seconds; None: until it is done)."""
+
+    run_id: str
+    planned_end_unix: float | None
+
+
+def try_take(
+    engine: sa.Engine,
+    *,
+    shard: int,
+    partition: str,
+    holder: str,
+    backend_pid: int,
+    planned_end_unix: float | None = None,
+) -> bool:
+    """Take the lease on a shard's hour if nobody alive holds it; whether it is now `holder`'s.
+
+    `holder` is a run id, a slash and what tells its attempts apart; `backend_pid` the Postgres session through which
+    it will write.
+    """
+    values = {
+        "shard": shard,
+        "partition": partition,
+        "holder": holder,
+        "backend_pid": backend_pid,
+        "planned_end_unix": planned_end_unix,
+    }
+    with engine.begin() as connection:
+        return connection.execute(_TAKE, values).first() is not None
+
+
+def regain(engine: sa.Engine, *, holder: str, backend_pid: int) -> set[tuple[int, str]]:
+    """Hold through a new session what nobody has taken since the old one was lost; gives shards and partitions."""
+    mine = (
+        sa.update(LEASES).where(LEASES.c.holder == holder).values(backend_pid=backend_pid, heartbeat_at=sa.func.now())
+    )
+    with engine.begin() as connection:
+        return {(row.shard, row.partition) for row in connection.execute(mine.returning(LEASES))}
+
+
+def renew(engine: sa.Engine, *, holder: str) -> None:
+    """A heartbeat on every lease of this holder: those that another run has taken meanwhile are no longer its own.
+
+    One that a micro-batch's transaction has locked is left to that, so that the others do not wait for it.
+    """
+    mine = sa.select(LEASES.c.shard, LEASES.c.partition).where(LEASES.c.holder == holder)
+    free = mine.with_for_update(key_share=True, skip_locked=True).subquery()
+    beat = (
+        sa.update(LEASES)
+        .values(heartbeat_at=sa.func.clock_timestamp())
+        .where(LEASES.c.shard == free.c.shard, LEASES.c.partition == free.c.partition, LEASES.c.holder == holder)
+    )
+    with engine.begin() as connection:
+        connection.execute(beat)
+
+
+def release(engine: sa.Engine, *, holder: str) -> None:
+    """Give back every lease of this holder."""
+    with engine.begin() as connection:
+        connection.execute(sa.delete(LEASES).where(LEASES.c.holder == holder))
+
+
+def runs_at_work(connection: sa.Connection) -> set[str]:
+    """The ids of the runs that hold a lease on any hour through a session that lives."""
+    alive = sa.text("EXISTS (SELECT FROM pg_stat_activity WHERE pid = backend_pid)")
+    return {holder.partition("/")[0] for holder in connection.scalars(sa.select(LEASES.c.holder).where(alive))}
+
+
+def holders(connection: sa.Connection, *, partition: str) -> dict[int, Holder]:
+    """Who holds the hour, per shard: only holders whose session lives and whose heartbeat is fresh."""
+    query = sa.select(LEASES.c.shard, LEASES.c.holder, LEASES.c.planned_end_at)
+    rows = connection.execute(query.where(LEASES.c.partition == partition, *_LIVING))
+    return {
+        row.shard: Holder(row.holder.partition("/")[0], row.planned_end_at.timestamp() if row.planned_end_at else None)
+        for row in rows
+    }
+
+
+def is_held_by_another(connection: sa.Connection, *, shard: int, partition: str, holder: str) -> bool:
+    """Whether somebody else who is alive may write a shard's hour."""
+    this_hour = sa.and_(LEASES.c.shard == shard, LEASES.c.partition == partition)
+    query = sa.select(LEASES.c.shard).where(this_hour, LEASES.c.holder != holder, *_LIVING)
+    return connection.execute(query).first() is not None
+
+
+@contextmanager
+def as_successor(engine: sa.Engine) -> Generator[None]:
+    """Be known as a run that waits to follow the feed, for as long as the block runs and this process lives."""
+    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        connection.execute(sa.text(f"SELECT pg_advisory_lock_shared({_SUCCESSOR_LOCK})"))
+        try:
+            yield
+        finally:
+            connection.execute(sa.text(f"SELECT pg_advisory_unlock_shared({_SUCCESSOR_LOCK})"))
+
+
+def successor_waits(engine: sa.Engine) -> bool:
+    """Whether a run is ready to follow the feed and waits for the lease."""
+    query = sa.text(
+        "SELECT EXISTS (SELECT FROM pg_locks JOIN pg_database ON pg_database.oid = database "
+        "WHERE datname = current_database() AND locktype = 'advisory' AND granted AND classid = 0 AND objsubid = 1 "
+        f"AND objid = {_SUCCESSOR_LOCK})"
+    )
+    with engine.connect() as connection:
+        return bool(connection.scalar(query))

@@ -1,0 +1,162 @@
+"""Brings a database to the schema that this release writes: Alembic migrations, and tables that were dropped.
+
+And keeps those away who would write another one: a process that was running when a newer release migrated.
+"""
+
+from collections.abc import Callable
+from typing import Any, Final
+
+import sqlalchemy as sa
+from alembic import command
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+
+import fc_pipeline.store.migrations
+from fc_pipeline.errors import ConfigError, NothingYet, SchemaMissing
+from fc_pipeline.store import gaps, ledger, snapshot_ledger
+from fc_pipeline.store.bookkeeping import SCHEMA, TARGETS
+from fc_pipeline.tables import link_compactions, links, registry
+from fc_pipeline.tables.columns import METADATA
+
+__all__ = [
+    "NEWEST_REVISION",
+    "alembic_config",
+    "ensure_schema",
+    "hold_schema",
+    "owned_by_us",
+    "require_schema",
+]
+
+_REBUILT_WITH = {
+    **{table.qualified: name for name, table in registry.DATA_TABLES.items()},
+    # Compact states mask links, so links are folded again with them.
+    link_compactions.LINK_COMPACTIONS.qualified: links.LINKS.name,
+}
+_MIGRATION_LOCK: Final = "SELECT pg_advisory_xact_lock(7234163)"
+_WRITING_LOCK: Final = "SELECT pg_advisory_xact_lock_shared(7234163)"
+_REVISION: Final = f"SELECT version_num FROM {SCHEMA}.alembic_version"
+
+
+def _known_revisions() -> tuple[str, ...]:
+    """The revisions of this release, newest first."""
+    script = ScriptDirectory(fc_pipeline.store.migrations.__path__[0])
+    return tuple(revision.revision for revision in script.walk_revisions())
+
+
+# Looked up once, at the start of the process: later the files on disk may be those of a newer release.
+_KNOWN_REVISIONS: Final = _known_revisions()
+NEWEST_REVISION: Final = _KNOWN_REVISIONS[0]
+"""The schema that this process writes."""
+
+
+def ensure_schema(engine: sa.Engine) -> None:
+    """Create or migrate the database; afterwards every table exists.
+
+    A table that a user dropped is made anew, empty, and the ledger forgets that anything was written to it: so it is
+    work to do, from the raw log. Several processes may call this at
+    once. Raises ConfigError if the database was migrated by a newer release: nothing is written then.
+    """
+    with engine.begin() as connection:
+        if _is_current(connection):
+            return
+        connection.execute(sa.text(_MIGRATION_LOCK))
+        found = _revision_of(connection)
+        if found is not None and found not in _KNOWN_REVISIONS:
+            raise _unknown(found)
+        if not sa.inspect(connection).has_schema(SCHEMA):  # IF NOT EXISTS wants rights on the database all the same
+            connection.execute(sa.text(f"CREATE SCHEMA {SCHEMA}"))
+        command.upgrade(alembic_config(connection), NEWEST_REVISION)
+        lost = _missing_tables(connection)
+        METADATA.create_all(connection, checkfirst=True)
+        for table in lost & _REBUILT_WITH.keys():
+            ledger.forget_table(connection, _REBUILT_WITH[table])
+        if lost & _REBUILT_WITH.keys():
+            snapshot_ledger.forget_folds(connection)
+            connection.execute(sa.update(TARGETS).values(synced_at=None))
+            gaps.reopen(connection)
+
+
+def require_schema(engine: sa.Engine) -> None:
+    """Make sure, without writing, that the database is as this release writes it.
+
+    Raises SchemaMissing if something that writes has to come first (NothingYet: the first start), ConfigError if a
+    newer release migrated it.
+    """
+    with engine.connect() as connection:
+        found = _revision_of(connection)
+        if found is not None and found not in _KNOWN_REVISIONS:
+            raise _unknown(found)
+        lost = sorted(_missing_tables(connection))
+    if found is None:
+        raise NothingYet(
+            "the database has no tables of fc_pipeline yet",
+            hint="`fc-pipeline up` or `fc-pipeline sync` makes and fills them; is FC_POSTGRES_URL the right database?",
+        )
+    if found != NEWEST_REVISION:
+        raise SchemaMissing(
+            f"the database's tables are those of an older release ({found}; this one knows {NEWEST_REVISION})",
+            hint="`fc-pipeline up` or `fc-pipeline sync` of this release migrates them, and keeps every row",
+        )
+    if lost:
+        raise SchemaMissing(
+            f"the database has lost {', '.join(lost)}",
+            hint="`fc-pipeline up` or `fc-pipeline sync` makes lost tables anew, and fills them from the raw log",
+        )
+
+
+def hold_schema(execute: Callable[[str], Any]) -> None:
+    """Keep the schema as this process knows it until the end of the transaction; each that writes begins with this.
+
+    `execute` executes a statement of that transaction and gives its rows. Waits while somebody migrates. Raises
+    ConfigError if a newer release has migrated the database meanwhile: nothing is to be written then.
+    """
+    execute(_WRITING_LOCK)
+    found = [row[0] for row in execute(_REVISION)]
+    if found != [NEWEST_REVISION]:
+        raise _unknown(*found)
+
+
+def _unknown(*revisions: str) -> ConfigError:
+    return ConfigError(
+        f"the database has a schema that this process does not know: {', '.join(revisions) or 'none'}; "
+        f"it knows {NEWEST_REVISION}",
+        hint="a newer fc_pipeline has migrated it; install that release, or start again where it is installed already, "
+        "or point FC_POSTGRES_URL elsewhere",
+    )
+
+
+def _is_current(connection: sa.Connection) -> bool:
+    """Whether the newest migration is applied and no table is missing; cheap, for every run and tick begins with it."""
+    return _revision_of(connection) == NEWEST_REVISION and not _missing_tables(connection)
+
+
+def _revision_of(connection: sa.Connection) -> str | None:
+    return MigrationContext.configure(connection, opts={"version_table_schema": SCHEMA}).get_current_revision()
+
+
+def _missing_tables(connection: sa.Connection) -> set[str]:
+    """The names, with their schema, of declared tables that the database lacks."""
+    names = [f"{table.schema or 'public'}.{table.name}" for table in METADATA.tables.values()]
+    absent = sa.text("SELECT name FROM unnest(CAST(:names AS text[])) AS name WHERE to_regclass(name) IS NULL")
+    return set(connection.execute(absent, {"names": names}).scalars())
+
+
+def alembic_config(connection: sa.Connection) -> Config:
+    """Alembic's configuration for this connection, without a file."""
+    config = Config()
+    location = fc_pipeline.store.migrations.__path__[0].replace("%", "%%")  # else the beginning of a variable
+    config.set_main_option("script_location", location)
+    config.attributes["connection"] = connection
+    config.attributes["include_name"] = owned_by_us
+    return config
+
+
+def owned_by_us(name: str | None, kind: str, parents: Any) -> bool:
+    """Whether Alembic may look at a schema or table: only ours, so that users' own tables are left alone."""
+    if kind == "schema":
+        return name in (None, SCHEMA)
+    if kind == "table":
+        schema = parents["schema_name"]
+        return (f"{schema}.{name}" if schema else name) in METADATA.tables
+    return True

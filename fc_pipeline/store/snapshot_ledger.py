@@ -1,0 +1,239 @@
+"""The ledger of snapshots: which FIDs were asked when, where their records lie, and the rounds over the buckets."""
+
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql as pg
+
+from fc_pipeline.hub.wire import height_of
+from fc_pipeline.store.bookkeeping import DRIFT, SNAPSHOT_ROUNDS, SNAPSHOTS
+from fc_pipeline.tables.on_chain_events import ON_CHAIN_EVENTS
+from fc_pipeline.tables.user_profiles import USER_PROFILES
+
+__all__ = [
+    "ALL_FIDS",
+    "SnapshotLine",
+    "add_to_rounds",
+    "drift_of_run",
+    "finish_rounds",
+    "folded_fids",
+    "folded_versions",
+    "forget_folds",
+    "known_fids",
+    "lines",
+    "named_files",
+    "newest_heights",
+    "open_rounds",
+    "record",
+    "registered_fids",
+    "unfinished_rounds",
+]
+
+ALL_FIDS: Final = "all"
+"""The scope of a round over every FID of its bucket."""
+
+RESUMED_FOR: Final = timedelta(days=1)
+"""So long after its last snapshot can an interrupted run be gone on with; after that, its rounds begin anew."""
+
+
+_ADD_TO_ROUND: Final = sa.text(
+    "UPDATE pipeline.snapshot_rounds SET fids = fids + :fids, requests = requests + :requests, "
+    "records = records + :records WHERE bucket = :bucket AND scope = :scope AND started_at = :started_at"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class SnapshotLine:
+    """The newest snapshot of an FID; `is_folded` says whether it is also the one that was folded last."""
+
+    fid: int
+    shard: int
+    bucket: int
+    version: int
+    until_id: int
+    file: str
+    records: int
+    requests: int
+    fetched_at: datetime
+    is_folded: bool = False
+
+
+def unfinished_rounds(
+    connection: sa.Connection, buckets: Collection[int], scope: str, now: datetime | None = None
+) -> dict[int, datetime]:
+    """The rounds of a scope that a run would take up, by bucket, and when each was begun."""
+    rounds = SNAPSHOT_ROUNDS.c
+    cutoff = (now or datetime.now(UTC)) - RESUMED_FOR
+    active_runs = sa.select(SNAPSHOTS.c.run_id).where(SNAPSHOTS.c.fetched_at > cutoff)
+    unfinished = sa.and_(
+        rounds.bucket.in_(list(buckets)),
+        rounds.scope == scope,
+        rounds.finished_at.is_(None),
+        sa.or_(rounds.started_at > cutoff, rounds.run_id.in_(active_runs)),
+    )
+    query = sa.select(rounds.bucket, sa.func.max(rounds.started_at)).where(unfinished).group_by(rounds.bucket)
+    return {row[0]: row[1] for row in connection.execute(query)}
+
+
+def open_rounds(
+    connection: sa.Connection, buckets: Collection[int], scope: str, run_id: str, now: datetime
+) -> dict[int, datetime]:
+    """Begin a round of each bucket, or take up its unfinished one of the same scope; gives when each was begun."""
+    rounds = SNAPSHOT_ROUNDS.c
+    begun = unfinished_rounds(connection, buckets, scope, now)
+    connection.execute(sa.update(SNAPSHOT_ROUNDS).where(rounds.scope == scope, _is_one_of(begun)).values(run_id=run_id))
+    new = [bucket for bucket in buckets if bucket not in begun]
+    if new:
+        values = [{"bucket": bucket, "scope": scope, "started_at": now, "run_id": run_id} for bucket in new]
+        connection.execute(sa.insert(SNAPSHOT_ROUNDS).values(values))
+    return {**begun, **dict.fromkeys(new, now)}
+
+
+def add_to_rounds(
+    connection: sa.Connection, scope: str, begun: Mapping[int, datetime], snapshots: Iterable[SnapshotLine]
+) -> None:
+    """Count what was fetched in the rounds of its buckets."""
+    by_bucket: defaultdict[int, list[SnapshotLine]] = defaultdict(list)
+    for one in snapshots:
+        by_bucket[one.bucket].append(one)
+    for bucket, several in sorted(by_bucket.items()):
+        connection.execute(
+            _ADD_TO_ROUND,
+            {
+                "bucket": bucket,
+                "scope": scope,
+                "started_at": begun[bucket],
+                "fids": len(several),
+                "requests": sum(one.requests for one in several),
+                "records": sum(one.records for one in several),
+            },
+        )
+
+
+def finish_rounds(connection: sa.Connection, scope: str, begun: Mapping[int, datetime]) -> None:
+    """Note that every FID of these rounds was asked."""
+    connection.execute(
+        sa.update(SNAPSHOT_ROUNDS)
+        .where(SNAPSHOT_ROUNDS.c.scope == scope, _is_one_of(begun))
+        .values(finished_at=sa.func.clock_timestamp())
+    )
+
+
+def _is_one_of(begun: Mapping[int, datetime]) -> sa.ColumnElement[bool]:
+    return sa.tuple_(SNAPSHOT_ROUNDS.c.bucket, SNAPSHOT_ROUNDS.c.started_at).in_(list(begun.items()))
+
+
+def record(connection: sa.Connection, snapshots: Iterable[SnapshotLine], run_id: str) -> None:
+    """Note where the newest snapshots of FIDs lie; what was folded of older ones stays noted."""
+    values = [
+        {
+            "fid": one.fid,
+            "shard": one.shard,
+            "bucket": one.bucket,
+            "version": one.version,
+            "until_id": one.until_id,
+            "file": one.file,
+            "records": one.records,
+            "requests": one.requests,
+            "fetched_at": one.fetched_at,
+            "run_id": run_id,
+        }
+        for one in snapshots
+    ]
+    if not values:
+        return
+    insert = pg.insert(SNAPSHOTS).values(values)
+    newer = {name: insert.excluded[name] for name in values[0] if name != "fid"}
+    connection.execute(
+        insert.on_conflict_do_update(
+            index_elements=[SNAPSHOTS.c.fid],
+            set_=newer,
+            where=insert.excluded.fetched_at >= SNAPSHOTS.c.fetched_at,
+        )
+    )
+
+
+def lines(
+    connection: sa.Connection,
+    buckets: Collection[int],
+    *,
+    since: datetime | None = None,
+    fids: Collection[int] | None = None,
+) -> list[SnapshotLine]:
+    """The newest snapshots of buckets by FID, those fetched since a moment, or of some FIDs only."""
+    columns = SNAPSHOTS.c
+    query = sa.select(
+        columns.fid,
+        columns.shard,
+        columns.bucket,
+        columns.version,
+        columns.until_id,
+        columns.file,
+        columns.records,
+        columns.requests,
+        columns.fetched_at,
+        sa.func.coalesce(columns.folded_file == columns.file, False),
+    ).where(columns.bucket.in_(list(buckets)))
+    if since is not None:
+        query = query.where(columns.fetched_at >= since)
+    found = [SnapshotLine(*row) for row in connection.execute(query.order_by(columns.fid))]
+    return found if fids is None else [one for one in found if one.fid in fids]
+
+
+def named_files(connection: sa.Connection, buckets: Collection[int]) -> set[str]:
+    """The files of buckets that hold the newest snapshot of some FID."""
+    query = sa.select(SNAPSHOTS.c.file).distinct().where(SNAPSHOTS.c.bucket.in_(list(buckets)))
+    return set(connection.scalars(query))
+
+
+def folded_versions(connection: sa.Connection) -> dict[int, int]:
+    """Per FID the version of the snapshot that was folded last."""
+    query = sa.select(SNAPSHOTS.c.fid, SNAPSHOTS.c.folded_version).where(SNAPSHOTS.c.folded_version.is_not(None))
+    return {row[0]: row[1] for row in connection.execute(query)}
+
+
+def folded_fids(connection: sa.Connection, *, since: datetime | None = None) -> set[int]:
+    """The FIDs of which a snapshot was folded, if need be since a moment."""
+    query = sa.select(SNAPSHOTS.c.fid).where(SNAPSHOTS.c.folded_at.is_not(None))
+    return set(connection.scalars(query if since is None else query.where(SNAPSHOTS.c.folded_at >= since)))
+
+
+def registered_fids(connection: sa.Connection, fids: Collection[int]) -> set[int]:
+    """Those of these FIDs whose registration is in the tables."""
+    events = ON_CHAIN_EVENTS.sql.c
+    query = sa.select(events.fid).where(events.fid.in_(fids), events.type == "id_register", events.deleted_at.is_(None))
+    return set(connection.scalars(query))
+
+
+def newest_heights(connection: sa.Connection) -> dict[int, int]:
+    """Per shard the height of the newest snapshot."""
+    query = sa.select(SNAPSHOTS.c.shard, sa.func.max(SNAPSHOTS.c.version)).group_by(SNAPSHOTS.c.shard)
+    return {row[0]: height_of(row[1]) for row in connection.execute(query)}
+
+
+def known_fids(connection: sa.Connection, buckets: Collection[int], bucket_count: int) -> set[int]:
+    """The FIDs of these buckets that have a profile or a snapshot: a hub may no longer list one."""
+    profiles = USER_PROFILES.sql.c
+    of_profiles = sa.select(profiles.fid).where((profiles.fid % bucket_count).in_(list(buckets)))
+    of_snapshots = sa.select(SNAPSHOTS.c.fid).where(SNAPSHOTS.c.bucket.in_(list(buckets)))
+    return set(connection.scalars(sa.union(of_profiles, of_snapshots)))
+
+
+def drift_of_run(connection: sa.Connection, run_id: str, bucket: int) -> dict[str, int]:
+    """Per table the rows of a bucket that a run corrected although their history was covered."""
+    columns = DRIFT.c
+    query = sa.select(columns.table_name, sa.func.count()).where(columns.run_id == run_id, columns.bucket == bucket)
+    return {row[0]: row[1] for row in connection.execute(query.group_by(columns.table_name))}
+
+
+def forget_folds(connection: sa.Connection) -> None:
+    """Note that no snapshot is folded: a table was lost and made anew, without its history."""
+    connection.execute(
+        sa.update(SNAPSHOTS)
+        .where(SNAPSHOTS.c.folded_at.is_not(None))
+        .values(folded_version=None, folded_file=None, folded_at=None, folded_run_id=None, folded_until_id=None)
+    )

@@ -1,0 +1,134 @@
+"""The daily audit: which buckets it takes, and what it says of a replica that was right, and of one that was not."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from dagster import (
+    AssetCheckEvaluation,
+    AssetCheckSeverity,
+    RunRequest,
+    SkipReason,
+    TableMetadataValue,
+    build_schedule_context,
+)
+
+from fc_pipeline.backfill.run import Backfill
+from fc_pipeline.backfill.scope import BackfillScope
+from fc_pipeline.orchestration.assets.snapshots import RECONCILED
+from fc_pipeline.orchestration.checks.drift import NO_DRIFT
+from fc_pipeline.orchestration.jobs import SNAPSHOTS
+from fc_pipeline.orchestration.resources import ReplicaResource
+from fc_pipeline.orchestration.schedules import daily_audit
+from fc_pipeline.services.postgres import EmbeddedPostgres
+from fc_pipeline.status.audit import next_buckets
+from fc_pipeline.store.bookkeeping import SNAPSHOT_ROUNDS
+from fc_pipeline.store.snapshot_ledger import ALL_FIDS
+from fc_pipeline_tests.support.pipeline import Pipeline, defs, open_pipeline, sample_hub
+from fc_pipeline_tests.support.postgres import fresh_database
+
+
+@pytest.fixture(scope="module")
+def pipeline(postgres: EmbeddedPostgres, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pipeline]:
+    data_dir = tmp_path_factory.mktemp("pipeline")
+    with sample_hub() as url, fresh_database(postgres) as database, open_pipeline(database, data_dir, url) as opened:
+        yield opened
+
+
+def asked_for(pipeline: Pipeline) -> Any:
+    context = build_schedule_context(
+        instance=pipeline.instance,
+        scheduled_execution_time=datetime(2026, 11, 2, 4, 20, tzinfo=UTC),
+        resources={"replica": ReplicaResource()},
+    )
+    return daily_audit(context)
+
+
+def audit(pipeline: Pipeline) -> AssetCheckEvaluation:
+    """Do what the schedule asks for; the newest result of the check."""
+    request = asked_for(pipeline)
+    assert isinstance(request, RunRequest)
+    job = defs.resolve_job_def(SNAPSHOTS.name)
+    assert job.execute_in_process(instance=pipeline.instance, tags=request.tags).success
+    return pipeline.checks(RECONCILED, NO_DRIFT)[None]
+
+
+def shown(evaluation: AssetCheckEvaluation) -> list[tuple[Any, Any]]:
+    """Bucket and wrong rows, as the table has them."""
+    table = evaluation.metadata["buckets"]
+    assert isinstance(table, TableMetadataValue)
+    return [(record.data["bucket"], record.data["wrong_rows"]) for record in table.records]
+
+
+def compare(pipeline: Pipeline, *buckets: int) -> AssetCheckEvaluation:
+    """Compare buckets with the hub by hand; the newest result of the check."""
+    backfill = Backfill(pipeline.bench.replica, "by hand", BackfillScope(buckets))
+    backfill.execute()
+    (evaluation,) = pipeline.judge(RECONCILED, NO_DRIFT).get_asset_check_evaluations()
+    return evaluation
+
+
+def execute(pipeline: Pipeline, statement: sa.Executable) -> Any:
+    with pipeline.bench.replica.engine.begin() as connection:
+        return connection.execute(statement)
+
+
+def test_nothing_is_asked_for_before_anything_was_read(pipeline: Pipeline) -> None:
+    assert isinstance(asked_for(pipeline), SkipReason)
+
+
+def test_buckets_have_their_turn_and_wrong_rows_are_told_and_corrected(
+    pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pipeline.bench.run()
+    monkeypatch.setenv("FC_AUDIT_DAYS", "64")
+    assert next_buckets(pipeline.bench.replica, 64) == range(4)
+    judged = audit(pipeline)
+    assert judged.passed
+    assert {bucket for bucket, _ in shown(judged)} <= {"000", "001", "002", "003"}
+    assert judged.metadata["fids_compared"].value > 1
+    assert next_buckets(pipeline.bench.replica, 64) == range(4, 8)
+
+    # Three wrong rows are few, twenty are not.
+    rows = "SELECT ctid FROM reactions WHERE fid % 256 = {} AND deleted_at IS NULL LIMIT {}"
+    damage = f"UPDATE reactions SET timestamp = '2026-12-01' WHERE ctid = ANY (ARRAY({rows}))"
+    for bucket, count in ((4, 3), (5, 20)):
+        assert execute(pipeline, sa.text(damage.format(bucket, count))).rowcount == count
+    judged = audit(pipeline)
+    assert (judged.passed, judged.severity) == (False, AssetCheckSeverity.ERROR)
+    assert shown(judged)[:2] == [("005", 20), ("004", 3)]
+    assert judged.metadata["drift_rows"].value == 23
+    assert "bucket 005 has most of them (20)" in (judged.description or "")
+    assert "fc-pipeline backfill --fids" in (judged.description or "")
+    assert pipeline.bench.rows("SELECT count(*) FROM reactions WHERE timestamp = '2026-12-01'")[0][0] == 0
+
+    # Another bucket's clean round hides nothing; a later round over a bucket clears what was found in it.
+    judged = compare(pipeline, 6)
+    assert shown(judged)[:2] == [("005", 20), ("004", 3)]
+    judged = compare(pipeline, 5)
+    assert (judged.passed, judged.severity) == (False, AssetCheckSeverity.WARN)
+    assert shown(judged)[0] == ("004", 3)
+    judged = compare(pipeline, 4)
+    assert judged.passed
+    assert pipeline.bench.rows("SELECT count(*) FROM pipeline.drift")[0][0] == 23  # on record for ever
+
+
+def test_who_has_waited_longest_is_next_and_every_bucket_has_its_turn_in_time(pipeline: Pipeline) -> None:
+    execute(pipeline, sa.delete(SNAPSHOT_ROUNDS))
+    turns: dict[int, int] = {}
+    for day in range(1, 31):
+        for bucket in next_buckets(pipeline.bench.replica, 30):
+            turns.setdefault(bucket, day)
+            begun = datetime(2026, 1, day, 4, tzinfo=UTC)
+            values = {"bucket": bucket, "scope": ALL_FIDS, "started_at": begun, "finished_at": begun, "run_id": "audit"}
+            execute(pipeline, sa.insert(SNAPSHOT_ROUNDS).values(values))
+    assert sorted(turns) == list(range(256))
+    # A round over a few users, or one that was cut short, is no turn.
+    later = datetime(2026, 2, 1, tzinfo=UTC)
+    first = next_buckets(pipeline.bench.replica, 256)[0]
+    for scope, finished in (("a digest", later), (ALL_FIDS, None)):
+        values = {"bucket": first, "scope": scope, "started_at": later, "finished_at": finished, "run_id": "audit"}
+        execute(pipeline, sa.insert(SNAPSHOT_ROUNDS).values(values))
+    assert next_buckets(pipeline.bench.replica, 256) == range(first, first + 1)

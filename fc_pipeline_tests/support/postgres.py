@@ -1,0 +1,79 @@
+"""Databases of a test's own on the worker's Postgres."""
+
+import uuid
+from collections.abc import Generator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import sqlalchemy as sa
+from sqlalchemy import Connection, Engine, create_engine, text
+from sqlalchemy.pool import NullPool
+
+from fc_pipeline.config.settings import Settings
+from fc_pipeline.services.postgres import EmbeddedPostgres
+from fc_pipeline.store.bookkeeping import SCHEMA
+from fc_pipeline.store.schema import ensure_schema
+
+_TEMPLATE = "template_migrated"
+
+
+@dataclass(frozen=True)
+class Database:
+    """A Postgres database: `url` for libpq and ADBC, `sqlalchemy_url` and `engine` for SQLAlchemy."""
+
+    name: str
+    url: str = field(repr=False)
+    sqlalchemy_url: str = field(repr=False)
+    engine: Engine = field(repr=False)
+
+
+@contextmanager
+def fresh_database(postgres: EmbeddedPostgres, *, migrated: bool = True) -> Generator[Database]:
+    """A fresh database, for a test that needs a second one, or for a whole module."""
+    name = f"test_{uuid.uuid4().hex}"
+    settings = settings_of(postgres.url())
+    with administering(postgres.url()) as admin:
+        if migrated:
+            _make_template(admin, settings)
+            admin.execute(text(f'CREATE DATABASE "{name}" TEMPLATE {_TEMPLATE} STRATEGY file_copy'))
+        else:
+            admin.execute(text(f'CREATE DATABASE "{name}"'))
+    engine = create_engine(settings.sqlalchemy_url(name))
+    yield Database(name, settings.libpq_url(name), settings.sqlalchemy_url(name), engine)
+    engine.dispose()
+    with administering(postgres.url()) as admin:
+        admin.execute(text(f'DROP DATABASE "{name}" WITH (FORCE)'))
+
+
+def settings_of(postgres_url: str) -> Settings:
+    """Settings that say no more than where Postgres is."""
+    return Settings(data_dir=Path("unused"), lake_uri="unused", postgres_url=postgres_url)
+
+
+@contextmanager
+def administering(postgres_url: str) -> Generator[Connection]:
+    """A connection to that server for statements on whole databases."""
+    url = settings_of(postgres_url).sqlalchemy_url("postgres")
+    with create_engine(url, isolation_level="AUTOCOMMIT", poolclass=NullPool).connect() as connection:
+        yield connection
+
+
+def exists(admin: Connection, database: str) -> bool:
+    return admin.scalar(text("SELECT true FROM pg_database WHERE datname = :name"), {"name": database}) is True
+
+
+def _make_template(admin: Connection, settings: Settings) -> None:
+    """The migrated database that others are copies of; migrating each of them would take most of a test's time."""
+    if exists(admin, _TEMPLATE):
+        return
+    admin.execute(text(f"CREATE DATABASE {_TEMPLATE}"))
+    engine = create_engine(settings.sqlalchemy_url(_TEMPLATE), poolclass=NullPool)
+    ensure_schema(engine)
+    engine.dispose()
+
+
+def table_names(engine: sa.Engine) -> set[str]:
+    inspector = sa.inspect(engine)
+    public = set(inspector.get_table_names())
+    return public | {f"{SCHEMA}.{name}" for name in inspector.get_table_names(SCHEMA)}
