@@ -38,8 +38,8 @@ def backfill(
     fids: Annotated[str | None, typer.Option(help="These users, such as 3,12.")] = None,
     buckets: Annotated[str | None, typer.Option(help="The users of these buckets (fid % 256), such as 0-15.")] = None,
     everyone: Annotated[bool, typer.Option("--all", help="Every user that the hub lists.")] = False,
-    gaps: Annotated[bool, typer.Option("--gaps", help="The users whom an open gap concerns: heals it.")] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what it would take.")] = False,
+    gaps: Annotated[bool, typer.Option("--gaps", help="The users of open gaps; heals the gaps.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only print what it would take.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the outcome as JSON, for programs.")] = False,
 ) -> None:
     """Fetch all that the hub has of users into the lake, and make the tables equal to it."""

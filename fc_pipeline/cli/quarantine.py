@@ -36,11 +36,11 @@ _Json = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")
 @quarantine.command("list")
 def list_records(
     reason: _Reasons = None,
-    with_resolved: Annotated[bool, typer.Option("--all", help="Also notes, and what a replay has folded.")] = False,
-    limit: Annotated[int, typer.Option(min=1, help="At most so many, the newest first.")] = _MOST_SHOWN,
+    with_resolved: Annotated[bool, typer.Option("--all", help="Also notes and replayed records.")] = False,
+    limit: Annotated[int, typer.Option(min=1, help="At most this many, the newest first.")] = _MOST_SHOWN,
     as_json: _Json = False,
 ) -> None:
-    """List records that are open: set aside, and folded by no replay yet."""
+    """List open records: set aside, and not folded by a replay yet."""
     settings = Settings.load()
     with open_services_to_look(settings) as opened:
         from fc_pipeline.repair.quarantine import quarantine_counts, quarantine_lines

@@ -13,7 +13,7 @@ __all__ = ["sample_hub"]
 def sample_hub(
     log: Annotated[Path | None, typer.Option(help="Event log to serve: NDJSON, also gzipped.")] = None,
     events: Annotated[int | None, typer.Option(help="Without --log: how many events to generate.", min=1)] = None,
-    fids: Annotated[int, typer.Option(help="How many users the generated events are of.", min=1)] = 1000,
+    fids: Annotated[int, typer.Option(help="Number of users in the generated events.", min=1)] = 1000,
     seed: Annotated[int, typer.Option(help="Seed of everything generated.")] = 1,
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Port to listen on; 0 takes a free one.", min=0, max=65535)] = 3381,

@@ -41,7 +41,7 @@ def status(
     """Show per shard the hub's head, the cursor, lag and holes; gaps; rows per table; quarantine; Redis.
 
     Exit code 0: complete and level with the hub; 3: no hub answers; 4: behind the hub; 5: blocks are missing or a gap
-    is open. Of several the highest. 1 and 2: nothing could be looked at, for the reason on stderr.
+    is open. If several apply, the highest. 1 and 2: the status could not be read; stderr says why.
     """
     from fc_pipeline.replica import open_replica_to_read  # other commands need none of this
     from fc_pipeline.status.status import read_status

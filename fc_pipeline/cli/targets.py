@@ -53,12 +53,12 @@ def _refuse_named(fids: Collection[int], named: Collection[int], variable: str, 
 @targets.command("add")
 def add(
     fids: _Fids,
-    root: Annotated[bool, typer.Option("--root", help="Those whom they follow are targets, too.")] = False,
-    most: Annotated[int | None, typer.Option(help="With --root: at most so many of each, longest followed.")] = None,
+    root: Annotated[bool, typer.Option("--root", help="The users they follow are targets, too.")] = False,
+    most: Annotated[int | None, typer.Option(help="With --root: at most this many of each root.")] = None,
     what_if: Annotated[bool, typer.Option("--what-if", help="Only say what it would bring; asks the hub.")] = False,
     as_json: _Json = False,
 ) -> None:
-    """Name users as targets; with --root, whom they follow as well."""
+    """Add users as targets; with --root, the users they follow as well."""
     chosen = numbers_of(fids, "FIDS", 1, _LARGEST_FID)
     if most is not None and (not root or most < 1):
         raise ConfigError(f"--most {most} makes no sense", hint="it is for --root, and at least 1")
@@ -86,10 +86,10 @@ def add(
 @targets.command("remove")
 def remove(
     fids: _Fids,
-    deny: Annotated[bool, typer.Option("--deny", help="No targets from now on, whoever follows them.")] = False,
+    deny: Annotated[bool, typer.Option("--deny", help="Never targets again, whoever follows them.")] = False,
     as_json: _Json = False,
 ) -> None:
-    """Take back that users were named; with --deny, never have them as targets."""
+    """Undo `targets add`; with --deny, the users are never targets again."""
     chosen = numbers_of(fids, "FIDS", 1, _LARGEST_FID)
     settings = _settings()
     _refuse_named(chosen, settings.root_fids, "FC_ROOT_FIDS", "bring them back")

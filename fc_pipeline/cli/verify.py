@@ -38,7 +38,7 @@ _OF_HISTORY = {
 def verify(
     fids: Annotated[str | None, typer.Option(help="These users, such as 3,12.")] = None,
     sample: Annotated[
-        int | None, typer.Option(min=1, help=f"So many users drawn at random (default: {DEFAULT_SAMPLE}).")
+        int | None, typer.Option(min=1, help=f"This many users drawn at random (default: {DEFAULT_SAMPLE}).")
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the outcome as JSON, for programs.")] = False,
 ) -> None:
