@@ -54,7 +54,7 @@ def _refuse_named(fids: Collection[int], named: Collection[int], variable: str, 
 def add(
     fids: _Fids,
     root: Annotated[bool, typer.Option("--root", help="The users they follow are targets, too.")] = False,
-    most: Annotated[int | None, typer.Option(help="With --root: at most this many of each root.")] = None,
+    most: Annotated[int | None, typer.Option(help="With --root: at most this many each, the longest followed.")] = None,
     what_if: Annotated[bool, typer.Option("--what-if", help="Only say what it would bring; asks the hub.")] = False,
     as_json: _Json = False,
 ) -> None:
