@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 
 from fc_pipeline.fold.fates import EventFates
 from fc_pipeline.fold.micro_batch import MicroBatch
-from fc_pipeline.fold.session import Written
+from fc_pipeline.fold.written import Written
 from fc_pipeline.hours import Hour
 from fc_pipeline.tables.fid_activity import FID_ACTIVITY
 from fc_pipeline.tables.registry import MESSAGE_TABLES

@@ -18,7 +18,8 @@ from fc_pipeline.feed.heartbeat import RENEW_SECONDS, LeaseHeartbeat
 from fc_pipeline.feed.progress import Progress
 from fc_pipeline.fold.micro_batch import MicroBatch, joined, prepare
 from fc_pipeline.fold.selection import TargetAccess
-from fc_pipeline.fold.session import FoldSession, Written
+from fc_pipeline.fold.session import FoldSession
+from fc_pipeline.fold.written import Written
 from fc_pipeline.hours import Hour
 from fc_pipeline.hub.decode import EventBatch
 from fc_pipeline.lake.event_log import events_table

@@ -8,7 +8,7 @@ import pyarrow as pa
 from fc_pipeline.fold.changes import FEED, Quarantined
 from fc_pipeline.fold.nul import NUL_REASON
 
-__all__ = ["CREATE_STAGING", "IS_SET_ASIDE", "MERGE", "MERGE_OF_SNAPSHOTS", "RESOLVE", "staged"]
+__all__ = ["CREATE_STAGING", "EMPTY_STAGING", "IS_SET_ASIDE", "MERGE", "MERGE_OF_SNAPSHOTS", "RESOLVE", "staged"]
 
 _DETAIL_CHARACTERS = 500
 
@@ -29,6 +29,7 @@ CREATE_STAGING = (
     "CREATE TEMPORARY TABLE IF NOT EXISTS stage_quarantine (shard integer, event_id bigint, raw_sha256 bytea, "
     "reason text, detail text, raw bytea, source text, fid bigint) ON COMMIT DELETE ROWS"
 )
+EMPTY_STAGING = "DELETE FROM stage_quarantine"
 
 IS_SET_ASIDE = f"q.resolved_at IS NULL AND q.source = '{FEED}' AND q.reason NOT IN ('{NUL_REASON}', 'poison_page')"
 """Of a line `q`: it is an event that was read and is in no table."""

@@ -1,15 +1,12 @@
 """The one connection through which a run writes: COPY into staging, then the micro-batch's single transaction."""
 
-import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Final, Self, TypeVar
 
 import adbc_driver_manager
-import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -17,49 +14,30 @@ from fc_pipeline.errors import AlreadyFolded, LeaseLost, SessionLost
 from fc_pipeline.fold import quarantine, statements
 from fc_pipeline.fold.changes import Quarantined
 from fc_pipeline.fold.fates import EventFates
+from fc_pipeline.fold.merging import Merges
 from fc_pipeline.fold.micro_batch import MicroBatch, cover_parameters
-from fc_pipeline.fold.profiles import STAGE_PROFILE_FIDS, UPSERT_PROFILES
+from fc_pipeline.fold.profiles import STAGE_PROFILE_FIDS
 from fc_pipeline.fold.replayed import MOVE_REPLAYED, replayed_parameters
 from fc_pipeline.fold.selection import TargetAccess, TargetSelection, TargetsMoved
+from fc_pipeline.fold.written import Written
 from fc_pipeline.store import gaps, hour_totals, ledger
-from fc_pipeline.store.retry import Patience, through_faults
 from fc_pipeline.store.schema import hold_schema
-from fc_pipeline.store.writer_connection import WriterConnection
+from fc_pipeline.store.writer_session import STANDSTILL_SECONDS, WriterSession
 from fc_pipeline.tables.columns import DataTable
 from fc_pipeline.tables.fid_activity import FID_ACTIVITY
 from fc_pipeline.tables.link_compactions import LINK_COMPACTIONS
-from fc_pipeline.tables.links import LINKS
-from fc_pipeline.tables.on_chain_events import ON_CHAIN_EVENTS
 from fc_pipeline.tables.registry import MESSAGE_TABLES
-from fc_pipeline.tables.user_profiles import USER_PROFILES
 
-__all__ = ["STANDSTILL_SECONDS", "FoldSession", "Written"]
+__all__ = ["FoldSession"]
 
 T = TypeVar("T")
-
-STANDSTILL_SECONDS = 30
-"""A run that stands still inside a transaction, such as a paused one, loses its session and so the locks that others
-wait for: sooner than its lease runs out."""
 
 RENEW_AFTER_SECONDS = 5.0
 """A transaction that takes longer renews its lease once more before it commits."""
 
-
-@dataclass(frozen=True, slots=True)
-class Written:
-    """Rows of one table that a transaction inserted, updated, or marked as deleted."""
-
-    inserted: int = 0
-    updated: int = 0
-    deleted: int = 0
-
-    def __add__(self, other: "Written") -> "Written":
-        return Written(self.inserted + other.inserted, self.updated + other.updated, self.deleted + other.deleted)
-
-    @property
-    def rows(self) -> int:
-        """All rows written."""
-        return self.inserted + self.updated + self.deleted
+_BACKEND_PID: Final = "SELECT pg_backend_pid()"
+_MAY_STAND_STILL: Final = "SET LOCAL idle_in_transaction_session_timeout TO 0"
+"""Until commit: counting an hour takes its time."""
 
 
 @dataclass
@@ -88,64 +66,61 @@ class FoldSession:
     events_written: int = field(default=0, init=False)
     rows_filtered: int = field(default=0, init=False)
     ledger_seconds: float = field(default=0.0, init=False)
-    _planned: dict[str, str] = field(default_factory=dict[str, str], init=False, repr=False)
     _selection: TargetSelection | None = field(default=None, init=False, repr=False)
-    _written_early: dict[str, Written] = field(default_factory=dict[str, Written], init=False, repr=False)
-    _given_up: threading.Event = field(default_factory=threading.Event, init=False, repr=False)
-    _versions: list[npt.NDArray[np.int64]] = field(default_factory=list, init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        self._session = WriterSession(
+            self.libpq_url,
+            self.run_id,
+            on_open=self._prepare,
+            on_close=self._close_selection,
+            lost=self._lost,
+            settings={"idle_in_transaction_session_timeout": f"{STANDSTILL_SECONDS}s"},
+            reads_by_copy=False,
+        )
+        self._merges = Merges(self._session)
 
     def __enter__(self) -> Self:
-        through_faults(f"the session of run {self.run_id}", self._open)
+        self._session.open_through_faults()
         return self
-
-    def reopen(self) -> None:
-        """Begin a new session after this one was lost."""
-        self._close()
-        self._open()
-
-    def _open(self) -> None:
-        connection = WriterConnection.open(
-            self.libpq_url,
-            application_name=f"fc_pipeline {self.run_id}"[:63],
-            idle_in_transaction_session_timeout=f"{STANDSTILL_SECONDS}s",
-        )
-        try:
-            self._prepare(connection)
-        except BaseException:
-            self._close()
-            raise
-
-    def _prepare(self, connection: WriterConnection) -> None:
-        self._connection = connection
-        self._cursor = self._connection.cursor()
-        # The driver would wrap what it reads in COPY, which takes no EXECUTE.
-        self._cursor.adbc_statement.set_options(**{"adbc.postgresql.use_copy": "false"})
-        self._planned.clear()
-        self._connection.begin()
-        for table in (*MESSAGE_TABLES.values(), LINK_COMPACTIONS, FID_ACTIVITY):
-            self._execute(statements.create_staging(table))
-        self._execute(STAGE_PROFILE_FIDS)
-        self._execute(quarantine.CREATE_STAGING)
-        self.backend_pid = self._execute("SELECT pg_backend_pid()")[0][0]
-        if self.targets is not None:
-            self._selection = TargetSelection(self.targets, self._execute, self._stage_table, self._merge_early)
-        self._connection.commit()
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._close()
+        self._session.close()
 
-    def _close(self) -> None:
+    def reopen(self) -> None:
+        """Begin a new session after this one was lost."""
+        self._session.reopen()
+
+    def _prepare(self) -> None:
+        self._merges.forget_plans()
+        for table in (*MESSAGE_TABLES.values(), LINK_COMPACTIONS, FID_ACTIVITY):
+            self._session.execute(statements.create_staging(table))
+        self._session.execute(STAGE_PROFILE_FIDS)
+        self._session.execute(quarantine.CREATE_STAGING)
+        self.backend_pid = self._session.execute(_BACKEND_PID)[0][0]
+        if self.targets is not None:
+            self._selection = TargetSelection(
+                self.targets, self._session.execute, self._stage_table, self._merges.merge_early
+            )
+
+    def _close_selection(self) -> None:
         if self._selection is not None:
             self._selection.close()
             self._selection = None
-        self._cursor.close()
-        self._connection.close()
+
+    def _lost(self) -> SessionLost:
+        return SessionLost(
+            f"the Postgres session of run {self.run_id} is gone, and its leases with it: the server was restarted, "
+            f"the connection was cut, or it ended because the run stood still in a transaction for "
+            f"{STANDSTILL_SECONDS} s",
+            hint="another run may have taken over; whichever comes next reads on from the ledger",
+        )
 
     def give_up(self) -> None:
         """Try nothing again from now on. May be called from another thread."""
-        self._given_up.set()
+        self._session.give_up()
 
     def fold(self, batch: MicroBatch) -> dict[str, Written]:
         """Write heights that the ledger does not cover yet: rows, ledger and quarantine in one transaction.
@@ -185,70 +160,35 @@ class FoldSession:
         return self._transaction(lambda: self._replace_activity(shards, count, partition, add))
 
     def _transaction(self, write: Callable[[], T]) -> T:
-        patience = Patience(f"a transaction of run {self.run_id}", given_up=self._given_up)
-        while True:
-            self._versions.clear()
-            try:
-                self._connection.begin()
-                written = write()
-                self._connection.commit()
-            except TargetsMoved:
-                self._roll_back(None)
-            except adbc_driver_manager.Error as error:
-                self._roll_back(error)
-                patience.pause_after(error)
-            except BaseException as error:
-                self._roll_back(error)
-                raise
-            else:
-                if self._selection is not None:
-                    self._selection.publish()
-                return written
+        def begun_anew() -> T:
+            self._merges.begin()
+            return write()
 
-    def _roll_back(self, cause: BaseException | None) -> None:
-        try:
-            self._connection.rollback()
-        except adbc_driver_manager.Error:
-            raise SessionLost(
-                f"the Postgres session of run {self.run_id} is gone, and its leases with it: the server was restarted, "
-                f"the connection was cut, or it ended because the run stood still in a transaction for "
-                f"{STANDSTILL_SECONDS} s",
-                hint="another run may have taken over; whichever comes next reads on from the ledger",
-            ) from cause
+        written = self._session.retried_transaction(begun_anew, restart_on=TargetsMoved)
+        if self._selection is not None:
+            self._selection.publish()
+        return written
 
     def _stage(self, batch: MicroBatch) -> None:
         """COPY everything into temporary tables."""
-        self._execute(statements.KEYED_PLANS)
+        self._session.execute(statements.KEYED_PLANS)
         for name, rows in batch.rows.items():
-            self._copy(statements.stage_name(MESSAGE_TABLES[name]), rows)
-        self._copy(statements.stage_name(LINK_COMPACTIONS), batch.compactions)
+            self._session.copy(statements.stage_name(MESSAGE_TABLES[name]), rows)
+        self._session.copy(statements.stage_name(LINK_COMPACTIONS), batch.compactions)
         if batch.activity is not None:
-            self._copy(statements.stage_name(FID_ACTIVITY), batch.activity)
+            self._session.copy(statements.stage_name(FID_ACTIVITY), batch.activity)
         if batch.profile_fids is not None:
-            self._copy("stage_profile_fids", batch.profile_fids)
-        self._copy("stage_quarantine", quarantine.staged(batch.shard, batch.quarantined))
+            self._session.copy("stage_profile_fids", batch.profile_fids)
+        self._session.copy("stage_quarantine", quarantine.staged(batch.shard, batch.quarantined))
 
     def _stage_table(self, table: DataTable, rows: pa.Table) -> None:
-        self._copy(statements.stage_name(table), rows)
+        self._session.copy(statements.stage_name(table), rows)
 
     def _selected(self, batch: MicroBatch) -> MicroBatch:
         """What concerns the target set, where only that is written; the shard must be held."""
-        self._written_early = {}
         if self._selection is None:
             return batch
         return self._selection.select(batch)
-
-    def _merge_early(self) -> None:
-        """Merge what is staged of what may change the target set."""
-        self._execute(statements.KEYED_PLANS)
-        self._written_early = {
-            ON_CHAIN_EVENTS.name: self._counted(statements.merge(ON_CHAIN_EVENTS)),
-            LINKS.name: self._counted(statements.merge(LINKS)),
-        }
-        self._counted(statements.merge(LINK_COMPACTIONS))
-        for mask in (statements.mask_by_new_compactions, statements.mask_staged_links):
-            self._written_early[LINKS.name] += Written(deleted=self._execute(mask)[0][0])
-        self._execute(statements.FREE_PLANS)
 
     def _fold_new(self, batch: MicroBatch) -> dict[str, Written]:
         started = time.monotonic()
@@ -262,17 +202,17 @@ class FoldSession:
             self._stage(batch)
         fenced_at = time.monotonic()
         written = self._merge_all(batch)
-        self._execute(hour_totals.ADD_ROWS, hour_totals.row_parameters(batch.partition, batch.shard, written))
+        self._session.execute(hour_totals.ADD_ROWS, hour_totals.row_parameters(batch.partition, batch.shard, written))
         total = sum(w.rows for w in written.values())
         if self.holder is not None and time.monotonic() - fenced_at > RENEW_AFTER_SECONDS:
             # Whoever waits for the lease sees this heartbeat at the commit, and not the one of a minute ago.
-            self._execute(ledger.RENEW_LEASE, (batch.shard, batch.partition, self.holder))
+            self._session.execute(ledger.RENEW_LEASE, (batch.shard, batch.partition, self.holder))
         self.ledger_seconds = time.monotonic() - started
         line = cover_parameters(
             batch, self.run_id, total, events_written=self.events_written, seconds=self.ledger_seconds
         )
         try:
-            self._execute(ledger.COVER, line)
+            self._session.execute(ledger.COVER, line)
         except adbc_driver_manager.Error as error:
             if error.sqlstate in ledger.OVERLAP_SQLSTATES:
                 raise AlreadyFolded(
@@ -286,11 +226,9 @@ class FoldSession:
         self.ledger_seconds = 0.0
         if self._selection is None:
             self._stage(batch)
-            hold_schema(self._execute)
-            self._execute(ledger.LOCK_SHARD, (batch.shard,))
+            self._hold(batch.shard)
         else:
-            hold_schema(self._execute)
-            self._execute(ledger.LOCK_SHARD, (batch.shard,))
+            self._hold(batch.shard)
             batch = self._selected(batch)
             self._stage(batch)
         return batch, self._merge_all(batch)
@@ -299,18 +237,20 @@ class FoldSession:
         batch, written = self._merge_again(batch)
         heights = (batch.from_height, batch.to_height)
         rows = hour_totals.row_parameters(batch.partition, batch.shard, written)
-        self._execute(hour_totals.ADD_FIRST_ROWS, (*rows, *heights))
+        self._session.execute(hour_totals.ADD_FIRST_ROWS, (*rows, *heights))
         return written
 
     def _replay(self, batch: MicroBatch, resolved: Sequence[Quarantined]) -> dict[str, Written]:
         started = time.monotonic()
         batch, written = self._merge_again(batch)
-        self._execute("DELETE FROM stage_quarantine")
-        self._copy("stage_quarantine", quarantine.staged(batch.shard, resolved))
-        self._execute(quarantine.RESOLVE)
+        self._session.execute(quarantine.EMPTY_STAGING)
+        self._session.copy("stage_quarantine", quarantine.staged(batch.shard, resolved))
+        self._session.execute(quarantine.RESOLVE)
         self.ledger_seconds = time.monotonic() - started
         if batch.partition:  # records of snapshots are of no hour
-            self._execute(hour_totals.ADD_ROWS, hour_totals.row_parameters(batch.partition, batch.shard, written))
+            self._session.execute(
+                hour_totals.ADD_ROWS, hour_totals.row_parameters(batch.partition, batch.shard, written)
+            )
             line = replayed_parameters(
                 batch,
                 self.fates,
@@ -318,34 +258,37 @@ class FoldSession:
                 events_written=self.events_written,
                 seconds=self.ledger_seconds,
             )
-            self._execute(MOVE_REPLAYED, line)
+            self._session.execute(MOVE_REPLAYED, line)
         return written
 
     def _replace_activity(
         self, shards: Iterable[int], count: Callable[[], pa.Table], partition: str | None, add_to_totals: str
     ) -> Written:
-        hold_schema(self._execute)
-        for shard in sorted(shards):
-            self._execute(ledger.LOCK_SHARD, (shard,))
-        self._execute("SET LOCAL idle_in_transaction_session_timeout TO 0")  # counting an hour takes its time
+        self._hold(*sorted(shards))
+        self._session.execute(_MAY_STAND_STILL)
         counted = count()
         if self._selection is not None:
             members = self._selection.members_of(counted["fid"].to_numpy())
             counted = counted.filter(pc.is_in(counted["fid"], value_set=pa.array(members)))
-        self._copy(statements.stage_name(FID_ACTIVITY), counted)
-        written = self._counted(statements.replace_activity())
+        self._session.copy(statements.stage_name(FID_ACTIVITY), counted)
+        written = self._merges.counted(statements.replace_activity())
         if partition is not None:
             rows = hour_totals.row_parameters(partition, hour_totals.ALL_SHARDS, {FID_ACTIVITY.name: written})
-            self._execute(add_to_totals, rows)
+            self._session.execute(add_to_totals, rows)
         return written
+
+    def _hold(self, *shards: int) -> None:
+        """Hold schema and shards until commit."""
+        hold_schema(self._session.execute)
+        for shard in shards:
+            self._session.execute(ledger.LOCK_SHARD, (shard,))
 
     def _fence(self, batch: MicroBatch) -> None:
         """Hold schema and shard until commit, and make sure that this run still holds the lease on the hour."""
-        hold_schema(self._execute)
-        self._execute(ledger.LOCK_SHARD, (batch.shard,))
+        self._hold(batch.shard)
         if self.holder is None:
             return
-        held = self._execute(ledger.RENEW_LEASE, (batch.shard, batch.partition, self.holder))
+        held = self._session.execute(ledger.RENEW_LEASE, (batch.shard, batch.partition, self.holder))
         if not held:
             raise LeaseLost(
                 f"run {self.run_id} no longer holds the lease on shard {batch.shard}, hour {batch.partition}",
@@ -353,48 +296,10 @@ class FoldSession:
             )
 
     def _merge_all(self, batch: MicroBatch) -> dict[str, Written]:
-        written = {name: self._counted(statements.merge(MESSAGE_TABLES[name])) for name in batch.rows}
-        for name, early in self._written_early.items():
-            written[name] = written.get(name, Written()) + early
-        if "links" in batch.tables:
-            written["links"] = written.get("links", Written()) + self._mask_links(batch)
-        if batch.profile_fids is not None:
-            written[USER_PROFILES.name] = self._counted(UPSERT_PROFILES) if len(batch.profile_fids) else Written()
-        if batch.activity is not None:
-            written[FID_ACTIVITY.name] = self._counted(statements.add_activity()) if len(batch.activity) else Written()
+        written = self._merges.merge(batch)
         if batch.quarantined:
-            self._execute(quarantine.MERGE)
-            self._execute(gaps.RECORD_POISON)
+            self._session.execute(quarantine.MERGE)
+            self._session.execute(gaps.RECORD_POISON)
         self.fates, self.rows_filtered = batch.fates, batch.rows_filtered
-        self.events_written = len(np.unique(np.concatenate(self._versions))) if self._versions else 0
+        self.events_written = self._merges.events_written
         return written
-
-    def _mask_links(self, batch: MicroBatch) -> Written:
-        deleted = 0
-        if len(batch.compactions):
-            self._counted(statements.merge(LINK_COMPACTIONS))
-            deleted += self._execute(statements.mask_by_new_compactions)[0][0]
-        if "links" in batch.rows:
-            deleted += self._execute(statements.mask_staged_links)[0][0]
-        return Written(deleted=deleted)
-
-    def _counted(self, statement: str) -> Written:
-        """Execute a merge. Its plan, which costs as much as a small micro-batch's rows, is made once per connection."""
-        if statement not in self._planned:
-            name = f"fold_{len(self._planned)}"
-            self._execute(f"PREPARE {name} AS {statement}")
-            self._planned[statement] = name
-        self._cursor.execute(f"EXECUTE {self._planned[statement]}")
-        found = self._cursor.fetch_arrow_table()
-        if "versions" in found.column_names:
-            self._versions += [pc.list_flatten(chunk).to_numpy() for chunk in found["versions"].chunks]
-        inserted, updated, deleted = (found[name][0].as_py() for name in ("inserted", "updated", "deleted"))
-        return Written(inserted, updated, deleted)
-
-    def _copy(self, staging: str, rows: pa.Table) -> None:
-        if len(rows):
-            self._cursor.adbc_ingest(staging, rows, mode="append", temporary=True)
-
-    def _execute(self, statement: str, parameters: tuple[Any, ...] | None = None) -> list[tuple[Any, ...]]:
-        self._cursor.execute(statement, parameters)
-        return list(self._cursor.fetchall()) if self._cursor.description else []

@@ -20,7 +20,7 @@ from fc_pipeline.fold import quarantine, statements
 from fc_pipeline.fold.changes import Quarantined
 from fc_pipeline.fold.profiles import STAGE_PROFILE_FIDS, UPSERT_PROFILES
 from fc_pipeline.fold.selection import TargetAccess
-from fc_pipeline.fold.session import STANDSTILL_SECONDS, Written
+from fc_pipeline.fold.written import Written
 from fc_pipeline.hub.wire import first_event_id, height_of
 from fc_pipeline.reconcile import compare_sql, correct_sql, covered_history
 from fc_pipeline.reconcile.covered_history import ShardHistory
@@ -30,6 +30,7 @@ from fc_pipeline.store import ledger
 from fc_pipeline.store.retry import through_faults
 from fc_pipeline.store.schema import hold_schema
 from fc_pipeline.store.writer_connection import WriterConnection
+from fc_pipeline.store.writer_session import STANDSTILL_SECONDS
 from fc_pipeline.tables.on_chain_events import ON_CHAIN_EVENTS
 from fc_pipeline.tables.registry import MESSAGE_TABLES
 from fc_pipeline.tables.user_profiles import USER_PROFILES

@@ -12,7 +12,8 @@ from fc_pipeline.errors import ConfigError
 from fc_pipeline.feed.progress import Progress
 from fc_pipeline.feed.rebuild import rebuild_hour
 from fc_pipeline.feed.writer import BatchWriter
-from fc_pipeline.fold.session import FoldSession, Written
+from fc_pipeline.fold.session import FoldSession
+from fc_pipeline.fold.written import Written
 from fc_pipeline.hours import Hour
 from fc_pipeline.repair.replay import (
     NEVER_REPLAYED,

@@ -21,9 +21,9 @@ from fc_pipeline.fold.session import FoldSession
 from fc_pipeline.lake import storage
 from fc_pipeline.lake.storage import LakeStorage
 from fc_pipeline.orchestration.assets.materialization import materializations
-from fc_pipeline.reconcile.reconciler import Reconciler
 from fc_pipeline.replica import Replica
 from fc_pipeline.store.writer_connection import WriterConnection
+from fc_pipeline.store.writer_session import WriterSession
 from fc_pipeline.tables.registry import DATA_TABLES
 
 RUN_POINTS = (
@@ -138,36 +138,25 @@ def _without_name(trap: Trap) -> None:
     storage._writing_durably = wrapped
 
 
-def _mid_copy(owner: type[FoldSession | Reconciler]) -> Callable[[Trap], None]:
-    def wrap(trap: Trap) -> None:
-        original = owner._copy
+def _mid_copy(trap: Trap) -> None:
+    original = WriterSession.copy
 
-        def copy(self: Any, staging: str, rows: pa.Table) -> None:
-            """In the middle of COPY: Postgres has the first half of the rows."""
-            if len(rows) < 2 or not trap.is_next():
-                original(self, staging, rows)
-                return
-            half = len(rows) // 2
+    def copy(self: WriterSession, staging: str, rows: pa.Table) -> None:
+        """In the middle of COPY: Postgres has the first half of the rows."""
+        if len(rows) < 2 or not trap.is_next():
+            original(self, staging, rows)
+            return
+        half = len(rows) // 2
 
-            def batches() -> Iterator[pa.RecordBatch]:
-                yield from rows.slice(0, half).to_batches()
-                trap.spring()
-                yield from rows.slice(half).to_batches()
+        def batches() -> Iterator[pa.RecordBatch]:
+            yield from rows.slice(0, half).to_batches()
+            trap.spring()
+            yield from rows.slice(half).to_batches()
 
-            reader = pa.RecordBatchReader.from_batches(rows.schema, batches())
-            self._cursor.adbc_ingest(staging, reader, mode="append", temporary=True)
+        reader = pa.RecordBatchReader.from_batches(rows.schema, batches())
+        self._cursor.adbc_ingest(staging, reader, mode="append", temporary=True)
 
-        owner._copy = copy  # pyright: ignore[reportAttributeAccessIssue]
-
-    return wrap
-
-
-def _both(*wraps: Callable[[Trap], None]) -> Callable[[Trap], None]:
-    def wrap(trap: Trap) -> None:
-        for one in wraps:
-            one(trap)
-
-    return wrap
+    WriterSession.copy = copy
 
 
 def report(replica: Replica, hours: list[HourProgress]) -> None:
@@ -181,7 +170,7 @@ _TRAPS: dict[str, Callable[[Trap], None]] = {
     "raw_half_written": _half_written,
     "raw_without_name": _without_name,
     "raw_stored": _after(LakeStorage, "write"),
-    "mid_copy": _both(_mid_copy(FoldSession), _mid_copy(Reconciler)),
+    "mid_copy": _mid_copy,
     "staged": _after(FoldSession, "_stage"),
     "before_commit": _before(WriterConnection, "commit"),
     "after_commit": _after(FoldSession, "fold"),

@@ -43,8 +43,8 @@ PLANTED_BUGS = (
             "fold/session.py",
             "            self._stage(batch)\n            self._fence(batch)\n",
             "            self._fence(batch)\n"
-            "            self._execute(ledger.COVER, cover_parameters(batch, self.run_id, 0))\n"
-            "            self._connection.commit()\n"
+            "            self._session.execute(ledger.COVER, cover_parameters(batch, self.run_id, 0))\n"
+            "            self._session.execute('COMMIT')\n"
             "            self._stage(batch)\n            return self._merge_all(batch)\n",
         ),
     ),
@@ -53,7 +53,7 @@ PLANTED_BUGS = (
         (
             "fold/session.py",
             "        total = sum(w.rows for w in written.values())\n",
-            "        total = sum(w.rows for w in written.values())\n        self._connection.commit()\n",
+            "        total = sum(w.rows for w in written.values())\n        self._session.execute('COMMIT')\n",
         ),
     ),
     bug("lease not checked", ("fold/session.py", "        if not held:\n", "        if False:\n")),

@@ -3,7 +3,8 @@
 from itertools import permutations
 from typing import Any
 
-from fc_pipeline.fold.session import FoldSession, Written
+from fc_pipeline.fold.session import FoldSession
+from fc_pipeline.fold.written import Written
 from fc_pipeline_tests.support.events import (
     HOUR_UNIX,
     NOW,

@@ -210,7 +210,7 @@ def test_drift_is_found_both_ways_and_put_right(filtered: Filtered, redis_url: s
 
 def test_a_local_copy_answers_as_redis_does_while_the_set_changes(replica: FoldedDatabase, redis_url: str) -> None:
     with opened(replica, redis_url, OwnerWishes((ROOT,))) as filtered:
-        query = filtered.session._execute
+        query = filtered.session._session.execute
         with TargetCacheOf(replica, redis_url) as cache:
             local, remote, alone = (
                 Membership(query, cache, local_above=0),
