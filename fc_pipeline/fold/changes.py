@@ -87,7 +87,7 @@ class _Sorted:
 _ADDS: Final = {one.add_type: one for one in MESSAGE_SETS}
 _REMOVES: Final = {one.remove_type: (one.name, one.removed) for one in MESSAGE_SETS if one.remove_type and one.removed}
 _COMPACT_STATE: Final = "MESSAGE_TYPE_LINK_COMPACT_STATE"
-# Message types without a table of their own.
+# Further message types that are known. One that a set in the registry claims changes the table of that set.
 _OTHER_MESSAGES: Final = frozenset(
     {
         _COMPACT_STATE,

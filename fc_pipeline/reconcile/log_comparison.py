@@ -25,7 +25,7 @@ from fc_pipeline.store.writer_connection import WriterConnection
 from fc_pipeline.tables.columns import DataTable
 from fc_pipeline.tables.fid_activity import FID_ACTIVITY
 from fc_pipeline.tables.links import LINKS
-from fc_pipeline.tables.registry import DATA_TABLES
+from fc_pipeline.tables.registry import DATA_TABLES, MESSAGE_SETS
 from fc_pipeline.tables.user_profiles import PROFILE_SOURCES, USER_PROFILES
 from fc_pipeline.targets import rule
 
@@ -346,8 +346,8 @@ def _pairs(one: str, kind: pa.DataType, other: str, values: Sequence[tuple[int, 
 def _shards_by_log(expected: ExpectedRows) -> dict[int, int]:
     """The shard of every FID that did something in the hours compared. Names come on every shard, and say nothing."""
     found: dict[int, int] = {}
-    for name in ("casts", "reactions", "links", "verifications", "user_data"):
-        rows = expected.rows.get(name)
+    for one in MESSAGE_SETS:
+        rows = expected.rows.get(one.name)
         if rows is not None:
             found.update(zip(rows["fid"].to_numpy().tolist(), rows["shard"].to_numpy().tolist(), strict=True))
     return found

@@ -28,6 +28,10 @@ __all__ = ["CASTS", "CAST_SET", "named"]
 CASTS = DataTable(
     name="casts",
     description="Posts. A removed, pruned or revoked cast stays as a tombstone without its content.",
+    sql_example=(
+        "SELECT p.username, c.timestamp, c.text\nFROM casts c JOIN user_profiles p USING (fid)\n"
+        "WHERE c.deleted_at IS NULL ORDER BY c.timestamp DESC LIMIT 20;"
+    ),
     # A CAST_REMOVE may name any hash; it takes effect only for its own FID (hub-api 5.2, 7.1). With the FID in the key,
     # one that names a stranger's cast leaves a tombstone of its own and the cast as it is.
     key=("hash", "fid"),

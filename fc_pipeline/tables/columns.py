@@ -103,7 +103,8 @@ class DataTable:
     each page, in percent, so that an update stays there and touches no index. `concerns` names the columns with the
     FIDs for whose sake a row is kept where only targets are replicated, `keyed_fid` the one that tombstones have in
     their key alone. `decisive_tombstones` is a reason of deletion whose tombstones decide over rows that may still
-    come, and so are kept whoever they concern. `is_compacted`: link_compactions mask its rows.
+    come, and so are kept whoever they concern. `is_compacted`: link_compactions mask its rows. `sql_example` is a
+    query to begin with, shown on the page of the table's asset.
     """
 
     name: str
@@ -113,6 +114,7 @@ class DataTable:
     indexes: tuple[Index, ...] = ()
     order: tuple[str, ...] = ("version",)
     schema: str = "public"
+    sql_example: str = ""
     fillfactor: int = 100
     concerns: tuple[str, ...] = ("fid",)
     keyed_fid: KeyedFid | None = None

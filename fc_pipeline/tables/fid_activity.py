@@ -27,6 +27,10 @@ ACTIVITY_COUNTS: Final = {
 FID_ACTIVITY = DataTable(
     name="fid_activity",
     description="What each FID did and received, per hour of block time.",
+    sql_example=(
+        "SELECT hour, sum(casts) AS casts, sum(likes) AS likes, count(*) AS active_users\n"
+        "FROM fid_activity WHERE deleted_at IS NULL GROUP BY 1 ORDER BY 1 DESC LIMIT 24;"
+    ),
     key=("hour", "fid"),
     columns=(
         Column("hour", ColumnType.TIMESTAMP, "Start of the hour, UTC", nullable=False),

@@ -27,6 +27,10 @@ __all__ = ["LINKS", "LINK_SET"]
 LINKS = DataTable(
     name="links",
     description="Who follows (or blocks, …) whom.",
+    sql_example=(
+        "SELECT target_fid, count(*) AS followers\nFROM links WHERE type = 'follow' AND deleted_at IS NULL\n"
+        "GROUP BY 1 ORDER BY 2 DESC LIMIT 20;"
+    ),
     key=("fid", "type", "target_fid"),
     columns=(
         Column("fid", ColumnType.BIGINT, "Who follows", nullable=False),

@@ -11,6 +11,10 @@ __all__ = ["ON_CHAIN_EVENTS", "merged"]
 ON_CHAIN_EVENTS = DataTable(
     name="on_chain_events",
     description="Events of Farcaster's contracts. One that the hub does not list is deleted.",
+    sql_example=(
+        "SELECT type, count(*), max(block_timestamp) AS newest FROM on_chain_events\n"
+        "WHERE deleted_at IS NULL GROUP BY 1 ORDER BY 2 DESC;"
+    ),
     key=("chain_id", "transaction_hash", "log_index"),
     columns=(
         Column("chain_id", ColumnType.BIGINT, "10 is OP Mainnet, 8453 is Base", nullable=False),

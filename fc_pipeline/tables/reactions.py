@@ -51,6 +51,10 @@ def _target_fids(targets: "pa.ChunkedArray[Any]") -> tuple[npt.NDArray[np.int64]
 REACTIONS = DataTable(
     name="reactions",
     description="Likes and recasts of casts and URLs.",
+    sql_example=(
+        "SELECT encode(target_hash, 'hex') AS cast_hash, count(*) AS likes\nFROM reactions\n"
+        "WHERE type = 'like' AND deleted_at IS NULL AND target_hash IS NOT NULL GROUP BY 1 ORDER BY 2 DESC LIMIT 20;"
+    ),
     key=("fid", "type", "target"),
     columns=(
         Column("fid", ColumnType.BIGINT, "Who reacted", nullable=False),

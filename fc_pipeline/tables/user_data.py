@@ -27,6 +27,7 @@ __all__ = ["USER_DATA", "USER_DATA_SET"]
 USER_DATA = DataTable(
     name="user_data",
     description="Profile fields as users set them; an empty value is a real one and means cleared.",
+    sql_example="SELECT fid, type, value FROM user_data WHERE deleted_at IS NULL ORDER BY timestamp DESC LIMIT 20;",
     key=("fid", "type"),
     columns=(
         Column("fid", ColumnType.BIGINT, "Whose profile", nullable=False),

@@ -7,6 +7,10 @@ __all__ = ["PROFILE_CHAIN_EVENT", "PROFILE_SOURCES", "USER_PROFILES"]
 USER_PROFILES = DataTable(
     name="user_profiles",
     description="One row per FID: what an app shows of a user.",
+    sql_example=(
+        "SELECT fid, username, display_name, bio FROM user_profiles\n"
+        "WHERE deleted_at IS NULL ORDER BY updated_at DESC LIMIT 20;"
+    ),
     key=("fid",),
     columns=(
         Column("fid", ColumnType.BIGINT, "The user", nullable=False),

@@ -10,6 +10,9 @@ __all__ = ["USERNAME_PROOFS", "listed", "proved"]
 USERNAME_PROOFS = DataTable(
     name="username_proofs",
     description="The holder of each fname, ENS name and Basename: the proof with the newest time.",
+    sql_example=(
+        "SELECT name, type, fid FROM username_proofs\nWHERE deleted_at IS NULL ORDER BY timestamp DESC LIMIT 20;"
+    ),
     key=("name", "type"),
     columns=(
         Column("name", ColumnType.TEXT, "The name, as it is shown", nullable=False),

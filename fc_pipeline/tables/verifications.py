@@ -27,6 +27,9 @@ __all__ = ["VERIFICATIONS", "VERIFICATION_SET"]
 VERIFICATIONS = DataTable(
     name="verifications",
     description="Ethereum and Solana addresses that an FID proved to own.",
+    sql_example=(
+        "SELECT fid, protocol, address FROM verifications\nWHERE deleted_at IS NULL ORDER BY timestamp DESC LIMIT 20;"
+    ),
     key=("fid", "address"),
     columns=(
         Column("fid", ColumnType.BIGINT, "Owner", nullable=False),

@@ -1,26 +1,10 @@
 """Bugs to plant: each a small change of the source that would break a promise, and that some test must notice."""
 
 from dataclasses import dataclass
-from pathlib import Path
 
-__all__ = ["PLANTED_BUGS", "Change", "PlantedBug"]
+from fc_pipeline_tests.support.project_copy import Change
 
-
-@dataclass(frozen=True)
-class Change:
-    """One place of a file of the package: the text that must stand there exactly once, and what is put in its place."""
-
-    file: str
-    old: str
-    new: str
-
-    def apply(self, package: Path) -> None:
-        """Change the file. Raises ValueError if the text is not there once: the bug is to be planted anew then."""
-        path = package / self.file
-        source = path.read_text(encoding="utf-8")
-        if source.count(self.old) != 1:
-            raise ValueError(f"{self.file}: {source.count(self.old)} times, not once: {self.old!r}")
-        path.write_text(source.replace(self.old, self.new), encoding="utf-8")
+__all__ = ["PLANTED_BUGS", "PlantedBug"]
 
 
 @dataclass(frozen=True)

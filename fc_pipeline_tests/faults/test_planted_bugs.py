@@ -1,10 +1,7 @@
 """Do the tests notice? Bugs are planted in a copy of the package, and a fast part of the tests is run on it."""
 
-import os
 import re
 import shutil
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -14,6 +11,7 @@ from fc_pipeline.config.project import project_root
 from fc_pipeline_tests.faults import results
 from fc_pipeline_tests.faults.planted_bugs import PLANTED_BUGS, PlantedBug
 from fc_pipeline_tests.faults.results import Caught
+from fc_pipeline_tests.support.project_copy import copy_project, run_in_copy
 
 TESTS = (
     "faults/test_promises.py",
@@ -30,40 +28,20 @@ TESTS = (
     "feed/test_drain.py::test_a_run_whose_lease_was_stolen_writes_nothing_more",
 )
 """In this order, up to the first that fails: those that notice most come first."""
-COPIED = ("fc_pipeline", "fc_pipeline_tests", "pyproject.toml", "dagster.yaml", "data/sample")
 MOST_SECONDS = 300.0
 
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The project once more, to be spoiled."""
-    folder = tmp_path_factory.mktemp("project") / "copy"
-    for name in COPIED:
-        source, target = project_root() / name, folder / name
-        target.parent.mkdir(parents=True, exist_ok=True)
-        if source.is_dir():
-            shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__"))
-        else:
-            shutil.copy(source, target)
-    return folder
+    return copy_project(tmp_path_factory.mktemp("project") / "copy")
 
 
 def first_failure(project: Path, folder: Path) -> str | None:
     """Run the tests on the copy; the first that failed, None if none did."""
     tests = [f"fc_pipeline_tests/{name}" for name in TESTS]
     options = ["-x", "-q", "-p", "no:cacheprovider", "-p", "no:randomly", f"--basetemp={folder}"]
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("FC_", "PYTEST_"))}
-    # Bytecode is found anew: a change within a second that keeps a file's size would go unnoticed.
-    environment = {**kept, "PYTHONPATH": str(project), "PYTHONDONTWRITEBYTECODE": "1"}
-    ran = subprocess.run(
-        [sys.executable, "-m", "pytest", *options, *tests],
-        cwd=project,
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=MOST_SECONDS,
-        check=False,
-    )
+    ran = run_in_copy(project, "-m", "pytest", *options, *tests, timeout_seconds=MOST_SECONDS)
     assert ran.returncode in (0, 1), ran.stdout[-2000:] + ran.stderr[-2000:]
     if ran.returncode == 0:
         return None
@@ -91,14 +69,7 @@ def test_every_bug_can_be_planted(tmp_path: Path) -> None:
 @pytest.mark.mutations
 def test_without_a_bug_nothing_fails(project: Path, tmp_path: Path) -> None:
     """And it is the copy that is tested, not the installed package."""
-    said = subprocess.run(
-        [sys.executable, "-c", "import fc_pipeline; print(fc_pipeline.__file__)"],
-        cwd=project,
-        env={**os.environ, "PYTHONPATH": str(project)},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
+    said = run_in_copy(project, "-c", "import fc_pipeline; print(fc_pipeline.__file__)", timeout_seconds=MOST_SECONDS)
     assert Path(said.stdout.strip()).is_relative_to(project)
     assert first_failure(project, tmp_path / "tests") is None
 

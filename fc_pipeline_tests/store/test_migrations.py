@@ -4,12 +4,13 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import sqlalchemy as sa
+from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 
 from fc_pipeline.errors import ConfigError
 from fc_pipeline.store.bookkeeping import SCHEMA
-from fc_pipeline.store.schema import ensure_schema, owned_by_us
+from fc_pipeline.store.schema import NEWEST_REVISION, alembic_config, ensure_schema, owned_by_us
 from fc_pipeline.tables.columns import METADATA
 from fc_pipeline.tables.registry import DATA_TABLES
 from fc_pipeline_tests.support.postgres import Database, table_names
@@ -55,6 +56,13 @@ def test_tables_keep_the_room_that_they_declare_migrated_or_made_anew(empty_data
         ensure_schema(empty_database.engine)
         with empty_database.engine.connect() as connection:
             assert dict(connection.execute(options).tuples().all()) == declared
+
+
+def test_migrations_alone_make_every_table(empty_database: Database) -> None:
+    with empty_database.engine.begin() as connection:
+        connection.execute(sa.text(f"CREATE SCHEMA {SCHEMA}"))
+        command.upgrade(alembic_config(connection), NEWEST_REVISION)
+    assert set(METADATA.tables) <= table_names(empty_database.engine)
 
 
 def test_models_and_migrations_agree(empty_database: Database) -> None:

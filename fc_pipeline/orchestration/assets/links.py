@@ -22,28 +22,12 @@ _PAGE_LINK: Final = re.compile(r"!?\[[^\]]*\]\((?:(\w+\.\w+)(#[\w-]+)?|#[\w-]+|i
 SQL_EXAMPLES: Final = {
     "hub_events": "SELECT partition AS hour, sum(events) AS events, count(*) AS lines\n"
     "FROM pipeline.coverage GROUP BY 1 ORDER BY 1 DESC LIMIT 24;",
-    "casts": "SELECT p.username, c.timestamp, c.text\nFROM casts c JOIN user_profiles p USING (fid)\n"
-    "WHERE c.deleted_at IS NULL ORDER BY c.timestamp DESC LIMIT 20;",
-    "reactions": "SELECT encode(target_hash, 'hex') AS cast_hash, count(*) AS likes\nFROM reactions\n"
-    "WHERE type = 'like' AND deleted_at IS NULL AND target_hash IS NOT NULL GROUP BY 1 ORDER BY 2 DESC LIMIT 20;",
-    "links": "SELECT target_fid, count(*) AS followers\nFROM links WHERE type = 'follow' AND deleted_at IS NULL\n"
-    "GROUP BY 1 ORDER BY 2 DESC LIMIT 20;",
-    "verifications": "SELECT fid, protocol, address FROM verifications\n"
-    "WHERE deleted_at IS NULL ORDER BY timestamp DESC LIMIT 20;",
-    "user_data": "SELECT fid, type, value FROM user_data WHERE deleted_at IS NULL ORDER BY timestamp DESC LIMIT 20;",
-    "username_proofs": "SELECT name, type, fid FROM username_proofs\n"
-    "WHERE deleted_at IS NULL ORDER BY timestamp DESC LIMIT 20;",
-    "on_chain_events": "SELECT type, count(*), max(block_timestamp) AS newest FROM on_chain_events\n"
-    "WHERE deleted_at IS NULL GROUP BY 1 ORDER BY 2 DESC;",
-    "user_profiles": "SELECT fid, username, display_name, bio FROM user_profiles\n"
-    "WHERE deleted_at IS NULL ORDER BY updated_at DESC LIMIT 20;",
-    "fid_activity": "SELECT hour, sum(casts) AS casts, sum(likes) AS likes, count(*) AS active_users\n"
-    "FROM fid_activity WHERE deleted_at IS NULL GROUP BY 1 ORDER BY 1 DESC LIMIT 24;",
     "fid_snapshots": "SELECT bucket, count(*) AS fids, min(fetched_at) AS oldest, sum(records) AS records\n"
     "FROM pipeline.snapshots GROUP BY 1 ORDER BY 1;",
     "reconciled_fids": "SELECT table_name, kind, key, table_row, hub_row, found_at\n"
     "FROM pipeline.drift ORDER BY found_at DESC LIMIT 20;",
     "targets": "SELECT fid, reason, via_fid, since, synced_at FROM pipeline.targets ORDER BY since DESC LIMIT 20;",
+    **{name: table.sql_example for name, table in DATA_TABLES.items()},
 }
 """A query per asset, by which a person sees what it is."""
 
