@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from fc_pipeline.hub.snapshot import CONTRACTS_FID
 from fc_pipeline.lake.snapshot_log import bucket_of
-from fc_pipeline.reconcile.reconciler import Reconciled
+from fc_pipeline.reconcile.outcome import Reconciled
 from fc_pipeline.store.snapshot_ledger import SnapshotLine
 
 __all__ = ["BackfillProgress", "BucketProgress", "duration"]

@@ -28,7 +28,9 @@ from fc_pipeline.errors import HubError, HubUnavailable, HubUntrusted, LakeError
 from fc_pipeline.hub.failover import ANOTHER_HUB_MAY_DO, HubPool
 from fc_pipeline.hub.reads import HubReads
 from fc_pipeline.lake.snapshot_log import SnapshotLog, bucket_of
-from fc_pipeline.reconcile.reconciler import FidSnapshot, Reconciled, Reconciler
+from fc_pipeline.reconcile.outcome import Reconciled
+from fc_pipeline.reconcile.reconciler import Reconciler
+from fc_pipeline.reconcile.staging import FidSnapshot
 from fc_pipeline.replica import Replica
 from fc_pipeline.store import snapshot_ledger
 from fc_pipeline.store.retry import POSTGRES_ERRORS, Patience, explained, through_faults

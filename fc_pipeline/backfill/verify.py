@@ -18,7 +18,9 @@ from fc_pipeline.hub.reads import HubReads
 from fc_pipeline.hub.snapshot import CONTRACTS_FID
 from fc_pipeline.hub.wire import first_event_id, height_of
 from fc_pipeline.lake.snapshot_log import Heads, SnapshotLog
-from fc_pipeline.reconcile.reconciler import FidSnapshot, Reconciled, Reconciler
+from fc_pipeline.reconcile.outcome import Reconciled
+from fc_pipeline.reconcile.reconciler import Reconciler
+from fc_pipeline.reconcile.staging import FidSnapshot
 from fc_pipeline.replica import Replica
 from fc_pipeline.store import ledger
 

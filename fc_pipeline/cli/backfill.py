@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from fc_pipeline.backfill.estimate import BackfillEstimate
     from fc_pipeline.backfill.progress import BackfillProgress
     from fc_pipeline.backfill.scope import BackfillScope
-    from fc_pipeline.reconcile.reconciler import Reconciled
+    from fc_pipeline.reconcile.outcome import Reconciled
     from fc_pipeline.repair.gaps import HealingPlan
     from fc_pipeline.replica import Replica
 
@@ -250,7 +250,7 @@ def _bar(done: "list[BackfillProgress]", *, quiet: bool) -> Generator[None]:
 
 def tell_outcome(done: "list[BackfillProgress]", *, as_json: bool, gaps: int | None = None) -> None:
     """Print what the runs have done, for people or programs."""
-    from fc_pipeline.reconcile.reconciler import Reconciled
+    from fc_pipeline.reconcile.outcome import Reconciled
 
     total = sum((one.reconciled for one in done), Reconciled())
     fids, requests = sum(one.fids for one in done), sum(one.requests for one in done)

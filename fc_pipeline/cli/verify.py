@@ -18,7 +18,7 @@ from fc_pipeline.services import open_services_to_look
 
 if TYPE_CHECKING:
     from fc_pipeline.backfill.verify import Verification
-    from fc_pipeline.reconcile.reconciler import Difference
+    from fc_pipeline.reconcile.outcome import Difference
 
 __all__ = ["described", "differing_columns", "verify"]
 

@@ -2,9 +2,10 @@
 
 from fc_pipeline.tables.user_profiles import PROFILE_CHAIN_EVENT, USER_PROFILES
 
-__all__ = ["DERIVED_PROFILES", "STAGE_PROFILE_FIDS", "UPSERT_PROFILES"]
+__all__ = ["DERIVED_PROFILES", "EMPTY_PROFILE_FIDS", "STAGE_PROFILE_FIDS", "UPSERT_PROFILES"]
 
 STAGE_PROFILE_FIDS = "CREATE TEMPORARY TABLE IF NOT EXISTS stage_profile_fids (fid bigint) ON COMMIT DELETE ROWS"
+EMPTY_PROFILE_FIDS = "DELETE FROM stage_profile_fids"
 
 _FIELDS = {
     "username": "username",

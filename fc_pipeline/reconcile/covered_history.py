@@ -14,6 +14,7 @@ __all__ = [
     "ORIGIN",
     "REGISTERED",
     "REGISTERED_SINCE_ORIGIN",
+    "TOPS",
     "ShardHistory",
 ]
 
@@ -28,6 +29,9 @@ LINES: Final = (
     "ORDER BY from_height"
 )
 """The ledger of a shard, in order."""
+
+TOPS: Final = "SELECT shard, max(to_height) FROM pipeline.coverage GROUP BY shard"
+"""The highest folded height of every shard."""
 
 GAPS: Final = (
     "SELECT from_height, to_height FROM pipeline.gaps WHERE shard = $1::integer AND healed_how IS DISTINCT FROM 'feed'"

@@ -15,7 +15,7 @@ from fc_pipeline.cli.main import app
 from fc_pipeline.cli.verify import described, differing_columns
 from fc_pipeline.hub.snapshot import shard_of
 from fc_pipeline.hub.wire import first_event_id
-from fc_pipeline.reconcile.reconciler import Difference
+from fc_pipeline.reconcile.outcome import Difference
 from fc_pipeline.sample_hub.log import EventLog, block_of, log_from_lines
 from fc_pipeline.sample_hub.serving import serving
 from fc_pipeline_tests.support.events import block, cast_add, merge

@@ -9,7 +9,7 @@ import pytest
 from fc_pipeline.backfill.progress import BackfillProgress, duration
 from fc_pipeline.cli.backfill import numbers_of, tell_outcome
 from fc_pipeline.errors import ConfigError
-from fc_pipeline.reconcile.reconciler import Reconciled
+from fc_pipeline.reconcile.outcome import Reconciled
 from fc_pipeline.store.snapshot_ledger import SnapshotLine
 from fc_pipeline_tests.cli.test_sync_and_status import Project, hub
 

@@ -10,7 +10,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from fc_pipeline.fold.session import FoldSession
-from fc_pipeline.reconcile.reconciler import Reconciled, Reconciler
+from fc_pipeline.reconcile.outcome import Reconciled
+from fc_pipeline.reconcile.reconciler import Reconciler
 from fc_pipeline.store.snapshot_ledger import SnapshotLine, record
 from fc_pipeline_tests.support.answers import ANSWERS, cast_rows, cast_values, hashed, live_rows
 from fc_pipeline_tests.support.events import (

@@ -8,7 +8,9 @@ import pytest
 import sqlalchemy as sa
 
 from fc_pipeline.fold.session import FoldSession
-from fc_pipeline.reconcile.reconciler import LEDGER_WAIT_SECONDS, Reconciled, Reconciler
+from fc_pipeline.reconcile.judging import LEDGER_WAIT_SECONDS
+from fc_pipeline.reconcile.outcome import Reconciled
+from fc_pipeline.reconcile.reconciler import Reconciler
 from fc_pipeline.sample_hub.generator import generate
 from fc_pipeline.services.postgres import EmbeddedPostgres
 from fc_pipeline.store.schema import ensure_schema

@@ -17,7 +17,7 @@ from fc_pipeline.hub.snapshot import CONTRACTS_FID, shard_of
 from fc_pipeline.hub.wire import first_event_id, height_of
 from fc_pipeline.lake.snapshot_log import SNAPSHOT_SCHEMA
 from fc_pipeline.reconcile.covered_history import CONTRACT_DELAY_SECONDS
-from fc_pipeline.reconcile.reconciler import FidSnapshot
+from fc_pipeline.reconcile.staging import FidSnapshot
 from fc_pipeline.sample_hub.log import EventLog, block_of, log_from_lines
 from fc_pipeline.sample_hub.state import HubState, Row
 from fc_pipeline.store import ledger

@@ -1,0 +1,113 @@
+"""How far the differences of each FID can be judged: drift, or a history that the ledger does not cover."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from fc_pipeline.hub.wire import height_of
+from fc_pipeline.reconcile import covered_history
+from fc_pipeline.reconcile.covered_history import ShardHistory
+from fc_pipeline.reconcile.outcome import TABLES, Judgement
+from fc_pipeline.reconcile.staging import FidSnapshot, Heads
+from fc_pipeline.reconcile.targets import ReconciledTargets
+from fc_pipeline.tables.on_chain_events import ON_CHAIN_EVENTS
+from fc_pipeline.tables.username_proofs import USERNAME_PROOFS
+
+__all__ = ["LEDGER_WAIT_SECONDS", "Judge"]
+
+LEDGER_WAIT_SECONDS: Final = 30.0
+LEDGER_POLL_SECONDS: Final = 0.1
+SPREAD_HEIGHTS: Final = 3600
+"""So far apart may the copies of an fname's proof be that each shard gets (hub-api 7.5)."""
+
+_FOLDED_BEFORE: Final = (
+    "SELECT s.fid, s.folded_version, s.folded_until_id FROM stage_snapshots AS p CROSS JOIN LATERAL "
+    "(SELECT * FROM pipeline.snapshots WHERE fid = p.fid AND folded_version IS NOT NULL OFFSET 0) AS s"
+)
+
+
+@dataclass(frozen=True)
+class Judge:
+    """Judges the staged snapshots of one fold; `execute` works in its transaction.
+
+    `sleep` and `clock` (seconds) are for waiting until the ledger is where a snapshot is. With `targets`, only those
+    whose history is complete are judged.
+    """
+
+    execute: Callable[..., Sequence[tuple[Any, ...]]]
+    targets: ReconciledTargets | None
+    sleep: Callable[[float], None]
+    clock: Callable[[], float]
+
+    def judge(self, snapshots: Sequence[FidSnapshot], heads: Heads) -> dict[int, Judgement]:
+        """How far each FID can be judged; takes the staged records into account.
+
+        Waits while that may still change: the ledger has everything but what came last, and somebody is reading it.
+        """
+        since, until = self._bounds()
+        deadline = self.clock() + LEDGER_WAIT_SECONDS
+        while True:
+            histories = {shard: self._history(shard) for shard in heads.after}
+            behind = [shard for shard, event_id in heads.after.items() if not _is_reached(histories[shard], event_id)]
+            may_be_covered = any(_may_be_covered(histories[one.shard], since.get(one.fid)) for one in snapshots)
+            if not behind or not may_be_covered or self.clock() >= deadline or not any(map(self._is_followed, behind)):
+                break
+            self.sleep(LEDGER_POLL_SECONDS)
+        # Names, and what contracts say of nobody (FID 0), may come from any shard.
+        others_are_known = all(_is_known_lately(histories[shard], event_id) for shard, event_id in heads.after.items())
+        judged: dict[int, Judgement] = {}
+        synced = self.targets.synced() if self.targets is not None else None
+        for one in snapshots:
+            if synced is not None and one.fid not in synced:  # its history is fetched by what folds the feed, too
+                judged[one.fid] = Judgement(frozenset(), awaits_ledger=True)
+                continue
+            history, last = histories[one.shard], max(height_of(one.until_id), until.get(one.fid, 0))
+            tables = {t for t in TABLES if history.is_covered(t, since=since.get(one.fid), until=last)}
+            if not others_are_known:
+                tables = tables - {USERNAME_PROOFS.name} if one.fid else set[str]()
+            is_behind = history.top() is None or (one.shard in behind and _may_be_covered(history, since.get(one.fid)))
+            judged[one.fid] = Judgement(frozenset(tables), awaits_ledger=is_behind or not others_are_known)
+        return judged
+
+    def _bounds(self) -> tuple[dict[int, int], dict[int, int]]:
+        """Per FID the height from which on the ledger has to have all; and the last that the tables may be of.
+
+        The former is where its history begins, or continues after the snapshot that was folded last. The rows of that
+        snapshot may be of any moment while it was read: until the events of these moments are folded, too, one that
+        was read earlier but is folded later would contradict them.
+        """
+        rows = self.execute(_FOLDED_BEFORE)
+        since = {fid: height_of(version) + 1 for fid, version, _ in rows}
+        until = {fid: height_of(until_id) for fid, _, until_id in rows if until_id is not None}
+        # Nobody has done anything before being registered. The table may have lost that row, so the hub is heard, too.
+        for fid, version in self.execute(covered_history.REGISTERED):
+            since[fid] = max(since.get(fid, 0), height_of(version))
+        for fid, origin_height in self.execute(covered_history.REGISTERED_SINCE_ORIGIN):
+            since[fid] = max(since.get(fid, 0), origin_height)
+        return since, until
+
+    def _history(self, shard: int) -> ShardHistory:
+        lines = [(row[0], row[1], row[2]) for row in self.execute(covered_history.LINES, (shard,))]
+        gaps = [(row[0], row[1]) for row in self.execute(covered_history.GAPS, (shard,))]
+        return ShardHistory.of(lines, gaps, self.execute(covered_history.ORIGIN, (shard,))[0][0])
+
+    def _is_followed(self, shard: int) -> bool:
+        return self.execute(covered_history.FOLLOWED, (shard,))[0][0] > 0
+
+
+def _is_reached(history: ShardHistory, event_id: int) -> bool:
+    """Whether the ledger is where a snapshot ended."""
+    top = history.top()
+    return top is not None and top >= height_of(event_id)
+
+
+def _is_known_lately(history: ShardHistory, event_id: int) -> bool:
+    """Whether all is folded that this shard may have had before an FID's own shard, which has its own copy of it."""
+    tables = (USERNAME_PROOFS.name, ON_CHAIN_EVENTS.name)
+    return all(history.is_covered_for(name, SPREAD_HEIGHTS, until=height_of(event_id)) for name in tables)
+
+
+def _may_be_covered(history: ShardHistory, since: int | None) -> bool:
+    """Whether an FID's history is covered as far as the ledger goes."""
+    top = history.top()
+    return top is not None and any(history.is_covered(table, since=since, until=top) for table in TABLES)
