@@ -38,11 +38,11 @@ def cause_of(error: BaseException) -> FcPipelineError:
 
     Groups give their most telling member. Of what this release does not know, UnexpectedError. It always has a hint.
     """
-    told = _cause_of(error)
-    for kind in type(told).__mro__:
-        told.hint = told.hint or _REMEDIES.get(kind)
-    told.hint = runnable(told.hint) if told.hint else None
-    return told
+    cause = _cause_of(error)
+    for kind in type(cause).__mro__:
+        cause.hint = cause.hint or _REMEDIES.get(kind)
+    cause.hint = runnable(cause.hint) if cause.hint else None
+    return cause
 
 
 def _cause_of(error: BaseException) -> FcPipelineError:
@@ -54,9 +54,9 @@ def _cause_of(error: BaseException) -> FcPipelineError:
     for one in found:
         if isinstance(one, FcPipelineError):
             continue
-        told = _told_by_driver(one)
-        if told is not None:
-            return _caused_by(told, one)
+        cause = _from_driver_error(one)
+        if cause is not None:
+            return _caused_by(cause, one)
     return ours[0] if ours else _unexpected(found[0] if found else error)
 
 
@@ -78,27 +78,27 @@ def _unwrapped(error: BaseException) -> Iterator[BaseException]:
         waiting = [*wrapped, *waiting]
 
 
-def _caused_by(told: FcPipelineError, error: BaseException) -> FcPipelineError:
-    told.__cause__ = error
-    return told
+def _caused_by(cause: FcPipelineError, error: BaseException) -> FcPipelineError:
+    cause.__cause__ = error
+    return cause
 
 
 def _unexpected(error: BaseException) -> FcPipelineError:
-    said = one_line(error)
-    told = UnexpectedError(
-        f"{type(error).__name__}: {said}" if said else type(error).__name__,
+    reason = one_line(error)
+    cause = UnexpectedError(
+        f"{type(error).__name__}: {reason}" if reason else type(error).__name__,
         hint="fc_pipeline did not expect this: please report it with its traceback (fc-pipeline --debug, or below in "
         "the Dagster UI)",
     )
-    return _caused_by(told, error)
+    return _caused_by(cause, error)
 
 
-def _told_by_driver(error: BaseException) -> FcPipelineError | None:
+def _from_driver_error(error: BaseException) -> FcPipelineError | None:
     for kind in type(error).__mro__:
-        tell = _DRIVERS.get(kind.__module__.partition(".")[0])
-        told = tell(error) if tell is not None else None
-        if told is not None:
-            return told
+        translate = _DRIVERS.get(kind.__module__.partition(".")[0])
+        cause = translate(error) if translate is not None else None
+        if cause is not None:
+            return cause
     return None
 
 
@@ -119,13 +119,13 @@ def _object_store(error: BaseException) -> FcPipelineError:
 
 
 def _hub(error: BaseException) -> FcPipelineError:
-    said = f"{type(error).__name__}: {one_line(error)}" if str(error) else type(error).__name__
-    return HubUnavailable(f"no answer of the hub ({said})", hint="is FC_HUB_URLS right and the hub up?")
+    reason = f"{type(error).__name__}: {one_line(error)}" if str(error) else type(error).__name__
+    return HubUnavailable(f"no answer of the hub ({reason})", hint="is FC_HUB_URLS right and the hub up?")
 
 
 def _redis(error: BaseException) -> FcPipelineError:
-    said = f"{type(error).__name__}: {one_line(error)}" if str(error) else type(error).__name__
-    return ServiceError(f"Redis: {said}", hint="is FC_REDIS_URL right and the server up?")
+    reason = f"{type(error).__name__}: {one_line(error)}" if str(error) else type(error).__name__
+    return ServiceError(f"Redis: {reason}", hint="is FC_REDIS_URL right and the server up?")
 
 
 def _migrations(error: BaseException) -> FcPipelineError:
@@ -138,10 +138,10 @@ def _migrations(error: BaseException) -> FcPipelineError:
 def _dagster(error: BaseException) -> FcPipelineError | None:
     if error.__cause__ is not None and type(error).__name__ != "Failure":
         return None  # what it was caused by tells more
-    said = one_line(getattr(error, "description", None) or error)
+    reason = one_line(getattr(error, "description", None) or error)
     if type(error).__module__.startswith("dagster_postgres"):
-        return PostgresError(f"Dagster's storage: {said}", hint="is Postgres up, and can it be reached?")
-    return ServiceError(f"Dagster: {said}", hint="the whole log of the run or tick is in the Dagster UI")
+        return PostgresError(f"Dagster's storage: {reason}", hint="is Postgres up, and can it be reached?")
+    return ServiceError(f"Dagster: {reason}", hint="the whole log of the run or tick is in the Dagster UI")
 
 
 def _processes(error: BaseException) -> FcPipelineError:
@@ -162,10 +162,10 @@ def _python(error: BaseException) -> FcPipelineError | None:
 
 def _system(error: OSError) -> FcPipelineError:
     """Disks, folders and sockets. Arrow's errors of an object store are such, too, with its words but no number."""
-    said = one_line(error) or type(error).__name__
+    reason = one_line(error) or type(error).__name__
     if error.errno is None and not isinstance(error, TimeoutError):
-        return LakeError(f"the lake's store: {said}", hint=store_hint(str(error)))
-    return ServiceError(said, hint=SYSTEM_HINTS.get(error.errno or errno.ETIMEDOUT, NO_SYSTEM_HINT))
+        return LakeError(f"the lake's store: {reason}", hint=store_hint(str(error)))
+    return ServiceError(reason, hint=SYSTEM_HINTS.get(error.errno or errno.ETIMEDOUT, NO_SYSTEM_HINT))
 
 
 _REMEDIES: Final[dict[type, str]] = {

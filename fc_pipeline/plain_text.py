@@ -46,11 +46,11 @@ def _escaped(found: re.Match[str]) -> str:
     return found[0].encode("unicode_escape", "surrogatepass").decode("ascii")
 
 
-MOST_CHARACTERS: Final = 400
+MAX_CHARACTERS: Final = 400
 _USERINFO: Final = re.compile(r"(?<=://)[^/@\s]+@")
 
 
 def one_line(text: object) -> str:
     """The text in one line, shortened, without the user and password of a URL in it."""
-    said = _USERINFO.sub("", " ".join(str(text).split()))
-    return plain(said if len(said) <= MOST_CHARACTERS else said[: MOST_CHARACTERS - 1] + "…", one_line=True)
+    shown = _USERINFO.sub("", " ".join(str(text).split()))
+    return plain(shown if len(shown) <= MAX_CHARACTERS else shown[: MAX_CHARACTERS - 1] + "…", one_line=True)

@@ -18,7 +18,7 @@ from fc_pipeline.store.retry import POSTGRES_ERRORS, explained
 from fc_pipeline.store.schema import ensure_schema, require_schema
 from fc_pipeline.store.session import make_engine
 from fc_pipeline.targets import owner
-from fc_pipeline.targets.owner import OwnerWishes
+from fc_pipeline.targets.owner import OwnerSettings
 
 __all__ = ["Replica", "hub_endpoints", "open_replica", "open_replica_to_read"]
 
@@ -43,10 +43,10 @@ class Replica:
         return TargetAccess(self.settings.redis_url) if self.settings.targets == "set" else None
 
     @property
-    def owner_wishes(self) -> OwnerWishes:
+    def owner_settings(self) -> OwnerSettings:
         """What the settings say of the target set."""
         settings = self.settings
-        return OwnerWishes(
+        return OwnerSettings(
             tuple(sorted(settings.root_fids)),
             tuple(sorted(settings.client_fids)),
             tuple(sorted(settings.deny_fids)),
@@ -86,7 +86,7 @@ def open_replica(
             agree_on_lake(engine, lake, settings.lake_uri)
         replica = Replica(settings, engine, EventLog(lake))
         if settings.targets == "set" and owner.is_empty(engine) and not (may_be_empty and not settings.root_fids):
-            owner.adopt(engine, replica.owner_wishes)
+            owner.adopt(engine, replica.owner_settings)
         yield replica
     finally:
         engine.dispose()
@@ -117,7 +117,7 @@ def open_replica_to_read(
             refuse_another_lake(reading, lake, settings.lake_uri)
         replica = Replica(settings, reading, EventLog(lake), is_read_only=True)
         if settings.targets == "set" and not may_be_empty:
-            owner.refuse_nobody(reading, replica.owner_wishes)
+            owner.refuse_empty_set(reading, replica.owner_settings)
         yield replica
     finally:
         engine.dispose()

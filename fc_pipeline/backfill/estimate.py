@@ -24,7 +24,7 @@ SAMPLE_FIDS: Final = 100
 """FIDs that are asked for their storage limits: one request each."""
 WHOLE_FIDS: Final = 10
 """FIDs that are read as a whole, for what is in no limit (names, contract events), and for how long a request takes."""
-WHOLE_MOST_MESSAGES: Final = 2_000
+MAX_WHOLE_MESSAGES: Final = 2_000
 
 
 @dataclass(frozen=True)
@@ -112,7 +112,7 @@ async def _sample(hub: HubReads, fids: Sequence[int]) -> _Sample:
             found.fids += 1
             found.requests += expected_requests(limits)
             found.messages += expected_messages(limits)
-            if found.whole_fids < WHOLE_FIDS and expected_messages(limits) <= WHOLE_MOST_MESSAGES:
+            if found.whole_fids < WHOLE_FIDS and expected_messages(limits) <= MAX_WHOLE_MESSAGES:
                 found.whole_fids += 1
                 pages = [page async for page in snapshot(own, fid)]
                 others = [page for page in pages if page.kind in ("username_proofs", "on_chain_events")]

@@ -29,7 +29,7 @@ _OF_USERS: Final[tuple[OnChainEventType, ...]] = (
 _USERNAME: Final = b"USER_DATA_TYPE_USERNAME"
 _MESSAGE: Final = msgspec.json.Decoder(Message)
 _PROOF: Final = msgspec.json.Decoder(UsernameProof)
-_YOUNG_TYPES: Final = ("EVENT_TYPE_TIER_PURCHASE", "EVENT_TYPE_CHANNEL_REGISTER")
+_NEW_EVENT_TYPES: Final = ("EVENT_TYPE_TIER_PURCHASE", "EVENT_TYPE_CHANNEL_REGISTER")
 _UNKNOWN_VALUE: Final = "Invalid query parameters"
 """So begins a hub's refusal of a parameter's value that it does not know (hub-api 1.3)."""
 
@@ -117,7 +117,7 @@ async def _on_chain_events(hub: HubReads, fid: int, event_type: OnChainEventType
     except HubRefused as refused:
         # Of a type that is younger than the hub it has no event. Another refusal does not say that there is none:
         # taken so, the ones that the tables have would be deleted.
-        if event_type not in _YOUNG_TYPES or not (refused.detail or "").startswith(_UNKNOWN_VALUE):
+        if event_type not in _NEW_EVENT_TYPES or not (refused.detail or "").startswith(_UNKNOWN_VALUE):
             raise
 
 
@@ -138,7 +138,7 @@ def _may_have(limits: StorageLimits | None, name: str) -> bool:
 
 
 def _event_types(limits: StorageLimits | None) -> tuple[OnChainEventType, ...]:
-    told = limits.tier_subscriptions if limits else None
-    if told is None or any(subscription.expires_at for subscription in told):
+    subscriptions = limits.tier_subscriptions if limits else None
+    if subscriptions is None or any(subscription.expires_at for subscription in subscriptions):
         return (*_OF_USERS, "EVENT_TYPE_TIER_PURCHASE")
     return _OF_USERS

@@ -25,7 +25,7 @@ from fc_pipeline.backfill.lost_past import refuse_lost_past
 from fc_pipeline.backfill.progress import BackfillProgress, BucketProgress
 from fc_pipeline.backfill.scope import BackfillScope, ScopedFids, find_fids, vet_hub
 from fc_pipeline.errors import HubError, HubUnavailable, HubUntrusted, LakeError
-from fc_pipeline.hub.failover import ANOTHER_HUB_MAY_DO, HubPool
+from fc_pipeline.hub.failover import FAILOVER_ERRORS, HubPool
 from fc_pipeline.hub.reads import HubReads
 from fc_pipeline.lake.snapshot_log import SnapshotLog, bucket_of
 from fc_pipeline.reconcile.outcome import Reconciled
@@ -33,7 +33,7 @@ from fc_pipeline.reconcile.reconciler import Reconciler
 from fc_pipeline.reconcile.staging import FidSnapshot
 from fc_pipeline.replica import Replica
 from fc_pipeline.store import snapshot_ledger
-from fc_pipeline.store.retry import POSTGRES_ERRORS, Patience, explained, through_faults
+from fc_pipeline.store.retry import POSTGRES_ERRORS, RetryBudget, explained, with_retries
 from fc_pipeline.store.schema import hold_schema
 from fc_pipeline.store.snapshot_ledger import SnapshotLine
 
@@ -42,13 +42,13 @@ __all__ = ["Backfill"]
 T = TypeVar("T")
 log = logging.getLogger(__name__)
 
-PATIENCE_SECONDS: Final = 300.0
+RETRY_BUDGET_SECONDS: Final = 300.0
 """So long is a hub that fails in the middle of the work asked again."""
-LONGEST_PAUSE_SECONDS: Final = 30.0
+MAX_PAUSE_SECONDS: Final = 30.0
 RECORDS_PER_FOLD: Final = 20_000
 """A transaction folds no more than this, unless a single FID has more."""
 JOINED_BYTES: Final = 4 * 1024 * 1024
-UNNAMED_FOR: Final = timedelta(minutes=15)
+ORPHANED_FOR: Final = timedelta(minutes=15)
 """A file may be on disk for a moment before its lines are written: no other run deletes it meanwhile."""
 _NAMED_FIDS: Final = 10
 
@@ -76,7 +76,7 @@ class Backfill:
         """Open the lake. Raises LakeError."""
         self._log = SnapshotLog.open(self.replica.settings.lake_uri)
         self._rounds: dict[int, datetime] = {}
-        self._said_at = time.monotonic()
+        self._reported_at = time.monotonic()
 
     def execute(self) -> BackfillProgress:
         """Do it. Raises FcPipelineError; FIDs that no hub can answer for are named after all others are done."""
@@ -103,7 +103,7 @@ class Backfill:
             found = await self._find(hubs)
             self.progress.requests += found.requests
             missing, stored = await asyncio.to_thread(self._retried, partial(self._open_rounds, found))
-            self._tell()
+            self._log_progress()
             folding: asyncio.Task[None] | None = None
             try:
                 if reconciler is not None and stored:
@@ -124,17 +124,17 @@ class Backfill:
 
     def _retried(self, work: Callable[[], T]) -> T:
         """What begins anew from what Postgres has, done once more where it failed for a reason that may pass."""
-        return through_faults(f"run {self.run_id}", work, should_stop=self.should_stop)
+        return with_retries(f"run {self.run_id}", work, should_stop=self.should_stop)
 
     async def _find(self, hubs: HubPool) -> ScopedFids:
         """The FIDs to do, of hubs that go on from what was read; whether they do is held against the ledger."""
-        patience = Patience(f"run {self.run_id}", should_stop=self.should_stop)
+        retry_budget = RetryBudget(f"run {self.run_id}", should_stop=self.should_stop)
         while True:
             try:
                 await vet_hub(self.replica, hubs)
                 return await find_fids(self.replica, hubs, self.scope)
             except POSTGRES_ERRORS as error:
-                await asyncio.to_thread(patience.pause_after, error)
+                await asyncio.to_thread(retry_budget.pause_after, error)
 
     def _open_rounds(self, found: ScopedFids) -> tuple[list[tuple[int, int]], list[SnapshotLine]]:
         """The FIDs to fetch, with their shards, and the snapshots of an interrupted round that wait for their fold."""
@@ -166,9 +166,9 @@ class Backfill:
 
         What a hub answered counts only if it is fit afterwards, too: one that was reset has lost what is looked for.
         """
-        give_up_at: float | None = None
+        retry_until: float | None = None
         pause_seconds = 1.0
-        patience = Patience(f"run {self.run_id}", should_stop=self.should_stop)
+        retry_budget = RetryBudget(f"run {self.run_id}", should_stop=self.should_stop)
         untrusted: dict[HubReads, HubUntrusted] = {}
         while True:
             hub: HubReads | None = None
@@ -180,7 +180,7 @@ class Backfill:
                 await hubs.confirm(hub)
                 await asyncio.to_thread(refuse_lost_past, self.replica, hub.name, fetched)
             except POSTGRES_ERRORS as error:  # whether the hub is fit is held against the ledger
-                await asyncio.to_thread(patience.pause_after, error)
+                await asyncio.to_thread(retry_budget.pause_after, error)
                 continue
             except HubUntrusted as error:
                 if hub is None or hub in untrusted:
@@ -188,10 +188,10 @@ class Backfill:
                 hubs.leave(hub, error)
                 untrusted[hub] = error
                 continue
-            except ANOTHER_HUB_MAY_DO as error:
+            except FAILOVER_ERRORS as error:
                 now = time.monotonic()
-                give_up_at = now + PATIENCE_SECONDS if give_up_at is None else give_up_at
-                if now > give_up_at or not isinstance(error, HubUnavailable):
+                retry_until = now + RETRY_BUDGET_SECONDS if retry_until is None else retry_until
+                if now > retry_until or not isinstance(error, HubUnavailable):
                     raise
                 if hub is not None:
                     hubs.leave(hub, error)
@@ -199,7 +199,7 @@ class Backfill:
             else:
                 return fetched
             await asyncio.sleep(pause_seconds)
-            pause_seconds = min(LONGEST_PAUSE_SECONDS, pause_seconds * 2)
+            pause_seconds = min(MAX_PAUSE_SECONDS, pause_seconds * 2)
 
     def _record(self, fetched: FetchedChunk) -> None:
         self._retried(lambda: self._write_lines(fetched))
@@ -245,7 +245,7 @@ class Backfill:
             if self.should_stop():
                 return
             started = time.monotonic()
-            folded = through_faults(
+            folded = with_retries(
                 f"run {self.run_id}",
                 partial(self._fold_group, reconciler, group),
                 reopen=reconciler.reopen,
@@ -273,19 +273,19 @@ class Backfill:
     def _finish(self, fids: Sequence[int]) -> None:
         """Nothing is left to do for these FIDs."""
         self._end(self.progress.finish(fids))
-        self._tell()
-        if time.monotonic() - self._said_at >= self.progress_seconds:
-            self._said_at = time.monotonic()
+        self._log_progress()
+        if time.monotonic() - self._reported_at >= self.progress_seconds:
+            self._reported_at = time.monotonic()
             self.on_progress(self.progress)
 
-    def _tell(self) -> None:
+    def _log_progress(self) -> None:
         """For who watches the log: the numbers as they are."""
         log.debug("backfill_progress", extra={"progress": self.progress})
 
     def _end(self, buckets: Sequence[int]) -> None:
         """Buckets are done: files that no line names any more are of no use."""
         if self.fetch:
-            self._delete_unnamed(buckets)
+            self._delete_orphans(buckets)
         for bucket in buckets:
             self.on_bucket(self.progress.buckets[bucket])
 
@@ -294,10 +294,10 @@ class Backfill:
         with self.replica.engine.begin() as connection:
             snapshot_ledger.finish_rounds(connection, self.scope.name, self._rounds)
 
-    def _delete_unnamed(self, buckets: Sequence[int]) -> None:
+    def _delete_orphans(self, buckets: Sequence[int]) -> None:
         files = [file for bucket in buckets for file in self._log.files(bucket).items()]
         named = self._retried(lambda: self._named_files(buckets))
-        old = datetime.now(UTC) - UNNAMED_FOR
+        old = datetime.now(UTC) - ORPHANED_FOR
         self._log.delete([path for path, begun_at in files if path not in named and begun_at < old])
         for bucket in buckets:
             self._log.delete_unfinished(bucket)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from fc_pipeline.errors import ConfigError
-from fc_pipeline.feed.continuity import go_on_from_ledger
+from fc_pipeline.feed.continuity import resume_from_ledger
 from fc_pipeline.feed.survey import survey
 from fc_pipeline.hub.failover import HubPool
 from fc_pipeline.hub.snapshot import CONTRACTS_FID, shard_of
@@ -23,8 +23,8 @@ __all__ = ["BackfillScope", "ScopedFids", "buckets_named", "find_fids", "vet_hub
 log = logging.getLogger(__name__)
 
 FIDS_PAGE: Final = 10_000
-LARGEST_FID: Final = 2**63 - 1
-MOST_NAMED: Final = 10
+MAX_FID: Final = 2**63 - 1
+MAX_NAMED: Final = 10
 _BUCKET_RANGE: Final = re.compile(
     r"\[?(?P<first>[0-9]{1,3})(?:\s*(?:-|\.\.\.?|…)\s*(?P<last>[0-9]{1,3}))?\]?", re.ASCII
 )
@@ -34,13 +34,13 @@ _BUCKET_RANGE: Final = re.compile(
 class BackfillScope:
     """Buckets, and of their FIDs all (None) or some; `label` is what the scope is called, if not by its FIDs.
 
-    With `whoever`, chosen FIDs need not be targets where only these are replicated.
+    With `include_non_targets`, chosen FIDs need not be targets where only these are replicated.
     """
 
     buckets: tuple[int, ...] = tuple(range(BUCKETS))
     fids: frozenset[int] | None = None
     label: str | None = None
-    whoever: bool = False
+    include_non_targets: bool = False
 
     @classmethod
     def of_fids(cls, fids: Collection[int]) -> "BackfillScope":
@@ -90,7 +90,7 @@ class ScopedFids:
 
 async def vet_hub(replica: Replica, hubs: HubPool) -> None:
     """Raise HubError where no hub can be asked, HubUntrusted where none goes on from what was already read."""
-    go_on_from_ledger(replica, hubs)
+    resume_from_ledger(replica, hubs)
     with replica.engine.connect() as connection:
         begun = bool(ledger.origins(connection))
     if begun:
@@ -106,7 +106,7 @@ async def find_fids(replica: Replica, hubs: HubPool, scope: BackfillScope) -> Sc
     An FID beyond 2^63 fits no table: it is left out, and that is logged.
     """
     shards = await hubs.shards()
-    if replica.targets is not None and not scope.whoever:
+    if replica.targets is not None and not scope.include_non_targets:
         return ScopedFids({fid: shard_of(fid, len(shards)) for fid in _targets(replica, scope)}, 0)
     if scope.fids is not None:
         chosen = [fid for fid in scope.fids if bucket_of(fid) in scope.buckets]
@@ -121,8 +121,8 @@ async def find_fids(replica: Replica, hubs: HubPool, scope: BackfillScope) -> Sc
     for shard in shards:
         async for page in hubs.fids(shard, FIDS_PAGE):
             requests += 1
-            too_large += sum(fid > LARGEST_FID for fid in page)
-            found.update((fid, shard) for fid in page if fid <= LARGEST_FID and bucket_of(fid) in buckets)
+            too_large += sum(fid > MAX_FID for fid in page)
+            found.update((fid, shard) for fid in page if fid <= MAX_FID and bucket_of(fid) in buckets)
     if too_large:
         log.warning("fids_left_out count=%s reason='beyond 2^63, which no table can hold'", too_large)
     return ScopedFids(found, requests)
@@ -136,6 +136,6 @@ def _targets(replica: Replica, scope: BackfillScope) -> list[int]:
         return found
     others = scope.fids.difference(found)
     if others:
-        named = ", ".join(map(str, sorted(others)[:MOST_NAMED]))
+        named = ", ".join(map(str, sorted(others)[:MAX_NAMED]))
         log.warning("no_targets fids=%d: left out, such as %s", len(others), named)
     return [fid for fid in found if fid in scope.fids]

@@ -28,7 +28,7 @@ __all__ = ["Verification", "verify"]
 
 RUN_ID: Final = "verify"
 PAGE_SIZE: Final = 1000
-MOST_PAGES: Final = 20
+MAX_PAGES: Final = 20
 """If more has happened since the last fold, the tables are too old to be judged."""
 _FIDS: Final = re.compile(rb'"fid":(\d{1,19})\b')
 
@@ -139,7 +139,7 @@ class _Verify:
                 continue
             first_id = first_event_id(last[0] + 1)
             raws: list[bytes] = []
-            for _ in range(MOST_PAGES):
+            for _ in range(MAX_PAGES):
                 page = await hub.events(shard, first_id, until_id + 1)
                 self.found.requests += 1
                 raws += page

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import msgspec
 
 from fc_pipeline.backfill.estimate import estimate
-from fc_pipeline.backfill.scope import LARGEST_FID, BackfillScope
+from fc_pipeline.backfill.scope import MAX_FID, BackfillScope
 from fc_pipeline.hub.broken_page import DECODE_ERRORS
 from fc_pipeline.hub.failover import HubPool
 from fc_pipeline.replica import Replica
@@ -58,7 +58,7 @@ def what_if_added(replica: Replica, fids: Collection[int], *, follows: bool, mos
     if not new:
         return WhatIf(0, len(wanted), 0, 0, 0, unreadable_links)
     scope = BackfillScope.of_fids(new)
-    found = estimate(replica, BackfillScope(scope.buckets, scope.fids, scope.label, whoever=True))
+    found = estimate(replica, BackfillScope(scope.buckets, scope.fids, scope.label, include_non_targets=True))
     return WhatIf(len(new), len(wanted) - len(new), found.rows, found.requests, found.sampled_fids, unreadable_links)
 
 
@@ -84,4 +84,4 @@ def targets_of(records: Iterable[bytes]) -> tuple[list[int], int]:
             unreadable += 1
         else:
             links.append((data.timestamp, data.linkBody.targetFid))
-    return [target for _, target in sorted(links) if 0 < target <= LARGEST_FID], unreadable
+    return [target for _, target in sorted(links) if 0 < target <= MAX_FID], unreadable

@@ -13,7 +13,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from fc_pipeline.cli.chosen_fids import left_out, said_of_left_out
+from fc_pipeline.cli.chosen_fids import describe_left_out, left_out
 from fc_pipeline.config.project import project_root
 from fc_pipeline.config.settings import Settings
 from fc_pipeline.errors import ConfigError, SchemaMissing
@@ -27,11 +27,11 @@ if TYPE_CHECKING:
     from fc_pipeline.repair.gaps import HealingPlan
     from fc_pipeline.replica import Replica
 
-__all__ = ["backfill", "counted", "numbers_of", "tell_outcome"]
+__all__ = ["backfill", "counted", "numbers_of", "print_outcome"]
 
-_LARGEST_FID = 2**63 - 1
+_MAX_FID = 2**63 - 1
 _LAST_BUCKET = 255
-_MOST_NAMED = 10
+_MAX_NAMED = 10
 
 
 def backfill(
@@ -47,7 +47,7 @@ def backfill(
         raise ConfigError(
             "backfill takes one of --fids, --buckets, --all and --gaps", hint="fc-pipeline backfill --help"
         )
-    chosen = numbers_of(fids, "--fids", 1, _LARGEST_FID) if fids is not None else None
+    chosen = numbers_of(fids, "--fids", 1, _MAX_FID) if fids is not None else None
     ranges = numbers_of(buckets, "--buckets", 0, _LAST_BUCKET) if buckets is not None else range(_LAST_BUCKET + 1)
     warnings.filterwarnings("ignore", module="fc_pipeline")  # Dagster says "preview" of what the assets use
     settings = Settings.load()
@@ -60,16 +60,16 @@ def backfill(
             chosen = _without_others(opened, chosen, dry_run=dry_run)
         scope = BackfillScope.of_fids(chosen) if chosen is not None else BackfillScope(tuple(sorted(ranges)))
         plan = _plan_healing(opened, dry_run=dry_run) if gaps else None
-        if plan is not None and not plan.wounds:
+        if plan is not None and not plan.damaged_ranges:
             sys.stdout.write(json.dumps({"gaps": 0}) + "\n" if as_json else "no gap is open\n")
         elif dry_run:
-            _tell_estimate(opened, plan.scope if plan is not None else scope, as_json=as_json)
+            _print_estimate(opened, plan.scope if plan is not None else scope, as_json=as_json)
         elif plan is not None:
             done = _run([_span_of(plan)], gaps=True, quiet=as_json)
-            tell_outcome(done, as_json=as_json, gaps=len(plan.wounds))
+            print_outcome(done, as_json=as_json, gaps=len(plan.damaged_ranges))
         else:
             fids_of_scope = sorted(scope.fids) if scope.fids is not None else None
-            tell_outcome(_run(_spans_of(scope), fids=fids_of_scope, quiet=as_json), as_json=as_json)
+            print_outcome(_run(_spans_of(scope), fids=fids_of_scope, quiet=as_json), as_json=as_json)
 
 
 def _without_others(settings: Settings, fids: Collection[int], *, dry_run: bool) -> Collection[int]:
@@ -77,7 +77,7 @@ def _without_others(settings: Settings, fids: Collection[int], *, dry_run: bool)
     with _opened(settings, to_read=dry_run) as replica:
         others = left_out(replica, fids)
     if others:
-        Console(stderr=True, highlight=False, soft_wrap=True).print(said_of_left_out(others))
+        Console(stderr=True, highlight=False, soft_wrap=True).print(describe_left_out(others))
     return set(fids).difference(others)
 
 
@@ -124,7 +124,7 @@ def numbers_of(text: str, option: str, least: int, most: int) -> Collection[int]
     return found
 
 
-def _tell_estimate(settings: Settings, scope: "BackfillScope", *, as_json: bool) -> None:
+def _print_estimate(settings: Settings, scope: "BackfillScope", *, as_json: bool) -> None:
     from fc_pipeline.backfill.estimate import estimate
     from fc_pipeline.backfill.progress import duration
 
@@ -248,7 +248,7 @@ def _bar(done: "list[BackfillProgress]", *, quiet: bool) -> Generator[None]:
             logger.setLevel(before)
 
 
-def tell_outcome(done: "list[BackfillProgress]", *, as_json: bool, gaps: int | None = None) -> None:
+def print_outcome(done: "list[BackfillProgress]", *, as_json: bool, gaps: int | None = None) -> None:
     """Print what the runs have done, for people or programs."""
     from fc_pipeline.reconcile.outcome import Reconciled
 
@@ -276,23 +276,23 @@ def tell_outcome(done: "list[BackfillProgress]", *, as_json: bool, gaps: int | N
         console.print(f"{counted(gaps, 'gap')} healed")
     console.print(
         f"{counted(fids, 'FID')} reconciled with {counted(requests, 'request')}: {counted(rows, 'row')} written"
-        f"{_said_of_drift(total)}"
+        f"{_describe_drift(total)}"
     )
     if unknown:
-        named = ", ".join(map(str, unknown[:_MOST_NAMED])) + (", …" if len(unknown) > _MOST_NAMED else "")
+        named = ", ".join(map(str, unknown[:_MAX_NAMED])) + (", …" if len(unknown) > _MAX_NAMED else "")
         console.print(f"The hub has no record of {counted(len(unknown), 'FID')}: {named}")
 
 
-def _said_of_drift(total: "Reconciled") -> str:
+def _describe_drift(total: "Reconciled") -> str:
     """What the comparison says, and of how many FIDs it could say nothing."""
     drift = sum(total.drift.values())
     if drift:
-        said = f", {drift:,} of them drift (pipeline.drift)"
+        sentence = f", {drift:,} of them drift (pipeline.drift)"
     else:
-        said = ", no drift" if total.unjudged_fids < total.fids else ""
+        sentence = ", no drift" if total.unjudged_fids < total.fids else ""
     if total.unjudged_fids:
-        said += f"; {counted(total.unjudged_fids, 'FID')} not judged (history not covered)"
-    return said
+        sentence += f"; {counted(total.unjudged_fids, 'FID')} not judged (history not covered)"
+    return sentence
 
 
 def counted(number: int, thing: str) -> str:

@@ -17,7 +17,7 @@ from fc_pipeline.orchestration.jobs import MICRO_BATCHES
 
 __all__ = ["catch_up"]
 
-LOOK_SECONDS: Final = 0.5
+POLL_SECONDS: Final = 0.5
 
 
 def catch_up(goal: Goal, dagster_home: Path, on_progress: Callable[[int], None]) -> int:
@@ -65,7 +65,7 @@ def _watching(look: Callable[[], None]) -> Generator[None]:
     over = Event()
 
     def watch() -> None:
-        while not over.wait(LOOK_SECONDS):
+        while not over.wait(POLL_SECONDS):
             look()
 
     thread = Thread(target=watch, name="progress", daemon=True)

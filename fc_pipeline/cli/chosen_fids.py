@@ -8,9 +8,9 @@ from fc_pipeline.errors import ConfigError
 if TYPE_CHECKING:
     from fc_pipeline.replica import Replica
 
-__all__ = ["left_out", "named_fids", "said_of_left_out"]
+__all__ = ["describe_left_out", "left_out", "named_fids"]
 
-_MOST_NAMED = 10
+_MAX_NAMED = 10
 
 
 def left_out(replica: "Replica", fids: Collection[int]) -> list[int]:
@@ -33,14 +33,14 @@ def left_out(replica: "Replica", fids: Collection[int]) -> list[int]:
     return others
 
 
-def said_of_left_out(fids: Collection[int]) -> str:
+def describe_left_out(fids: Collection[int]) -> str:
     """A line for people."""
     return f"{_named(sorted(fids))} no target{'s' if len(fids) > 1 else ''}, and left out"
 
 
 def named_fids(fids: list[int]) -> str:
     """Some of them by number, such as `FIDs 3, 12`."""
-    listed = ", ".join(map(str, fids[:_MOST_NAMED])) + (", …" if len(fids) > _MOST_NAMED else "")
+    listed = ", ".join(map(str, fids[:_MAX_NAMED])) + (", …" if len(fids) > _MAX_NAMED else "")
     return f"FIDs {listed}" if len(fids) > 1 else f"FID {listed}"
 
 

@@ -10,7 +10,7 @@ from rich.table import Table
 from fc_pipeline.config.settings import Settings
 from fc_pipeline.plain_text import plain, shown_url
 from fc_pipeline.printed_commands import runnable
-from fc_pipeline.services import open_services, open_services_to_look
+from fc_pipeline.services import open_services, open_services_read_only
 
 __all__ = ["lake"]
 
@@ -20,7 +20,7 @@ lake = typer.Typer(help="Show the raw log's lake, or make another one the databa
 @lake.command("show")
 def show() -> None:
     """Show the lake at FC_LAKE_URI, and the one that the database goes with."""
-    with open_services_to_look(Settings.load()) as settings:
+    with open_services_read_only(Settings.load()) as settings:
         from fc_pipeline.lake import identity
         from fc_pipeline.lake.storage import LakeStorage
         from fc_pipeline.replica import open_replica_to_read
@@ -64,10 +64,10 @@ def adopt(
         with open_replica(settings, may_be_another_lake=True) as replica:
             folded, stored = health.covered_hours(replica), set(replica.log.hours())
             place = plain(shown_url(settings.lake_uri))
-            said = (
+            sentence = (
                 f"the database has folded {len(folded):,} hours, of which {len(folded - stored):,} are not in {place}"
             )
             if not yes:
-                typer.confirm(f"{said}. Make that its lake?", abort=True)
+                typer.confirm(f"{sentence}. Make that its lake?", abort=True)
             lake_id = adopt_lake(replica.engine, LakeStorage.open(settings.lake_uri), settings.lake_uri)
-    sys.stdout.write(f"{said}\nits lake is now {lake_id}\n")
+    sys.stdout.write(f"{sentence}\nits lake is now {lake_id}\n")

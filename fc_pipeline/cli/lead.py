@@ -15,7 +15,7 @@ from fc_pipeline.store.session_lock import UNREACHABLE
 
 __all__ = ["Lead", "refuse_to_lead_alone"]
 
-LOOK_SECONDS: Final = 5.0
+POLL_SECONDS: Final = 5.0
 
 
 def refuse_to_lead_alone(settings: Settings) -> None:
@@ -47,48 +47,48 @@ class Lead:
         self._console = console
         self._dagster = dagster
         self._seen: str | None = dagster.name
-        self._told: str | None = dagster.name
+        self._announced: str | None = dagster.name
         self._next_look = 0.0
         self._unfit: FcPipelineError | None = None
 
-    def say(self) -> None:
+    def announce(self) -> None:
         """Look, if it is time to. What was seen twice is told: after a crash of Postgres it takes seconds to settle."""
         now = time.monotonic()
         if now < self._next_look:
             return
-        self._next_look = now + LOOK_SECONDS
+        self._next_look = now + POLL_SECONDS
         try:
             leader = self._dagster.leader()
             has_settled, self._seen = leader == self._seen, leader
-            said = self._change(leader) if has_settled and leader != self._told else None
+            sentence = self._change(leader) if has_settled and leader != self._announced else None
         except UNREACHABLE:  # its restart is seen to elsewhere
             return
-        if said is not None:
-            self._told = leader
-            self._console.print(plain(said, one_line=True), highlight=False, markup=False, soft_wrap=True)
+        if sentence is not None:
+            self._announced = leader
+            self._console.print(plain(sentence, one_line=True), highlight=False, markup=False, soft_wrap=True)
             sys.stdout.flush()
 
     def _change(self, leader: str | None) -> str | None:
         """What to say of the present leader, given the one that was told last; None where nothing is to be said yet."""
-        own, before = self._dagster.name, self._told
+        own, before = self._dagster.name, self._announced
         if leader == own:
-            return f"this one does the work now{self._became_of(before)}"
+            return f"this one does the work now{self._fate_of_predecessor(before)}"
         unfit = self._unfit = _unfit(self._dagster.settings, self._unfit)
         if leader is None:
             # Who can lead does so in a moment.
-            return f"nobody does the work now{self._became_of(before)}; {_cannot(unfit)}" if unfit else None
+            return f"nobody does the work now{self._fate_of_predecessor(before)}; {_cannot(unfit)}" if unfit else None
         will = _cannot(unfit) if unfit else "it takes over at its end"
         return f"another `up` on this Postgres does the work ({_place(leader)}): this one shows it; {will}"
 
-    def _became_of(self, before: str | None) -> str:
+    def _fate_of_predecessor(self, before: str | None) -> str:
         """What is known of who led before: one may live and lead no more, as where Postgres crashes."""
         if not before or before == self._dagster.name:
             return ""
         if before in self._dagster.living():
-            became = "lives, but has lost the lead: its session to Postgres was cut, or it is just ending"
+            outcome = "lives, but has lost the lead: its session to Postgres was cut, or it is just ending"
         else:
-            became = "has ended, or does not reach Postgres any more"
-        return f": the other `up` ({_place(before)}) {became}"
+            outcome = "has ended, or does not reach Postgres any more"
+        return f": the other `up` ({_place(before)}) {outcome}"
 
 
 def _cannot(unfit: FcPipelineError) -> str:

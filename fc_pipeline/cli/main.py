@@ -60,7 +60,7 @@ def _print_version(asked: bool) -> None:
 _WITHOUT_PROJECT = {"init", "sample-hub"}
 
 
-def _say_project(command: str | None) -> None:
+def _print_project(command: str | None) -> None:
     """Say which project is meant where the command was given in a folder that is none: it could be another one."""
     if command is None or command in _WITHOUT_PROJECT or "--help" in sys.argv:
         return
@@ -89,7 +89,7 @@ def options(
     ours.setLevel(handler.level)
     ours.addHandler(handler)
     ours.propagate = False
-    _say_project(context.invoked_subcommand)
+    _print_project(context.invoked_subcommand)
 
 
 def main() -> None:
@@ -100,9 +100,9 @@ def main() -> None:
     except Exception as error:
         if debug:
             raise
-        told = cause_of(error)
-        complain(told)
-        sys.exit(2 if isinstance(told, ConfigError) else 1)
+        cause = cause_of(error)
+        complain(cause)
+        sys.exit(2 if isinstance(cause, ConfigError) else 1)
 
 
 def complain(error: FcPipelineError) -> None:

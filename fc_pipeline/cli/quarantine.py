@@ -13,17 +13,17 @@ from rich.console import Console
 from fc_pipeline.cli.backfill import counted
 from fc_pipeline.config.project import project_root
 from fc_pipeline.config.settings import Settings
-from fc_pipeline.services import close_services_for_process, open_services, open_services_to_look
+from fc_pipeline.services import close_services_for_process, open_services, open_services_read_only
 
 if TYPE_CHECKING:
     from fc_pipeline.repair.replay import QuarantineLine
 
 __all__ = ["quarantine"]
 
-_MOST_SHOWN = 50
+_MAX_SHOWN = 50
 _DETAIL_CHARACTERS = 100
 _RAW_CHARACTERS = 20_000
-_LEAST_COLUMNS = 40
+_MIN_COLUMNS = 40
 _INDENT = "    "
 _NOT_LISTED = "; notes and resolved ones are listed with --all"
 
@@ -37,12 +37,12 @@ _Json = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")
 def list_records(
     reason: _Reasons = None,
     with_resolved: Annotated[bool, typer.Option("--all", help="Also notes and replayed records.")] = False,
-    limit: Annotated[int, typer.Option(min=1, help="At most this many, the newest first.")] = _MOST_SHOWN,
+    limit: Annotated[int, typer.Option(min=1, help="At most this many, the newest first.")] = _MAX_SHOWN,
     as_json: _Json = False,
 ) -> None:
     """List open records: set aside, and not folded by a replay yet."""
     settings = Settings.load()
-    with open_services_to_look(settings) as opened:
+    with open_services_read_only(settings) as opened:
         from fc_pipeline.repair.quarantine import quarantine_counts, quarantine_lines
         from fc_pipeline.replica import open_replica_to_read
 
@@ -63,7 +63,7 @@ def list_records(
         detail = _printable(line.detail.encode())[:_DETAIL_CHARACTERS]
         # What a hub sent is no markup. Wrapped by the words, so that it stays below its record.
         text = f"{source}, {counted(len(line.raw), 'byte')}: {detail}"
-        for part in textwrap.wrap(text, max(_LEAST_COLUMNS, console.width) - len(_INDENT)):
+        for part in textwrap.wrap(text, max(_MIN_COLUMNS, console.width) - len(_INDENT)):
             console.print(_INDENT + part, markup=False, soft_wrap=True)
     console.print("in all: " + ", ".join(f"{count:,} {name}" for name, count in counts.items()))
 
@@ -72,7 +72,7 @@ def list_records(
 def show(record: Annotated[str, typer.Argument(help="Its name, as `list` shows it.")], as_json: _Json = False) -> None:
     """Show a record: why it was set aside, and its bytes."""
     settings = Settings.load()
-    with open_services_to_look(settings) as opened:
+    with open_services_read_only(settings) as opened:
         from fc_pipeline.repair.quarantine import find_line
         from fc_pipeline.replica import open_replica_to_read
 
@@ -111,10 +111,10 @@ def replay(
         sys.stdout.write(json.dumps(figures) + "\n")
         return
     console = Console(highlight=False, soft_wrap=True)
-    said = f", {figures['noted']:,} stored without U+0000" if figures["noted"] else ""
-    console.print(f"{figures['resolved']:,} records resolved{said}, {figures['rows_written']:,} rows written")
+    noted = f", {figures['noted']:,} stored without U+0000" if figures["noted"] else ""
+    console.print(f"{figures['resolved']:,} records resolved{noted}, {figures['rows_written']:,} rows written")
     left: dict[str, str] = figures["left"]
-    for detail, count in Counter(left.values()).most_common(_MOST_SHOWN):
+    for detail, count in Counter(left.values()).most_common(_MAX_SHOWN):
         console.print(f"left, {count:,}: {_printable(detail.encode())[:_DETAIL_CHARACTERS]}", markup=False)
 
 

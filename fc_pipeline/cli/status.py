@@ -14,7 +14,7 @@ from rich.table import Table
 from fc_pipeline.config.settings import Settings
 from fc_pipeline.plain_text import plain
 from fc_pipeline.printed_commands import runnable
-from fc_pipeline.services import open_services_to_look, with_running
+from fc_pipeline.services import open_services_read_only, with_running
 
 if TYPE_CHECKING:
     from fc_pipeline.status.status import ReplicaStatus, TargetStatus
@@ -30,9 +30,9 @@ EXIT_CODES: Final[Mapping[str, int]] = {
 }
 """For monitoring; 1 and 2 are errors of the command itself, as for every command."""
 
-MOST_HOLES_SHOWN = 3
-MOST_GAPS_SHOWN = 20
-LONGEST_IN_SECONDS = 120.0
+MAX_HOLES_SHOWN = 3
+MAX_GAPS_SHOWN = 20
+MAX_SHOWN_IN_SECONDS = 120.0
 
 
 def status(
@@ -47,7 +47,7 @@ def status(
     from fc_pipeline.status.status import read_status
 
     configured = Settings.load()
-    with open_services_to_look(configured) as settings:
+    with open_services_read_only(configured) as settings:
         # What does not run is told, not started: looking must not change what there is to see.
         settings = with_running(settings)
         with open_replica_to_read(settings) as replica:
@@ -98,14 +98,14 @@ def _show(console: Console, found: "ReplicaStatus", redis_state: str) -> None:
 
 def _targets(found: "TargetStatus") -> str:
     reasons = ", ".join(f"{count:,} {reason}" for reason, count in found.by_reason.items())
-    said = f"targets: {found.targets:,} ({reasons or 'none'})"
+    line = f"targets: {found.targets:,} ({reasons or 'none'})"
     if found.unsynced:
-        said += f"; {found.unsynced:,} wait for their history" + (
+        line += f"; {found.unsynced:,} wait for their history" + (
             f", {found.failing:,} in vain" if found.failing else ""
         )
     if found.redis == "drift":
-        return f"{said}; Redis lacks {found.redis_missing:,} and has {found.redis_extra:,} too many"
-    return f"{said}; Redis: {found.redis}"
+        return f"{line}; Redis lacks {found.redis_missing:,} and has {found.redis_extra:,} too many"
+    return f"{line}; Redis: {found.redis}"
 
 
 def _verdict(found: "ReplicaStatus") -> str:
@@ -126,9 +126,9 @@ def _shards(found: "ReplicaStatus") -> Table:
     table = Table("shard", "hub head", "cursor", "behind", "lag", "missing blocks", "holes", title="Shards")
     for shard in found.shards:
         none = "nothing yet" if shard.cursor_height is None else "none"
-        holes = ", ".join(f"{first}-{last}" for first, last in shard.holes[:MOST_HOLES_SHOWN]) or none
-        if len(shard.holes) > MOST_HOLES_SHOWN:
-            holes += f" and {len(shard.holes) - MOST_HOLES_SHOWN} more"
+        holes = ", ".join(f"{first}-{last}" for first, last in shard.holes[:MAX_HOLES_SHOWN]) or none
+        if len(shard.holes) > MAX_HOLES_SHOWN:
+            holes += f" and {len(shard.holes) - MAX_HOLES_SHOWN} more"
         table.add_row(
             str(shard.shard),
             _or_dash(shard.head_height),
@@ -145,12 +145,12 @@ def _gaps(found: "ReplicaStatus") -> Table:
     """The open ones first, then the newest."""
     table = Table("shard", "heights", "reason", "found", "healed", title="Gaps")
     shown = sorted(found.gaps, key=lambda gap: (gap.healed_at is not None, -gap.found_at.timestamp()))
-    for gap in shown[:MOST_GAPS_SHOWN]:
+    for gap in shown[:MAX_GAPS_SHOWN]:
         healed = "open" if gap.healed_at is None else f"{_minute(gap.healed_at)} from {gap.healed_how}"
         heights = f"{gap.from_height}-{gap.to_height}"
         table.add_row(str(gap.shard), heights, gap.reason, _minute(gap.found_at), healed)
-    if len(shown) > MOST_GAPS_SHOWN:
-        table.caption = f"and {len(shown) - MOST_GAPS_SHOWN} more in pipeline.gaps"
+    if len(shown) > MAX_GAPS_SHOWN:
+        table.caption = f"and {len(shown) - MAX_GAPS_SHOWN} more in pipeline.gaps"
     return table
 
 
@@ -168,7 +168,7 @@ def _minute(moment: datetime) -> str:
 
 def _age(seconds: float) -> str:
     """Seconds as long as these can be grasped; the lag of a log that was recorded long ago is days."""
-    return f"{seconds:.1f} s" if seconds < LONGEST_IN_SECONDS else str(timedelta(seconds=int(seconds)))
+    return f"{seconds:.1f} s" if seconds < MAX_SHOWN_IN_SECONDS else str(timedelta(seconds=int(seconds)))
 
 
 def _or_dash(value: Any) -> str:

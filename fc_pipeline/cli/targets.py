@@ -14,7 +14,7 @@ from rich.table import Table
 from fc_pipeline.cli.backfill import counted, numbers_of
 from fc_pipeline.config.settings import Settings
 from fc_pipeline.errors import ConfigError
-from fc_pipeline.services import open_services, open_services_to_look
+from fc_pipeline.services import open_services, open_services_read_only
 
 if TYPE_CHECKING:
     from fc_pipeline.replica import Replica
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
 __all__ = ["targets"]
 
-_LARGEST_FID = 2**63 - 1
-_MOST_TOLD = 10
+_MAX_FID = 2**63 - 1
+_MAX_SHOWN = 10
 _Fids = Annotated[str, typer.Argument(help="Users by FID, such as 3 or 3,12.", metavar="FIDS")]
 _Json = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 
@@ -59,13 +59,13 @@ def add(
     as_json: _Json = False,
 ) -> None:
     """Add users as targets; with --root, the users they follow as well."""
-    chosen = numbers_of(fids, "FIDS", 1, _LARGEST_FID)
+    chosen = numbers_of(fids, "FIDS", 1, _MAX_FID)
     if most is not None and (not root or most < 1):
         raise ConfigError(f"--most {most} makes no sense", hint="it is for --root, and at least 1")
     settings = _settings()
     _refuse_named(chosen, settings.deny_fids, "FC_DENY_FIDS", "take them out again")
     limit = (most or settings.followed_per_root) if root else None
-    opening = open_services_to_look if what_if else open_services
+    opening = open_services_read_only if what_if else open_services
     with opening(settings, need_hub=what_if, need_redis=None) as opened:
         from fc_pipeline.backfill.what_if import what_if_added
         from fc_pipeline.repair.targets import publish
@@ -75,12 +75,12 @@ def add(
         if what_if:
             with open_replica_to_read(opened, may_be_empty=True) as replica:
                 found = what_if_added(replica, chosen, follows=root, most_followed=limit)
-            _tell_what_if(asdict(found), as_json=as_json)
+            _print_what_if(asdict(found), as_json=as_json)
             return
         with open_replica(opened, may_be_empty=True) as replica:
             change = owner.add_root(replica.engine, chosen, follows=root, most_followed=limit)
             publish(replica, change)
-            _tell_change(replica, change, as_json=as_json)
+            _print_change(replica, change, as_json=as_json)
 
 
 @targets.command("remove")
@@ -90,7 +90,7 @@ def remove(
     as_json: _Json = False,
 ) -> None:
     """Undo `targets add`; with --deny, the users are never targets again."""
-    chosen = numbers_of(fids, "FIDS", 1, _LARGEST_FID)
+    chosen = numbers_of(fids, "FIDS", 1, _MAX_FID)
     settings = _settings()
     _refuse_named(chosen, settings.root_fids, "FC_ROOT_FIDS", "bring them back")
     with open_services(settings, need_hub=False, need_redis=None) as opened:
@@ -104,9 +104,9 @@ def remove(
             with replica.engine.connect() as connection:
                 still = [one.fid for one in directory.all_targets(connection, chosen)]
                 never = sorted(set(chosen) - set(still) - set(change.removed))
-                reasons = [f"still in: {directory.why(connection, fid)[0]}" for fid in still[:_MOST_TOLD]]
-                reasons += [directory.why(connection, fid)[0] for fid in never[:_MOST_TOLD]]
-            _tell_change(replica, change, as_json=as_json, still_in=still)
+                reasons = [f"still in: {directory.why(connection, fid)[0]}" for fid in still[:_MAX_SHOWN]]
+                reasons += [directory.why(connection, fid)[0] for fid in never[:_MAX_SHOWN]]
+            _print_change(replica, change, as_json=as_json, still_in=still)
             for reason in () if as_json else reasons:
                 Console(soft_wrap=True, highlight=False).print(reason, markup=False)
 
@@ -119,7 +119,7 @@ def list_all(
     """List every target, with the reason why."""
     if reason not in (None, "root", "client", "followed"):
         raise ConfigError(f"--reason is {reason!r}", hint="expected: root, client or followed")
-    with open_services_to_look(_settings(), need_redis=None) as opened:
+    with open_services_read_only(_settings(), need_redis=None) as opened:
         from fc_pipeline.replica import open_replica_to_read
         from fc_pipeline.targets import directory
 
@@ -146,31 +146,29 @@ def list_all(
 
 
 @targets.command("why")
-def why(
-    fid: Annotated[int, typer.Argument(help="A user's FID.", min=1, max=_LARGEST_FID)], as_json: _Json = False
-) -> None:
+def why(fid: Annotated[int, typer.Argument(help="A user's FID.", min=1, max=_MAX_FID)], as_json: _Json = False) -> None:
     """Say why a user is a target, or is not; exit code 1 if not."""
-    with open_services_to_look(_settings(), need_redis=None) as opened:
+    with open_services_read_only(_settings(), need_redis=None) as opened:
         from fc_pipeline.replica import open_replica_to_read
         from fc_pipeline.targets import directory
 
         with open_replica_to_read(opened) as replica, replica.engine.connect() as connection:
-            said = directory.why(connection, fid)
+            sentences = directory.why(connection, fid)
             found = directory.all_targets(connection, [fid])
     is_target = bool(found)
     if as_json:
         places = [{"reason": o.reason, "via_fid": o.via_fid, "since": o.since.isoformat()} for o in found]
-        outcome = {"fid": fid, "is_target": is_target, **(places[0] if places else {}), "why": said}
+        outcome = {"fid": fid, "is_target": is_target, **(places[0] if places else {}), "why": sentences}
         sys.stdout.write(json.dumps(outcome) + "\n")
     else:
         console = Console(soft_wrap=True, highlight=False)
-        for sentence in said:
+        for sentence in sentences:
             console.print(sentence, markup=False)
     if not is_target:
         raise typer.Exit(1)
 
 
-def _tell_change(replica: "Replica", change: "SetChange", *, as_json: bool, still_in: list[int] | None = None) -> None:
+def _print_change(replica: "Replica", change: "SetChange", *, as_json: bool, still_in: list[int] | None = None) -> None:
     from fc_pipeline.targets import directory
 
     with replica.engine.connect() as connection:
@@ -200,7 +198,7 @@ def _tell_change(replica: "Replica", change: "SetChange", *, as_json: bool, stil
         console.print(f"what becomes of the rows of {counted(known.unsettled, 'former target')} is settled then, too")
 
 
-def _tell_what_if(found: dict[str, Any], *, as_json: bool) -> None:
+def _print_what_if(found: dict[str, Any], *, as_json: bool) -> None:
     if as_json:
         sys.stdout.write(json.dumps(found) + "\n")
         return

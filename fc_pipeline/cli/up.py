@@ -61,7 +61,7 @@ def up(
     console = Console()
     lock = _only_one(settings.data_dir)
     if lock is None:
-        _say_where(console, settings.data_dir)
+        _print_locations(console, settings.data_dir)
         return
     # Redis is for comfort, and has no wheel for every Python.
     servers = embedded_servers(settings, need_redis=EmbeddedRedis.can_run())
@@ -91,7 +91,7 @@ def _only_one(data_dir: Path) -> int | None:
     return descriptor
 
 
-def _say_where(console: Console, data_dir: Path) -> None:
+def _print_locations(console: Console, data_dir: Path) -> None:
     try:
         running = json.loads((data_dir / "run" / "up.json").read_text(encoding="utf-8"))
     except (FileNotFoundError, ValueError):
@@ -156,7 +156,7 @@ def _run(
         restarts = Restarts()
         lead = Lead(console, dagster)
         while True:
-            lead.say()
+            lead.announce()
             _end_if(stop_requested)
             time.sleep(WATCH_SECONDS)
             _revive_servers(servers, restarts)

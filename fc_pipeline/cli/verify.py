@@ -9,12 +9,12 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from fc_pipeline.cli.backfill import counted, numbers_of
-from fc_pipeline.cli.chosen_fids import left_out, named_fids, said_of_left_out
+from fc_pipeline.cli.chosen_fids import describe_left_out, left_out, named_fids
 from fc_pipeline.config.settings import Settings
 from fc_pipeline.errors import ConfigError
 from fc_pipeline.plain_text import plain
 from fc_pipeline.printed_commands import runnable
-from fc_pipeline.services import open_services_to_look
+from fc_pipeline.services import open_services_read_only
 
 if TYPE_CHECKING:
     from fc_pipeline.backfill.verify import Verification
@@ -23,11 +23,11 @@ if TYPE_CHECKING:
 __all__ = ["described", "differing_columns", "verify"]
 
 DEFAULT_SAMPLE = 100
-MOST_SHOWN = 20
-MOST_HEALED_BY_NAME = 100
+MAX_SHOWN = 20
+MAX_HEALED_BY_NAME = 100
 """With more FIDs to name, a command is no line to copy any more."""
-_LARGEST_FID = 2**63 - 1
-_LONGEST_VALUE = 60
+_MAX_FID = 2**63 - 1
+_MAX_VALUE_CHARACTERS = 60
 _OF_HISTORY = {
     "missing": "not here yet (history not covered)",
     "different": "another version here (history not covered)",
@@ -49,9 +49,9 @@ def verify(
     """
     if fids is not None and sample is not None:
         raise ConfigError("verify takes one of --fids and --sample", hint="fc-pipeline verify --help")
-    chosen = numbers_of(fids, "--fids", 1, _LARGEST_FID) if fids is not None else None
+    chosen = numbers_of(fids, "--fids", 1, _MAX_FID) if fids is not None else None
     settings = Settings.load()
-    with open_services_to_look(settings, need_hub=True, need_redis=None) as opened:
+    with open_services_read_only(settings, need_hub=True, need_redis=None) as opened:
         from fc_pipeline.backfill.verify import verify as compare
         from fc_pipeline.replica import open_replica_to_read
 
@@ -70,8 +70,8 @@ def verify(
     else:
         console = Console(highlight=False, soft_wrap=True)
         if others:
-            console.print(said_of_left_out(others))
-        _tell(console, found)
+            console.print(describe_left_out(others))
+        _print_result(console, found)
     if found.drift or found.unread or not found.judged_fids or (chosen is not None and found.unknown_fids):
         raise typer.Exit(1)
 
@@ -112,7 +112,7 @@ def _as_json(one: "Difference") -> dict[str, Any]:
     }
 
 
-def _tell(console: Console, found: "Verification") -> None:
+def _print_result(console: Console, found: "Verification") -> None:
     compared = found.compared
     console.print(f"{counted(found.fids, 'FID')}, {counted(compared.messages, 'record')} of the hub compared")
     for counts, what in (
@@ -122,30 +122,32 @@ def _tell(console: Console, found: "Verification") -> None:
         if counts:
             listed = ", ".join(f"{table} {rows:,}" for table, rows in sorted(counts.items()))
             console.print(f"{what}: {listed}", markup=False)
-    for one in compared.examples[:MOST_SHOWN]:
+    for one in compared.examples[:MAX_SHOWN]:
         console.print(f"  {plain(described(one), one_line=True)}", markup=False)
-    more = found.drift + found.history - min(len(compared.examples), MOST_SHOWN)
+    more = found.drift + found.history - min(len(compared.examples), MAX_SHOWN)
     if more > 0:
         console.print(f"  and {more:,} more")
-    _tell_unjudged(console, found)
-    for fid, reason in list(found.unread.items())[:MOST_SHOWN]:
+    _print_unjudged(console, found)
+    for fid, reason in list(found.unread.items())[:MAX_SHOWN]:
         console.print(f"FID {fid} could not be read: {plain(reason, one_line=True)}", markup=False)
     if found.unknown_fids:
         console.print(f"the hub has no record of {named_fids(found.unknown_fids)}: no such user of its network")
-    _tell_verdict(console, found)
+    _print_verdict(console, found)
 
 
-def _tell_unjudged(console: Console, found: "Verification") -> None:
+def _print_unjudged(console: Console, found: "Verification") -> None:
     for unjudged, why, remedy in (
         (found.awaiting_fids, "the tables are not yet where the hub is", "fc-pipeline sync"),
         (found.uncovered_fids, "their history was never read", _healing_command(found.uncovered_fids)),
     ):
         if unjudged:
-            said = f"not judged, or not in every table: {named_fids(unjudged)}, for {why}; remedy: {runnable(remedy)}"
-            console.print(said, markup=False)
+            sentence = (
+                f"not judged, or not in every table: {named_fids(unjudged)}, for {why}; remedy: {runnable(remedy)}"
+            )
+            console.print(sentence, markup=False)
 
 
-def _tell_verdict(console: Console, found: "Verification") -> None:
+def _print_verdict(console: Console, found: "Verification") -> None:
     compared = found.compared
     to_heal = sorted(compared.differing_fids.difference(found.awaiting_fids, found.uncovered_fids))
     if to_heal:
@@ -157,7 +159,7 @@ def _tell_verdict(console: Console, found: "Verification") -> None:
 
 
 def _healing_command(fids: list[int]) -> str:
-    if len(fids) > MOST_HEALED_BY_NAME:
+    if len(fids) > MAX_HEALED_BY_NAME:
         return "fc-pipeline backfill --all"
     return f"fc-pipeline backfill --fids {','.join(map(str, fids))}"
 
@@ -185,4 +187,4 @@ def differing_columns(table_row: dict[str, Any], hub_row: dict[str, Any]) -> dic
 
 def _short(value: Any) -> str:
     text = json.dumps(value, ensure_ascii=False)
-    return text if len(text) <= _LONGEST_VALUE else text[: _LONGEST_VALUE - 1] + "…"
+    return text if len(text) <= _MAX_VALUE_CHARACTERS else text[: _MAX_VALUE_CHARACTERS - 1] + "…"

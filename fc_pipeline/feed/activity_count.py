@@ -26,24 +26,25 @@ MAX_ROUNDS: Final = 10
 class ActivityCount:
     """Counts of all shards of an hour as far as the ledger covers it, as rows of `fid_activity`.
 
-    It goes on from what it has counted: `come_close` counts while others fold the hour, so that `total`, called while
-    nobody can, has only those heights left that were folded since. What is folded stays folded, so nothing is counted
-    twice, however often either is called; where events were replayed from the quarantine meanwhile, it begins anew.
-    With `naming`, FIDs, only their rows are right. `go_on` may raise Stopped.
+    It resumes from what it has counted: `catch_up_roughly` counts while others fold the hour, so that `total`, called
+    while nobody can, has only those heights left that were folded since. What is folded stays folded, so nothing is
+    counted twice, however often either is called; where events were replayed from the quarantine meanwhile, it begins
+    again.
+    With `naming`, FIDs, only their rows are right. `check_stop` may raise Stopped.
     """
 
     def __init__(
-        self, replica: Replica, hour: Hour, go_on: Callable[[], None], *, naming: Collection[int] = ()
+        self, replica: Replica, hour: Hour, check_stop: Callable[[], None], *, naming: Collection[int] = ()
     ) -> None:
         self._replica = replica
         self._hour = hour
-        self._go_on = go_on
+        self._check_stop = check_stop
         self._naming = naming
         self._counted: dict[int, list[HeightRange]] = {}
         self._counts = FID_ACTIVITY.arrow([])
         self._set_aside: dict[int, frozenset[bytes]] = {}
 
-    def come_close(self) -> None:
+    def catch_up_roughly(self) -> None:
         """Count until only a few heights are left, or the hour is written as fast as it is counted."""
         for _ in range(MAX_ROUNDS):
             self._count(self._uncounted())
@@ -84,7 +85,7 @@ class ActivityCount:
         wanted = [file for file in files if ledger.overlap([HeightRange(file.from_height, file.to_height)], heights)]
         counts = [FID_ACTIVITY.arrow([])]
         for batch in self._replica.log.read(wanted, naming=self._naming):
-            self._go_on()
+            self._check_stop()
             for part in parts_within(batch, heights):
                 micro = prepare(
                     without_set_aside(part, self._set_aside[shard]),

@@ -5,16 +5,16 @@ from typing import Final
 
 from fc_pipeline.hub.decode import EventBatch
 
-__all__ = ["MOST_BATCH_BYTES", "Pace", "events_per_batch"]
+__all__ = ["MAX_BATCH_BYTES", "Pace", "events_per_batch"]
 
-MOST_BATCH_BYTES: Final = 12_000_000
+MAX_BATCH_BYTES: Final = 12_000_000
 """JSON of one micro-batch; decoded, as Arrow and on its way to Postgres it takes several times that."""
 BATCHES_PER_BACKLOG: Final = 10
 """A backlog is committed in at least so many steps, so that progress shows and a crash costs little of it."""
 
 
 def events_per_batch(
-    backlog_events: int, *, usual_events: int, event_bytes: float, most_bytes: int = MOST_BATCH_BYTES
+    backlog_events: int, *, usual_events: int, event_bytes: float, max_bytes: int = MAX_BATCH_BYTES
 ) -> int:
     """The number of events after which to commit.
 
@@ -22,7 +22,7 @@ def events_per_batch(
         backlog_events: about how many events of the shard are still to be read.
         usual_events: FC_BATCH_EVENTS, the size for a small backlog.
         event_bytes: mean size of an event's JSON, as read so far; 0 while nothing was read.
-        most_bytes: bound on the JSON of one micro-batch; it holds for `usual_events` too.
+        max_bytes: bound on the JSON of one micro-batch; it holds for `usual_events` too.
 
     Returns:
         At least 1; a larger backlog never gives fewer.
@@ -30,7 +30,7 @@ def events_per_batch(
     wanted = max(usual_events, backlog_events // BATCHES_PER_BACKLOG)
     if event_bytes <= 0:
         return max(1, usual_events)
-    return max(1, min(wanted, int(most_bytes / event_bytes)))
+    return max(1, min(wanted, int(max_bytes / event_bytes)))
 
 
 @dataclass(slots=True)

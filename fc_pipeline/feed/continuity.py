@@ -13,20 +13,20 @@ from fc_pipeline.errors import HubBehind, HubUnavailable, HubUntrusted, LakeErro
 from fc_pipeline.hours import Hour
 from fc_pipeline.hub.decode import decode_events
 from fc_pipeline.hub.failover import ANOTHER_NETWORK, NODES_ASKED, HubPool
-from fc_pipeline.hub.reads import NODES_APART_HEIGHTS, HubReads
+from fc_pipeline.hub.reads import MAX_NODE_LAG_HEIGHTS, HubReads
 from fc_pipeline.hub.wire import HubEvent, HubInfo, first_event_id, height_of
 from fc_pipeline.replica import Replica
 from fc_pipeline.store import ledger, snapshot_ledger
 from fc_pipeline.tables.encoding import block_hash
 
-__all__ = ["go_on_from_ledger", "other_history"]
+__all__ = ["other_history", "resume_from_ledger"]
 
 VET_SECONDS: Final = 15.0
 """So long a hub may take to say which network it is of."""
-LAG_PATIENCE_SECONDS: Final = 2.0
+MAX_LAG_WAIT_SECONDS: Final = 2.0
 
 
-def go_on_from_ledger(replica: Replica, hubs: HubPool) -> None:
+def resume_from_ledger(replica: Replica, hubs: HubPool) -> None:
     """Have the pool follow no hub but one that goes on from what was already read, now and whenever it is vetted.
 
     It must not be behind, must have the number of data shards that the replica was begun with, and the very block
@@ -61,9 +61,9 @@ def other_history(replica: Replica) -> OtherHistory | None:
         endpoints = replica.hub_endpoints
         async with (
             asyncio.timeout(VET_SECONDS),
-            HubPool(endpoints, retries=1, lag_patience_seconds=LAG_PATIENCE_SECONDS) as hubs,
+            HubPool(endpoints, retries=1, max_lag_wait_seconds=MAX_LAG_WAIT_SECONDS) as hubs,
         ):
-            go_on_from_ledger(replica, hubs)
+            resume_from_ledger(replica, hubs)
             await hubs.follow(None)
 
     try:
@@ -90,7 +90,7 @@ async def _refuse_other_history(replica: Replica, hub: HubReads, shard: int, hea
         raws = await hub.events(shard, first_event_id(1), stop_id, page_size=1, reverse=True)
         furthest = max([furthest, *(height_of(event_id) for event_id in decode_events(raws)[0] if event_id < stop_id)])
     says = f"it says that shard {shard} is at height {head_height}"
-    if not furthest or known[0] - furthest > NODES_APART_HEIGHTS:
+    if not furthest or known[0] - furthest > MAX_NODE_LAG_HEIGHTS:
         has = f"its newest event is of height {furthest}" if furthest else "it has no event at all up to there"
         raise HubUntrusted(
             f"hub {hub.name} has lost its past: {says}, and {known[0]} was read, but {has}",

@@ -111,7 +111,7 @@ class Drain:
         ]
         first_hours = {await reader.first_hour() for reader in readers}
         # Listing the log may take its time: whoever writes the hour goes on meanwhile.
-        await asyncio.gather(*(reader.look_at_log() for reader in readers))
+        await asyncio.gather(*(reader.inspect_log() for reader in readers))
         hours = sorted(hour for hour in first_hours if hour is not None)
 
         def nothing_to_wait_for() -> bool:
@@ -220,7 +220,7 @@ class _ShardReader:
 
     async def run(self) -> None:
         """Read what is missing, then follow; the first hour must be held, so that nobody else fills it meanwhile."""
-        await self._mend_log()
+        await self._repair_log()
         next_height: int | None = None
         for hole in self.missing():
             if self._is_ending():
@@ -242,11 +242,11 @@ class _ShardReader:
             covered = ledger.covered(connection, self._shard.shard)
         return ledger.holes(covered, self._in_window.first, self._in_window.last)
 
-    async def look_at_log(self) -> None:
+    async def inspect_log(self) -> None:
         """Find what the raw log has lost of the window."""
         self._lost = await asyncio.to_thread(self._lost_log)
 
-    async def _mend_log(self) -> None:
+    async def _repair_log(self) -> None:
         """Read anew what the raw log has lost, as far as the hub still has it."""
         replica, number, lost = self._drain.replica, self._shard.shard, self._lost
         for heights in lost.heights:
@@ -293,7 +293,7 @@ class _ShardReader:
         the hour that begins, and reads on from there.
         """
         batch_seconds = self._drain.replica.settings.batch_seconds
-        poll_seconds = max(min(batch_seconds / _POLLS_PER_BATCH, _POLL_SECONDS), self._least_poll_seconds())
+        poll_seconds = max(min(batch_seconds / _POLLS_PER_BATCH, _POLL_SECONDS), self._min_poll_seconds())
         flushed = float("-inf")
         try:
             while not self._is_ending():
@@ -314,7 +314,7 @@ class _ShardReader:
             last = ledger.last_covered(connection, self._shard.shard)
         return max(self._shard.head_height, last[0] if last else 0) + 1
 
-    def _least_poll_seconds(self) -> float:
+    def _min_poll_seconds(self) -> float:
         settings = self._drain.replica.settings
         budgets = [rps for url in settings.hub_urls if (rps := settings.hub_rps_for(url)) is not None]
         return len(self._shards) / (_POLLING_SHARE * min(budgets)) if budgets else 0.0

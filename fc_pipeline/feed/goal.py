@@ -18,7 +18,7 @@ from fc_pipeline.store.ledger import HeightRange
 __all__ = ["Goal"]
 
 HOURS_PER_SPAN: Final = 24
-MOST_HOURS: Final = 24 * 31
+MAX_HOURS: Final = 24 * 31
 """So many hours are looked up at a time; a hub keeps about 72 of them."""
 
 T = TypeVar("T")
@@ -60,7 +60,7 @@ class Goal:
         """
 
         async def hours(state: Survey) -> list[Hour]:
-            return await state.missing_hours(MOST_HOURS)
+            return await state.missing_hours(MAX_HOURS)
 
         spans: list[tuple[Hour, Hour]] = []
         for hour in _ask(self.replica, hours):

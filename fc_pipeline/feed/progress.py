@@ -8,8 +8,8 @@ from dataclasses import dataclass, field, replace
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from fc_pipeline.fold.fates import EventFates
 from fc_pipeline.fold.micro_batch import MicroBatch
+from fc_pipeline.fold.outcomes import EventOutcomes
 from fc_pipeline.fold.written import Written
 from fc_pipeline.hours import Hour
 from fc_pipeline.tables.fid_activity import FID_ACTIVITY
@@ -36,7 +36,7 @@ class HourProgress:
 
     `heights` maps a shard to the first and last folded height, `last_block_unix` to the time of the last block;
     `naive_rows` is what one write per message would have written. `seconds` is time spent in Postgres, `ledger_seconds`
-    what the ledger has of it. `fates` and `events_written` say what became of the `events`, `rows_filtered` how many
+    what the ledger has of it. `outcomes` and `events_written` say what became of the `events`, `rows_filtered` how many
     rows concern no target.
     """
 
@@ -50,7 +50,7 @@ class HourProgress:
     quarantined: int = 0
     seconds: float = 0.0
     ledger_seconds: float = 0.0
-    fates: EventFates = field(default_factory=EventFates)
+    outcomes: EventOutcomes = field(default_factory=EventOutcomes)
     events_written: int = 0
     heights: dict[int, tuple[int, int]] = field(default_factory=dict[int, tuple[int, int]])
     last_block_unix: dict[int, int] = field(default_factory=dict[int, int])
@@ -77,12 +77,12 @@ class HourProgress:
     @property
     def events_unchanged(self) -> int:
         """Events whose rows were in the tables already, or decided by later events."""
-        return self.fates.with_rows - self.events_written
+        return self.outcomes.with_rows - self.events_written
 
     @property
     def events_unaccounted(self) -> int:
         """Events of which nobody can say what became: none, ever."""
-        return self.events - self.fates.events
+        return self.events - self.outcomes.events
 
     def add(
         self,
@@ -95,7 +95,7 @@ class HourProgress:
         ledger_seconds: float,
     ) -> None:
         """Count one committed micro-batch, of whose events so many had rows that were written."""
-        self.fates += batch.fates
+        self.outcomes += batch.outcomes
         self.rows_filtered += batch.rows_filtered
         self.events_written += events_written
         self.micro_batches += 1

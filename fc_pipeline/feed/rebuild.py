@@ -38,19 +38,19 @@ def rebuild_hour(
     before all is done: the hour counts as not rebuilt then.
     """
 
-    def go_on() -> None:
+    def check_stop() -> None:
         if should_stop():
             raise Stopped
 
-    go_on()
+    check_stop()
     stored = {file.shard for file in replica.log.files(hour)}
     with replica.engine.connect() as connection:
         shards = sorted(stored | ledger.covered_shards(connection, hour.key))
         known_shards = {*shards, *ledger.origins(connection)}
     pending = [s for s in shards if not (only_missing and _is_complete(replica, writer, s, hour, tables))]
-    rebuilt = {shard: _rebuild_shard(replica, writer, hour, shard, tables, go_on) for shard in pending}
+    rebuilt = {shard: _rebuild_shard(replica, writer, hour, shard, tables, check_stop) for shard in pending}
     if pending and FID_ACTIVITY.name in tables:
-        _replace_activity(writer, hour, known_shards, ActivityCount(replica, hour, go_on), counts_more=counts_more)
+        _replace_activity(writer, hour, known_shards, ActivityCount(replica, hour, check_stop), counts_more=counts_more)
     with replica.engine.begin() as connection:
         for shard, (up_to_height, newly_written) in rebuilt.items():
             # Every height was read from the raw log, so the ledger may say that it is there.
@@ -73,7 +73,7 @@ def replay_hour(
     file. Raises LakeError if the log lacks heights that the ledger covers, Stopped.
     """
 
-    def go_on() -> None:
+    def check_stop() -> None:
         if should_stop():
             raise Stopped
 
@@ -86,12 +86,12 @@ def replay_hour(
         refuse_missing(hour, shard, covered, files)
         aside = set_aside_of_hour(replica, hour, shard)
         for batch in replica.log.read(files, naming=fids):
-            go_on()
+            check_stop()
             for part in parts_within(batch, covered):
                 writer.refold(hour, without_set_aside(part, aside))
                 events += len(part.raws)
     if shards:
-        _replace_activity(writer, hour, known_shards, ActivityCount(replica, hour, go_on, naming=fids))
+        _replace_activity(writer, hour, known_shards, ActivityCount(replica, hour, check_stop, naming=fids))
     return events
 
 
@@ -103,7 +103,7 @@ def _replace_activity(
     Of all shards none may be folded meanwhile, also one that only now comes to its first block of the hour. So what is
     there is counted before, and only what is folded meanwhile then.
     """
-    count.come_close()
+    count.catch_up_roughly()
     writer.replace_activity(hour, shards, count.total, counts_more=counts_more)
 
 
@@ -129,17 +129,17 @@ def _rebuild_shard(
     hour: Hour,
     shard: int,
     tables: Collection[str],
-    go_on: Callable[[], None],
+    check_stop: Callable[[], None],
 ) -> tuple[int, dict[int, NewlyWritten]]:
     """Fold what the log has of a shard's hour.
 
     Gives the height up to which that is now so, and by the first height of each line what is new of its events.
     """
-    go_on()
+    check_stop()
     left = _outside(*ledger_and_log(replica, shard, hour))
 
     def none_left() -> bool:
-        go_on()
+        check_stop()
         return not ledger.without(left, covered_heights(replica, shard, hour))
 
     # What the ledger lacks may be about to be committed by another run: then it is that run's to fold.
@@ -152,7 +152,7 @@ def _rebuild_shard(
     refold = not set(tables) <= {FID_ACTIVITY.name}
     newly_written: dict[int, NewlyWritten] = {}
     for batch in replica.log.read(files) if fill or refold else ():
-        go_on()
+        check_stop()
         for hole in ledger.holes(covered, batch.from_height, batch.to_height) if fill else ():
             writer.fold_stored(hour, within(batch, hole.first, hole.last))
         for part in parts_within(batch, covered) if refold else ():

@@ -18,10 +18,10 @@ from fc_pipeline.feed.writer import LEASE_WAIT_SECONDS, BatchWriter
 from fc_pipeline.hours import Hour
 from fc_pipeline.hub.failover import HubPool
 from fc_pipeline.hub.network_time import clock_warning
-from fc_pipeline.reconcile.log_comparison import mend_hour
+from fc_pipeline.reconcile.log_comparison import repair_hour
 from fc_pipeline.replica import Replica
 from fc_pipeline.store import gaps, ledger
-from fc_pipeline.store.retry import POSTGRES_ERRORS, explained, through_faults
+from fc_pipeline.store.retry import POSTGRES_ERRORS, explained, with_retries
 
 __all__ = ["RAW_LOG", "MicroBatchRun", "compact_finished_hours"]
 
@@ -82,7 +82,7 @@ class MicroBatchRun:
                 joins_files=bool(self.follow_seconds),
             ) as writer:
                 self._folded_before = self._folded_hours()
-                through_faults(
+                with_retries(
                     f"run {self.run_id}",
                     lambda: self._work(writer, follow_until),
                     reopen=writer.reopen,
@@ -113,7 +113,7 @@ class MicroBatchRun:
         for attempt in range(_ATTEMPTS):
             work = self._drain(writer, follow_until)
             try:
-                asyncio.run(until_stopped(work, self.should_stop, writer.give_up))
+                asyncio.run(until_stopped(work, self.should_stop, writer.abandon))
             except BaseExceptionGroup as group:
                 error = _first(group)
                 # Another run was at the same hours before us: what it left is in the ledger now.
@@ -204,7 +204,7 @@ class MicroBatchRun:
         )
         if not only_missing:
             # Versions alone leave a row that claims the right event, and one of an event that there is not.
-            for name, rows in mend_hour(self.replica, hour, tables).items():
+            for name, rows in repair_hour(self.replica, hour, tables).items():
                 log.warning("rows_mended run=%s hour=%s table=%s rows=%d", self.run_id, hour.key, name, rows)
         return found
 

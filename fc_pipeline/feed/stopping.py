@@ -5,11 +5,11 @@ import logging
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-__all__ = ["LOOK_SECONDS", "Stopped", "until_stopped"]
+__all__ = ["POLL_SECONDS", "Stopped", "until_stopped"]
 
 _log = logging.getLogger(__name__)
 
-LOOK_SECONDS = 0.1
+POLL_SECONDS = 0.1
 GRACE_SECONDS = 3.0
 """So long may what was begun take until it is given up: who asks a run to stop expects its end within five seconds."""
 
@@ -19,20 +19,20 @@ class Stopped(Exception):
 
 
 async def until_stopped(
-    work: Coroutine[Any, Any, None], should_stop: Callable[[], bool], give_up: Callable[[], None]
+    work: Coroutine[Any, Any, None], should_stop: Callable[[], bool], abandon: Callable[[], None]
 ) -> None:
     """Do the work, which ends by itself when `should_stop` says so; cancel it where that takes longer than the grace.
 
-    `give_up` is called then, in a thread, to end what a thread of the work still waits for.
+    `abandon` is called then, in a thread, to end what a thread of the work still waits for.
     """
     task = asyncio.create_task(work)
     while not should_stop():
-        if (await asyncio.wait([task], timeout=LOOK_SECONDS))[0]:
+        if (await asyncio.wait([task], timeout=POLL_SECONDS))[0]:
             return task.result()
     if (await asyncio.wait([task], timeout=GRACE_SECONDS))[0]:
         return task.result()
     task.cancel()
-    await asyncio.to_thread(give_up)
+    await asyncio.to_thread(abandon)
     await asyncio.wait([task])
     reason = None if task.cancelled() else task.exception()
     _log.warning("stopped_by_force reason=%r: it is rolled back, and read again by the next run", str(reason or ""))

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from fc_pipeline.errors import HubError, HubUntrusted
-from fc_pipeline.feed.continuity import go_on_from_ledger
+from fc_pipeline.feed.continuity import resume_from_ledger
 from fc_pipeline.feed.first_data import place_partition_start
 from fc_pipeline.hours import Hour
 from fc_pipeline.hub.clock import HubClock, NoEvents
@@ -104,11 +104,11 @@ async def survey(replica: Replica, hubs: HubPool, tables: Sequence[str] = ()) ->
     shard, records where its replica begins: at FC_START, or where the hub's feed does; and so where partitions begin.
     What the followed hub no longer has is read from another one that has it; what none has is recorded as a gap. A
     replica that is only read has nothing recorded.
-    Raises HubUntrusted if no hub goes on from what was already read (`go_on_from_ledger`).
+    Raises HubUntrusted if no hub goes on from what was already read (`resume_from_ledger`).
     """
     with replica.engine.connect() as connection:
         unfinished = [Hour.from_key(key) for key in ledger.unfinished_partitions(connection, tables)]
-    go_on_from_ledger(replica, hubs)
+    resume_from_ledger(replica, hubs)
     shards, clocks, info = await _survey_shards(replica, hubs)
     if any(shard.lost for shard in shards) and await _prefer_the_hub_with_more(hubs, shards):
         shards, clocks, info = await _survey_shards(replica, hubs)

@@ -136,9 +136,9 @@ class BatchWriter:
         lease.release(self._replica.engine, holder=self._holder)
         self._held.clear()
 
-    def give_up(self) -> None:
+    def abandon(self) -> None:
         """End what Postgres is doing for this run, from another thread: the transaction is rolled back."""
-        self._session.give_up()
+        self._session.abandon()
         try:
             with self._replica.engine.connect() as connection:
                 connection.execute(sa.select(sa.func.pg_cancel_backend(self._session.backend_pid)))
@@ -242,7 +242,7 @@ class BatchWriter:
         written = self._session.refold(micro)
         _log.info("refolded hour=%s shard=%d heights=%d-%d", hour.key, micro.shard, micro.from_height, micro.to_height)
         self._count(hour, micro, written, started, log_bytes=0)
-        with_rows = min(micro.events_with_first_rows, self._session.fates.with_rows)
+        with_rows = min(micro.events_with_first_rows, self._session.outcomes.with_rows)
         return NewlyWritten(with_rows, min(self._session.events_written, with_rows))
 
     def replace_activity(
@@ -278,7 +278,7 @@ class BatchWriter:
     ) -> None:
         seconds = time.monotonic() - started
         session = self._session
-        micro = replace(micro, fates=session.fates, rows_filtered=session.rows_filtered)
+        micro = replace(micro, outcomes=session.outcomes, rows_filtered=session.rows_filtered)
         self._progress.add(
             *(hour, micro, written, session.events_written),
             log_bytes=log_bytes,
@@ -294,7 +294,7 @@ class BatchWriter:
             micro.events,
             session.events_written,
             sum(rows.rows for rows in written.values()),
-            micro.fates.filtered,
+            micro.outcomes.filtered,
             len(micro.quarantined),
             seconds * 1000,
             time.time() - self._progress.clock_ahead_seconds - micro.last_block_unix,

@@ -10,8 +10,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from fc_pipeline.fold.changes import Changes, Quarantined, changes_of
-from fc_pipeline.fold.fates import EventFates, events_of
 from fc_pipeline.fold.nul import NUL_REASON
+from fc_pipeline.fold.outcomes import EventOutcomes, events_of
 from fc_pipeline.hub.decode import EventBatch
 from fc_pipeline.hub.wire import BLOCK_SEQUENCE_BITS
 from fc_pipeline.tables.columns import DataTable
@@ -33,8 +33,9 @@ class MicroBatch:
     `profile_fids` the FIDs whose profile may have changed. `confirmed_events` is how many events the blocks'
     BLOCK_CONFIRMED announced, `messages` how many rows one write per message would have written. `gone_casts` says
     whom casts named that went away (GONE_CASTS_SCHEMA), `rows_filtered` how many rows no target concerns.
-    `last_block_unix` and `last_block_hash` are the time and hash of the block at `to_height`; `fates` says what became
-    of each event, `events_with_first_rows` how many have rows in these tables and none in such as were written before.
+    `last_block_unix` and `last_block_hash` are the time and hash of the block at `to_height`; `outcomes` counts the
+    events by outcome, `events_with_first_rows` counts those with rows in these tables and none in such as were
+    written before.
     """
 
     shard: int
@@ -55,7 +56,7 @@ class MicroBatch:
     last_block_unix: int
     last_block_hash: bytes | None
     rows_filtered: int = 0
-    fates: EventFates = field(default_factory=EventFates)
+    outcomes: EventOutcomes = field(default_factory=EventOutcomes)
     events_with_first_rows: int = 0
 
 
@@ -94,7 +95,7 @@ def prepare(
         # Where no height has a block (feeds without BLOCK_CONFIRMED), all that is known is the hour.
         last_block_unix=max(batch.block_times.values(), default=hour_unix),
         last_block_hash=_last_block_hash(batch),
-        fates=_fates(changes, wanted),
+        outcomes=_outcomes(changes, wanted),
         events_with_first_rows=_events_with_rows(changes, wanted.union(known_tables))
         - (_events_with_rows(changes, frozenset(known_tables)) if known_tables else 0),
     )
@@ -106,14 +107,14 @@ def _events_with_rows(changes: Changes, tables: frozenset[str]) -> int:
     return events_of([*kept, changes.compactions] if "links" in tables else kept)
 
 
-def _fates(changes: Changes, wanted: frozenset[str]) -> EventFates:
+def _outcomes(changes: Changes, wanted: frozenset[str]) -> EventOutcomes:
     compactions = [changes.compactions] if len(changes.compactions) else []
     all_events = events_of([*changes.rows.values(), *compactions])
     wants_all = changes.rows.keys() <= wanted and (not compactions or "links" in wanted)
     with_rows = all_events if wants_all else _events_with_rows(changes, wanted)
     # A text without its U+0000 is stored; an event that no hub could send was not read.
     set_aside = sum(record.reason not in (NUL_REASON, "poison_page") for record in changes.quarantined)
-    return EventFates(changes.without_rows, set_aside, all_events - with_rows, with_rows)
+    return EventOutcomes(changes.without_rows, set_aside, all_events - with_rows, with_rows)
 
 
 def joined(parts: Sequence[MicroBatch]) -> MicroBatch:
@@ -138,7 +139,7 @@ def joined(parts: Sequence[MicroBatch]) -> MicroBatch:
         confirmed_events=sum(part.confirmed_events for part in parts),
         messages=sum(part.messages for part in parts),
         size_bytes=sum(part.size_bytes for part in parts),
-        fates=sum((part.fates for part in parts), EventFates()),
+        outcomes=sum((part.outcomes for part in parts), EventOutcomes()),
         events_with_first_rows=sum(part.events_with_first_rows for part in parts),
     )
 
@@ -217,7 +218,7 @@ def cover_parameters(
     batch: MicroBatch, run_id: str, rows_written: int, *, events_written: int = 0, seconds: float = 0.0
 ) -> tuple[Any, ...]:
     """What COVER takes; `events_written` is of how many events rows were written, `seconds` how long that took."""
-    fates = batch.fates
+    outcomes = batch.outcomes
     return (
         batch.shard,
         batch.from_height,
@@ -230,11 +231,11 @@ def cover_parameters(
         rows_written,
         batch.last_block_unix,
         (batch.last_block_hash or b"").hex(),
-        fates.with_rows,
+        outcomes.with_rows,
         events_written,
-        fates.without_rows,
-        fates.filtered,
-        fates.set_aside,
+        outcomes.without_rows,
+        outcomes.filtered,
+        outcomes.set_aside,
         len(batch.quarantined),
         1,
         batch.size_bytes,

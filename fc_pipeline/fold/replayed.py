@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from fc_pipeline.fold.fates import EventFates
 from fc_pipeline.fold.micro_batch import MicroBatch
+from fc_pipeline.fold.outcomes import EventOutcomes
 from fc_pipeline.fold.quarantine import IS_SET_ASIDE
 
 __all__ = ["MOVE_REPLAYED", "replayed_parameters"]
@@ -29,16 +29,16 @@ MOVE_REPLAYED = (
 
 
 def replayed_parameters(
-    batch: MicroBatch, fates: EventFates, rows_written: int, *, events_written: int, seconds: float
+    batch: MicroBatch, outcomes: EventOutcomes, rows_written: int, *, events_written: int, seconds: float
 ) -> tuple[Any, ...]:
     """What MOVE_REPLAYED takes; the batch is of one line."""
     return (
         batch.shard,
         batch.from_height,
         batch.to_height,
-        fates.with_rows,
-        fates.filtered,
-        fates.without_rows,
+        outcomes.with_rows,
+        outcomes.filtered,
+        outcomes.without_rows,
         events_written,
         rows_written,
         batch.messages,

@@ -14,8 +14,8 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from fc_pipeline.fold.fates import events_of
 from fc_pipeline.fold.micro_batch import MicroBatch
+from fc_pipeline.fold.outcomes import events_of
 from fc_pipeline.tables.casts import CASTS
 from fc_pipeline.tables.columns import Comparison, DataTable
 from fc_pipeline.tables.link_compactions import LINK_COMPACTIONS
@@ -118,17 +118,17 @@ class TargetSelection:
                 raise TargetsMoved
         fids = self._fids(batch, mentions=state.mentions)
         members = fids[self._membership.among(fids, state.generation)]
-        leavers: dict[int, int] = {}
+        removed_fids: dict[int, int] = {}
         merged = () if acts is None else acts.tables
         if acts is not None:
             self.change = self._act(acts)
             members = np.union1d(members, np.intersect1d(fids, np.array(self.change.added, np.int64)))
             members = np.setdiff1d(members, np.array(self.change.removed, np.int64))
-            leavers = acts.last_versions(self.change.removed)
+            removed_fids = acts.last_versions(self.change.removed)
         if self._only is not None:
             members = np.intersect1d(members, self._only)
-        selected = self._selected(batch, members, leavers, mentions=state.mentions)
-        return _with_fates(selected, batch, merged)
+        selected = self._selected(batch, members, removed_fids, mentions=state.mentions)
+        return _with_outcomes(selected, batch, merged)
 
     def members_of(self, fids: Fids) -> Fids:
         """Those of these FIDs that are targets, and wanted; holds the set still until commit."""
@@ -194,13 +194,17 @@ class TargetSelection:
         found += [part["fid"].to_numpy() for part in (batch.activity, batch.profile_fids) if part is not None]
         return rule.distinct(found)
 
-    def _selected(self, batch: MicroBatch, members: Fids, leavers: dict[int, int], *, mentions: bool) -> MicroBatch:
+    def _selected(
+        self, batch: MicroBatch, members: Fids, removed_fids: dict[int, int], *, mentions: bool
+    ) -> MicroBatch:
         rows: dict[str, pa.Table] = {}
         filtered = 0
         for name, all_rows in batch.rows.items():
             table = MESSAGE_TABLES[name]
             kept = rule.is_concerned(table, all_rows, members, mentions=mentions)
-            kept |= self._kept_all_the_same(table, all_rows, batch.gone_casts, members, leavers, mentions=mentions)
+            kept |= self._kept_for_other_reasons(
+                table, all_rows, batch.gone_casts, members, removed_fids, mentions=mentions
+            )
             filtered += len(all_rows) - int(kept.sum())
             rows[name] = all_rows.filter(pa.array(kept, pa.bool_()))
             if table.comparison is Comparison.NAMES and self._only is None:
@@ -213,27 +217,27 @@ class TargetSelection:
             rows_filtered=filtered,
         )
 
-    def _kept_all_the_same(
+    def _kept_for_other_reasons(
         self,
         table: DataTable,
         rows: pa.Table,
         gone_casts: pa.Table,
         members: Fids,
-        leavers: dict[int, int],
+        removed_fids: dict[int, int],
         *,
         mentions: bool,
     ) -> Mask:
         """Rows that a target does not seem to be concerned by, and that are wanted."""
         # Up to the event that took them out, they were targets.
-        gone = np.array(sorted(leavers), np.int64)
-        last_versions = np.array([leavers[fid] for fid in gone.tolist()], np.int64)
+        gone = np.array(sorted(removed_fids), np.int64)
+        last_versions = np.array([removed_fids[fid] for fid in gone.tolist()], np.int64)
         kept = rule.is_concerned_before(table, rows, gone, last_versions, mentions=mentions)
         versions = rows["version"].to_numpy()
         if table is CASTS:
             named = rule.is_concerned(CASTS, _as_casts(gone_casts), members, mentions=mentions)
             of_named = np.isin(versions, gone_casts["version"].to_numpy()[named])
             kept |= of_named & rows["deleted_at"].is_valid().to_numpy().astype(np.bool_)
-        return kept | rule.kept_regardless(table, rows) if self._only is None else kept
+        return kept | rule.always_kept(table, rows) if self._only is None else kept
 
 
 @dataclass(frozen=True, slots=True)
@@ -256,8 +260,8 @@ class _Acts:
         """By which event each of these FIDs may have lost its place: the last one about it, or else any."""
         if not removed:
             return {}
-        anyhow = int(self.compactions["version"].to_numpy().max(initial=0))
-        found = dict.fromkeys(removed, anyhow)
+        newest_compaction = int(self.compactions["version"].to_numpy().max(initial=0))
+        found = dict.fromkeys(removed, newest_compaction)
         if self.follows is not None:
             about = (self.follows[name].to_numpy().tolist() for name in ("target_fid", "version"))
             for fid, version in zip(*about, strict=True):
@@ -287,7 +291,7 @@ def _as_casts(gone_casts: pa.Table) -> pa.Table:
     return gone_casts.append_column("fid", pa.nulls(len(gone_casts), pa.int64()))
 
 
-def _with_fates(selected: MicroBatch, batch: MicroBatch, merged: Sequence[pa.Table]) -> MicroBatch:
+def _with_outcomes(selected: MicroBatch, batch: MicroBatch, merged: Sequence[pa.Table]) -> MicroBatch:
     """The selection, with what became of the events: of those left out, no row is written, and none was `merged`.
 
     An event whose rows were all overtaken within the micro-batch is none of them: nobody has looked whom it concerned.
@@ -295,7 +299,7 @@ def _with_fates(selected: MicroBatch, batch: MicroBatch, merged: Sequence[pa.Tab
     left_out = events_of([*batch.rows.values(), batch.compactions]) - events_of(
         [*selected.rows.values(), selected.compactions, *merged]
     )
-    return replace(selected, fates=batch.fates.with_filtered(left_out))
+    return replace(selected, outcomes=batch.outcomes.with_filtered(left_out))
 
 
 def _of_members(rows: pa.Table | None, members: Fids) -> pa.Table | None:

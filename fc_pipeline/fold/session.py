@@ -13,9 +13,9 @@ import pyarrow.compute as pc
 from fc_pipeline.errors import AlreadyFolded, LeaseLost, SessionLost
 from fc_pipeline.fold import quarantine, statements
 from fc_pipeline.fold.changes import Quarantined
-from fc_pipeline.fold.fates import EventFates
 from fc_pipeline.fold.merging import Merges
 from fc_pipeline.fold.micro_batch import MicroBatch, cover_parameters
+from fc_pipeline.fold.outcomes import EventOutcomes
 from fc_pipeline.fold.profiles import STAGE_PROFILE_FIDS
 from fc_pipeline.fold.replayed import MOVE_REPLAYED, replayed_parameters
 from fc_pipeline.fold.selection import TargetAccess, TargetSelection, TargetsMoved
@@ -48,12 +48,12 @@ class FoldSession:
     (tests, and rebuilding from the raw log, which the versions alone keep right). With `targets`, only what concerns
     the target set is written, and the set follows what is.
 
-    Of the last fold, `fates` says what became of its events, `events_written` how many of them it wrote rows of (an
+    Of the last fold, `outcomes` says what became of its events, `events_written` how many of them it wrote rows of (an
     event's rows may be in several tables, and it counts once), `rows_filtered` how many rows no target concerns,
     `ledger_seconds` how long it took by the ledger, which is written before the commit (0 for what it had already).
 
     A transaction that fails for a reason that may pass (store.retry) is rolled back and tried again for a while, until
-    `give_up`. Raises PostgresError where that did not help, SessionLost where the session is gone: nothing of the
+    `abandon`. Raises PostgresError where that did not help, SessionLost where the session is gone: nothing of the
     transaction was written then, unless it was lost with the answer to its commit, which the ledger knows.
     """
 
@@ -62,7 +62,7 @@ class FoldSession:
     holder: str | None = None
     targets: TargetAccess | None = None
     backend_pid: int = field(default=0, init=False)
-    fates: EventFates = field(default_factory=EventFates, init=False)
+    outcomes: EventOutcomes = field(default_factory=EventOutcomes, init=False)
     events_written: int = field(default=0, init=False)
     rows_filtered: int = field(default=0, init=False)
     ledger_seconds: float = field(default=0.0, init=False)
@@ -118,9 +118,9 @@ class FoldSession:
             hint="another run may have taken over; whichever comes next reads on from the ledger",
         )
 
-    def give_up(self) -> None:
+    def abandon(self) -> None:
         """Try nothing again from now on. May be called from another thread."""
-        self._session.give_up()
+        self._session.abandon()
 
     def fold(self, batch: MicroBatch) -> dict[str, Written]:
         """Write heights that the ledger does not cover yet: rows, ledger and quarantine in one transaction.
@@ -253,7 +253,7 @@ class FoldSession:
             )
             line = replayed_parameters(
                 batch,
-                self.fates,
+                self.outcomes,
                 sum(w.rows for w in written.values()),
                 events_written=self.events_written,
                 seconds=self.ledger_seconds,
@@ -300,6 +300,6 @@ class FoldSession:
         if batch.quarantined:
             self._session.execute(quarantine.MERGE)
             self._session.execute(gaps.RECORD_POISON)
-        self.fates, self.rows_filtered = batch.fates, batch.rows_filtered
+        self.outcomes, self.rows_filtered = batch.outcomes, batch.rows_filtered
         self.events_written = self._merges.events_written
         return written

@@ -53,12 +53,12 @@ def merge(table: DataTable) -> str:
         f"WITH merged AS (INSERT INTO {table.qualified} AS t ({', '.join(table.names)}) "
         f"SELECT {_selected(table)} FROM {stage_name(table)} ORDER BY {', '.join(table.key)} "
         f"ON CONFLICT ({', '.join(table.key)}) DO UPDATE SET {_assigned(table)} "
-        f"WHERE ({order}) > ({current}){_or_known_better(table, order, current)} "
+        f"WHERE ({order}) > ({current}){_or_newer(table, order, current)} "
         f"{_RETURNING}, t.version) {_COUNTED_WITH_VERSIONS}"
     )
 
 
-def _or_known_better(table: DataTable, order: str, current: str) -> str:
+def _or_newer(table: DataTable, order: str, current: str) -> str:
     """Of a name whose holder was no target the table knows no more than that: the same proof says who it is."""
     if table is not USERNAME_PROOFS:
         return ""

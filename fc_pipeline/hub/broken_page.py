@@ -29,7 +29,7 @@ _BEFORE_IT_BYTES: Final = 40
 _TOKENS: Final = re.compile(rb'"(?:[^"\\]|\\.)*"|[{}\[\],"]', re.DOTALL)
 _CLOSES: Final = {b"{": b"}", b"[": b"]"}
 _RAWS: Final = msgspec.json.Decoder(list[msgspec.Raw])
-_TOGETHER: Final = 16
+_GROUP_SIZE: Final = 16
 """So many records are tried at once: most of a page is fine."""
 
 
@@ -49,8 +49,8 @@ def split_broken_page(body: bytes, error: Exception) -> list[bytes]:
     commas = _commas_between(body, opening.end(), closing.start())
     starts = [opening.end(), *(comma + 1 for comma in commas)]
     ends = [*commas, closing.start()]
-    for first in range(0, len(starts), _TOGETHER):
-        last = min(first + _TOGETHER, len(starts)) - 1
+    for first in range(0, len(starts), _GROUP_SIZE):
+        last = min(first + _GROUP_SIZE, len(starts)) - 1
         several = _if_json(body[starts[first] : ends[last]])
         if several is not None:
             records += several

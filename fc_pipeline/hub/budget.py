@@ -5,9 +5,9 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Final
 
-__all__ = ["LONGEST_OBEYED_WAIT_SECONDS", "RequestBudget"]
+__all__ = ["MAX_RETRY_AFTER_SECONDS", "RequestBudget"]
 
-LONGEST_OBEYED_WAIT_SECONDS: Final = 60.0
+MAX_RETRY_AFTER_SECONDS: Final = 60.0
 """A hub that asks to be left alone for longer is refused instead of waited for."""
 
 

@@ -28,7 +28,7 @@ import httpx
 from socksio import SOCKSError
 
 from fc_pipeline.errors import HubRefused, HubUnavailable
-from fc_pipeline.hub.budget import LONGEST_OBEYED_WAIT_SECONDS, RequestBudget
+from fc_pipeline.hub.budget import MAX_RETRY_AFTER_SECONDS, RequestBudget
 from fc_pipeline.hub.endpoint import HubEndpoint
 from fc_pipeline.hub.shared_budget import SharedBudget
 from fc_pipeline.plain_text import plain
@@ -54,12 +54,12 @@ MEBIBYTE: Final = 1024 * 1024
 EXCERPT_CHARACTERS: Final = 200
 ERROR_BODY_BYTES: Final = 64 * 1024
 FIRST_BACKOFF_SECONDS: Final = 0.25
-LONGEST_BACKOFF_SECONDS: Final = 10.0
-STORE_TROUBLE_RETRIES: Final = 2
-MOST_CONNECTIONS: Final = 32
-LEAST_PROGRESS_BYTES: Final = 4 * 1024
+MAX_BACKOFF_SECONDS: Final = 10.0
+STORE_ERROR_RETRIES: Final = 2
+MAX_CONNECTIONS: Final = 32
+MIN_PROGRESS_BYTES: Final = 4 * 1024
 """So much more of a body must come within `Timeouts.progress_seconds`: a byte a second is no progress."""
-BESIDE_OTHERS_SECONDS: Final = 1.5
+FAILOVER_AFTER_SECONDS: Final = 1.5
 """Where another hub can be asked, one that fails is not tried again for longer."""
 SPREAD_SECONDS: Final = 10.0
 API_KEY_HINT: Final = "check the API key in FC_HUB_HEADERS and what its plan allows"
@@ -90,12 +90,12 @@ class Timeouts:
     """Seconds until an answer's first byte, connecting included, and within which more of its body must come.
 
     What is slow is not what hangs: where no other hub can be asked, each further attempt is given twice as long, up to
-    `longest_seconds`, and so are the next questions to a hub that took long.
+    `max_seconds`, and so are the next questions to a hub that took long.
     """
 
     first_byte_seconds: float = 3.0
     progress_seconds: float = 3.0
-    longest_seconds: float = 30.0
+    max_seconds: float = 30.0
 
 
 @dataclass
@@ -106,7 +106,7 @@ class _Line:
     spread_until: float = float("-inf")
 
 
-class _Trouble(Exception):
+class _FailedAttempt(Exception):
     """A failed attempt that may be repeated: what came back, and the error it ends in if nothing helps."""
 
     def __init__(
@@ -115,14 +115,14 @@ class _Trouble(Exception):
         error: Callable[[str], HubUnavailable] = HubUnavailable,
         *,
         retry_after_seconds: float | None = None,
-        most_retries: int | None = None,
+        max_retries: int | None = None,
         is_silence: bool = False,
     ) -> None:
         super().__init__(what)
         self.what = what
         self.error = error
         self.retry_after_seconds = retry_after_seconds
-        self.most_retries = most_retries
+        self.max_retries = max_retries
         self.is_silence = is_silence
 
 
@@ -166,14 +166,14 @@ class HubClient:
         self._clock = clock
         self._line = _Line()
         # A request that waits for a free connection does not wait for the hub.
-        self._connections = asyncio.Semaphore(MOST_CONNECTIONS)
+        self._connections = asyncio.Semaphore(MAX_CONNECTIONS)
         self._http = httpx.AsyncClient(
             base_url=endpoint.base_url,
             auth=endpoint.basic_auth,
             headers={"user-agent": "fc-pipeline", **endpoint.headers},
             # Ours are around it: httpx bounds each read alone, and a byte a second would go on for ever.
             timeout=httpx.Timeout(None),
-            limits=httpx.Limits(max_connections=MOST_CONNECTIONS, max_keepalive_connections=16),
+            limits=httpx.Limits(max_connections=MAX_CONNECTIONS, max_keepalive_connections=16),
             transport=transport,
             # A proxy of the environment is for the world outside, not for this machine.
             trust_env=not endpoint.is_loopback,
@@ -226,11 +226,11 @@ class HubClient:
         parse: Callable[[bytes], T],
         *,
         retries: int | None = None,
-        internal_is_trouble: bool = True,
+        internal_is_transient: bool = True,
     ) -> T:
         """What `parse` makes of the answer; a ValueError from it is a broken answer, worth a retry.
 
-        `internal_is_trouble`: whether a 400 with `status: Internal` is retried; not for eventById, which says
+        `internal_is_transient`: whether a 400 with `status: Internal` is retried; not for eventById, which says
         "not found" so (hub-api 1.3). Raises HubUnavailable (HubDisconnected, HubBodyTooLarge, HubMalformed) when the
         retries are used up or the hub asks to wait for longer than a minute, HubRefused (HubKeyRefused) at once.
         """
@@ -244,100 +244,100 @@ class HubClient:
             await self.budget.acquire()
             self._refuse_long_pause(request)
             try:
-                return await self._attempt(request, parse, internal_is_trouble, 2.0**attempt)
-            except _Trouble as trouble:
-                allowed = retries if trouble.most_retries is None else min(retries, trouble.most_retries)
-                if self.has_alternative() and (trouble.is_silence or self._clock() - began > BESIDE_OTHERS_SECONDS):
+                return await self._attempt(request, parse, internal_is_transient, 2.0**attempt)
+            except _FailedAttempt as failure:
+                allowed = retries if failure.max_retries is None else min(retries, failure.max_retries)
+                if self.has_alternative() and (failure.is_silence or self._clock() - began > FAILOVER_AFTER_SECONDS):
                     allowed = 0
-                if trouble.retry_after_seconds is not None:
-                    self.budget.pause(trouble.retry_after_seconds)
+                if failure.retry_after_seconds is not None:
+                    self.budget.pause(failure.retry_after_seconds)
                 if attempt >= allowed:
                     tried = f" ({attempt + 1} attempts)" if attempt else ""
-                    raise trouble.error(f"{self._asked(request)}: {trouble.what}{tried}") from trouble.__cause__
-                self._refuse_long_pause(request, trouble.what)
+                    raise failure.error(f"{self._asked(request)}: {failure.what}{tried}") from failure.__cause__
+                self._refuse_long_pause(request, failure.what)
             await self._sleep(self._backoff_seconds(attempt))
             attempt += 1
 
     async def _attempt(
-        self, request: str, parse: Callable[[bytes], T], internal_is_trouble: bool, patience: float
+        self, request: str, parse: Callable[[bytes], T], internal_is_transient: bool, timeout_factor: float
     ) -> T:
         try:
             async with self._connections:
-                body = await self._send(request, internal_is_trouble, patience)
+                body = await self._send(request, internal_is_transient, timeout_factor)
         except (httpx.RemoteProtocolError, httpx.ReadError, httpx.WriteError, httpx.CloseError) as error:
-            raise _Trouble("the connection was closed without an answer", HubDisconnected) from error
+            raise _FailedAttempt("the connection was closed without an answer", HubDisconnected) from error
         except SOCKSError as error:  # httpx passes on as it is what a proxy's answer is not
-            raise _Trouble(f"the SOCKS proxy of the environment does not speak SOCKS: {error}") from error
+            raise _FailedAttempt(f"the SOCKS proxy of the environment does not speak SOCKS: {error}") from error
         except (httpx.TransportError, httpx.DecodingError) as error:
-            said = self.endpoint.redacted(str(error))
+            reason = self.endpoint.redacted(str(error))
             # An error that quotes a header is not told as the cause either.
-            raise _Trouble(f"{type(error).__name__}: {said}") from (error if said == str(error) else None)
+            raise _FailedAttempt(f"{type(error).__name__}: {reason}") from (error if reason == str(error) else None)
         try:
             return parse(body)
         except (ValueError, RecursionError) as error:
             what = f"200 with a body that is not the JSON expected ({error}): {self._excerpt(body)}"
-            raise _Trouble(what, partial(HubMalformed, body=body)) from error
+            raise _FailedAttempt(what, partial(HubMalformed, body=body)) from error
 
-    async def _send(self, request: str, internal_is_trouble: bool, patience: float) -> bytes:
+    async def _send(self, request: str, internal_is_transient: bool, timeout_factor: float) -> bytes:
         self.requests += 1
         async with AsyncExitStack() as stack:
-            response = await self._first_byte(request, stack, patience)
+            response = await self._first_byte(request, stack, timeout_factor)
             try:
                 if response.status_code == 200:
-                    body = await self._bounded_body(response, patience)
+                    body = await self._bounded_body(response, timeout_factor)
                     if not _is_like_json(body):
-                        raise _Trouble(f"200 with a body that is not JSON or cut short: {self._excerpt(body)}")
+                        raise _FailedAttempt(f"200 with a body that is not JSON or cut short: {self._excerpt(body)}")
                     return body
-                body = await self._start_of_body(response, patience)
+                body = await self._start_of_body(response, timeout_factor)
             except (httpx.RemoteProtocolError, httpx.ReadError) as error:
-                raise _Trouble(f"{response.status_code}, then the connection broke within the body") from error
-        raise self._not_ok(request, response, body, internal_is_trouble)
+                raise _FailedAttempt(f"{response.status_code}, then the connection broke within the body") from error
+        raise self._not_ok(request, response, body, internal_is_transient)
 
-    async def _first_byte(self, request: str, stack: AsyncExitStack, patience: float) -> httpx.Response:
+    async def _first_byte(self, request: str, stack: AsyncExitStack, timeout_factor: float) -> httpx.Response:
         """Status and headers of the answer, which `stack` closes."""
         limits = self._timeouts
         usual = limits.first_byte_seconds
         if not self.has_alternative():
             usual = max(usual, 2 * self._line.first_byte_seconds)
-        seconds = min(usual * patience, max(limits.longest_seconds, limits.first_byte_seconds))
+        seconds = min(usual * timeout_factor, max(limits.max_seconds, limits.first_byte_seconds))
         headers = {"connection": "close"} if self._clock() < self._line.spread_until else {}
         began = time.monotonic()
         try:
             async with asyncio.timeout(seconds):
                 response = await stack.enter_async_context(self._http.stream("GET", request, headers=headers))
         except TimeoutError as error:
-            raise _Trouble(f"timed out: no answer within {seconds:.3g} s", is_silence=True) from error
+            raise _FailedAttempt(f"timed out: no answer within {seconds:.3g} s", is_silence=True) from error
         self._line.first_byte_seconds = time.monotonic() - began
         return response
 
-    async def _bounded_body(self, response: httpx.Response, patience: float) -> bytes:
+    async def _bounded_body(self, response: httpx.Response, timeout_factor: float) -> bytes:
         """The whole body, as long as it makes progress."""
         chunks: list[bytes] = []
         size = size_then = 0
-        seconds = min(self._timeouts.progress_seconds * patience, self._timeouts.longest_seconds)
+        seconds = min(self._timeouts.progress_seconds * timeout_factor, self._timeouts.max_seconds)
         now = asyncio.get_running_loop().time
         try:
             async with asyncio.timeout(seconds) as limit:
                 async for chunk in response.aiter_bytes():
                     size += len(chunk)
                     if size > self._max_body_bytes:
-                        raise _Trouble(
-                            f"200 with more than {self._max_body_bytes} bytes", HubBodyTooLarge, most_retries=0
+                        raise _FailedAttempt(
+                            f"200 with more than {self._max_body_bytes} bytes", HubBodyTooLarge, max_retries=0
                         )
                     chunks.append(chunk)
-                    if size - size_then >= LEAST_PROGRESS_BYTES:
+                    if size - size_then >= MIN_PROGRESS_BYTES:
                         size_then = size
                         limit.reschedule(now() + seconds)
         except TimeoutError as error:
             what = f"timed out: {size - size_then} bytes within {seconds:.3g} s, {size} of the answer in all"
-            raise _Trouble(what, is_silence=True) from error
+            raise _FailedAttempt(what, is_silence=True) from error
         return b"".join(chunks)
 
-    async def _start_of_body(self, response: httpx.Response, patience: float) -> bytes:
+    async def _start_of_body(self, response: httpx.Response, timeout_factor: float) -> bytes:
         """What an error's body begins with: as much of it as comes in time."""
         body = b""
         with suppress(TimeoutError):
-            async with asyncio.timeout(self._timeouts.progress_seconds * patience):
+            async with asyncio.timeout(self._timeouts.progress_seconds * timeout_factor):
                 async for chunk in response.aiter_bytes():
                     body += chunk
                     if len(body) >= ERROR_BODY_BYTES:
@@ -345,21 +345,23 @@ class HubClient:
         return body
 
     def _not_ok(
-        self, request: str, response: httpx.Response, body: bytes, internal_is_trouble: bool
-    ) -> _Trouble | HubRefused:
+        self, request: str, response: httpx.Response, body: bytes, internal_is_transient: bool
+    ) -> _FailedAttempt | HubRefused:
         status = response.status_code
         what = f"{status} {self._excerpt(body)}".rstrip()
         if status == 502:
-            return _Trouble(what, HubDisconnected, retry_after_seconds=self._retry_after(response))
+            return _FailedAttempt(what, HubDisconnected, retry_after_seconds=self._retry_after(response))
         if status in (408, 425, 429) or status >= 500:
-            return _Trouble(what, retry_after_seconds=self._retry_after(response))
+            return _FailedAttempt(what, retry_after_seconds=self._retry_after(response))
         if status in (401, 402, 403):
             return HubKeyRefused(f"{self._asked(request)}: {what}", hint=API_KEY_HINT)
         if status == 400:
             detail = self.endpoint.redacted(_error_detail(body))
-            trouble = ("status: Unavailable", "status: Internal") if internal_is_trouble else ("status: Unavailable",)
-            if detail.startswith(trouble):
-                return _Trouble(what, most_retries=STORE_TROUBLE_RETRIES)
+            transient = (
+                ("status: Unavailable", "status: Internal") if internal_is_transient else ("status: Unavailable",)
+            )
+            if detail.startswith(transient):
+                return _FailedAttempt(what, max_retries=STORE_ERROR_RETRIES)
             return HubRefused(f"{self._asked(request)}: {what}", detail=detail)
         hint = "is this address in FC_HUB_URLS a Snapchain hub's HTTP API?"
         return HubRefused(f"{self._asked(request)}: {what}", hint=hint)
@@ -373,12 +375,12 @@ class HubClient:
         return f"hub {self.name} GET {request}"
 
     def _refuse_long_pause(self, request: str, what: str = "") -> None:
-        if self.budget.paused_seconds > LONGEST_OBEYED_WAIT_SECONDS:
+        if self.budget.paused_seconds > MAX_RETRY_AFTER_SECONDS:
             asks = f"the hub asks to be left alone for {self.budget.paused_seconds:.0f} s more (Retry-After)"
             raise HubUnavailable(f"{self._asked(request)}: {what + '; ' if what else ''}{asks}")
 
     def _backoff_seconds(self, attempt: int) -> float:
-        longest = min(LONGEST_BACKOFF_SECONDS, FIRST_BACKOFF_SECONDS * 2**attempt)
+        longest = min(MAX_BACKOFF_SECONDS, FIRST_BACKOFF_SECONDS * 2**attempt)
         return longest * (0.5 + self._random() / 2)
 
     def _retry_after(self, response: httpx.Response) -> float | None:
@@ -419,12 +421,12 @@ def _is_like_json(body: bytes) -> bool:
 def _error_detail(body: bytes) -> str:
     """What a refusal says: `error_detail`, else `error`, else Hubble's `details`, else the text (hub-api 1.3)."""
     try:
-        said = json.loads(body)
+        answer = json.loads(body)
     except ValueError:
-        said = None
-    if isinstance(said, dict):
+        answer = None
+    if isinstance(answer, dict):
         for key in ("error_detail", "error", "details"):
-            value: object = said.get(key)  # pyright: ignore[reportUnknownVariableType, reportUnknownMemberType]
+            value: object = answer.get(key)  # pyright: ignore[reportUnknownVariableType, reportUnknownMemberType]
             if isinstance(value, str):
                 return value
     return body.decode("utf-8", "replace")

@@ -18,7 +18,7 @@ from fc_pipeline.hub.wire import ShardInfo, first_event_id
 
 __all__ = ["HubClock", "NoEvents", "TimeEstimate"]
 
-MOST_CACHED_TIMES: Final = 100_000
+MAX_CACHED_TIMES: Final = 100_000
 NEWEST_EVENTS: Final = 2
 """One to say how far the hub is, another that this is no absurd id, and that the hub heeded `reverse`."""
 PAGE_PAST_UNREADABLE: Final = 100
@@ -193,7 +193,7 @@ class HubClock:
         times = block_times_of(page.events)
         if found not in times:
             return await self._unconfirmed_block(found)
-        if len(self._times) >= MOST_CACHED_TIMES:
+        if len(self._times) >= MAX_CACHED_TIMES:
             self._times.clear()
         self._times[found] = times[found]
         return _Block(found, times[found])

@@ -180,15 +180,15 @@ def block_times_of(events: Iterable[HubEvent]) -> dict[int, int]:
 
     Block times never go back; without the few that contradict the others, which are as if they were not told.
     """
-    told = [
+    known = [
         (event.id >> 14, event.blockConfirmedBody.timestamp + FARCASTER_EPOCH_UNIX)
         for event in events
         if event.blockConfirmedBody is not None
     ]
-    if any(later[1] < earlier[1] for earlier, later in pairwise(told)):
-        believed = _longest_ascending([unix << 32 | place for place, (_, unix) in enumerate(told)])
-        told = [one for place, one in enumerate(told) if place in believed]
-    return dict(told)
+    if any(later[1] < earlier[1] for earlier, later in pairwise(known)):
+        consistent = _longest_ascending([unix << 32 | place for place, (_, unix) in enumerate(known)])
+        known = [one for place, one in enumerate(known) if place in consistent]
+    return dict(known)
 
 
 def split_page(body: bytes) -> list[bytes]:

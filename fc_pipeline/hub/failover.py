@@ -23,10 +23,10 @@ import httpx
 from fc_pipeline.errors import ConfigError, HubBehind, HubError, HubUnavailable, HubUntrusted, OtherHistory
 from fc_pipeline.hub.client import HubClient, HubKeyRefused, Timeouts
 from fc_pipeline.hub.endpoint import HubEndpoint
-from fc_pipeline.hub.reads import NODES_APART_HEIGHTS, HubReads, ReadEndpoints
+from fc_pipeline.hub.reads import MAX_NODE_LAG_HEIGHTS, HubReads, ReadEndpoints
 from fc_pipeline.hub.wire import HubInfo, ShardInfo
 
-__all__ = ["ANOTHER_HUB_MAY_DO", "ANOTHER_NETWORK", "LAG_WAIT_SECONDS", "NODES_ASKED", "HistoryCheck", "HubPool"]
+__all__ = ["ANOTHER_NETWORK", "FAILOVER_ERRORS", "LAG_WAIT_SECONDS", "NODES_ASKED", "HistoryCheck", "HubPool"]
 
 log = logging.getLogger(__name__)
 
@@ -35,10 +35,10 @@ VETTED_SECONDS: Final = 30.0
 STALE_AFTER_SECONDS: Final = 120
 NODES_ASKED: Final = 4
 """So often is a question asked at once where a node is behind: of two nodes, one in sixteen times all are the same."""
-LAG_PATIENCE_SECONDS: Final = 15.0
+MAX_LAG_WAIT_SECONDS: Final = 15.0
 LAG_WAIT_SECONDS: Final = 1.0
-LONGEST_REST_SECONDS: Final = 600.0
-ANOTHER_HUB_MAY_DO: Final = (HubUnavailable, HubUntrusted, HubKeyRefused)
+MAX_COOL_DOWN_SECONDS: Final = 600.0
+FAILOVER_ERRORS: Final = (HubUnavailable, HubUntrusted, HubKeyRefused)
 """Errors that say something of the hub, not of the question."""
 ANOTHER_NETWORK: Final = (
     "it is of another network, or was reset or resharded: name a hub of the replica's network in FC_HUB_URLS; another "
@@ -54,7 +54,7 @@ class _PooledHub(HubReads):
 
     def __init__(self, client: HubClient) -> None:
         super().__init__(client)
-        self.resting_until = 0.0
+        self.cooling_until = 0.0
         self.failures = 0
         self.failure: HubError | None = None
         self.seen_heights: dict[int, int] = {}
@@ -69,7 +69,7 @@ class HubPool(ReadEndpoints):
 
     Offers every read endpoint against the preferred hub that is fit, and `follow` for who reads a feed. A hub that
     fails rests for `cool_down_seconds`, longer each time it fails again, then it is preferred again. One that is
-    a little behind is waited for as long as it goes on, or for `lag_patience_seconds`. `expected_shards` is the number
+    a little behind is waited for as long as it goes on, or for `max_lag_wait_seconds`. `expected_shards` is the number
     of data shards; without it, the first hub that answers sets it. `sleep`, `random`, `clock`, `now` and
     `transport` as in HubClient.
     """
@@ -81,7 +81,7 @@ class HubPool(ReadEndpoints):
         expected_shards: int | None = None,
         stale_after_seconds: int = STALE_AFTER_SECONDS,
         cool_down_seconds: float = 60.0,
-        lag_patience_seconds: float = LAG_PATIENCE_SECONDS,
+        max_lag_wait_seconds: float = MAX_LAG_WAIT_SECONDS,
         retries: int = 5,
         timeouts: Timeouts | None = None,
         max_body_bytes: int | None = None,
@@ -118,7 +118,7 @@ class HubPool(ReadEndpoints):
         self._cursors: dict[int, int] = {}
         self._stale_after_seconds = stale_after_seconds
         self._cool_down_seconds = cool_down_seconds
-        self.lag_patience_seconds = lag_patience_seconds
+        self.max_lag_wait_seconds = max_lag_wait_seconds
         self._clock = clock
         self._sleep = sleep
         self._followed: dict[int | None, _PooledHub] = {}
@@ -154,7 +154,7 @@ class HubPool(ReadEndpoints):
             hub = await self._untried(failed)
             try:
                 return await question(hub.client)
-            except ANOTHER_HUB_MAY_DO as error:
+            except FAILOVER_ERRORS as error:
                 self.leave(hub, error)
                 failed[hub] = error
 
@@ -175,7 +175,7 @@ class HubPool(ReadEndpoints):
                         given.update(fresh)
                     if fresh:
                         yield fresh
-            except ANOTHER_HUB_MAY_DO as error:
+            except FAILOVER_ERRORS as error:
                 self.leave(hub, error)
                 failed[hub] = error
             else:
@@ -190,7 +190,7 @@ class HubPool(ReadEndpoints):
         """
         chosen, errors = await self._fit(shard, cursor_height)
         waited_seconds, furthest = 0.0, _furthest(errors)
-        while chosen is None and furthest is not None and waited_seconds < self.lag_patience_seconds:
+        while chosen is None and furthest is not None and waited_seconds < self.max_lag_wait_seconds:
             await self.wait_for_lag()
             chosen, errors = await self._fit(shard, cursor_height)
             now_at = _furthest(errors)
@@ -216,11 +216,11 @@ class HubPool(ReadEndpoints):
             if own is hub:
                 own.failures = own.failures + 1 if own.failure is not None else 0
                 own.failure = error
-                longer = min(LONGEST_REST_SECONDS, self._cool_down_seconds * 2**own.failures)
-                rest_seconds = max(longer, hub.client.budget.paused_seconds)
-                own.resting_until = self._clock() + rest_seconds
+                longer = min(MAX_COOL_DOWN_SECONDS, self._cool_down_seconds * 2**own.failures)
+                pause_seconds = max(longer, hub.client.budget.paused_seconds)
+                own.cooling_until = self._clock() + pause_seconds
                 own.known_info = None
-                log.warning("hub_left hub=%s rest_seconds=%.0f reason=%r", hub.name, rest_seconds, str(error))
+                log.warning("hub_left hub=%s rest_seconds=%.0f reason=%r", hub.name, pause_seconds, str(error))
 
     def note_cursors(self, heights: Mapping[int, int]) -> None:
         """Remember up to which height each shard was read: a hub that is behind one of them is not fit."""
@@ -245,7 +245,7 @@ class HubPool(ReadEndpoints):
         chosen = await self.follow(None)
         found: list[HubReads] = []
         for hub in self._hubs:
-            if hub is not chosen and hub.resting_until <= self._clock():
+            if hub is not chosen and hub.cooling_until <= self._clock():
                 with suppress(HubError):
                     await self._vet(hub, None, 0)
                     found.append(hub)
@@ -259,8 +259,8 @@ class HubPool(ReadEndpoints):
         """The highest block of a shard that a node of this hub has shown or told of lately; 0 if none has."""
         for own in self._hubs:
             if own is hub:
-                told = own.known_info.shardInfos if own.known_info is not None else ()
-                return max((self._head(own, one) for one in told if one.shardId == shard), default=0)
+                shard_infos = own.known_info.shardInfos if own.known_info is not None else ()
+                return max((self._head(own, one) for one in shard_infos if one.shardId == shard), default=0)
         return 0
 
     def note_height(self, hub: HubReads, shard: int, height: int) -> None:
@@ -287,9 +287,9 @@ class HubPool(ReadEndpoints):
         now = self._clock()
         errors: list[HubError] = []
         # Sorted beforehand: one that fails now is not to be asked a second time as one that rests.
-        at_work = [hub for hub in self._hubs if hub.resting_until <= now]
-        at_rest = [hub for hub in self._hubs if hub.resting_until > now]
-        for hubs in (at_work, at_rest):
+        available = [hub for hub in self._hubs if hub.cooling_until <= now]
+        cooling_down = [hub for hub in self._hubs if hub.cooling_until > now]
+        for hubs in (available, cooling_down):
             if (chosen := await self._first_fit(hubs, shard, cursor_height, errors)) is not None:
                 return chosen, errors
         return None, errors
@@ -323,7 +323,7 @@ class HubPool(ReadEndpoints):
             except HubBehind as behind:
                 waited_seconds = 0.0 if behind.height > furthest else waited_seconds + LAG_WAIT_SECONDS
                 furthest = max(furthest, behind.height)
-                if waited_seconds > self.lag_patience_seconds:
+                if waited_seconds > self.max_lag_wait_seconds:
                     raise
                 await self.wait_for_lag()
             else:
@@ -351,21 +351,25 @@ class HubPool(ReadEndpoints):
         for one in shards:
             head, cursor = self._head(hub, one), cursors.get(one.shardId, 0)
             if head < cursor:
-                said = (
+                description = (
                     f"hub {hub.name} is behind: its shard {one.shardId} is at height {head}, "
                     f"but {cursor} was already read"
                 )
                 if _is_at_its_tip(one, cursor - head):
                     newest = f"and its newest block is only {one.blockDelay} s old"
-                    return OtherHistory(f"{said}, {newest}: it has another history", hint=ANOTHER_NETWORK)
+                    return OtherHistory(f"{description}, {newest}: it has another history", hint=ANOTHER_NETWORK)
                 hint = "wait until it has caught up, or name another hub in FC_HUB_URLS"
-                is_little = cursor - head <= NODES_APART_HEIGHTS
-                return HubBehind(said, height=head, hint=hint) if is_little else HubUntrusted(said, hint=hint)
+                is_little = cursor - head <= MAX_NODE_LAG_HEIGHTS
+                return (
+                    HubBehind(description, height=head, hint=hint)
+                    if is_little
+                    else HubUntrusted(description, hint=hint)
+                )
         return None
 
     def _has_alternative(self, hub: HubReads) -> bool:
         """Whether there is another hub that has not just failed."""
-        return any(own is not hub and own.resting_until <= self._clock() for own in self._hubs)
+        return any(own is not hub and own.cooling_until <= self._clock() for own in self._hubs)
 
     def _head(self, hub: _PooledHub, shard: ShardInfo) -> int:
         return max(shard.maxHeight, hub.seen_heights.get(shard.shardId, 0))
@@ -408,7 +412,7 @@ class HubPool(ReadEndpoints):
                 try:
                     known = await hub.info(retries=None if len(self._hubs) == 1 else 1)
                     hub.refusal = await self._refusal(hub, known)
-                except ANOTHER_HUB_MAY_DO as error:
+                except FAILOVER_ERRORS as error:
                     self.leave(hub, error)
                     raise
                 hub.known_info = known
@@ -430,7 +434,7 @@ class HubPool(ReadEndpoints):
 def _is_at_its_tip(shard: ShardInfo, behind_heights: int) -> bool:
     """Whether a hub that is behind has nothing to catch up with, for its newest block is new: there is one a second."""
     is_new = shard.maxHeight > 0 and shard.blockDelay <= STALE_AFTER_SECONDS
-    return is_new and behind_heights > NODES_APART_HEIGHTS + 2 * shard.blockDelay
+    return is_new and behind_heights > MAX_NODE_LAG_HEIGHTS + 2 * shard.blockDelay
 
 
 def _furthest(errors: Sequence[HubError]) -> int | None:

@@ -7,7 +7,7 @@ from fc_pipeline.errors import HubError
 from fc_pipeline.hub.blocks import BlockCutter
 from fc_pipeline.hub.clock import HubClock
 from fc_pipeline.hub.decode import EventBatch
-from fc_pipeline.hub.failover import ANOTHER_HUB_MAY_DO, LAG_WAIT_SECONDS, NODES_ASKED, HubPool
+from fc_pipeline.hub.failover import FAILOVER_ERRORS, LAG_WAIT_SECONDS, NODES_ASKED, HubPool
 from fc_pipeline.hub.page_reader import FeedPage, PageReader
 from fc_pipeline.hub.reads import HubReads
 from fc_pipeline.hub.wire import first_event_id, height_of
@@ -52,7 +52,7 @@ class Feed:
                 raise failed[hub]
             try:
                 batches, at_end = await reading.next_page(hub, self._reader(hub))
-            except ANOTHER_HUB_MAY_DO as error:
+            except FAILOVER_ERRORS as error:
                 self._pool.leave(hub, error)
                 failed[hub] = error
                 continue
@@ -67,7 +67,7 @@ class Feed:
                 yield batches.pop(0)
             if at_end and reading.is_cut_short(self._pool.known_head(hub, self._shard)):
                 hub.client.ask_another_node()
-                if until_height is not None and waited_seconds < self._pool.lag_patience_seconds:
+                if until_height is not None and waited_seconds < self._pool.max_lag_wait_seconds:
                     await self._pool.wait_for_lag()
                     waited_seconds += LAG_WAIT_SECONDS
                     at_end = False
@@ -115,18 +115,18 @@ class _Reading:
         page = await reader.read(start, self._stop_id, self._page_size, previous_id)
         if page.at_tip and page.events.last_id is None and not await self._is_half_read_block_whole(reader, page):
             self.cutter.restart()
-            return [], not self._may_ask_again(hub)
+            return [], not self._may_retry(hub)
         if page.events.last_id is not None:
             self._asked_again = 0
         oldest = await reader.oldest_height() if self.cutter.jumps_unproven(page.events) else None
         batches = self._cut(page, oldest)
         if page.at_tip and not self.is_done and self._until_height is not None:
-            if self._may_ask_again(hub):
+            if self._may_retry(hub):
                 return batches, False
             batches += await self._proof_of_no_events(reader, self._until_height)
         return batches, page.at_tip or self.is_done
 
-    def _may_ask_again(self, hub: HubReads) -> bool:
+    def _may_retry(self, hub: HubReads) -> bool:
         """Whether the end of a range that is not over is to be asked for again, of another node of the hub."""
         if self._until_height is None or self._asked_again >= NODES_ASKED - 1:
             return False

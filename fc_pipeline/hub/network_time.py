@@ -7,9 +7,9 @@ from typing import Final
 
 from fc_pipeline.hub.wire import HubInfo
 
-__all__ = ["CLOCKS_APART_SECONDS", "clock_difference", "clock_warning"]
+__all__ = ["MAX_CLOCK_SKEW_SECONDS", "clock_difference", "clock_warning"]
 
-CLOCKS_APART_SECONDS: Final = 120.0
+MAX_CLOCK_SKEW_SECONDS: Final = 120.0
 """Two nodes behind one address may be apart by less, and what is less matters to nothing here."""
 
 
@@ -22,7 +22,7 @@ def clock_difference(info: HubInfo, head_unix: Mapping[int, int]) -> float:
     delays = {shard.shardId: shard.blockDelay for shard in info.shardInfos}
     found = [now - unix - delays[shard] for shard, unix in head_unix.items() if shard in delays]
     difference = min(found, key=abs, default=0.0)
-    return difference if abs(difference) >= CLOCKS_APART_SECONDS else 0.0
+    return difference if abs(difference) >= MAX_CLOCK_SKEW_SECONDS else 0.0
 
 
 def clock_warning(ahead_seconds: float) -> str | None:

@@ -27,9 +27,9 @@ PLAUSIBLE_JUMP_HEIGHTS: Final = 10_000
 """A jump in heights beyond this is checked against the head that the hub reports: an absurd id is no cursor."""
 
 PROBE_RETRIES: Final = 1
-WIDEST_PAGE_FACTOR: Final = 64
+MAX_PAGE_FACTOR: Final = 64
 END_OF_IDS: Final = 2**63
-STRANGE_SHARE: Final = 0.5
+MIN_FOREIGN_SHARE: Final = 0.5
 """Where so many of a page's events, or two side by side, say that they belong elsewhere, it is the hub that answers
 something else."""
 _UNSENDABLE: Final = (HubDisconnected, HubBodyTooLarge, HubMalformed)
@@ -124,7 +124,7 @@ class PageReader:
         await self._events(event_id, event_id, 1, probe=True)
 
     def _widen(self, widest: int, page_size: int, raws: list[bytes]) -> int:
-        if widest >= page_size * WIDEST_PAGE_FACTOR:
+        if widest >= page_size * MAX_PAGE_FACTOR:
             raise HubUntrusted(
                 f"hub {self._hub.name} sends {len(raws)} events of shard {self._shard} without one usable id",
                 hint="the hub is broken; name another one in FC_HUB_URLS",
@@ -276,7 +276,7 @@ def _is_of_the_hub(places: Sequence[int], page: DecodedEvents) -> bool:
     if not places:
         return False
     is_side_by_side = any(after - before == 1 for before, after in pairwise(places))
-    return page.last_id is None or is_side_by_side or len(places) >= max(2, STRANGE_SHARE * len(page.raws))
+    return page.last_id is None or is_side_by_side or len(places) >= max(2, MIN_FOREIGN_SHARE * len(page.raws))
 
 
 def _ends_with_block(page: DecodedEvents) -> bool:

@@ -17,7 +17,7 @@ __all__ = ["ListPage", "fids_page", "raw_page", "walk"]
 
 T = TypeVar("T")
 
-MOST_IDLE_PAGES: Final = 100
+MAX_IDLE_PAGES: Final = 100
 """So many pages in a row may bring nothing new: a page of `/v1/fids` counts events, not FIDs (hub-api 6.3)."""
 
 
@@ -107,7 +107,7 @@ class _Endlessness:
             raise HubError(f"{self._asked}: the list does not end: the page token {token[:80]!r} came twice")
         self._tokens.add(token)
         self._idle_pages = 0 if is_new else self._idle_pages + 1
-        if self._idle_pages >= MOST_IDLE_PAGES:
+        if self._idle_pages >= MAX_IDLE_PAGES:
             raise HubError(
-                f"{self._asked}: the list does not end: {MOST_IDLE_PAGES} pages in a row without anything new"
+                f"{self._asked}: the list does not end: {MAX_IDLE_PAGES} pages in a row without anything new"
             )

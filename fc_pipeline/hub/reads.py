@@ -18,7 +18,7 @@ from fc_pipeline.hub.decode import DECODE_ERRORS, split_page
 from fc_pipeline.hub.paging import ListPage, fids_page, raw_page, walk
 from fc_pipeline.hub.wire import HubInfo, StorageLimits, UsernameProof
 
-__all__ = ["NODES_APART_HEIGHTS", "PAGE_SIZE", "HubReads", "OnChainEventType", "ReactionType", "ReadEndpoints"]
+__all__ = ["MAX_NODE_LAG_HEIGHTS", "PAGE_SIZE", "HubReads", "OnChainEventType", "ReactionType", "ReadEndpoints"]
 
 T = TypeVar("T")
 OnChainEventType = Literal[
@@ -33,7 +33,7 @@ ReactionType = Literal["None", "Like", "Recast"]
 """`None` means all types; leaving the parameter out is a 400 on Snapchain (hub-api T24)."""
 
 PAGE_SIZE: Final = 1000
-NODES_APART_HEIGHTS: Final = 120
+MAX_NODE_LAG_HEIGHTS: Final = 120
 """So many blocks, about as many seconds, may the nodes behind one address be apart, or a hub behind another one."""
 _INFO = msgspec.json.Decoder(HubInfo)
 _LIMITS = msgspec.json.Decoder(StorageLimits)
@@ -96,7 +96,7 @@ class ReadEndpoints(ABC):
         """One event, raw; None where the hub has none of that id, or no longer (hub-api 3.2)."""
         params = {"event_id": event_id, "shard_index": shard}
         return await self._or_none(
-            lambda hub: hub.read("/v1/eventById", params, _one_object, internal_is_trouble=False)
+            lambda hub: hub.read("/v1/eventById", params, _one_object, internal_is_transient=False)
         )
 
     def fids(self, shard: int, page_size: int = PAGE_SIZE) -> AsyncIterator[list[int]]:

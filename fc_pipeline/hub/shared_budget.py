@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from fc_pipeline.hub.budget import LONGEST_OBEYED_WAIT_SECONDS, RequestBudget
+from fc_pipeline.hub.budget import MAX_RETRY_AFTER_SECONDS, RequestBudget
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis
@@ -17,7 +17,7 @@ __all__ = ["SharedBudget"]
 
 log = logging.getLogger(__name__)
 
-WITHOUT_REDIS_SECONDS: Final = 30.0
+REDIS_COOL_DOWN_SECONDS: Final = 30.0
 """So long does a process keep its own budget after Redis failed, before it tries again."""
 REDIS_TIMEOUT_SECONDS: Final = 2.0
 KEPT_SECONDS: Final = 3600
@@ -54,7 +54,7 @@ class _Outage:
     """That a Redis does not answer, as all budgets of this process know it: each tick of a sensor has its own."""
 
     until: float = float("-inf")
-    is_told: bool = False
+    is_reported: bool = False
 
 
 _outages: Final[dict[str, _Outage]] = {}
@@ -82,12 +82,12 @@ class SharedBudget(RequestBudget):
         self._key = f"fc_pipeline:budget:{hashlib.sha256(hub.encode()).hexdigest()[:16]}"
         self._redis: Redis | None = None
         self._outage = _outages.setdefault(redis_url, _Outage())
-        self._untold_pause_until = float("-inf")
+        self._unreported_pause_until = float("-inf")
 
     async def acquire(self) -> None:
         """Wait until a request may be sent, and count it; not for a pause that is longer than may be obeyed."""
         wait_seconds = await self._book(slots=1)
-        while wait_seconds is not None and wait_seconds > 0 and self.paused_seconds <= LONGEST_OBEYED_WAIT_SECONDS:
+        while wait_seconds is not None and wait_seconds > 0 and self.paused_seconds <= MAX_RETRY_AFTER_SECONDS:
             await self._sleep(wait_seconds)
             wait_seconds = await self._book(slots=0)
         if wait_seconds is None:
@@ -96,7 +96,7 @@ class SharedBudget(RequestBudget):
     def pause(self, seconds: float) -> None:
         """Let nothing through for `seconds` from now; the other processes hear of it with the next request."""
         super().pause(seconds)
-        self._untold_pause_until = max(self._untold_pause_until, self._clock() + seconds)
+        self._unreported_pause_until = max(self._unreported_pause_until, self._clock() + seconds)
 
     async def close(self) -> None:
         """Close the connection to Redis."""
@@ -110,25 +110,25 @@ class SharedBudget(RequestBudget):
             return None
         from redis.exceptions import RedisError  # takes a tenth of a second, which unlimited hubs need not wait for
 
-        untold = max(0.0, self._untold_pause_until - now)
+        unreported_pause = max(0.0, self._unreported_pause_until - now)
         try:
             wait_text, paused_text = await self._client().eval(
-                _BOOK, 1, self._key, self._interval, self._burst_seconds, slots, untold, KEPT_SECONDS
+                _BOOK, 1, self._key, self._interval, self._burst_seconds, slots, unreported_pause, KEPT_SECONDS
             )
         except (RedisError, OSError) as error:
-            self._outage.until = now + WITHOUT_REDIS_SECONDS
-            if not self._outage.is_told:
-                self._outage.is_told = True
+            self._outage.until = now + REDIS_COOL_DOWN_SECONDS
+            if not self._outage.is_reported:
+                self._outage.is_reported = True
                 log.warning(
                     "budget_not_shared hub=%s reason=%r: until Redis is back, other processes may ask it as well",
                     self._named_hub,
                     type(error).__name__,
                 )
             return None
-        if self._outage.is_told:
-            self._outage.is_told = False
+        if self._outage.is_reported:
+            self._outage.is_reported = False
             log.warning("budget_shared_again hub=%s: Redis is back", self._named_hub)
-        self._untold_pause_until = float("-inf")
+        self._unreported_pause_until = float("-inf")
         self._paused_until = max(self._paused_until, now + float(paused_text))
         return float(wait_text)
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from fc_pipeline.hub.reads import NODES_APART_HEIGHTS, HubReads
+from fc_pipeline.hub.reads import MAX_NODE_LAG_HEIGHTS, HubReads
 from fc_pipeline.hub.wire import HubInfo, first_event_id
 
 __all__ = [
@@ -59,4 +59,4 @@ def _head_ids(info: HubInfo, heights: int) -> Mapping[int, int]:
 
 def _spread(hub: HubReads) -> int:
     """The node that answers need not be the one that told its head."""
-    return NODES_APART_HEIGHTS if hub.client.may_be_several else 0
+    return MAX_NODE_LAG_HEIGHTS if hub.client.may_be_several else 0

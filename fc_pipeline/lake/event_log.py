@@ -38,7 +38,7 @@ EVENT_LOG_SCHEMA = pa.schema(
     ]
 )
 
-MOST_NAMED_FIDS: Final = 500
+MAX_NAMED_FIDS: Final = 500
 _FOLDER = "hub_events"
 _NAME = re.compile(r"(\d+)-(\d+)(?:\.(\d+)-([0-9a-f]{16}))?\.parquet")
 _PATH = re.compile(r"hour=(?P<hour>[^/]+)/shard=(?P<shard>\d+)/(?P<name>[^/]+)")
@@ -312,7 +312,7 @@ def _damaged(file: LogFile, problem: str) -> LakeError:
 
 def _naming(fids: Collection[int]) -> str | None:
     """What is in an event's JSON that names one of these FIDs; None where looking for it would cost too much."""
-    if not 0 < len(fids) <= MOST_NAMED_FIDS:
+    if not 0 < len(fids) <= MAX_NAMED_FIDS:
         return None
     return rf"[:\[,]\s*(?:{'|'.join(map(str, sorted(fids)))})\s*[,}}\]]"
 

@@ -13,9 +13,9 @@ from fc_pipeline.plain_text import shown_url
 from fc_pipeline.store import lake_id as line
 from fc_pipeline.store.lake_id import DatabaseLake
 
-__all__ = ["AGREED_SECONDS", "adopt_lake", "agree_on_lake", "refuse_another_lake"]
+__all__ = ["RECHECK_SECONDS", "adopt_lake", "agree_on_lake", "refuse_another_lake"]
 
-AGREED_SECONDS: Final = 300.0
+RECHECK_SECONDS: Final = 300.0
 """So long a process takes a store's word: sensors open the replica every few seconds, and each look is a request."""
 
 _agreed_at: dict[tuple[str, str], float] = {}
@@ -28,7 +28,7 @@ def agree_on_lake(engine: sa.Engine, storage: LakeStorage, lake_uri: str) -> Non
     database's, or there is none where it should be; LakeError if the store cannot be asked.
     """
     asked = (str(engine.url), lake_uri)
-    if not storage.is_local and time.monotonic() - _agreed_at.get(asked, float("-inf")) < AGREED_SECONDS:
+    if not storage.is_local and time.monotonic() - _agreed_at.get(asked, float("-inf")) < RECHECK_SECONDS:
         return
     with engine.connect() as connection:
         expected = line.known(connection)

@@ -17,18 +17,18 @@ def remedy_of(error: OSError) -> str:
 
 def refuse_unreachable(path: str, error: Exception) -> None:
     """Raise LakeUnreachable if a file of the lake could not be read for a reason that lies outside of it."""
-    if isinstance(error, OSError) and (error.errno in SYSTEM_HINTS or _store_trouble(str(error)) is not None):
+    if isinstance(error, OSError) and (error.errno in SYSTEM_HINTS or _known_hint(str(error)) is not None):
         raise LakeUnreachable(f"cannot read {path} of the lake: {one_line(error)}", hint=remedy_of(error)) from error
 
 
-def store_hint(said: str) -> str:
+def store_hint(message: str) -> str:
     """What to do about an object store's own words."""
-    return _store_trouble(said) or "check FC_LAKE_URI, and what the store's provider says of its state"
+    return _known_hint(message) or "check FC_LAKE_URI, and what the store's provider says of its state"
 
 
-def _store_trouble(said: str) -> str | None:
+def _known_hint(message: str) -> str | None:
     """What to do about an object store's own words; None where they are of something else."""
-    return next((hint for words, hint in _STORE_HINTS.items() if re.search(words, said, re.IGNORECASE)), None)
+    return next((hint for words, hint in _STORE_HINTS.items() if re.search(words, message, re.IGNORECASE)), None)
 
 
 NO_SYSTEM_HINT: Final = "see what it names, and its disk, or name another place (FC_DATA_DIR, FC_LAKE_URI)"

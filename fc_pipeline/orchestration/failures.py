@@ -34,9 +34,9 @@ def failing_step() -> Generator[None]:
     except (Failure, RetryRequested):
         raise
     except Exception as error:
-        told = cause_of(error)
-        metadata = {_KIND: type(told).__name__, _CAUSE: told.message} | ({_REMEDY: told.hint} if told.hint else {})
-        raise Failure(str(told), metadata) from told
+        cause = cause_of(error)
+        metadata = {_KIND: type(cause).__name__, _CAUSE: cause.message} | ({_REMEDY: cause.hint} if cause.hint else {})
+        raise Failure(str(cause), metadata) from cause
 
 
 @contextmanager
@@ -45,18 +45,18 @@ def failing_tick() -> Generator[None]:
     try:
         yield
     except Exception as error:
-        told = cause_of(error)
-        raise TickFailed(str(told)) from told
+        cause = cause_of(error)
+        raise TickFailed(str(cause)) from cause
 
 
 def failure_of_step(data: StepFailureData) -> FcPipelineError:
     """What a step failed with, from the event of its failure: ConfigError if that was one, else another one of ours."""
-    said = data.user_failure_data
-    if said is not None and _CAUSE in said.metadata:
-        kind = ConfigError if _value(said.metadata, _KIND) == ConfigError.__name__ else ServiceError
-        return kind(_value(said.metadata, _CAUSE) or "", hint=_value(said.metadata, _REMEDY))
-    if said is not None and said.description:
-        return ServiceError(said.description)
+    failure = data.user_failure_data
+    if failure is not None and _CAUSE in failure.metadata:
+        kind = ConfigError if _value(failure.metadata, _KIND) == ConfigError.__name__ else ServiceError
+        return kind(_value(failure.metadata, _CAUSE) or "", hint=_value(failure.metadata, _REMEDY))
+    if failure is not None and failure.description:
+        return ServiceError(failure.description)
     error = data.error
     while error is not None and error.cause is not None:
         error = error.cause

@@ -4,11 +4,11 @@ from dagster import DagsterInstance, OpExecutionContext, job, op
 
 from fc_pipeline.feed.run import compact_finished_hours
 from fc_pipeline.orchestration.checks.evaluation import evaluation_of
-from fc_pipeline.orchestration.checks.raw_log import judge_files
+from fc_pipeline.orchestration.checks.raw_log import evaluate_files
 from fc_pipeline.orchestration.failures import failing_step
 from fc_pipeline.orchestration.instance.retention import purge_run_history
 from fc_pipeline.orchestration.resources import ReplicaResource
-from fc_pipeline.repair.raw_log import mend_recent_log
+from fc_pipeline.repair.raw_log import repair_recent_log
 from fc_pipeline.status import health
 
 __all__ = ["MAINTENANCE"]
@@ -16,15 +16,15 @@ __all__ = ["MAINTENANCE"]
 
 @op(description="Read the raw log's files of the days that a hub still has; read damaged ones from the hub again.")
 @failing_step()
-def mend_raw_log(context: OpExecutionContext, replica: ReplicaResource) -> None:
+def repair_raw_log(context: OpExecutionContext, replica: ReplicaResource) -> None:
     """What a disk or a person did to files that no run looks at any more, while it can still be put right."""
     with replica.open() as opened:
-        damaged = mend_recent_log(opened, context.run_id)
+        damaged = repair_recent_log(opened, context.run_id)
         for hour in damaged:
             mended = not health.lost_of(opened, [hour], reading=True)
             context.log.warning("raw_log_was_damaged hour=%s mended=%s", hour.key, mended)
         if damaged:
-            context.instance.report_runless_asset_event(evaluation_of(judge_files(opened)))
+            context.instance.report_runless_asset_event(evaluation_of(evaluate_files(opened)))
 
 
 @op(description="Join the small files of finished hours that were written to in the last days.")
@@ -46,6 +46,6 @@ def purge_old_runs(context: OpExecutionContext) -> None:
 @job(name="maintenance", description="Daily: verify, mend and compact the raw log, purge the logs of old runs.")
 def MAINTENANCE() -> None:  # noqa: N802 - a job is a constant of the code location
     """The steps, independent of each other."""
-    mend_raw_log()
+    repair_raw_log()
     compact_raw_log()
     purge_old_runs()

@@ -29,9 +29,9 @@ from fc_pipeline.tables.registry import DATA_TABLES, MESSAGE_SETS
 from fc_pipeline.tables.user_profiles import PROFILE_SOURCES, USER_PROFILES
 from fc_pipeline.targets import rule
 
-__all__ = ["HourDifferences", "LogComparison", "TableComparison", "compare_with_log", "mend_hour"]
+__all__ = ["HourDifferences", "LogComparison", "TableComparison", "compare_with_log", "repair_hour"]
 
-MOST_EVENTS: Final = 150_000
+MAX_EVENTS: Final = 150_000
 """Of the newest finished hours so many events are compared, and one hour at least."""
 SETTLED_SECONDS: Final = 300.0
 """An hour's files are joined a few minutes after its end; before that it has one for every micro-batch."""
@@ -51,7 +51,7 @@ _SET_ASIDE: Final = "SELECT q.shard, q.raw FROM pipeline.quarantine AS q WHERE "
 )
 _TARGETS: Final = "SELECT fid FROM pipeline.targets WHERE synced_at IS NOT NULL"
 _MENTIONS: Final = "SELECT mentions FROM pipeline.target_set"
-_LARGEST_ID: Final = 2**63 - 1
+_MAX_ID: Final = 2**63 - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +95,7 @@ class LogComparison:
 
 
 def compare_with_log(
-    replica: Replica, tables: Collection[str], *, most_events: int = MOST_EVENTS, now: float | None = None
+    replica: Replica, tables: Collection[str], *, max_events: int = MAX_EVENTS, now: float | None = None
 ) -> LogComparison:
     """Compare the newest finished hours; nothing is written.
 
@@ -104,12 +104,12 @@ def compare_with_log(
     started = time.monotonic()
     with _Comparison(replica, tables) as work:
         work.begin("ISOLATION LEVEL REPEATABLE READ")
-        hours = work.newest_hours(most_events, time.time() if now is None else now)
+        hours = work.newest_hours(max_events, time.time() if now is None else now)
         expected, found = work.compare(hours)
     return LogComparison(found, hours, expected.events, expected.unread, time.monotonic() - started)
 
 
-def mend_hour(replica: Replica, hour: Hour, tables: Collection[str]) -> dict[str, int]:
+def repair_hour(replica: Replica, hour: Hour, tables: Collection[str]) -> dict[str, int]:
     """Make these tables' rows of an hour what the raw log says; how many were written, per table.
 
     What is right is not touched, and nobody is kept waiting who folds meanwhile, unless something is wrong.
@@ -166,15 +166,15 @@ class _Comparison:
         for shard in sorted(row[0] for row in self._execute(_SHARDS_OF_LINES)):
             self._execute(ledger.LOCK_SHARD, (shard,))
 
-    def newest_hours(self, most_events: int, now: float) -> list[Hour]:
+    def newest_hours(self, max_events: int, now: float) -> list[Hour]:
         """The newest hours that are over, as many as the budget of events allows."""
         chosen: list[Hour] = []
         for partition, events in self._execute(_PARTITIONS):
             hour = Hour.from_key(partition)
             if hour.end_unix + SETTLED_SECONDS > now:
                 continue
-            most_events -= int(events)
-            if chosen and most_events < 0:
+            max_events -= int(events)
+            if chosen and max_events < 0:
                 break
             chosen.append(hour)
         return chosen
@@ -364,4 +364,4 @@ def _spans(expected: ExpectedRows, bounds: Sequence[tuple[int, int]]) -> list[tu
             joined.append((first, last))
     lowest = min(origin for origin, _ in bounds)
     highest = max(top for _, top in bounds)
-    return [*joined, (0, lowest - 1), (highest + 1, _LARGEST_ID)]
+    return [*joined, (0, lowest - 1), (highest + 1, _MAX_ID)]

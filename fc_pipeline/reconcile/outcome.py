@@ -7,9 +7,9 @@ from typing import Final, NamedTuple
 from fc_pipeline.fold.written import Written
 from fc_pipeline.reconcile import compare_sql
 
-__all__ = ["MOST_EXAMPLES", "TABLES", "Difference", "Judgement", "Reconciled", "first_examples"]
+__all__ = ["MAX_EXAMPLES", "TABLES", "Difference", "Judgement", "Reconciled", "first_examples"]
 
-MOST_EXAMPLES: Final = 100
+MAX_EXAMPLES: Final = 100
 
 TABLES: Final = tuple(table.name for table in compare_sql.COMPARED)
 """The tables that snapshots speak of."""
@@ -94,4 +94,4 @@ def _sum(some: Mapping[str, int], more: Mapping[str, int]) -> dict[str, int]:
 
 def first_examples(found: Sequence[Difference]) -> tuple[Difference, ...]:
     """So many as are kept, drift first."""
-    return tuple(sorted(found, key=lambda one: not one.is_drift)[:MOST_EXAMPLES])
+    return tuple(sorted(found, key=lambda one: not one.is_drift)[:MAX_EXAMPLES])

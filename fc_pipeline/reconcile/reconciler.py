@@ -21,7 +21,7 @@ from fc_pipeline.fold.selection import TargetAccess
 from fc_pipeline.fold.written import Written
 from fc_pipeline.reconcile import compare_sql, correct_sql, covered_history
 from fc_pipeline.reconcile.judging import Judge
-from fc_pipeline.reconcile.outcome import MOST_EXAMPLES, Difference, Reconciled, first_examples
+from fc_pipeline.reconcile.outcome import MAX_EXAMPLES, Difference, Reconciled, first_examples
 from fc_pipeline.reconcile.records import snapshot_rows
 from fc_pipeline.reconcile.staging import (
     FidSnapshot,
@@ -150,7 +150,7 @@ class Reconciler:
         for table in compare_sql.COMPARED:
             for statement in compare_sql.compare(table):
                 self._session.execute(statement)
-        drift, history, examples = self._tell(write=write)
+        drift, history, examples = self._summarize(write=write)
         written = self._write(drift, quarantined) if write else {}
         if self._set is not None and write:
             self._set.follow()
@@ -182,7 +182,7 @@ class Reconciler:
                 quarantined.setdefault(shard, []).extend(several)
         return messages, quarantined
 
-    def _tell(self, *, write: bool) -> tuple[dict[str, int], dict[str, int], tuple[Difference, ...]]:
+    def _summarize(self, *, write: bool) -> tuple[dict[str, int], dict[str, int], tuple[Difference, ...]]:
         """Counts of drift and of history per table, and some examples."""
         drift: dict[str, int] = {}
         history: dict[str, int] = {}
@@ -193,7 +193,7 @@ class Reconciler:
                 counts[table.name] = counts.get(table.name, 0) + rows
             # History is written by the million, and looked at only where nothing is written.
             if table.name in drift or (table.name in history and not write):
-                found = self._session.execute(correct_sql.examples(table), (MOST_EXAMPLES,))
+                found = self._session.execute(correct_sql.examples(table), (MAX_EXAMPLES,))
                 examples += [Difference(table.name, *row) for row in found]
         return drift, history, first_examples(examples)
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from fc_pipeline.backfill.run import Backfill
-from fc_pipeline.backfill.scope import LARGEST_FID, BackfillScope, find_fids
+from fc_pipeline.backfill.scope import MAX_FID, BackfillScope, find_fids
 from fc_pipeline.errors import HubError, LeaseLost
 from fc_pipeline.feed.survey import survey
 from fc_pipeline.fold.batches import within
@@ -27,13 +27,13 @@ from fc_pipeline.store.gaps import OUTAGE, POISON_PAGE
 from fc_pipeline.store.ledger import HeightRange
 from fc_pipeline.targets import directory
 
-__all__ = ["HealingPlan", "Wound", "bordering_hours", "heal_gaps", "plan_healing"]
+__all__ = ["DamagedRange", "HealingPlan", "bordering_hours", "heal_gaps", "plan_healing"]
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Wound:
+class DamagedRange:
     """Heights of an open gap that only snapshots can heal, and those of the FIDs concerned that are left to do."""
 
     shard: int
@@ -51,17 +51,17 @@ class Wound:
 class HealingPlan:
     """All that is to be healed now."""
 
-    wounds: tuple[Wound, ...]
+    damaged_ranges: tuple[DamagedRange, ...]
 
     @cached_property
     def fids(self) -> frozenset[int]:
         """Whose snapshots that takes."""
-        return frozenset().union(*(wound.fids for wound in self.wounds))
+        return frozenset().union(*(damaged.fids for damaged in self.damaged_ranges))
 
     @property
     def scope(self) -> BackfillScope:
         """The same as a scope, of which a run goes on with what one over the same gaps has fetched."""
-        named = ",".join(f"{w.shard}:{w.heights.first}-{w.heights.last}" for w in self.wounds)
+        named = ",".join(f"{w.shard}:{w.heights.first}-{w.heights.last}" for w in self.damaged_ranges)
         scope = BackfillScope.of_fids(self.fids)
         return BackfillScope(scope.buckets, scope.fids, f"gaps-{hashlib.sha256(named.encode()).hexdigest()[:16]}")
 
@@ -77,32 +77,36 @@ async def _plan(replica: Replica) -> HealingPlan:
         shard_count = len(await hubs.shards())
         with replica.engine.connect() as connection:
             poisoned = [gap for gap in gaps.all_gaps(connection, only_open=True) if gap.reason == POISON_PAGE]
-        wounds = [
-            Wound(gap.shard, POISON_PAGE, gap.heights, _fids_of_block(replica, gap.shard, gap.heights, shard_count))
+        damaged_ranges = [
+            DamagedRange(
+                gap.shard, POISON_PAGE, gap.heights, _fids_of_block(replica, gap.shard, gap.heights, shard_count)
+            )
             for gap in poisoned
         ]
-        lost = [Wound(one.shard, OUTAGE, heights, frozenset()) for one in state.shards for heights in one.lost]
-        if lost or not all(wound.fids for wound in wounds):
+        lost = [DamagedRange(one.shard, OUTAGE, heights, frozenset()) for one in state.shards for heights in one.lost]
+        if lost or not all(damaged.fids for damaged in damaged_ranges):
             everyone = await find_fids(replica, hubs, BackfillScope())
             # Of a block of which nothing can be read, anybody may have been the author.
-            wounds = [
-                wound if wound.fids else Wound(wound.shard, wound.reason, wound.heights, everyone.of_shard(wound.shard))
-                for wound in (*wounds, *lost)
+            damaged_ranges = [
+                damaged
+                if damaged.fids
+                else DamagedRange(damaged.shard, damaged.reason, damaged.heights, everyone.of_shard(damaged.shard))
+                for damaged in (*damaged_ranges, *lost)
             ]
-    return HealingPlan(tuple(_left(replica, wounds)))
+    return HealingPlan(tuple(_left(replica, damaged_ranges)))
 
 
-def _left(replica: Replica, wounds: list[Wound]) -> Iterator[Wound]:
+def _left(replica: Replica, damaged_ranges: list[DamagedRange]) -> Iterator[DamagedRange]:
     """The same with those FIDs only of which no snapshot from after the gap was folded, and that are replicated."""
-    if not wounds:
+    if not damaged_ranges:
         return
     with replica.engine.connect() as connection:
         folded = snapshot_ledger.folded_versions(connection)
         targets = None if replica.targets is None else set(directory.target_fids(connection))
-    for wound in wounds:
-        concerned = wound.fids if targets is None else wound.fids & targets
-        left = frozenset(fid for fid in concerned if folded.get(fid, -1) < wound.last_id)
-        yield Wound(wound.shard, wound.reason, wound.heights, left)
+    for damaged in damaged_ranges:
+        concerned = damaged.fids if targets is None else damaged.fids & targets
+        left = frozenset(fid for fid in concerned if folded.get(fid, -1) < damaged.last_id)
+        yield DamagedRange(damaged.shard, damaged.reason, damaged.heights, left)
 
 
 def _fids_of_block(replica: Replica, shard: int, heights: HeightRange, shard_count: int) -> frozenset[int]:
@@ -120,7 +124,7 @@ def _fids_of_block(replica: Replica, shard: int, heights: HeightRange, shard_cou
             first, last = max(heights.first, batch.from_height), min(heights.last, batch.to_height)
             for event in within(batch, first, last).events:
                 found.update(_fids_of(event))
-    return frozenset(fid for fid in found if 0 < fid <= LARGEST_FID and shard_of(fid, shard_count) == shard)
+    return frozenset(fid for fid in found if 0 < fid <= MAX_FID and shard_of(fid, shard_count) == shard)
 
 
 def _fids_of(event: HubEvent) -> Iterator[int]:
@@ -169,9 +173,9 @@ def bordering_hours(replica: Replica, plan: HealingPlan) -> list[Hour]:
     with replica.engine.connect() as connection:
         keys = {
             key
-            for wound in plan.wounds
+            for damaged in plan.damaged_ranges
             for key in ledger.partitions_of(
-                connection, wound.shard, HeightRange(wound.heights.first - 1, wound.heights.last + 1)
+                connection, damaged.shard, HeightRange(damaged.heights.first - 1, damaged.heights.last + 1)
             )
         }
     return sorted(map(Hour.from_key, keys))
@@ -180,19 +184,19 @@ def bordering_hours(replica: Replica, plan: HealingPlan) -> list[Hour]:
 def _close(replica: Replica, plan: HealingPlan, unread: frozenset[int], run_id: str) -> int:
     """Close the gaps that are healed; how many are not."""
     still_open = 0
-    for wound in _left(replica, list(plan.wounds)):
-        left = wound.fids - unread if wound.reason == POISON_PAGE else wound.fids
+    for damaged in _left(replica, list(plan.damaged_ranges)):
+        left = damaged.fids - unread if damaged.reason == POISON_PAGE else damaged.fids
         if left:
             still_open += 1
             continue
-        gaps.heal(replica.engine, wound.shard, wound.reason, wound.heights, run_id)
+        gaps.heal(replica.engine, damaged.shard, damaged.reason, damaged.heights, run_id)
         log.info(
             "gap_healed shard=%d heights=%d-%d reason=%s unread_fids=%d",
-            wound.shard,
-            wound.heights.first,
-            wound.heights.last,
-            wound.reason,
-            len(wound.fids),
+            damaged.shard,
+            damaged.heights.first,
+            damaged.heights.last,
+            damaged.reason,
+            len(damaged.fids),
         )
     return still_open
 

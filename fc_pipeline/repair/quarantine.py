@@ -82,8 +82,8 @@ def find_line(replica: Replica, name: str) -> QuarantineLine:
         found = [_line(row) for row in connection.execute(query).mappings()]
     found = [line for line in found if len(parts) == 2 or line.raw_sha256.hex().startswith(parts[2].lower())]
     if len(found) != 1:
-        said = "no record is" if not found else f"{len(found)} records are"
-        raise ConfigError(f"{said} called {name!r} in the quarantine", hint=hint)
+        count = "no record is" if not found else f"{len(found)} records are"
+        raise ConfigError(f"{count} called {name!r} in the quarantine", hint=hint)
     return found[0]
 
 

@@ -11,13 +11,13 @@ from fc_pipeline.hours import Hour
 from fc_pipeline.replica import Replica
 from fc_pipeline.status import health
 
-__all__ = ["MENDABLE_HOURS", "mend_recent_log"]
+__all__ = ["REPAIRABLE_HOURS", "repair_recent_log"]
 
-MENDABLE_HOURS: Final = 80
+REPAIRABLE_HOURS: Final = 80
 """A hub keeps about three days of events; hours that it has forgotten in part are judged, too."""
 
 
-def mend_recent_log(
+def repair_recent_log(
     replica: Replica, run_id: str, *, now_unix: float | None = None, should_stop: Callable[[], bool] = lambda: False
 ) -> list[Hour]:
     """Read the files of the finished hours that a hub may still have, and from the hub what they have lost.
@@ -26,7 +26,7 @@ def mend_recent_log(
     there.
     """
     present = Hour.of(time.time() if now_unix is None else now_unix)
-    oldest = Hour(present.start_unix - MENDABLE_HOURS * 3600)
+    oldest = Hour(present.start_unix - REPAIRABLE_HOURS * 3600)
     hours = {*replica.log.hours(), *health.covered_hours(replica)}
     lost: list[Hour] = []
     for hour in sorted(hour for hour in hours if oldest <= hour < present):

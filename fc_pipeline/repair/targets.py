@@ -34,8 +34,8 @@ __all__ = ["TargetSync", "adopt_settings", "is_anything_due", "is_anything_new",
 log = logging.getLogger(__name__)
 
 TARGETS_PER_ROUND: Final = 20_000
-GONE_MEANWHILE: Final = "it was a target no more when its turn came"
-MOST_ROUNDS: Final = 100
+NO_LONGER_TARGET: Final = "it was a target no more when its turn came"
+MAX_ROUNDS: Final = 100
 """A round brings roots, the next one those whom they follow; whatever follows after that is new."""
 
 
@@ -74,7 +74,7 @@ def is_anything_new(replica: Replica) -> bool:
             sa.select(sa.exists(sa.select(TARGET_CLIENTS.c.fid).where(TARGET_CLIENTS.c.searched_at.is_(None))))
         )
     return bool(known.unsynced > known.failing or known.unsettled or unsearched) or not owner.is_adopted(
-        replica.engine, replica.owner_wishes
+        replica.engine, replica.owner_settings
     )
 
 
@@ -100,7 +100,7 @@ def _sync(
     done = TargetSync()
     adopt_settings(replica)
     try:
-        while done.rounds < MOST_ROUNDS and not should_stop():
+        while done.rounds < MAX_ROUNDS and not should_stop():
             with replica.engine.connect() as connection:
                 pending = [fid for fid in directory.pending_fids(connection) if fid not in done.failed]
                 clients = list(
@@ -146,19 +146,19 @@ def _round(
     with replica.engine.connect() as connection:
         # Who was a target before has an old snapshot.
         folded = snapshot_ledger.folded_fids(connection, since=begun_at if is_cut_short else None)
-    reasons = {**dict.fromkeys(fids, str(failure) if failure else GONE_MEANWHILE), **work.progress.unread}
+    reasons = {**dict.fromkeys(fids, str(failure) if failure else NO_LONGER_TARGET), **work.progress.unread}
     _note(replica, {fid: reasons[fid] for fid in fids}, folded - work.progress.unread.keys(), done)
     # Whom a new root follows is known only now.
-    publish(replica, owner.recompute_everyone(replica.engine))
+    publish(replica, owner.recompute_all(replica.engine))
     if failure is not None and is_cut_short:
         raise failure
 
 
 def adopt_settings(replica: Replica) -> SetChange | None:
     """Have the set follow the settings, if it does not yet; what that changed."""
-    if owner.is_adopted(replica.engine, replica.owner_wishes):
+    if owner.is_adopted(replica.engine, replica.owner_settings):
         return None
-    change = owner.adopt(replica.engine, replica.owner_wishes)
+    change = owner.adopt(replica.engine, replica.owner_settings)
     publish(replica, change)
     return change
 

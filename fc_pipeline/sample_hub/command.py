@@ -35,7 +35,7 @@ def run_sample_hub(
     generate_events: int | None = None,
     fids: int = 1000,
     retention_hours: float | None = None,
-    say: Callable[[str], None] | None = None,
+    echo: Callable[[str], None] | None = None,
 ) -> None:
     """Serve until SIGINT or SIGTERM; see `sample_hub` for what is served. Port 0 takes a free one.
 
@@ -57,7 +57,7 @@ def run_sample_hub(
         server = hub_server(hub_app(hub))
         previous = {number: signal.signal(number, _no_more) for number in (signal.SIGINT, signal.SIGTERM)}
         try:
-            (say or _say)(f"sample hub: http://{host}:{listener.getsockname()[1]} ({hub.log.events:,} events)")
+            (echo or _print_line)(f"sample hub: http://{host}:{listener.getsockname()[1]} ({hub.log.events:,} events)")
             server.run(sockets=[listener])
         finally:
             for number, handler in previous.items():
@@ -121,6 +121,6 @@ def _no_more(_number: int, _frame: FrameType | None) -> None:
     """What the server hands the signal on to after it has stopped: nothing is left to do."""
 
 
-def _say(line: str) -> None:
+def _print_line(line: str) -> None:
     sys.stdout.write(line + "\n")
     sys.stdout.flush()

@@ -16,7 +16,7 @@ from fc_pipeline.sample_hub.state import HubState
 __all__ = ["Endless", "Reveal"]
 
 _BLOCK_TIME: Final = re.compile(rb'("blockConfirmedBody":\{[^}]*?"timestamp":)\d+')
-USERS_MAY_GROW_BY: Final = 100_000
+MAX_NEW_USERS: Final = 100_000
 
 
 class Reveal:
@@ -87,7 +87,7 @@ class Endless:
             Random(f"{seed}:{sorted(heights.items())}"),  # noqa: S311 - reproducible content, nothing secret
             world,
             heights=heights,
-            fids=len(world.users) + USERS_MAY_GROW_BY,
+            fids=len(world.users) + MAX_NEW_USERS,
             newest_fid=highest_fid(state),
         )
         newest = max((shard.newest_unix or 0 for shard in log.shards.values()), default=0)

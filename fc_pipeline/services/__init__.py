@@ -5,7 +5,7 @@ from fc_pipeline.services.opening import (
     embedded_servers,
     open_services,
     open_services_for_process,
-    open_services_to_look,
+    open_services_read_only,
     with_running,
     with_urls,
 )
@@ -15,7 +15,7 @@ __all__ = [
     "embedded_servers",
     "open_services",
     "open_services_for_process",
-    "open_services_to_look",
+    "open_services_read_only",
     "with_running",
     "with_urls",
 ]

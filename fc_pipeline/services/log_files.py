@@ -5,13 +5,13 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
-__all__ = ["MOST_LOG_BYTES", "keep_small"]
+__all__ = ["MAX_LOG_BYTES", "keep_small"]
 
-MOST_LOG_BYTES: Final = 32 * 2**20
+MAX_LOG_BYTES: Final = 32 * 2**20
 """Of one file; as much again is kept beside it, in `NAME.log.1`."""
 
 
-def keep_small(folder: Path, most_bytes: int = MOST_LOG_BYTES) -> list[Path]:
+def keep_small(folder: Path, max_bytes: int = MAX_LOG_BYTES) -> list[Path]:
     """Move what is in too long a log to `NAME.log.1` and empty the log itself; returns those.
 
     Their writers need not be told: they append to the file that they have open, whatever its length. What they write
@@ -20,7 +20,7 @@ def keep_small(folder: Path, most_bytes: int = MOST_LOG_BYTES) -> list[Path]:
     moved: list[Path] = []
     for file in folder.glob("*.log"):
         with suppress(FileNotFoundError):  # somebody else removes it
-            if file.stat().st_size > most_bytes:
+            if file.stat().st_size > max_bytes:
                 shutil.copyfile(file, file.with_suffix(".log.1"))
                 with file.open("r+b") as log:
                     log.truncate(0)

@@ -20,7 +20,7 @@ __all__ = [
     "embedded_servers",
     "open_services",
     "open_services_for_process",
-    "open_services_to_look",
+    "open_services_read_only",
     "with_running",
     "with_urls",
 ]
@@ -66,7 +66,7 @@ def with_running(settings: Settings) -> Settings:
 
 
 @contextmanager
-def open_services_to_look(
+def open_services_read_only(
     settings: Settings, *, need_hub: bool = False, need_redis: bool | None = False
 ) -> Generator[Settings]:
     """As `open_services`, for who only looks: where there is no replica yet, none is begun, and no folder is made.

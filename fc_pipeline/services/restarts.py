@@ -6,7 +6,7 @@ from typing import Final
 
 __all__ = ["Restarts"]
 
-MOST_RESTARTS: Final = 3
+MAX_RESTARTS: Final = 3
 WITHIN_SECONDS: Final = 600.0
 
 
@@ -21,4 +21,4 @@ class Restarts:
         now = time.monotonic()
         lately = [at for at in self._times[name] if now - at < WITHIN_SECONDS]
         self._times[name] = [*lately, now]
-        return len(lately) < MOST_RESTARTS
+        return len(lately) < MAX_RESTARTS

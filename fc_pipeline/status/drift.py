@@ -12,7 +12,7 @@ from fc_pipeline.store.snapshot_ledger import ALL_FIDS
 
 __all__ = ["BucketDrift", "drift_by_bucket"]
 
-MOST_FIDS: Final = 20
+MAX_FIDS: Final = 20
 
 # `folded_at` and `found_at` are of one transaction where a comparison found something: the next one over the same user
 # moves the former on. Who is compared no more, as a former target, is cleared by the next round over the bucket.
@@ -26,7 +26,7 @@ _OPEN_DRIFT: Final = sa.text(f"""
       LEFT JOIN rounds AS r ON r.bucket = d.bucket
       WHERE NOT coalesce(s.folded_at > d.found_at, false) AND NOT coalesce(r.last_round > d.found_at, false))
     SELECT bucket, table_name, count(*) AS rows, min(found_at) AS first_found, max(found_at) AS last_found,
-      (array_agg(DISTINCT fid ORDER BY fid))[1:{MOST_FIDS}] AS fids
+      (array_agg(DISTINCT fid ORDER BY fid))[1:{MAX_FIDS}] AS fids
     FROM open GROUP BY bucket, table_name ORDER BY bucket, table_name
 """)
 _COMPARED: Final = sa.text(
@@ -74,7 +74,7 @@ def drift_by_bucket(replica: Replica) -> list[BucketDrift]:
                 line.records if line is not None else 0,
                 line.compared_at if line is not None else None,
                 {row.table_name: row.rows for row in own},
-                tuple(sorted({fid for row in own for fid in row.fids})[:MOST_FIDS]),
+                tuple(sorted({fid for row in own for fid in row.fids})[:MAX_FIDS]),
                 min((row.first_found for row in own), default=None),
             )
         )

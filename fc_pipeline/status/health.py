@@ -14,7 +14,7 @@ from fc_pipeline.feed.lost_log import LostLog, lost_log
 from fc_pipeline.feed.survey import Survey, survey
 from fc_pipeline.hours import Hour
 from fc_pipeline.hub.clock import HubClock
-from fc_pipeline.hub.looking import looking_at
+from fc_pipeline.hub.probe import probe_pool
 from fc_pipeline.replica import Replica
 from fc_pipeline.store import gaps, ledger
 from fc_pipeline.store.gaps import Gap
@@ -145,7 +145,7 @@ async def _bounds_by_hub(replica: Replica, hours: Sequence[Hour]) -> dict[int, _
 
     None for a shard of which the hub no longer has the beginning of the hours.
     """
-    async with looking_at(replica.hub_endpoints) as hubs:
+    async with probe_pool(replica.hub_endpoints) as hubs:
         state = await survey(replica, hubs)
         bounds: dict[int, _Bounds | None] = {}
         for shard in state.shards:
@@ -175,7 +175,7 @@ def freshness(replica: Replica) -> FreshnessFinding:
 
 
 async def _surveyed(replica: Replica) -> Survey:
-    async with looking_at(replica.hub_endpoints) as hubs:
+    async with probe_pool(replica.hub_endpoints) as hubs:
         return await survey(replica, hubs)
 
 

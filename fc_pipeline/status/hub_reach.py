@@ -16,11 +16,11 @@ async def silent_hubs(endpoints: Sequence[HubEndpoint], timeout_seconds: float) 
 
     All are asked at once.
     """
-    reasons = await asyncio.gather(*(_why_silent(endpoint, timeout_seconds) for endpoint in endpoints))
+    reasons = await asyncio.gather(*(_unreachable_reason(endpoint, timeout_seconds) for endpoint in endpoints))
     return {endpoint.name: reason for endpoint, reason in zip(endpoints, reasons, strict=True) if reason is not None}
 
 
-async def _why_silent(endpoint: HubEndpoint, timeout_seconds: float) -> str | None:
+async def _unreachable_reason(endpoint: HubEndpoint, timeout_seconds: float) -> str | None:
     client = HubClient(endpoint, retries=0)
     try:
         async with asyncio.timeout(timeout_seconds):

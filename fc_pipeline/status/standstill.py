@@ -8,21 +8,21 @@ from dataclasses import dataclass, replace
 
 from fc_pipeline.feed.survey import LIVE_WITHIN_SECONDS
 from fc_pipeline.hub.clock import HubClock, NoEvents
-from fc_pipeline.hub.looking import looking_at
 from fc_pipeline.hub.network_time import clock_difference
+from fc_pipeline.hub.probe import probe_pool
 from fc_pipeline.replica import Replica
 from fc_pipeline.store import ledger
 
 __all__ = [
-    "STILL_AFTER_SECONDS",
-    "ShardMotion",
+    "STALLED_AFTER_SECONDS",
+    "ShardProgress",
     "Standstill",
+    "detect_standstill",
+    "evaluate_progress",
     "is_being_followed",
-    "judge_motion",
-    "look_for_standstill",
 ]
 
-STILL_AFTER_SECONDS = 60.0
+STALLED_AFTER_SECONDS = 60.0
 """Blocks come every second and are folded every second: what did neither for so long stands still."""
 
 
@@ -34,7 +34,7 @@ _HUB_ADVICE = "The hub does not get a shard's blocks: see its log, or name anoth
 
 
 @dataclass(frozen=True, slots=True)
-class ShardMotion:
+class ShardProgress:
     """One shard at one moment; None where the hub has no block of it, or nothing of it was ever folded.
 
     `idle_seconds` have passed since the last commit at the cursor, `waiting_seconds` since the time of the first block
@@ -56,7 +56,7 @@ class Standstill:
     `now_unix` is the network's time of the look.
     """
 
-    shards: tuple[ShardMotion, ...]
+    shards: tuple[ShardProgress, ...]
     problems: tuple[str, ...]
     advice: str
     now_unix: float = 0.0
@@ -66,20 +66,20 @@ def is_being_followed(replica: Replica) -> bool:
     """Whether something was committed at the cursor of some shard just now."""
     with replica.engine.connect() as connection:
         commits = [ledger.last_commit(connection, shard) for shard in ledger.origins(connection)]
-    return any(commit is not None and commit[1] <= STILL_AFTER_SECONDS for commit in commits)
+    return any(commit is not None and commit[1] <= STALLED_AFTER_SECONDS for commit in commits)
 
 
-def look_for_standstill(replica: Replica, *, watched_seconds: float = float("inf")) -> Standstill:
+def detect_standstill(replica: Replica, *, watched_seconds: float = float("inf")) -> Standstill:
     """Ask the hub for its heads and hold them against the ledger.
 
     Nobody is blamed for more than `watched_seconds`: after a start, the last commit is as old as the pause was long.
     Raises HubError if no hub can be asked.
     """
-    shards, now = asyncio.run(_motion(replica))
-    return replace(judge_motion(shards, now, watched_seconds), now_unix=now)
+    shards, now = asyncio.run(_progress(replica))
+    return replace(evaluate_progress(shards, now, watched_seconds), now_unix=now)
 
 
-def judge_motion(shards: Sequence[ShardMotion], now: float, watched_seconds: float = float("inf")) -> Standstill:
+def evaluate_progress(shards: Sequence[ShardProgress], now: float, watched_seconds: float = float("inf")) -> Standstill:
     """What stands still of these shards.
 
     A hub without blocks and a log that was recorded and has ended are as they should be: there is nothing to follow.
@@ -89,7 +89,7 @@ def judge_motion(shards: Sequence[ShardMotion], now: float, watched_seconds: flo
         return Standstill(tuple(shards), (), "the hub has no blocks yet")
     if now - newest_unix >= LIVE_WITHIN_SECONDS:
         return Standstill(tuple(shards), (), "the hub's log has ended: nothing new is to be expected")
-    moving = [s.shard for s in shards if s.head_unix is not None and now - s.head_unix <= STILL_AFTER_SECONDS]
+    moving = [s.shard for s in shards if s.head_unix is not None and now - s.head_unix <= STALLED_AFTER_SECONDS]
     unfolded = [_unfolded(s, watched_seconds) for s in shards if _is_unfolded(s, watched_seconds)]
     silent = [_silent(s, moving, now) for s in shards if moving and s.shard not in moving]
     if unfolded or silent:
@@ -101,33 +101,33 @@ def judge_motion(shards: Sequence[ShardMotion], now: float, watched_seconds: flo
     return Standstill(tuple(shards), (*unfolded, *silent), advice)
 
 
-def _is_unfolded(shard: ShardMotion, watched_seconds: float) -> bool:
-    return min(_idle(shard), watched_seconds, shard.waiting_seconds) > STILL_AFTER_SECONDS
+def _is_unfolded(shard: ShardProgress, watched_seconds: float) -> bool:
+    return min(_idle(shard), watched_seconds, shard.waiting_seconds) > STALLED_AFTER_SECONDS
 
 
-def _idle(shard: ShardMotion) -> float:
+def _idle(shard: ShardProgress) -> float:
     return float("inf") if shard.idle_seconds is None else shard.idle_seconds
 
 
-def _unfolded(shard: ShardMotion, watched_seconds: float) -> str:
+def _unfolded(shard: ShardProgress, watched_seconds: float) -> str:
     cursor = "nothing of it was ever folded" if shard.cursor_height is None else f"it ends at {shard.cursor_height}"
     still = min(_idle(shard), watched_seconds)
     since = "" if still == float("inf") else f" has stood still for {still:.0f} s"
     return f"shard {shard.shard}: the ledger{since} ({cursor}), while the hub went on to height {shard.head_height}."
 
 
-def _silent(shard: ShardMotion, moving: Sequence[int], now: float) -> str:
+def _silent(shard: ShardProgress, moving: Sequence[int], now: float) -> str:
     newest = "has no block" if shard.head_unix is None else f"has made no block for {now - shard.head_unix:.0f} s"
     others = ", ".join(map(str, moving))
     return f"shard {shard.shard}: the hub {newest}, while shard {others} goes on."
 
 
-async def _motion(replica: Replica) -> tuple[list[ShardMotion], float]:
+async def _progress(replica: Replica) -> tuple[list[ShardProgress], float]:
     """What each shard does, and the network's time now (unix seconds)."""
     with replica.engine.connect() as connection:
         origins = ledger.origins(connection)
         cursors = {shard: ledger.last_commit(connection, shard) for shard in origins}
-    async with looking_at(replica.hub_endpoints) as hubs:
+    async with probe_pool(replica.hub_endpoints) as hubs:
         hubs.note_cursors({shard: cursor[0] for shard, cursor in cursors.items() if cursor is not None})
         info = await hubs.info()
         clocks = {shard: HubClock(hubs, shard) for shard in range(1, info.numShards + 1)}
@@ -137,19 +137,19 @@ async def _motion(replica: Replica) -> tuple[list[ShardMotion], float]:
                 head_unix[shard] = (await clock.head())[1]
         ahead_seconds = clock_difference(info, head_unix)
         found = [
-            await _motion_of(clock, shard, origins.get(shard), cursors.get(shard), ahead_seconds)
+            await _progress_of(clock, shard, origins.get(shard), cursors.get(shard), ahead_seconds)
             for shard, clock in clocks.items()
         ]
         return found, time.time() - ahead_seconds
 
 
-async def _motion_of(
+async def _progress_of(
     clock: HubClock,
     shard: int,
     origin: ledger.ShardOrigin | None,
     cursor: tuple[int, float] | None,
     clock_ahead_seconds: float,
-) -> ShardMotion:
+) -> ShardProgress:
     cursor_height, idle_seconds = cursor or (None, None)
     try:
         head_height, head_unix = await clock.head()
@@ -160,5 +160,5 @@ async def _motion_of(
         now = time.time() - clock_ahead_seconds
         waiting = max(0.0, now - await clock.time_of(first)) if first <= head_height else 0.0
     except NoEvents:
-        return ShardMotion(shard, None, None, cursor_height, idle_seconds, 0.0)
-    return ShardMotion(shard, head_height, head_unix, cursor_height, idle_seconds, waiting)
+        return ShardProgress(shard, None, None, cursor_height, idle_seconds, 0.0)
+    return ShardProgress(shard, head_height, head_unix, cursor_height, idle_seconds, waiting)

@@ -11,8 +11,8 @@ import sqlalchemy as sa
 from fc_pipeline.errors import HubError
 from fc_pipeline.feed.outputs import OUTPUTS
 from fc_pipeline.feed.survey import ShardSurvey, Survey, survey
-from fc_pipeline.hub.looking import looking_at
 from fc_pipeline.hub.network_time import clock_warning
+from fc_pipeline.hub.probe import probe_pool
 from fc_pipeline.replica import Replica
 from fc_pipeline.store import gaps, ledger
 from fc_pipeline.store.bookkeeping import QUARANTINE
@@ -168,7 +168,7 @@ def _surveyed(replica: Replica) -> tuple[Survey | None, str | None]:
 
 
 async def _survey(replica: Replica) -> Survey:
-    async with looking_at(replica.hub_endpoints) as hubs:
+    async with probe_pool(replica.hub_endpoints) as hubs:
         return await survey(replica, hubs, OUTPUTS)
 
 

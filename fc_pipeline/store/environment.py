@@ -9,7 +9,7 @@ import os
 from threading import Lock
 from typing import Final
 
-__all__ = ["COMPLETING", "IGNORED", "leave_to_the_url"]
+__all__ = ["COMPLETING", "IGNORED", "hide_postgres_variables"]
 
 COMPLETING: Final = frozenset(
     {
@@ -74,7 +74,7 @@ _log = logging.getLogger(__name__)
 _changing = Lock()
 
 
-def leave_to_the_url() -> None:
+def hide_postgres_variables() -> None:
     """Take the variables out of this process' environment that only a URL is to say, and so out of its children's.
 
     Called before each connection. What is taken out is said once, in the log.

@@ -19,13 +19,13 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from fc_pipeline.errors import FcPipelineError, PostgresError, SessionLost
 
 __all__ = [
-    "PATIENCE_SECONDS",
     "POSTGRES_ERRORS",
-    "Patience",
+    "RETRY_BUDGET_SECONDS",
+    "RetryBudget",
     "explained",
     "is_of_postgres",
-    "is_passing",
-    "through_faults",
+    "is_transient",
+    "with_retries",
 ]
 
 T = TypeVar("T")
@@ -35,12 +35,12 @@ _log = logging.getLogger(__name__)
 POSTGRES_ERRORS: Final = (adbc_driver_manager.Error, DBAPIError)
 """Of the two drivers: that of a run's data, and that of everything else."""
 
-PATIENCE_SECONDS: Final = 45.0
+RETRY_BUDGET_SECONDS: Final = 45.0
 """So long is one thing tried again: after a minute without a heartbeat a lease is free, for another run to do better"""
 FIRST_PAUSE_SECONDS: Final = 0.1
-LONGEST_PAUSE_SECONDS: Final = 2.0
+MAX_PAUSE_SECONDS: Final = 2.0
 
-MOST_CHARACTERS: Final = 300
+MAX_CHARACTERS: Final = 300
 _STATEMENT: Final = re.compile(r"Failed to execute query '.*': ", re.DOTALL)
 """What the data's driver puts before Postgres' own words: the whole statement."""
 _DRIVER_WORDS: Final = re.compile(r"^.*?\bERROR: +|\s*Query was: .*$|\s*\.? *SQLSTATE: \w{5}\s*$", re.DOTALL)
@@ -72,8 +72,8 @@ _HINTS: Final = {
     "25006": "it is a standby: name the primary in FC_POSTGRES_URL",
     _QUERY_CANCELED: "somebody cancels its statements: pg_cancel_backend, or a pooler's query_timeout",
 }
-_PASSING: Final = frozenset({"40001", "40P01", "55P03", "57P01", "57P02", "57P03", "57P05", "25P03", _QUERY_CANCELED})
-_PASSING_CLASSES: Final = ("08", "53")
+_TRANSIENT: Final = frozenset({"40001", "40P01", "55P03", "57P01", "57P02", "57P03", "57P05", "25P03", _QUERY_CANCELED})
+_TRANSIENT_CLASSES: Final = ("08", "53")
 """Connections; insufficient resources, such as disk (53100) and connections (53300)."""
 
 
@@ -91,13 +91,13 @@ def is_of_postgres(error: BaseException) -> bool:
     return isinstance(error, (*POSTGRES_ERRORS, psycopg2.Error, PoolTimeoutError))
 
 
-def is_passing(error: BaseException) -> bool:
+def is_transient(error: BaseException) -> bool:
     """Whether the same may succeed a little later: also where the session or the server is gone."""
     if not isinstance(error, POSTGRES_ERRORS):
         return isinstance(error, SessionLost)
     state = _sqlstate(error)
     if state is not None:
-        return state in _PASSING or state[:2] in _PASSING_CLASSES
+        return state in _TRANSIENT or state[:2] in _TRANSIENT_CLASSES
     if isinstance(error, DBAPIError):
         return bool(error.connection_invalidated) or isinstance(error, OperationalError)
     return getattr(error, "status_code", None) == adbc_driver_manager.AdbcStatusCode.IO
@@ -111,19 +111,19 @@ def explained(error: BaseException) -> FcPipelineError:
     words = str(getattr(error, "orig", None) or error)
     for around in (_STATEMENT, _DRIVER_WORDS, _PLACE):
         words = around.sub("", words)
-    said = " ".join(words.split())[:MOST_CHARACTERS]
+    message = " ".join(words.split())[:MAX_CHARACTERS]
     code = f" (SQLSTATE {state})" if state else ""
-    return PostgresError(f"Postgres: {said or type(error).__name__}{code}", hint=_hint(error, state, said))
+    return PostgresError(f"Postgres: {message or type(error).__name__}{code}", hint=_hint(error, state, message))
 
 
-def _hint(error: BaseException, state: str | None, said: str) -> str | None:
+def _hint(error: BaseException, state: str | None, message: str) -> str | None:
     if state is not None and state in _HINTS:
         return _HINTS[state]
     if state is None:
         for words, hint in _REFUSALS.items():
-            if re.search(words, said):
+            if re.search(words, message):
                 return hint
-    is_down = is_passing(error) or isinstance(error, psycopg2.OperationalError)
+    is_down = is_transient(error) or isinstance(error, psycopg2.OperationalError)
     return "is Postgres up, and can it be reached at FC_POSTGRES_URL?" if is_down else None
 
 
@@ -140,10 +140,10 @@ def _explained_by(error: BaseException) -> FcPipelineError:
     return found
 
 
-class Patience:
+class RetryBudget:
     """How long one thing is tried again.
 
-    Pauses grow, until `seconds` (default: PATIENCE_SECONDS) after it first failed, or until it is given up.
+    Pauses grow, until `seconds` (default: RETRY_BUDGET_SECONDS) after it first failed, or until it is given up.
     """
 
     def __init__(
@@ -151,13 +151,13 @@ class Patience:
         what: str,
         *,
         seconds: float | None = None,
-        given_up: threading.Event | None = None,
+        abandoned: threading.Event | None = None,
         should_stop: Callable[[], bool] = lambda: False,
     ) -> None:
         self._what = what
-        self._seconds = PATIENCE_SECONDS if seconds is None else seconds
+        self._seconds = RETRY_BUDGET_SECONDS if seconds is None else seconds
         self._deadline: float | None = None
-        self._given_up = given_up or threading.Event()
+        self._abandoned = abandoned or threading.Event()
         self._should_stop = should_stop
         self._pause_seconds = FIRST_PAUSE_SECONDS
 
@@ -167,15 +167,15 @@ class Patience:
         if self._deadline is None:
             self._deadline = now + self._seconds
         over = now + self._pause_seconds > self._deadline
-        if not is_passing(error) or over or self._should_stop() or self._given_up.is_set():
+        if not is_transient(error) or over or self._should_stop() or self._abandoned.is_set():
             raise _explained_by(error)
         _log.warning("postgres_again what=%r reason=%r", self._what, explained(error).message)
-        if self._given_up.wait(self._pause_seconds):
+        if self._abandoned.wait(self._pause_seconds):
             raise _explained_by(error)
-        self._pause_seconds = min(LONGEST_PAUSE_SECONDS, self._pause_seconds * 2)
+        self._pause_seconds = min(MAX_PAUSE_SECONDS, self._pause_seconds * 2)
 
 
-def through_faults(
+def with_retries(
     what: str,
     work: Callable[[], T],
     *,
@@ -185,17 +185,17 @@ def through_faults(
 ) -> T:
     """Do work that goes on from what Postgres has, and once more, after `reopen`, where it failed on the way.
 
-    As long as `done` grows from one failure to the next, that goes on for ever; else for a Patience.
+    As long as `done` grows from one failure to the next, that goes on for ever; else for a RetryBudget.
     """
-    patience: Patience | None = None
+    retry_budget: RetryBudget | None = None
     done_before = 0
     while True:
         try:
-            if patience is not None:
+            if retry_budget is not None:
                 reopen()
             return work()
         except (SessionLost, *POSTGRES_ERRORS) as error:
-            if patience is None or done() > done_before:
-                patience = Patience(what, should_stop=should_stop)
+            if retry_budget is None or done() > done_before:
+                retry_budget = RetryBudget(what, should_stop=should_stop)
                 done_before = done()
-            patience.pause_after(error)
+            retry_budget.pause_after(error)

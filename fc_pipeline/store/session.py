@@ -19,7 +19,7 @@ from psycopg2.extensions import connection as PsycopgConnection  # noqa: N812
 from psycopg2.extensions import make_dsn
 
 from fc_pipeline.errors import ConfigError, PostgresError
-from fc_pipeline.store.environment import leave_to_the_url
+from fc_pipeline.store.environment import hide_postgres_variables
 
 __all__ = [
     "SESSION",
@@ -30,7 +30,7 @@ __all__ = [
     "make_engine",
     "pinning",
     "require_utf8",
-    "when_there_is_room",
+    "with_connection_slot",
 ]
 
 T = TypeVar("T")
@@ -86,7 +86,7 @@ SESSION: Final[Mapping[str, str]] = {
 
 WAIT_FOR_CONNECTION_SECONDS: Final = 45.0
 FIRST_PAUSE_SECONDS: Final = 0.2
-LONGEST_PAUSE_SECONDS: Final = 2.0
+MAX_PAUSE_SECONDS: Final = 2.0
 
 # No driver tells the SQLSTATE of a connection that was not made.
 _TOO_MANY: Final = (
@@ -103,7 +103,7 @@ def connect(url: str, **settings: str) -> PsycopgConnection:
     Raises ConfigError where the database cannot hold the network's texts, PostgresError where the server had no
     connection to spare for WAIT_FOR_CONNECTION_SECONDS, else psycopg2's errors.
     """
-    connection = when_there_is_room(lambda: psycopg2.connect(address(url)))
+    connection = with_connection_slot(lambda: psycopg2.connect(address(url)))
     try:
         require_utf8(str(connection.info.parameter_status("server_encoding")), connection.info.dbname)
         wanted = {**SESSION, **settings}
@@ -135,7 +135,7 @@ def make_engine(url: str, *, settings: Mapping[str, str] | None = None, **option
 
 def address(url: str) -> str:
     """The URL as libpq takes it, with our encoding from the first byte on, and the shell kept out of it."""
-    leave_to_the_url()
+    hide_postgres_variables()
     return make_dsn(url, client_encoding=ENCODING)
 
 
@@ -157,7 +157,7 @@ def require_utf8(encoding: str, database: str) -> None:
         )
 
 
-def when_there_is_room(attempt: Callable[[], T]) -> T:
+def with_connection_slot(attempt: Callable[[], T]) -> T:
     """Connect; while the server has no connection to spare, wait for one."""
     deadline = time.monotonic() + WAIT_FOR_CONNECTION_SECONDS
     pause_seconds = FIRST_PAUSE_SECONDS
@@ -165,14 +165,14 @@ def when_there_is_room(attempt: Callable[[], T]) -> T:
         try:
             return attempt()
         except (psycopg2.OperationalError, adbc_driver_manager.Error) as error:
-            said = " ".join(str(error).split())
-            if not any(words in said for words in _TOO_MANY):
+            message = " ".join(str(error).split())
+            if not any(words in message for words in _TOO_MANY):
                 raise
             if time.monotonic() + pause_seconds > deadline:
                 raise PostgresError(
-                    f"Postgres: {said} (SQLSTATE 53300)",
+                    f"Postgres: {message} (SQLSTATE 53300)",
                     hint="it has no connection to spare: raise max_connections, or the CONNECTION LIMIT of the role or "
                     "the database, or close others",
                 ) from error
         time.sleep(pause_seconds)
-        pause_seconds = min(LONGEST_PAUSE_SECONDS, pause_seconds * 2)
+        pause_seconds = min(MAX_PAUSE_SECONDS, pause_seconds * 2)

@@ -14,7 +14,7 @@ from fc_pipeline.errors import PostgresError
 from fc_pipeline.store.session import PsycopgConnection, connect
 
 __all__ = [
-    "LONGEST_NAME_BYTES",
+    "MAX_NAME_BYTES",
     "UNREACHABLE",
     "SessionLock",
     "holders",
@@ -23,8 +23,8 @@ __all__ = [
     "session_name",
 ]
 
-LOOK_SECONDS: Final = 2.0
-LONGEST_NAME_BYTES: Final = 63
+POLL_SECONDS: Final = 2.0
+MAX_NAME_BYTES: Final = 63
 
 UNREACHABLE: Final = (psycopg2.OperationalError, psycopg2.InterfaceError, PostgresError)
 """What a Postgres raises that is away, starting or full."""
@@ -108,7 +108,7 @@ def kept(lock: SessionLock) -> Generator[bool]:
     ended = Event()
 
     def keep() -> None:
-        while not ended.wait(LOOK_SECONDS):
+        while not ended.wait(POLL_SECONDS):
             with suppress(*UNREACHABLE):  # looked at again
                 if not lock.is_held():
                     lock.try_take()
@@ -141,4 +141,4 @@ def holders(cursor: Any, kind: int) -> set[str]:
 
 def session_name(text: str) -> str:
     """What Postgres makes of a name: 63 bytes, ASCII."""
-    return text.encode("ascii", "replace")[:LONGEST_NAME_BYTES].decode("ascii")
+    return text.encode("ascii", "replace")[:MAX_NAME_BYTES].decode("ascii")

@@ -36,7 +36,7 @@ __all__ = [
 ALL_FIDS: Final = "all"
 """The scope of a round over every FID of its bucket."""
 
-RESUMED_FOR: Final = timedelta(days=1)
+RESUMABLE_FOR: Final = timedelta(days=1)
 """So long after its last snapshot can an interrupted run be gone on with; after that, its rounds begin anew."""
 
 
@@ -67,7 +67,7 @@ def unfinished_rounds(
 ) -> dict[int, datetime]:
     """The rounds of a scope that a run would take up, by bucket, and when each was begun."""
     rounds = SNAPSHOT_ROUNDS.c
-    cutoff = (now or datetime.now(UTC)) - RESUMED_FOR
+    cutoff = (now or datetime.now(UTC)) - RESUMABLE_FOR
     active_runs = sa.select(SNAPSHOTS.c.run_id).where(SNAPSHOTS.c.fetched_at > cutoff)
     unfinished = sa.and_(
         rounds.bucket.in_(list(buckets)),

@@ -11,7 +11,7 @@ from typing import Final, Self
 import adbc_driver_manager
 import adbc_driver_postgresql.dbapi as adbc
 
-from fc_pipeline.store.session import SESSION, address, pinning, require_utf8, when_there_is_room
+from fc_pipeline.store.session import SESSION, address, pinning, require_utf8, with_connection_slot
 
 __all__ = ["WriterConnection"]
 
@@ -32,7 +32,7 @@ class WriterConnection:
     @classmethod
     def open(cls, libpq_url: str, **settings: str) -> Self:
         """Connect. `settings` hold in the session above store.session.SESSION. Raises as store.session.connect, too."""
-        connection = when_there_is_room(lambda: adbc.connect(address(libpq_url), autocommit=True))
+        connection = with_connection_slot(lambda: adbc.connect(address(libpq_url), autocommit=True))
         try:
             with connection.cursor() as cursor:
                 cursor.execute("SELECT current_setting('server_encoding'), current_database()")

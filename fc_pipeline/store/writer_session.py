@@ -9,7 +9,7 @@ import adbc_driver_manager
 import pyarrow as pa
 
 from fc_pipeline.errors import SessionLost
-from fc_pipeline.store.retry import Patience, through_faults
+from fc_pipeline.store.retry import RetryBudget, with_retries
 from fc_pipeline.store.writer_connection import WriterConnection
 
 __all__ = ["STANDSTILL_SECONDS", "WriterSession"]
@@ -20,7 +20,7 @@ STANDSTILL_SECONDS: Final = 30
 """A run that stands still inside a transaction, such as a paused one, loses its session and so the locks that others
 wait for: sooner than its lease runs out."""
 
-LONGEST_NAME_BYTES: Final = 63
+MAX_NAME_BYTES: Final = 63
 _READ_ONLY: Final = "SET SESSION CHARACTERISTICS AS TRANSACTION READ ONLY"
 
 
@@ -50,11 +50,11 @@ class WriterSession:
     settings: Mapping[str, str] = field(default_factory=dict[str, str])
     reads_by_copy: bool = True
     is_read_only: bool = False
-    _given_up: threading.Event = field(default_factory=threading.Event, init=False, repr=False)
+    _abandoned: threading.Event = field(default_factory=threading.Event, init=False, repr=False)
 
     def open(self) -> None:
         """Connect and prepare the session. Raises as WriterConnection.open."""
-        name = f"fc_pipeline {self.run_id}".strip()[:LONGEST_NAME_BYTES]
+        name = f"fc_pipeline {self.run_id}".strip()[:MAX_NAME_BYTES]
         self._connection = WriterConnection.open(self.libpq_url, application_name=name, **self.settings)
         self._cursor = self._connection.cursor()
         try:
@@ -71,7 +71,7 @@ class WriterSession:
 
     def open_through_faults(self) -> None:
         """The same, tried again for a while where Postgres does not answer."""
-        through_faults(f"the session of run {self.run_id}", self.open)
+        with_retries(f"the session of run {self.run_id}", self.open)
 
     def reopen(self) -> None:
         """Begin a new session after this one was lost."""
@@ -84,9 +84,9 @@ class WriterSession:
         self._cursor.close()
         self._connection.close()
 
-    def give_up(self) -> None:
+    def abandon(self) -> None:
         """Try nothing again from now on. May be called from another thread."""
-        self._given_up.set()
+        self._abandoned.set()
 
     def transaction(self, work: Callable[[], T], *, commit: bool = True) -> T:
         """Do the work in one transaction, which is committed or, with `commit` false, rolled back: what it gave.
@@ -110,14 +110,14 @@ class WriterSession:
 
         Raises PostgresError where that did not help, SessionLost where the session is gone.
         """
-        patience = Patience(f"a transaction of run {self.run_id}", given_up=self._given_up)
+        retry_budget = RetryBudget(f"a transaction of run {self.run_id}", abandoned=self._abandoned)
         while True:
             try:
                 return self.transaction(work)
             except restart_on:
                 continue
             except adbc_driver_manager.Error as error:
-                patience.pause_after(error)
+                retry_budget.pause_after(error)
 
     def copy(self, staging: str, rows: pa.Table) -> None:
         """COPY rows into a temporary table, whose columns are named like theirs."""

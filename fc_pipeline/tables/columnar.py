@@ -18,7 +18,7 @@ from fc_pipeline.hub.wire import FARCASTER_EPOCH_UNIX
 from fc_pipeline.tables.columns import ArrowArray
 from fc_pipeline.tables.encoding import (
     HASH_BYTES,
-    MOST_KEY_BYTES,
+    MAX_KEY_BYTES,
     base64_bytes,
     hash_bytes,
     hex_bytes,
@@ -119,7 +119,7 @@ def named_column(names: Mapping[str, str], values: Sequence[str], what: str, rej
 def key_text_column(texts: Sequence[str | None], what: str, rejects: Rejects) -> ArrowArray:
     """Texts that go into an index; one that is too long for it is rejected."""
     # No character takes more than four bytes.
-    if all(text is None or len(text) * 4 <= MOST_KEY_BYTES for text in texts):
+    if all(text is None or len(text) * 4 <= MAX_KEY_BYTES for text in texts):
         return pa.array(texts, type=pa.string())
     return by_value(texts, lambda text: key_text(text, what), pa.string(), rejects)
 

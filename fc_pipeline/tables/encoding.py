@@ -11,7 +11,7 @@ from fc_pipeline.hub.wire import FARCASTER_EPOCH_UNIX, BlockConfirmedBody
 
 __all__ = [
     "HASH_BYTES",
-    "MOST_KEY_BYTES",
+    "MAX_KEY_BYTES",
     "UnknownValue",
     "base64_bytes",
     "block_hash",
@@ -30,8 +30,8 @@ __all__ = [
 HASH_BYTES = 20
 _MICROS = 1_000_000
 _LAST_UNIX_SECOND = 253_402_300_799  # 9999-12-31: beyond it neither Python nor the UI can show a date
-MOST_KEY_BYTES = 1024  # far above every protocol limit (hub-api 5.3), far below the 2,704 bytes of a Postgres index row
-_MOST_JSON_DEPTH = 200  # far above anything on the wire, far below where Postgres' or Python's stack ends
+MAX_KEY_BYTES = 1024  # far above every protocol limit (hub-api 5.3), far below the 2,704 bytes of a Postgres index row
+_MAX_JSON_DEPTH = 200  # far above anything on the wire, far below where Postgres' or Python's stack ends
 _NUMERIC_EXPONENT = 1000  # far above anything on the wire, far below where Postgres' numeric overflows
 
 
@@ -83,15 +83,15 @@ def base64_bytes(text: str) -> bytes:
 
 def key_text(text: str, what: str) -> str:
     """A text that goes into an index, as it is. Raises ValueError if it is longer than an index can hold."""
-    if len(text) > MOST_KEY_BYTES or len(text.encode()) > MOST_KEY_BYTES:
-        raise ValueError(f"{what} {text[:80]!r}… is longer than {MOST_KEY_BYTES} bytes")
+    if len(text) > MAX_KEY_BYTES or len(text.encode()) > MAX_KEY_BYTES:
+        raise ValueError(f"{what} {text[:80]!r}… is longer than {MAX_KEY_BYTES} bytes")
     return text
 
 
 def key_bytes(value: bytes, what: str) -> bytes:
     """Bytes that go into an index, as they are. Raises ValueError if they are more than an index can hold."""
-    if len(value) > MOST_KEY_BYTES:
-        raise ValueError(f"{what} 0x{value[:40].hex()}… is longer than {MOST_KEY_BYTES} bytes")
+    if len(value) > MAX_KEY_BYTES:
+        raise ValueError(f"{what} 0x{value[:40].hex()}… is longer than {MAX_KEY_BYTES} bytes")
     return value
 
 
@@ -106,8 +106,8 @@ def json_text(raw: msgspec.Raw) -> str | None:
         return None
     if text != "[]":
         # Fewer brackets than that need not be looked at one by one.
-        if text.count("[") + text.count("{") > _MOST_JSON_DEPTH and _json_depth(text) > _MOST_JSON_DEPTH:
-            raise ValueError(f"JSON nested more than {_MOST_JSON_DEPTH} deep")
+        if text.count("[") + text.count("{") > _MAX_JSON_DEPTH and _json_depth(text) > _MAX_JSON_DEPTH:
+            raise ValueError(f"JSON nested more than {_MAX_JSON_DEPTH} deep")
         _JSON.decode(text)
     return text
 

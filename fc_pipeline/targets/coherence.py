@@ -18,7 +18,7 @@ __all__ = ["CacheDrift", "compare", "publish", "repair", "repair_at_start", "war
 
 log = logging.getLogger(__name__)
 
-MOST_NAMED: Final = 10
+MAX_NAMED: Final = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +69,7 @@ def repair(engine: sa.Engine, redis_url: str | None) -> CacheDrift:
                 "redis_drift missing=%d extra=%d such_as=%s",
                 len(found.missing),
                 len(found.extra),
-                [*found.missing, *found.extra][:MOST_NAMED],
+                [*found.missing, *found.extra][:MAX_NAMED],
             )
         _fill(connection, cache, found)
         return found

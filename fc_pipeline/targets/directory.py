@@ -144,16 +144,16 @@ def why(connection: sa.Connection, fid: int) -> list[str]:
     """Why a user is a target, or is not, in sentences; the first one answers the question."""
     found = all_targets(connection, [fid])
     followers = list(connection.execute(_FOLLOWING_ROOTS, {"fid": fid}))
-    said = [_of_target(connection, found[0]) if found else _of_other(connection, fid, followed=bool(followers))]
+    sentences = [_of_target(connection, found[0]) if found else _of_other(connection, fid, followed=bool(followers))]
     for root, reason, timestamp, via_fid in followers:
         chain = f"root {_name(connection, root)}"
         if reason == "client":
             chain += f", who signed up through client {_name(connection, via_fid)}"
-        said.append(f"Followed since {_day(timestamp)} by {chain}.")
+        sentences.append(f"Followed since {_day(timestamp)} by {chain}.")
     if found and found[0].synced_at is None:
         reason = f": the last attempt failed, {found[0].failure}" if found[0].failure else ""
-        said.append(f"Its history is still to be fetched{reason}.")
-    return said
+        sentences.append(f"Its history is still to be fetched{reason}.")
+    return sentences
 
 
 def _of_target(connection: sa.Connection, target: Target) -> str:

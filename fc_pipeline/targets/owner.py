@@ -26,15 +26,15 @@ from fc_pipeline.targets.sign_ups import metadata_prefix
 __all__ = [
     "COMMAND",
     "SETTINGS",
-    "OwnerWishes",
+    "OwnerSettings",
     "add_root",
     "adopt",
     "declare_mode",
     "deny",
     "is_adopted",
     "is_empty",
-    "recompute_everyone",
-    "refuse_nobody",
+    "recompute_all",
+    "refuse_empty_set",
     "refuse_other_mode",
     "remove",
 ]
@@ -44,7 +44,7 @@ COMMAND: Final = "command"
 
 
 @dataclass(frozen=True, slots=True)
-class OwnerWishes:
+class OwnerSettings:
     """What the settings say of the set; `most_followed` limits the follows of every root and every client's user."""
 
     root_fids: tuple[int, ...] = ()
@@ -105,20 +105,20 @@ def is_empty(engine: sa.Engine) -> bool:
         return not connection.scalar(sa.select(somebody))
 
 
-def is_adopted(engine: sa.Engine, wishes: OwnerWishes) -> bool:
+def is_adopted(engine: sa.Engine, settings: OwnerSettings) -> bool:
     """Whether the set was made by these wishes."""
     with engine.connect() as connection:
         limits = sa.union(
             sa.select(TARGET_CLIENTS.c.most_followed),
             sa.select(TARGET_ROOTS.c.most_followed).where(TARGET_ROOTS.c.named_by == SETTINGS),
         )
-        limit_differs = any(limit != wishes.most_followed for limit in connection.scalars(limits))
+        limit_differs = any(limit != settings.most_followed for limit in connection.scalars(limits))
         clients = connection.scalars(sa.select(TARGET_CLIENTS.c.fid))
-        return not limit_differs and wishes == OwnerWishes(
+        return not limit_differs and settings == OwnerSettings(
             _fids(connection, TARGET_ROOTS, SETTINGS),
             tuple(sorted(clients)),
             _fids(connection, TARGET_DENIALS, SETTINGS),
-            wishes.most_followed,
+            settings.most_followed,
             bool(connection.scalar(sa.select(TARGET_SET.c.mentions))),
         )
 
@@ -128,20 +128,20 @@ def _fids(connection: sa.Connection, table: sa.Table, named_by: str) -> tuple[in
     return tuple(connection.scalars(query.order_by(table.c.fid)))
 
 
-def adopt(engine: sa.Engine, wishes: OwnerWishes) -> SetChange:
+def adopt(engine: sa.Engine, settings: OwnerSettings) -> SetChange:
     """Make the set follow the settings: what they name comes in, what they name no longer goes out.
 
     What commands named stays. Raises ConfigError, and changes nothing, where no root or client would be left.
     """
     with _changing(engine) as connection:
-        _replace(connection, TARGET_ROOTS, wishes.root_fids, follows=True, most_followed=wishes.most_followed)
-        _replace(connection, TARGET_DENIALS, wishes.deny_fids)
-        _replace_clients(connection, wishes)
-        _refuse_nobody(connection)
+        _replace(connection, TARGET_ROOTS, settings.root_fids, follows=True, most_followed=settings.most_followed)
+        _replace(connection, TARGET_DENIALS, settings.deny_fids)
+        _replace_clients(connection, settings)
+        _refuse_empty_set(connection)
         counted = connection.scalar(sa.select(TARGET_SET.c.mentions))
         change = _recompute(connection, everyone=True)
-        if counted != wishes.mentions:
-            return _switch_mentions(connection, change, on=wishes.mentions)
+        if counted != settings.mentions:
+            return _switch_mentions(connection, change, on=settings.mentions)
         return change
 
 
@@ -168,13 +168,13 @@ def _named(table: sa.Table, fids: Collection[int], **values: Any) -> pg.Insert:
     return pg.insert(table).from_select(["fid", *values], sa.select(sa.func.unnest(_array(fids)), *same))
 
 
-def _replace_clients(connection: sa.Connection, wishes: OwnerWishes) -> None:
-    connection.execute(sa.delete(TARGET_CLIENTS).where(TARGET_CLIENTS.c.fid.not_in(wishes.client_fids)))
-    for fid in wishes.client_fids:
+def _replace_clients(connection: sa.Connection, settings: OwnerSettings) -> None:
+    connection.execute(sa.delete(TARGET_CLIENTS).where(TARGET_CLIENTS.c.fid.not_in(settings.client_fids)))
+    for fid in settings.client_fids:
         insert = pg.insert(TARGET_CLIENTS).values(
-            fid=fid, metadata_prefix=metadata_prefix(fid), most_followed=wishes.most_followed
+            fid=fid, metadata_prefix=metadata_prefix(fid), most_followed=settings.most_followed
         )
-        limit = {"most_followed": wishes.most_followed}
+        limit = {"most_followed": settings.most_followed}
         connection.execute(insert.on_conflict_do_update(index_elements=[TARGET_CLIENTS.c.fid], set_=limit))
     connection.execute(sa.text(recompute.SIGN_UPS_KNOWN))
 
@@ -211,7 +211,7 @@ def remove(engine: sa.Engine, fids: Collection[int]) -> SetChange:
     """
     with _changing(engine) as connection:
         connection.execute(sa.delete(TARGET_ROOTS).where(TARGET_ROOTS.c.fid.in_(fids)))
-        _refuse_nobody(connection)
+        _refuse_empty_set(connection)
         return _recompute_around(connection, fids)
 
 
@@ -219,13 +219,13 @@ def deny(engine: sa.Engine, fids: Collection[int]) -> SetChange:
     """Users who are no targets from now on, whoever follows or named them. Raises ConfigError as `remove` does."""
     with _changing(engine) as connection:
         connection.execute(sa.delete(TARGET_ROOTS).where(TARGET_ROOTS.c.fid.in_(fids)))
-        _refuse_nobody(connection)
+        _refuse_empty_set(connection)
         insert = _named(TARGET_DENIALS, fids, named_by=COMMAND)
         connection.execute(insert.on_conflict_do_nothing())
         return _recompute_around(connection, fids)
 
 
-def recompute_everyone(engine: sa.Engine) -> SetChange:
+def recompute_all(engine: sa.Engine) -> SetChange:
     """Have the whole set follow from what the tables say; nothing changes where it already does."""
     with _changing(engine) as connection:
         return _recompute(connection, everyone=True)
@@ -257,24 +257,24 @@ def _recompute_around(connection: sa.Connection, fids: Collection[int]) -> SetCh
     return _recompute(connection)
 
 
-def _refuse_nobody(connection: sa.Connection) -> None:
+def _refuse_empty_set(connection: sa.Connection) -> None:
     """A filter that keeps nothing is a mistake. Raises ConfigError."""
     denied = sa.select(TARGET_DENIALS.c.fid)
     somebody = sa.exists(sa.select(TARGET_ROOTS.c.fid).where(TARGET_ROOTS.c.fid.not_in(denied))) | sa.exists(
         sa.select(TARGET_CLIENTS.c.fid)
     )
     if not connection.scalar(sa.select(somebody)):
-        raise _nobody()
+        raise _empty_set_error()
 
 
-def refuse_nobody(engine: sa.Engine, wishes: OwnerWishes) -> None:
+def refuse_empty_set(engine: sa.Engine, settings: OwnerSettings) -> None:
     """Raise ConfigError where there is no target, and the settings would make nobody one either."""
-    named = set(wishes.root_fids).difference(wishes.deny_fids) or wishes.client_fids
+    named = set(settings.root_fids).difference(settings.deny_fids) or settings.client_fids
     if not named and is_empty(engine):
-        raise _nobody()
+        raise _empty_set_error()
 
 
-def _nobody() -> ConfigError:
+def _empty_set_error() -> ConfigError:
     return ConfigError(
         "FC_TARGETS=set, but there is no root: nothing at all would be kept",
         hint="name users in FC_ROOT_FIDS or by `fc-pipeline targets add FID --root`, or apps in FC_CLIENT_FIDS",

@@ -12,7 +12,6 @@ from fc_pipeline.targets.sign_ups import IS_SIGN_UP
 
 __all__ = [
     "CREATE_STAGING",
-    "EVERYONE",
     "GENERATION",
     "LOCK_SPACE",
     "LOCK_TO_CHANGE",
@@ -20,6 +19,7 @@ __all__ = [
     "SIGN_UPS_KNOWN",
     "SIGN_UPS_STAGED",
     "STAGED_FOLLOWS",
+    "STAGE_ALL",
     "Execute",
     "SetChange",
     "recompute",
@@ -96,7 +96,7 @@ SIGN_UPS_STAGED: Final = _sign_ups("stage_on_chain_events", "o.body::jsonb")
 SIGN_UPS_KNOWN: Final = _sign_ups("public.on_chain_events", "o.body")
 """The same by all contract events that the table has, for a client that is watched from now on."""
 
-EVERYONE: Final = (
+STAGE_ALL: Final = (
     f"WITH roots AS ({_ROOTS}) INSERT INTO stage_target_candidates SELECT fid FROM pipeline.targets "
     "UNION SELECT fid FROM roots UNION SELECT l.target_fid FROM roots AS r "
     f"JOIN public.links AS l ON l.fid = r.fid AND {_LIVE_FOLLOW} WHERE r.follows"
@@ -146,7 +146,7 @@ _PAIRS: Final = (
     f"WITH roots AS ({_ROOTS}) SELECT (SELECT count(*) FROM (SELECT fid FROM stage_target_candidates "
     "EXCEPT SELECT fid FROM roots) AS c) * (SELECT count(*) FROM roots WHERE follows)"
 )
-_MOST_PAIRS: Final = 20_000
+_MAX_PAIRS: Final = 20_000
 """So many look-ups of a candidate and a root take about as long as reading some tens of thousands of follows."""
 
 _NEXT_GENERATION: Final = "(SELECT generation + 1 FROM pipeline.target_set)"
@@ -201,10 +201,10 @@ def recompute(execute: Execute, *, everyone: bool = False) -> SetChange:
     """
     base = int(execute(GENERATION)[0][0])
     if everyone:
-        execute(EVERYONE)
+        execute(STAGE_ALL)
     execute(_WIDEN)
     execute("DELETE FROM stage_target_desired")
-    are_few = not everyone and execute(_PAIRS)[0][0] <= _MOST_PAIRS
+    are_few = not everyone and execute(_PAIRS)[0][0] <= _MAX_PAIRS
     execute(_DESIRED_OF_FEW if are_few else _DESIRED_OF_ALL)
     entered = execute(_ENTER)
     gone = execute(_LEAVE)

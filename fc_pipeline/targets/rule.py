@@ -13,13 +13,13 @@ from fc_pipeline.tables.username_proofs import USERNAME_PROOFS
 
 __all__ = [
     "NOT_TARGET",
+    "always_kept",
     "concerned_fids",
     "concerning",
     "distinct",
     "is_concerned",
     "is_concerned_before",
     "is_member",
-    "kept_regardless",
     "without_holder",
 ]
 
@@ -34,7 +34,7 @@ def concerning(table: DataTable, *, mentions: bool) -> tuple[str, ...]:
     return tuple(name for name in table.concerns if mentions or name != "mentions")
 
 
-def kept_regardless(table: DataTable, rows: pa.Table) -> Mask:
+def always_kept(table: DataTable, rows: pa.Table) -> Mask:
     """Rows that are kept whoever they concern, for they decide over others that may still come."""
     if table.decisive_tombstones is None:
         return np.zeros(len(rows), np.bool_)
@@ -108,15 +108,15 @@ def without_holder(rows: pa.Table) -> pa.Table:
     They keep an older proof of a target from coming back.
     """
     kept = {*USERNAME_PROOFS.key, *USERNAME_PROOFS.order}
-    said: Mapping[str, Any] = {
+    known: Mapping[str, Any] = {
         "deleted_at": rows["timestamp"],
         "deleted_reason": pa.array([NOT_TARGET] * len(rows), pa.string()),
     }
     arrays = [
         rows[column.name]
         if column.name in kept
-        else said[column.name]
-        if column.name in said
+        else known[column.name]
+        if column.name in known
         else pa.nulls(len(rows)).cast(column.type.arrow)
         for column in USERNAME_PROOFS.columns
     ]

@@ -32,15 +32,15 @@ def selected_by_rule(table: DataTable, *, mentions: bool = True) -> str:
 
 
 def _concerns(table: DataTable, is_one: str, has_one: str, mentions: bool) -> str:
-    said: list[str] = []
+    conditions: list[str] = []
     for name in concerning(table, mentions=mentions):
         if name == "mentions":
-            said.append(f"coalesce(t.{name} {has_one}, false)")
+            conditions.append(f"coalesce(t.{name} {has_one}, false)")
         elif table.keyed_fid is not None and name == table.keyed_fid.column:
-            said.append(f"coalesce({table.keyed_fid.in_sql} {is_one}, false)")
+            conditions.append(f"coalesce({table.keyed_fid.in_sql} {is_one}, false)")
         else:
-            said.append(f"coalesce(t.{name} {is_one}, false)")
-    return f"({' OR '.join(said)})"
+            conditions.append(f"coalesce(t.{name} {is_one}, false)")
+    return f"({' OR '.join(conditions)})"
 
 
 def settle_former(engine: sa.Engine, policy: Literal["keep", "drop"]) -> dict[str, int]:

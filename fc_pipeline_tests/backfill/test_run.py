@@ -89,7 +89,7 @@ def test_one_file_per_bucket_of_a_chunk_and_old_ones_go_when_a_round_is_over(
     assert len(first) == 3
     backfill(bench, scope)
     assert len([path for bucket in scope.buckets for path in log.files(bucket)]) == 6  # they are young yet
-    monkeypatch.setattr(backfill_module, "UNNAMED_FOR", timedelta(0))
+    monkeypatch.setattr(backfill_module, "ORPHANED_FOR", timedelta(0))
     backfill(bench, scope)
     last = [path for bucket in scope.buckets for path in log.files(bucket)]
     assert len(last) == 3

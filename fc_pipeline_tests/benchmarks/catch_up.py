@@ -8,7 +8,7 @@ import time
 import pyarrow as pa
 
 from fc_pipeline.config.settings import Settings
-from fc_pipeline.feed.batch_size import MOST_BATCH_BYTES
+from fc_pipeline.feed.batch_size import MAX_BATCH_BYTES
 from fc_pipeline.feed.drain import HourWindow
 from fc_pipeline.feed.run import RAW_LOG, MicroBatchRun
 from fc_pipeline.feed.survey import survey
@@ -23,7 +23,7 @@ from fc_pipeline_tests.benchmarks.stage import peak_rss_bytes, rss_bytes
 from fc_pipeline_tests.support.workbench import missing_span
 
 OUTPUTS = (RAW_LOG, *DATA_TABLES)
-CEILING_BATCH_EVENTS = int(MOST_BATCH_BYTES / 720)
+CEILING_BATCH_EVENTS = int(MAX_BATCH_BYTES / 720)
 """The size of a micro-batch far behind the head, with the generated log's mean event."""
 
 
@@ -40,7 +40,7 @@ def catch_up(replica: Replica) -> dict[str, float]:
         "events_per_second": progress.events / seconds,
         "python_cpu_seconds": time.process_time() - cpu,
         "postgres_seconds": sum(hour.seconds for hour in progress.hours),
-        "quarantined": sum(hour.fates.set_aside for hour in progress.hours),
+        "quarantined": sum(hour.outcomes.set_aside for hour in progress.hours),
         "rows_written": sum(hour.rows_written for hour in progress.hours),
         "naive_rows": sum(hour.naive_rows for hour in progress.hours),
         "memory_above_idle_mb": (peak_rss_bytes() - idle) / 1e6,

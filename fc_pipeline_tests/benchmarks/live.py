@@ -36,7 +36,7 @@ __all__ = ["follow_live"]
 TAKEOVERS = 3
 HISTORY_EVENTS = 20_000
 SETTLED_SECONDS = 10.0
-PATIENCE_SECONDS = 300.0
+TIMEOUT_SECONDS = 300.0
 
 # Adds to each change of the ledger the heights that it covers; the transaction's commit time is kept by Postgres.
 _NOTE_COMMITS = """
@@ -119,7 +119,7 @@ def _blocks(record: Path) -> Iterator[Block]:
 
 def _wait_until_level(engine: sa.Engine, record: Path) -> float:
     """Wait until a run follows at the hub's tip; gives the time."""
-    deadline = time.monotonic() + PATIENCE_SECONDS
+    deadline = time.monotonic() + TIMEOUT_SECONDS
     while time.monotonic() < deadline:
         blocks = list(_blocks(record)) if record.exists() else []
         heads = {block.shard: block.height for block in blocks}

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from fc_pipeline.backfill.progress import BackfillProgress, duration
-from fc_pipeline.cli.backfill import numbers_of, tell_outcome
+from fc_pipeline.cli.backfill import numbers_of, print_outcome
 from fc_pipeline.errors import ConfigError
 from fc_pipeline.reconcile.outcome import Reconciled
 from fc_pipeline.store.snapshot_ledger import SnapshotLine
@@ -70,7 +70,7 @@ def test_the_last_line_says_of_whom_nothing_can_be_said(
     for line in lines:
         progress.expect(line.bucket, 1)
     progress.add_folded(lines, reconciled)
-    tell_outcome([progress], as_json=False)
+    print_outcome([progress], as_json=False)
     told = capsys.readouterr().out
     assert said in told
     assert "The hub has no record of 1 FID: 4\n" in told

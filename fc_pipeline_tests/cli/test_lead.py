@@ -40,8 +40,8 @@ class Scene:
 
     def said(self) -> str:
         """What is said at two looks."""
-        self._lead.say()
-        self._lead.say()
+        self._lead.announce()
+        self._lead.announce()
         text = self._output.getvalue()[self._read :]
         self._read += len(text)
         assert text.count("\n") <= 1
@@ -51,7 +51,7 @@ class Scene:
 @pytest.fixture
 def scene(database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Scene]:
     """The replica has read a network; the hub of the `up` is of that one."""
-    monkeypatch.setattr(lead, "LOOK_SECONDS", 0.0)
+    monkeypatch.setattr(lead, "POLL_SECONDS", 0.0)
     with serving(log_of(generated_network(5))) as url, open_pipeline(database, tmp_path / "data", url) as pipeline:
         pipeline.bench.run()
         yield Scene(pipeline.bench.replica.settings, tmp_path)

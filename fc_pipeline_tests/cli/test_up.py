@@ -22,7 +22,7 @@ from fc_pipeline.config.settings import Settings
 from fc_pipeline.services import embedded_servers
 from fc_pipeline.services.ports import free_port
 from fc_pipeline.services.postgres import TUNING, EmbeddedPostgres
-from fc_pipeline.services.restarts import MOST_RESTARTS
+from fc_pipeline.services.restarts import MAX_RESTARTS
 from fc_pipeline_tests.support.up import (
     UP_SECONDS,
     Up,
@@ -246,13 +246,13 @@ def test_a_dead_child_is_started_again_and_one_that_dies_again_and_again_ends_ev
     up.wait_until_up()
     killed: set[int] = set()
     deadline = time.monotonic() + UP_SECONDS
-    while len(killed) <= MOST_RESTARTS:
+    while len(killed) <= MAX_RESTARTS:
         kill_daemon(data_dir, killed)
         assert time.monotonic() < deadline
         time.sleep(0.1)
     assert up.process.wait(120) == 1
     said = up.output.read_text()
-    assert said.count("Dagster's daemon ended (exit code -9) and is started again") == MOST_RESTARTS
+    assert said.count("Dagster's daemon ended (exit code -9) and is started again") == MAX_RESTARTS
     assert "error: Dagster's daemon ended (exit code -9)" in said
     assert "daemon.log" in said
     assert "Traceback" not in said

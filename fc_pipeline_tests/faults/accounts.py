@@ -50,9 +50,9 @@ class Accounts:
 
     def settle(self, shard: int, event_ids: Collection[int]) -> PageAccount:
         """What became of the events of a page."""
-        fates = Counter(self._fate(shard, event_id) for event_id in event_ids)
+        outcomes = Counter(self._fate(shard, event_id) for event_id in event_ids)
         names = ("written", "unchanged", "filtered", "quarantined")
-        return PageAccount(len(event_ids), *(fates[name] for name in names))
+        return PageAccount(len(event_ids), *(outcomes[name] for name in names))
 
     def _fate(self, shard: int, event_id: int) -> str:
         event = self._oracle.events[shard, event_id]

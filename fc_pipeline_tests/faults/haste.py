@@ -14,7 +14,7 @@ from fc_pipeline.hub.client import Timeouts
 from fc_pipeline.hub.failover import HubPool
 from fc_pipeline_tests.support import workbench
 
-PATIENCE = Timeouts(first_byte_seconds=0.4, progress_seconds=0.4, longest_seconds=1.0)
+TIMEOUTS = Timeouts(first_byte_seconds=0.4, progress_seconds=0.4, max_seconds=1.0)
 """Of real seconds: what a socket takes does not go faster."""
 
 
@@ -28,7 +28,7 @@ def haste(faster: float = 100.0) -> Generator[None]:
     async def sleep(seconds: float) -> None:
         await asyncio.sleep(seconds / faster)
 
-    hasty = partial(HubPool, sleep=sleep, clock=lambda: time.monotonic() * faster, timeouts=PATIENCE)
+    hasty = partial(HubPool, sleep=sleep, clock=lambda: time.monotonic() * faster, timeouts=TIMEOUTS)
     with pytest.MonkeyPatch.context() as patch:
         for module in (run, workbench, backfill):
             patch.setattr(module, "HubPool", hasty)

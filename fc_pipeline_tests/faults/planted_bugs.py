@@ -210,7 +210,7 @@ PLANTED_BUGS = (
         "Retry-After not heeded",
         (
             "hub/client.py",
-            "                    self.budget.pause(trouble.retry_after_seconds)\n",
+            "                    self.budget.pause(failure.retry_after_seconds)\n",
             "                    pass\n",
         ),
     ),

@@ -25,7 +25,7 @@ from fc_pipeline_tests.support.networks import log_of, whole
 from fc_pipeline_tests.support.postgres import Database
 from fc_pipeline_tests.support.workbench import Workbench, missing_span, workbench
 
-MOST_RUNS = 60
+MAX_RUNS = 60
 
 
 @dataclass
@@ -45,7 +45,7 @@ class Stage:
         `meanwhile` is called before each with its number. Only errors of the hub are borne, and not for ever.
         """
         failed: list[HubError] = []
-        for number in range(MOST_RUNS):
+        for number in range(MAX_RUNS):
             meanwhile(number)
             try:
                 span = self.bench.ask(lambda state: missing_span(state))
@@ -54,7 +54,7 @@ class Stage:
                 self.bench.run(f"run {number}", HourWindow(*span))
             except HubError as error:
                 failed.append(error)
-        raise AssertionError(f"seed {self.seed}: still something missing after {MOST_RUNS} runs; last: {failed[-1:]}")
+        raise AssertionError(f"seed {self.seed}: still something missing after {MAX_RUNS} runs; last: {failed[-1:]}")
 
     def end(
         self,

@@ -19,7 +19,7 @@ from fc_pipeline.services import embedded_servers
 from fc_pipeline.services.ports import free_port
 from fc_pipeline.store import ledger
 from fc_pipeline_tests.support.live_up import (
-    PATIENCE_SECONDS,
+    TIMEOUT_SECONDS,
     Live,
     live,  # noqa: F401 - a fixture
     process_of,
@@ -52,7 +52,7 @@ def test_killed_run_daemon_and_code_server(live: Live) -> None:  # noqa: F811
         print(f"{name} killed: run {next_id[:8]} follows {time.monotonic() - killed_at:.0f} s later")
 
     live.up.process.send_signal(signal.SIGINT)
-    assert live.up.process.wait(PATIENCE_SECONDS) == 0
+    assert live.up.process.wait(TIMEOUT_SECONDS) == 0
     assert marked(live.up.data_dir) == {}
     states = {record.dagster_run.status for record in live.pipeline.instance.get_run_records()}
     assert not states & {DagsterRunStatus.STARTED, DagsterRunStatus.STARTING, DagsterRunStatus.CANCELING}
@@ -104,7 +104,7 @@ def test_the_embedded_postgres_of_up_is_killed(data_dir: Path) -> None:  # noqa:
             assert not ledger.holes(ranges, first, ranges[-1].last)
         engine.dispose()
         up.process.send_signal(signal.SIGINT)
-        assert up.process.wait(PATIENCE_SECONDS) == 0, up.output.read_text()
+        assert up.process.wait(TIMEOUT_SECONDS) == 0, up.output.read_text()
     assert "the postgres ended and is started again" in up.output.read_text()
 
 

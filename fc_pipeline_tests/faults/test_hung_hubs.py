@@ -19,7 +19,7 @@ from fc_pipeline_tests.support.fault_proxy import FaultProxy, Request
 from fc_pipeline_tests.support.postgres import Database
 from fc_pipeline_tests.support.workbench import Workbench, workbench
 
-MOST_SECONDS = 120.0
+MAX_SECONDS = 120.0
 """Until what a test waits for has happened; what it waits for is not the time."""
 
 
@@ -35,7 +35,7 @@ def relay(upstream: str) -> Generator[tuple[str, subprocess.Popen[str]]]:
 
 
 def wait_for(what: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + MOST_SECONDS
+    deadline = time.monotonic() + MAX_SECONDS
     while not what():
         assert time.monotonic() < deadline
         time.sleep(0.05)
@@ -55,7 +55,7 @@ def test_a_stopped_process_beside_a_hub_that_is_well(database: Database, tmp_pat
             assert present is not None
             first = bench.missing_span().first
             is_over = False
-            run = bench.make_run("follower", HourWindow(first, present), follow_seconds=MOST_SECONDS)
+            run = bench.make_run("follower", HourWindow(first, present), follow_seconds=MAX_SECONDS)
             run.should_stop = lambda: is_over
 
             def scene() -> None:

@@ -28,7 +28,7 @@ TESTS = (
     "feed/test_drain.py::test_a_run_whose_lease_was_stolen_writes_nothing_more",
 )
 """In this order, up to the first that fails: those that notice most come first."""
-MOST_SECONDS = 300.0
+MAX_SECONDS = 300.0
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +41,7 @@ def first_failure(project: Path, folder: Path) -> str | None:
     """Run the tests on the copy; the first that failed, None if none did."""
     tests = [f"fc_pipeline_tests/{name}" for name in TESTS]
     options = ["-x", "-q", "-p", "no:cacheprovider", "-p", "no:randomly", f"--basetemp={folder}"]
-    ran = run_in_copy(project, "-m", "pytest", *options, *tests, timeout_seconds=MOST_SECONDS)
+    ran = run_in_copy(project, "-m", "pytest", *options, *tests, timeout_seconds=MAX_SECONDS)
     assert ran.returncode in (0, 1), ran.stdout[-2000:] + ran.stderr[-2000:]
     if ran.returncode == 0:
         return None
@@ -69,7 +69,7 @@ def test_every_bug_can_be_planted(tmp_path: Path) -> None:
 @pytest.mark.mutations
 def test_without_a_bug_nothing_fails(project: Path, tmp_path: Path) -> None:
     """And it is the copy that is tested, not the installed package."""
-    said = run_in_copy(project, "-c", "import fc_pipeline; print(fc_pipeline.__file__)", timeout_seconds=MOST_SECONDS)
+    said = run_in_copy(project, "-c", "import fc_pipeline; print(fc_pipeline.__file__)", timeout_seconds=MAX_SECONDS)
     assert Path(said.stdout.strip()).is_relative_to(project)
     assert first_failure(project, tmp_path / "tests") is None
 

@@ -102,7 +102,7 @@ def test_no_room_for_all_of_postgres_fails_the_run_and_the_next_one_heals(
     scene: Scene, tmp_path: Path, mount: Mount, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its log of writes included: it may end altogether, and has to be started again."""
-    monkeypatch.setattr(retry, "PATIENCE_SECONDS", 2.0)
+    monkeypatch.setattr(retry, "RETRY_BUDGET_SECONDS", 2.0)
     disk = mount(tmp_path / "disk", 160)
     own = OwnServer(disk / "server")
     try:

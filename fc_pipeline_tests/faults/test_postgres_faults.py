@@ -152,7 +152,7 @@ def test_a_link_that_is_slow_and_cut(
 def test_a_link_that_is_away_for_longer_than_a_run_waits(
     bench: Workbench, scene: Scene, database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(retry, "PATIENCE_SECONDS", 1.0)
+    monkeypatch.setattr(retry, "RETRY_BUDGET_SECONDS", 1.0)
     with (
         postgres_link(database.url) as (link, url),
         workbench(replace(database, url=url), tmp_path / "lake", scene.url, batch_events=BATCH_EVENTS) as linked,
@@ -221,7 +221,7 @@ def test_deadlocks_with_another_session(
 def test_statements_that_somebody_cancels_are_named_and_the_next_run_heals(
     bench: Workbench, scene: Scene, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(retry, "PATIENCE_SECONDS", 1.0)
+    monkeypatch.setattr(retry, "RETRY_BUDGET_SECONDS", 1.0)
     waiting = (
         "SELECT pg_cancel_backend(pid) FROM pg_stat_activity "
         "WHERE datname = current_database() AND wait_event_type = 'Lock'"

@@ -71,7 +71,7 @@ def test_killed_and_back(
     caplog: pytest.LogCaptureFixture,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(shared_budget, "WITHOUT_REDIS_SECONDS", 0.2)
+    monkeypatch.setattr(shared_budget, "REDIS_COOL_DOWN_SECONDS", 0.2)
     options = {"redis_url": own_redis.url(), "hub_rps": 40.0, "batch_events": 20}
     with workbench(database, tmp_path / "lake", scene.url, **options) as bench:
         with at_work(run_of(bench, scene)) as working:

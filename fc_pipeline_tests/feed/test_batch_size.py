@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fc_pipeline.feed.batch_size import BATCHES_PER_BACKLOG, MOST_BATCH_BYTES, Pace, events_per_batch
+from fc_pipeline.feed.batch_size import BATCHES_PER_BACKLOG, MAX_BATCH_BYTES, Pace, events_per_batch
 from fc_pipeline.hub.decode import EventBatch
 
 backlogs = st.integers(0, 10**10)
@@ -14,7 +14,7 @@ sizes = st.floats(100.0, 5_000_000.0)
 @given(backlogs, usual_sizes, sizes)
 def test_memory_bounds_every_batch(backlog: int, usual: int, event_bytes: float):
     events = events_per_batch(backlog, usual_events=usual, event_bytes=event_bytes)
-    assert events == 1 or events * event_bytes <= MOST_BATCH_BYTES
+    assert events == 1 or events * event_bytes <= MAX_BATCH_BYTES
 
 
 @given(backlogs, backlogs, usual_sizes, sizes)

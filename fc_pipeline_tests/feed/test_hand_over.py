@@ -27,7 +27,7 @@ from fc_pipeline_tests.support.postgres import Database
 from fc_pipeline_tests.support.workbench import Workbench, workbench
 
 LISTING_SECONDS = 1.0
-PATIENCE_SECONDS = 120.0
+TIMEOUT_SECONDS = 120.0
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ def present() -> HourWindow:
 
 
 def until(look: Callable[[], bool], what: str) -> None:
-    deadline = time.monotonic() + PATIENCE_SECONDS
+    deadline = time.monotonic() + TIMEOUT_SECONDS
     while not look():
         assert time.monotonic() < deadline, what
         time.sleep(0.05)
@@ -98,7 +98,7 @@ def executing(run: MicroBatchRun, *, stop: bool = True) -> Iterator[list[BaseExc
     finally:
         if stop:
             over.set()
-        thread.join(PATIENCE_SECONDS)
+        thread.join(TIMEOUT_SECONDS)
         assert not thread.is_alive()
 
 

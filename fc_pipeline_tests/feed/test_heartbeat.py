@@ -19,12 +19,12 @@ from fc_pipeline_tests.support.events import HOUR_UNIX, blocks_of, cast_add, eve
 from fc_pipeline_tests.support.postgres import Database
 from fc_pipeline_tests.support.workbench import OUTPUTS, Workbench, workbench
 
-PATIENCE_SECONDS = 30.0
+TIMEOUT_SECONDS = 30.0
 HOUR = Hour(HOUR_UNIX)
 
 
 def until(look: Callable[[], bool], what: str) -> None:
-    deadline = time.monotonic() + PATIENCE_SECONDS
+    deadline = time.monotonic() + TIMEOUT_SECONDS
     while not look():
         assert time.monotonic() < deadline, what
         time.sleep(0.02)

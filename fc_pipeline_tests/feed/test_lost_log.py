@@ -12,7 +12,7 @@ from fc_pipeline.feed.drain import HourWindow
 from fc_pipeline.feed.run import compact_finished_hours
 from fc_pipeline.hours import Hour
 from fc_pipeline.lake.event_log import LogFile
-from fc_pipeline.repair.raw_log import mend_recent_log
+from fc_pipeline.repair.raw_log import repair_recent_log
 from fc_pipeline.sample_hub.log import log_from_lines
 from fc_pipeline.sample_hub.serving import serving
 from fc_pipeline.status import health
@@ -98,18 +98,18 @@ def test_the_daily_look_mends_finished_hours_and_names_them(bench: Workbench, la
     damage(bench, lake, "flipped bit")
     gone = bench.replica.log.files(HOUR.next, 1)[0]
     (lake / gone.path).unlink()
-    assert mend_recent_log(bench.replica, "daily", now_unix=SOON_UNIX) == [HOUR, HOUR.next]
+    assert repair_recent_log(bench.replica, "daily", now_unix=SOON_UNIX) == [HOUR, HOUR.next]
     assert bench.logged() == events
-    assert mend_recent_log(bench.replica, "daily", now_unix=SOON_UNIX) == []
+    assert repair_recent_log(bench.replica, "daily", now_unix=SOON_UNIX) == []
     damage(bench, lake, "zeros")
-    assert mend_recent_log(bench.replica, "daily", now_unix=SOON_UNIX + 90 * 3600) == []  # no hub has them
+    assert repair_recent_log(bench.replica, "daily", now_unix=SOON_UNIX + 90 * 3600) == []  # no hub has them
 
 
 @pytest.mark.usefixtures("no_pauses")
 def test_with_no_hub_the_daily_look_fails_and_deletes_nothing(bench: Workbench, database: Database, lake: Path) -> None:
     file = damage(bench, lake, "zeros")
     with workbench(database, lake, "http://127.0.0.1:9") as offline, pytest.raises(HubError):
-        mend_recent_log(offline.replica, "daily", now_unix=SOON_UNIX)
+        repair_recent_log(offline.replica, "daily", now_unix=SOON_UNIX)
     assert (lake / file.path).read_bytes().strip(b"\0") == b""
 
 

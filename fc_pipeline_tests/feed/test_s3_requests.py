@@ -21,8 +21,8 @@ from fc_pipeline.feed.run import COMPACTED_DAYS, MicroBatchRun, compact_finished
 from fc_pipeline.feed.writer import BatchWriter
 from fc_pipeline.hours import Hour
 from fc_pipeline.lake.recent_files import JOINED_FILES
-from fc_pipeline.orchestration.checks.raw_log import judge_files, judge_raw_log
-from fc_pipeline.repair.raw_log import MENDABLE_HOURS
+from fc_pipeline.orchestration.checks.raw_log import evaluate_files, evaluate_raw_log
+from fc_pipeline.repair.raw_log import REPAIRABLE_HOURS
 from fc_pipeline.replica import Replica, open_replica
 from fc_pipeline.sample_hub.live import Endless
 from fc_pipeline.sample_hub.serving import serving
@@ -142,12 +142,12 @@ def test_an_hour_takes_no_more_requests_than_are_paid_for(
         bill.add("reading what is joined then", Counter({"GET object": 1}), GROUPS_PER_HOUR)
 
         asked = counted(s3, lambda: health.lost_of(replica, [hour], reading=True))
-        bill.add("daily: files read", asked, MENDABLE_HOURS / 24)
+        bill.add("daily: files read", asked, REPAIRABLE_HOURS / 24)
         asked = counted(s3, lambda: compact_finished_hours(replica))
         assert asked == Counter({"GET list": len(SHARDS)})
         bill.add("daily: compaction", asked, COMPACTED_DAYS)
 
-        asked = counted(s3, lambda: judge_files(replica))
+        asked = counted(s3, lambda: evaluate_files(replica))
         assert asked == Counter({"GET list": 1, "GET object": len(SHARDS)})  # a page of a thousand files, and each file
         bill.add("checks by schedule: listing", Counter({"GET list": PAGES_OF_A_YEAR}), CHECKED_PER_HOUR)
         bill.add("checks by schedule: reading", Counter({"GET object": READ_FILES}), CHECKED_PER_HOUR)
@@ -169,7 +169,7 @@ def test_an_hour_takes_no_more_requests_than_are_paid_for(
     ):
         bench = Workbench(replica, FoldedDatabase(other_database.url, replica.engine))
         bill.add("hand-overs", hand_over(bench, s3, caplog) + Counter({"GET object": 1}), RUNS_PER_HOUR)
-        asked = counted(s3, lambda: list(judge_raw_log(replica)))
+        asked = counted(s3, lambda: list(evaluate_raw_log(replica)))
         bill.add("checks by runs", asked, JUDGED_PER_HOUR)
 
     print(bill)

@@ -133,7 +133,7 @@ def test_until_above_the_head_proves_only_up_to_the_head() -> None:
 def test_a_hub_that_caps_its_pages_does_not_end_the_feed() -> None:
     async def main() -> None:
         async with ActedHub({1: blocks(1, 50)}) as hub:
-            hub.most_events = 10
+            hub.max_events = 10
             batches = await read(hub, 1, page_size=1000)
             assert ids_of(batches) == [event["id"] for event in hub.log[1]]
             assert spans_of(batches) == [(1, 50)]

@@ -27,7 +27,7 @@ webdriver: Any = pytest.importorskip("selenium.webdriver", reason="selenium is n
 WebDriverException: Any = pytest.importorskip("selenium.common").WebDriverException
 
 CHROMIUM, CHROMEDRIVER = shutil.which("chromium"), shutil.which("chromedriver")
-PATIENCE_SECONDS = 180.0
+TIMEOUT_SECONDS = 180.0
 """Until something that does not come counts as missing."""
 GROUPS = ("raw_log", "message_sets", "profiles", "activity", "targets", "snapshots")
 FIRST = SAMPLE_HOURS[0]
@@ -52,7 +52,7 @@ class Browser:
         ):
             options.add_argument(argument)
         self.driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(CHROMEDRIVER))
-        self.driver.set_script_timeout(PATIENCE_SECONDS)  # reading a page waits for whatever draws it
+        self.driver.set_script_timeout(TIMEOUT_SECONDS)  # reading a page waits for whatever draws it
 
     def open(self, path: str) -> None:
         self.driver.get(self.ui_url + path)
@@ -99,7 +99,7 @@ class Browser:
 
 def until(look: Callable[[], Any], complaint: Callable[[], str]) -> Any:
     """What `look` gives once it is something."""
-    deadline = time.monotonic() + PATIENCE_SECONDS
+    deadline = time.monotonic() + TIMEOUT_SECONDS
     while not (found := look()):
         assert time.monotonic() < deadline, complaint()
         time.sleep(0.2)
@@ -113,7 +113,7 @@ def up(data_dir: Path) -> Iterator[Up]:  # noqa: F811
     yield started
     if started.process.poll() is None:
         started.process.send_signal(signal.SIGINT)
-        started.process.wait(PATIENCE_SECONDS)
+        started.process.wait(TIMEOUT_SECONDS)
 
 
 @pytest.fixture
@@ -221,6 +221,6 @@ def test_a_newcomer_finds_data_lineage_checks_and_buttons(up: Up, browser: Brows
     assert [run["status"] for run in done["runs"]] == ["SUCCESS"]  # one run for the whole range
 
     up.process.send_signal(signal.SIGINT)
-    assert up.process.wait(PATIENCE_SECONDS) == 0
+    assert up.process.wait(TIMEOUT_SECONDS) == 0
     assert marked(data_dir) == {}
     assert running_servers(data_dir) == set()

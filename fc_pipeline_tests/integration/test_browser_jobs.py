@@ -23,7 +23,7 @@ from fc_pipeline.services.ports import free_port
 from fc_pipeline.services.postgres import EmbeddedPostgres
 from fc_pipeline.store.partition_start import day_of, move_back
 from fc_pipeline.tables.registry import DATA_TABLES
-from fc_pipeline_tests.integration.test_browser import PATIENCE_SECONDS, Browser, ask, until
+from fc_pipeline_tests.integration.test_browser import TIMEOUT_SECONDS, Browser, ask, until
 from fc_pipeline_tests.integration.test_browser import pytestmark as needs_chromium
 from fc_pipeline_tests.support.pipeline import SAMPLE_HOURS
 from fc_pipeline_tests.support.up import Up, stop_all
@@ -33,7 +33,7 @@ pytestmark = [needs_chromium, pytest.mark.slow]
 FIRST, _, LAST = SAMPLE_HOURS
 EARLIER = Hour.from_key("2026-10-20-07:00")
 BUCKETS = "000...063"
-MOST_PAGE_BYTES = 500 * 10**6
+MAX_PAGE_BYTES = 500 * 10**6
 CHECKS: dict[str, set[str]] = {}
 for _key in (key for checks in ALL_CHECKS for key in checks.check_keys):
     CHECKS.setdefault(_key.asset_key.to_user_string(), set()).add(_key.name)
@@ -124,7 +124,7 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
         finally:
             browser.driver.quit()
         up.process.send_signal(signal.SIGINT)
-        assert up.process.wait(PATIENCE_SECONDS) == 0
+        assert up.process.wait(TIMEOUT_SECONDS) == 0
     finally:
         stop_all(data_dir)
 
@@ -144,7 +144,7 @@ def test_the_partitions_of_an_asset_are_a_light_page(scene: Scene, tmp_path: Pat
         fresh.driver.quit()
     # Time is the machine's; with a partition for each hour since 2021 it was a minute and gigabytes.
     print(f"{seconds:.1f} s from a cold browser, {page_bytes / 1e6:.0f} MB")
-    assert page_bytes < MOST_PAGE_BYTES
+    assert page_bytes < MAX_PAGE_BYTES
 
 
 def test_every_check_is_executed_by_its_own_button_and_all_by_one(scene: Scene):

@@ -25,7 +25,7 @@ from fc_pipeline_tests.support.postgres import Database
 
 LIMIT = 2
 MISSING_HOURS = 6
-PATIENCE_SECONDS = 300.0
+TIMEOUT_SECONDS = 300.0
 
 pytestmark = pytest.mark.slow
 
@@ -95,7 +95,7 @@ def test_hours_are_caught_up_with_side_by_side_and_the_present_one_beside_them(
     pipeline: Pipeline, daemon: subprocess.Popen[bytes]
 ):
     missed = pipeline.bench.missing_hours()[-MISSING_HOURS:]
-    deadline = time.monotonic() + PATIENCE_SECONDS
+    deadline = time.monotonic() + TIMEOUT_SECONDS
     while set(missed) & set(pipeline.bench.missing_hours()) or under_way(runs := records(pipeline, CATCH_UP_TAG)):
         assert daemon.poll() is None
         assert time.monotonic() < deadline, pipeline.instance.get_runs()

@@ -18,7 +18,7 @@ from fc_pipeline.sample_hub.serving import serving
 from fc_pipeline_tests.support.postgres import Database
 from fc_pipeline_tests.support.workbench import OUTPUTS, Workbench, workbench
 
-PATIENCE_SECONDS = 90.0
+TIMEOUT_SECONDS = 90.0
 
 FOLLOWER = """
 import json, signal, sys
@@ -58,7 +58,7 @@ def follower(bench: Workbench, run_id: str) -> Iterator[subprocess.Popen[str]]:
 
 
 def until(look: Callable[[], bool], what: str) -> None:
-    deadline = time.monotonic() + PATIENCE_SECONDS
+    deadline = time.monotonic() + TIMEOUT_SECONDS
     while not look():
         assert time.monotonic() < deadline, what
         time.sleep(0.05)
@@ -93,7 +93,7 @@ def test_a_run_that_was_paused_and_taken_over_writes_nothing_when_it_wakes(datab
             until(lambda: heights_of(bench, "successor") > 4, "nobody takes over")
 
             paused.send_signal(signal.SIGCONT)
-            _, said = paused.communicate(timeout=PATIENCE_SECONDS)
+            _, said = paused.communicate(timeout=TIMEOUT_SECONDS)
             assert paused.returncode == 1
             assert (
                 "LeaseLost: run paused no longer holds the lease on shard" in said
@@ -103,7 +103,7 @@ def test_a_run_that_was_paused_and_taken_over_writes_nothing_when_it_wakes(datab
             after_waking = heights_of(bench, "successor")
             until(lambda: heights_of(bench, "successor") > after_waking + 2, "the successor was disturbed")
             successor.send_signal(signal.SIGTERM)
-            successor.communicate(timeout=PATIENCE_SECONDS)
+            successor.communicate(timeout=TIMEOUT_SECONDS)
             assert successor.returncode == 0
 
         assert lines_of(bench, "paused") == written

@@ -24,7 +24,7 @@ SUITE = "fc_pipeline_tests/live"
 ONE_FILE = f"{SUITE}/test_endpoints.py"
 MINUTES = 0.1
 EVENTS_PER_SECOND = 30.0
-MOST_REQUESTS = 500
+MAX_REQUESTS = 500
 """What the suite may ask beside following: it is meant for hubs of other people."""
 SHARDS = 2
 
@@ -85,7 +85,7 @@ def test_it_passes_against_a_hub_that_goes_on_and_asks_little_of_it() -> None:
     assert "skipped" not in report
     assert f"hub {url}, version" in report
     assert re.search(r"synced \d+ blocks", report)
-    assert 0 < len(requests) <= MOST_REQUESTS + SHARDS * MINUTES * 60, f"{len(requests)} requests"
+    assert 0 < len(requests) <= MAX_REQUESTS + SHARDS * MINUTES * 60, f"{len(requests)} requests"
 
 
 @pytest.mark.slow

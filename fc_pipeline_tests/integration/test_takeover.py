@@ -10,7 +10,7 @@ from dagster import DagsterRunStatus
 
 from fc_pipeline.feed.run import RAW_LOG
 from fc_pipeline_tests.support.live_up import (
-    PATIENCE_SECONDS,
+    TIMEOUT_SECONDS,
     Live,
     live,  # noqa: F401 - a fixture
     process_of,
@@ -57,7 +57,7 @@ def test_runs_take_over_from_one_another_and_end_when_they_are_asked_to(live: Li
     live.until_over(by_signal)
     by_ctrl_c = live.follower()
     live.up.process.send_signal(signal.SIGINT)
-    assert live.up.process.wait(PATIENCE_SECONDS) == 0
+    assert live.up.process.wait(TIMEOUT_SECONDS) == 0
 
     assert live.status(in_ui) == DagsterRunStatus.CANCELED
     for run_id in (in_ui, by_signal, by_ctrl_c):

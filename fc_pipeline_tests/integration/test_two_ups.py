@@ -22,7 +22,7 @@ from fc_pipeline_tests.support.pipeline import Pipeline, open_pipeline
 from fc_pipeline_tests.support.postgres import Database
 from fc_pipeline_tests.support.up import Up
 
-PATIENCE_SECONDS = 120.0
+TIMEOUT_SECONDS = 120.0
 
 pytestmark = pytest.mark.slow
 
@@ -96,7 +96,7 @@ def shared(database: Database, tmp_path: Path) -> Iterator[Shared]:
 
 def stop(up: Up) -> None:
     up.process.send_signal(signal.SIGINT)
-    assert up.process.wait(PATIENCE_SECONDS) == 0, up.output.read_text()
+    assert up.process.wait(TIMEOUT_SECONDS) == 0, up.output.read_text()
 
 
 def test_the_second_shows_what_the_first_does_and_takes_over_at_its_end(shared: Shared):
@@ -156,6 +156,6 @@ def test_one_whose_hub_is_of_another_network_shows_and_never_leads(shared: Share
         third = second.data_dir.parent.parent / "third" / "data"
         third.mkdir(parents=True)
         alone = Up(third, free_port(), **{**shared.variables, "FC_HUB_URLS": other_network})
-        assert alone.process.wait(PATIENCE_SECONDS) == 2
+        assert alone.process.wait(TIMEOUT_SECONDS) == 2
         assert "another network wants a database and a lake of its own" in alone.output.read_text()
         stop(second)

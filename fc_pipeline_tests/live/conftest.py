@@ -38,9 +38,9 @@ PUBLIC_HUBS: Final = (
 
 STALE_AFTER_SECONDS: Final = 120
 """A hub whose newest block is older stands still: nothing can be followed there."""
-PROBE_TIMEOUTS: Final = Timeouts(first_byte_seconds=10.0, progress_seconds=10.0, longest_seconds=10.0)
+PROBE_TIMEOUTS: Final = Timeouts(first_byte_seconds=10.0, progress_seconds=10.0, max_seconds=10.0)
 FIDS_TRIED: Final = 20
-MOST_MINUTES: Final = 60
+MAX_MINUTES: Final = 60
 FOUND: Final = pytest.StashKey["Found"]()
 FACTS: Final = pytest.StashKey[list[str]]()
 
@@ -109,8 +109,8 @@ def minutes() -> float:
         number = float(text)
     except ValueError:
         number = math.nan
-    if not 0 < number <= MOST_MINUTES:
-        stop(f"FC_LIVE_MINUTES is {text!r} (expected: minutes above 0, up to {MOST_MINUTES})")
+    if not 0 < number <= MAX_MINUTES:
+        stop(f"FC_LIVE_MINUTES is {text!r} (expected: minutes above 0, up to {MAX_MINUTES})")
     return number
 
 

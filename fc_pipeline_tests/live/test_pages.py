@@ -16,7 +16,7 @@ EVENT = msgspec.json.Decoder(HubEvent)
 BLOCKS = 20
 BELOW_THE_HEAD = 10
 WIDE_PAGE = 20_000
-MOST_PAGES = 8
+MAX_PAGES = 8
 FIDS_PER_PAGE = 10
 ATTEMPTS = 3
 
@@ -46,7 +46,7 @@ def test_events_in_small_pages_are_those_of_one_page(hub: LiveHub) -> None:
 
         whole = hub.ask(hub.reads.events(shard, start, stop, WIDE_PAGE))
         assert len(whole) < WIDE_PAGE
-        page_size = max(2, len(whole) // (MOST_PAGES - 1))
+        page_size = max(2, len(whole) // (MAX_PAGES - 1))
         assert events_in_pages(hub, shard, start, stop, page_size) == whole
 
         events = [EVENT.decode(raw) for raw in whole]
@@ -76,8 +76,8 @@ def casts_both_ways(hub: LiveHub, fid: int) -> tuple[list[bytes], list[bytes]]:
     walked: list[bytes] = []
     for _ in range(ATTEMPTS):
         before = hub.items(hub.reads.casts_by_fid(fid), 1)
-        page_size = max(1, -(-len(before) // (MOST_PAGES - 1)))
-        walked = hub.items(hub.reads.casts_by_fid(fid, page_size), MOST_PAGES)[: len(before)]
+        page_size = max(1, -(-len(before) // (MAX_PAGES - 1)))
+        walked = hub.items(hub.reads.casts_by_fid(fid, page_size), MAX_PAGES)[: len(before)]
         whole = hub.items(hub.reads.casts_by_fid(fid), 1)
         if whole == before:
             break
@@ -87,9 +87,9 @@ def casts_both_ways(hub: LiveHub, fid: int) -> tuple[list[bytes], list[bytes]]:
 def test_fids_in_small_pages_are_those_of_one_page_and_of_their_shard(hub: LiveHub) -> None:
     seen: set[int] = set()
     for shard in hub.shards:
-        walked = hub.items(hub.reads.fids(shard, FIDS_PER_PAGE), MOST_PAGES)
+        walked = hub.items(hub.reads.fids(shard, FIDS_PER_PAGE), MAX_PAGES)
         # A page counts registrations, of which a few FIDs have two (hub-api 6.3).
-        whole = hub.items(hub.reads.fids(shard, FIDS_PER_PAGE * MOST_PAGES), 1)
+        whole = hub.items(hub.reads.fids(shard, FIDS_PER_PAGE * MAX_PAGES), 1)
         assert walked
         assert walked == whole[: len(walked)]
         assert walked == sorted(walked)

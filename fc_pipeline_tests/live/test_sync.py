@@ -20,7 +20,7 @@ from fc_pipeline.hub.clock import HubClock
 from fc_pipeline.hub.decode import decode_events
 from fc_pipeline.hub.reads import ReadEndpoints
 from fc_pipeline.hub.wire import HubEvent, Message, height_of
-from fc_pipeline.orchestration.checks.raw_log import judge_files, judge_raw_log
+from fc_pipeline.orchestration.checks.raw_log import evaluate_files, evaluate_raw_log
 from fc_pipeline.replica import Replica
 from fc_pipeline.services.postgres import EmbeddedPostgres
 from fc_pipeline.status.health import FreshnessFinding, freshness
@@ -31,10 +31,10 @@ from fc_pipeline_tests.support.answers import ANSWERS, cast_rows, cast_values, h
 from fc_pipeline_tests.support.postgres import fresh_database
 from fc_pipeline_tests.support.workbench import OUTPUTS, Workbench, workbench
 
-MOST_LAG_SECONDS: Final = 30
-MOST_BLOCKS_BEHIND: Final = 30
+MAX_LAG_SECONDS: Final = 30
+MAX_BLOCKS_BEHIND: Final = 30
 FIDS_PER_TABLE: Final = 3
-MOST_PAGES: Final = 12
+MAX_PAGES: Final = 12
 """Of one list of one user: 12,000 messages."""
 
 READERS: Final[dict[str, Callable[[ReadEndpoints, int], AsyncIterator[list[bytes]]]]] = {
@@ -172,15 +172,15 @@ def test_blocks_are_those_that_were_confirmed(synced: Synced) -> None:
 
 
 def test_the_checks_that_dagster_shows_pass(synced: Synced) -> None:
-    results = [*judge_raw_log(synced.replica), judge_files(synced.replica)]
+    results = [*evaluate_raw_log(synced.replica), evaluate_files(synced.replica)]
     failed = [result for result in results if not result.passed and result.severity == AssetCheckSeverity.ERROR]
     assert failed == []
     assert results
 
 
 def test_the_replica_was_fresh_while_it_followed(synced: Synced) -> None:
-    assert max(synced.fresh.blocks_behind.values()) <= MOST_BLOCKS_BEHIND
-    assert max(synced.fresh.lag_seconds.values()) <= MOST_LAG_SECONDS
+    assert max(synced.fresh.blocks_behind.values()) <= MAX_BLOCKS_BEHIND
+    assert max(synced.fresh.lag_seconds.values()) <= MAX_LAG_SECONDS
 
 
 def test_users_seen_in_the_feed_are_as_the_hub_answers(synced: Synced, hub: LiveHub, facts: list[str]) -> None:
@@ -238,7 +238,7 @@ def all_answers(hub: LiveHub, name: str, fids: list[int]) -> dict[bytes, tuple[A
     values_of = cast_values if name == "casts" else ANSWERS[name][1]
     found: dict[bytes, tuple[Any, ...]] = {}
     for fid in fids:
-        messages = [msgspec.json.decode(raw) for raw in hub.items(READERS[name](hub.reads, fid), MOST_PAGES)]
+        messages = [msgspec.json.decode(raw) for raw in hub.items(READERS[name](hub.reads, fid), MAX_PAGES)]
         found |= {hashed(m): values_of(m) for m in messages if ADD_TYPES.get(m["data"]["type"]) == name}
     return found
 

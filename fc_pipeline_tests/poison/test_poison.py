@@ -56,12 +56,12 @@ def check_fates(progress: Progress, spoilt: Spoilt) -> None:
     for hour in progress.hours:
         assert hour.events_unaccounted == 0
         assert min(hour.events_written, hour.events_unchanged) >= 0
-        total = hour.events_written + hour.events_unchanged + hour.fates.without_rows + hour.fates.filtered
-        assert hour.events == total + hour.fates.set_aside
+        total = hour.events_written + hour.events_unchanged + hour.outcomes.without_rows + hour.outcomes.filtered
+        assert hour.events == total + hour.outcomes.set_aside
     assert progress.events == spoilt.log.events
     aside = sum(p.kind.reason not in (None, "nul_removed") for p in spoilt.planted)
-    assert sum(hour.fates.set_aside for hour in progress.hours) == aside
-    assert sum(hour.fates.filtered for hour in progress.hours) == 0
+    assert sum(hour.outcomes.set_aside for hour in progress.hours) == aside
+    assert sum(hour.outcomes.filtered for hour in progress.hours) == 0
 
 
 def check_spoilt(

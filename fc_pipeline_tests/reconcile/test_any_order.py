@@ -24,7 +24,7 @@ from fc_pipeline_tests.support.wishes import FIDS, HOME, NAME_TYPES, wish
 
 
 @dataclass
-class Course:
+class RandomHistory:
     """A hub, a replica that reads it, and what is under way between them."""
 
     replica: FoldedDatabase
@@ -165,7 +165,7 @@ def reconciler(folded_database: FoldedDatabase) -> Any:
         yield made
 
 
-def run_course(course: Course, steps: int) -> None:
+def run_history(course: RandomHistory, steps: int) -> None:
     course.replica.empty()
     course.hub.record_origins(course.replica.engine)
     actions = [
@@ -193,4 +193,4 @@ def test_events_and_snapshots_in_any_order_make_the_tables_the_hubs_and_nothing_
     folded_database: FoldedDatabase, writer: FoldSession, reconciler: Reconciler, seed: int, first_height: int
 ) -> None:
     hub = SmallHub(HOME, first_height)
-    run_course(Course(folded_database, writer, reconciler, Random(seed), hub), steps=60)
+    run_history(RandomHistory(folded_database, writer, reconciler, Random(seed), hub), steps=60)

@@ -8,7 +8,7 @@ import sqlalchemy as sa
 
 from fc_pipeline.feed.run import RAW_LOG
 from fc_pipeline.hours import Hour
-from fc_pipeline.reconcile.log_comparison import LogComparison, compare_with_log, mend_hour
+from fc_pipeline.reconcile.log_comparison import LogComparison, compare_with_log, repair_hour
 from fc_pipeline.sample_hub.generator import generate
 from fc_pipeline.sample_hub.log import log_from_lines
 from fc_pipeline.sample_hub.serving import serving
@@ -93,11 +93,11 @@ def test_damage_by_hand_is_found_and_mended_from_the_log(bench: Workbench, table
     assert all(one.example for one in found.tables[table].differences)
 
     for hour in sorted({one.hour for one in found.tables[table].differences if one.hour}, key=lambda h: h.start_unix):
-        mend_hour(bench.replica, hour, [table])
+        repair_hour(bench.replica, hour, [table])
     again = compared(bench)
     assert table not in wrong(again)
     for hour in again.hours:
-        mend_hour(bench.replica, hour, ["user_profiles"])
+        repair_hour(bench.replica, hour, ["user_profiles"])
     assert wrong(compared(bench)) == {}
     assert bench.dump() == before
 

@@ -23,7 +23,7 @@ from fc_pipeline.fold.micro_batch import prepare
 from fc_pipeline.fold.session import FoldSession
 from fc_pipeline.hours import Hour
 from fc_pipeline.hub.decode import EventBatch
-from fc_pipeline.reconcile.log_comparison import compare_with_log, mend_hour
+from fc_pipeline.reconcile.log_comparison import compare_with_log, repair_hour
 from fc_pipeline.repair.quarantine import Replay, quarantine_lines
 from fc_pipeline.sample_hub.generator import generate
 from fc_pipeline.sample_hub.log import log_from_lines
@@ -55,7 +55,7 @@ def generated(seed: int) -> tuple[list[bytes], dict[int, Blocks]]:
 
 
 @dataclass
-class Course:
+class RandomHistory:
     """A replica, and what of a log it has folded. The hours are thirds of it; shard 2 is an hour behind shard 1."""
 
     bench: Workbench
@@ -104,7 +104,7 @@ class Course:
     def mend(self) -> None:
         """What materialising does besides: an undamaged hour has nothing to be mended."""
         if self.folded:
-            assert mend_hour(self.bench.replica, self.rng.choice(self.folded)[0], tuple(DATA_TABLES)) == {}
+            assert repair_hour(self.bench.replica, self.rng.choice(self.folded)[0], tuple(DATA_TABLES)) == {}
 
     def snapshot(self) -> None:
         """What the hub says at its head, which may be long after what is folded."""
@@ -124,8 +124,8 @@ class Course:
 
     def differences(self) -> dict[str, object]:
         """Of some of the newest hours, or of all."""
-        most_events = self.rng.choice((1, 400, 100_000))
-        found = compare_with_log(self.bench.replica, tuple(DATA_TABLES), most_events=most_events)
+        max_events = self.rng.choice((1, 400, 100_000))
+        found = compare_with_log(self.bench.replica, tuple(DATA_TABLES), max_events=max_events)
         assert not found.unread
         return {name: table.differences for name, table in found.tables.items() if table.wrong}
 
@@ -168,7 +168,7 @@ def scene(
 def test_no_history_of_an_undamaged_replica_is_called_damage(scene: Scene, steps: list[str], rng: Random) -> None:
     scene.empty()
     with FoldSession(scene.bench.replica.settings.libpq_url(), "course") as session:
-        course = Course(scene.bench, session, scene.blocks, rng)
+        course = RandomHistory(scene.bench, session, scene.blocks, rng)
         for step in steps:
             getattr(course, step)()
         assert course.differences() == {}
@@ -184,7 +184,7 @@ def whole(scene: Scene) -> Workbench:
     """All of the log, folded once."""
     scene.empty()
     with FoldSession(scene.bench.replica.settings.libpq_url(), "whole") as session:
-        course = Course(scene.bench, session, scene.blocks, Random(1))
+        course = RandomHistory(scene.bench, session, scene.blocks, Random(1))
         course.rng.choice = lambda of: of[0]  # pyright: ignore[reportAttributeAccessIssue]
         while course.unfolded:
             course.fold()
@@ -245,5 +245,5 @@ def test_a_single_row_that_was_deleted_changed_or_invented_is_found_and_nothing_
         assert one_hour.hour is not None
     finally:
         for hour in whole.replica.log.hours():
-            mend_hour(whole.replica, hour, (name,))
+            repair_hour(whole.replica, hour, (name,))
     assert whole.dump() == before

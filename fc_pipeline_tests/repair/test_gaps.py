@@ -58,7 +58,7 @@ def test_an_outage_longer_than_the_hub_remembers_is_found_and_healed(
         assert health.coverage_of_hours(bench.replica, hours).missing_blocks == blocks
 
         plan = heal(bench)
-        assert [(wound.shard, wound.heights) for wound in plan.wounds] == [
+        assert [(damaged.shard, damaged.heights) for damaged in plan.damaged_ranges] == [
             (shard, HeightRange(first, last)) for shard, first, last, _, _ in lost
         ]
         assert gaps_of(bench) == [(*one[:4], "snapshots") for one in lost]
@@ -72,7 +72,7 @@ def test_an_outage_longer_than_the_hub_remembers_is_found_and_healed(
         judged = health.coverage_of_hours(bench.replica, hours)
         assert (judged.missing_blocks, judged.blocks_by_snapshots) == (0, blocks)
         assert health.open_gaps(bench.replica) == []
-        assert plan_healing(bench.replica).wounds == ()
+        assert plan_healing(bench.replica).damaged_ranges == ()
         # Nothing of it was drift, and from here on there is something to judge by.
         assert bench.rows("SELECT * FROM pipeline.drift") == []
         with bench.replica.engine.begin() as connection:
@@ -181,16 +181,16 @@ def test_a_poisoned_block_of_which_nothing_else_can_be_read_concerns_the_whole_s
     poison = {event_id for event_id in shard.event_ids if height_of(event_id) == height and event_id & 0x3FFF}
     with serving(log, poison_event_ids=poison) as url, workbench(database, lake, url) as bench:
         bench.run()
-        (wound,) = plan_healing(bench.replica).wounds
-        assert (wound.shard, wound.heights) == (1, HeightRange(height, height))
+        (damaged,) = plan_healing(bench.replica).damaged_ranges
+        assert (damaged.shard, damaged.heights) == (1, HeightRange(height, height))
         known = {row.fid for row in bench.rows("SELECT fid FROM user_profiles") if shard_of(row.fid, 2) == 1}
-        assert wound.fids >= known > set()
+        assert damaged.fids >= known > set()
 
 
 def test_without_a_gap_there_is_nothing_to_heal(database: Database, lake: Path, lines: list[bytes]) -> None:
     with serving(log_from_lines(lines)) as url, workbench(database, lake, url) as bench:
         bench.run()
-        assert heal(bench).wounds == ()
+        assert heal(bench).damaged_ranges == ()
         assert gaps_of(bench) == []
         assert bench.rows("SELECT * FROM pipeline.snapshots") == []
 

@@ -24,13 +24,13 @@ def test_a_long_log_is_moved_and_its_writer_goes_on_in_the_empty_one(tmp_path: P
         writer.stdin.flush()
         while not log_file.stat().st_size:
             assert writer.poll() is None
-        assert keep_small(tmp_path, most_bytes=1000) == []
-        assert keep_small(tmp_path, most_bytes=100) == [log_file]
+        assert keep_small(tmp_path, max_bytes=1000) == []
+        assert keep_small(tmp_path, max_bytes=100) == [log_file]
         assert log_file.read_bytes() == b""
         writer.stdin.write("after\n")
     assert log_file.read_text() == "after" * 100 + "\n"
     assert (tmp_path / "server.log.1").read_text() == "before" * 100 + "\n"
-    assert keep_small(tmp_path, most_bytes=100) == [log_file]
+    assert keep_small(tmp_path, max_bytes=100) == [log_file]
     assert (tmp_path / "server.log.1").read_text() == "after" * 100 + "\n"
 
 

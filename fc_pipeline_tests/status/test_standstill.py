@@ -12,7 +12,7 @@ from fc_pipeline.hours import Hour
 from fc_pipeline.sample_hub.faults import Faults
 from fc_pipeline.sample_hub.live import Endless
 from fc_pipeline.sample_hub.serving import serving
-from fc_pipeline.status.standstill import ShardMotion, is_being_followed, judge_motion, look_for_standstill
+from fc_pipeline.status.standstill import ShardProgress, detect_standstill, evaluate_progress, is_being_followed
 from fc_pipeline_tests.support.logs import casts_at, every_second, log_of
 from fc_pipeline_tests.support.postgres import Database
 from fc_pipeline_tests.support.workbench import Workbench, workbench
@@ -27,9 +27,9 @@ def motion(
     cursor: int | None = 100,
     idle: float | None = 1.0,
     waiting: float = 0.0,
-) -> ShardMotion:
+) -> ShardProgress:
     head_unix = None if head_age is None else int(NOW - head_age)
-    return ShardMotion(shard, None if head_unix is None else 500, head_unix, cursor, idle, waiting)
+    return ShardProgress(shard, None if head_unix is None else 500, head_unix, cursor, idle, waiting)
 
 
 @pytest.mark.parametrize(
@@ -46,14 +46,14 @@ def motion(
         [],
     ],
 )
-def test_what_is_as_it_should_be(shards: list[ShardMotion]):
-    found = judge_motion(shards, NOW)
+def test_what_is_as_it_should_be(shards: list[ShardProgress]):
+    found = evaluate_progress(shards, NOW)
     assert found.problems == ()
     assert found.advice
 
 
 def test_a_cursor_that_stands_still_while_the_head_moved():
-    found = judge_motion([motion(), motion(2, idle=75.0, waiting=74.0)], NOW)
+    found = evaluate_progress([motion(), motion(2, idle=75.0, waiting=74.0)], NOW)
     (problem,) = found.problems
     assert problem.startswith("shard 2: the ledger has stood still for 75 s (it ends at 100), while the hub went on to")
     assert "hub_event_sensor" in found.advice
@@ -61,21 +61,21 @@ def test_a_cursor_that_stands_still_while_the_head_moved():
 
 
 def test_one_that_was_never_written():
-    (problem,) = judge_motion([motion(cursor=None, idle=None, waiting=3000.0)], NOW).problems
+    (problem,) = evaluate_progress([motion(cursor=None, idle=None, waiting=3000.0)], NOW).problems
     assert "nothing of it was ever folded" in problem
 
 
 def test_nobody_is_blamed_for_the_time_before_the_watch():
     shards = [motion(idle=90_000.0, waiting=90_000.0)]
-    assert judge_motion(shards, NOW, watched_seconds=60.0).problems == ()
-    assert judge_motion(shards, NOW, watched_seconds=60.0).advice == "blocks wait, but were watched for 60 s only"
-    (problem,) = judge_motion(shards, NOW, watched_seconds=61.0).problems
+    assert evaluate_progress(shards, NOW, watched_seconds=60.0).problems == ()
+    assert evaluate_progress(shards, NOW, watched_seconds=60.0).advice == "blocks wait, but were watched for 60 s only"
+    (problem,) = evaluate_progress(shards, NOW, watched_seconds=61.0).problems
     assert "has stood still for 61 s" in problem
 
 
 @pytest.mark.parametrize("head_age", [61.0, 100_000.0, None])
 def test_a_silent_shard_beside_one_that_moves(head_age: float | None):
-    found = judge_motion([motion(head_age=head_age), motion(2), motion(3)], NOW)
+    found = evaluate_progress([motion(head_age=head_age), motion(2), motion(3)], NOW)
     (problem,) = found.problems
     assert problem.startswith("shard 1: the hub has ")
     assert "while shard 2, 3 goes on" in problem
@@ -115,13 +115,13 @@ def test_a_live_hub_that_is_followed_and_then_is_not(database: Database, lake: P
         assert is_being_followed(bench.replica)
         aged(bench, 300.0)
         assert not is_being_followed(bench.replica)
-        assert look_for_standstill(bench.replica).problems == ()  # the hub stood still, too
+        assert detect_standstill(bench.replica).problems == ()  # the hub stood still, too
         faults.frozen = False
-        found = look_for_standstill(bench.replica)
+        found = detect_standstill(bench.replica)
         assert [problem[:8] for problem in found.problems] == ["shard 1:", "shard 2:"]
         assert all("has stood still for 30" in problem for problem in found.problems)
         bench.run("again")
-        assert look_for_standstill(bench.replica).problems == ()
+        assert detect_standstill(bench.replica).problems == ()
 
 
 @pytest.mark.parametrize("silent_for", [300.0, None])
@@ -129,18 +129,18 @@ def test_a_hub_of_which_one_shard_is_silent(database: Database, lake: Path, sile
     log = two_shards(time.time() - 1, time.time() - silent_for if silent_for else None)
     with serving(log) as url, workbench(database, lake, url) as bench:
         bench.run()
-        (problem,) = look_for_standstill(bench.replica).problems
+        (problem,) = detect_standstill(bench.replica).problems
         assert problem.startswith("shard 2: the hub has")
 
 
 def test_a_recorded_log_and_a_hub_without_blocks_are_well(database: Database, lake: Path):
     with serving(log_of()) as url, workbench(database, lake, url) as bench:
-        assert look_for_standstill(bench.replica).problems == ()
-        assert look_for_standstill(bench.replica).advice == "the hub has no blocks yet"
+        assert detect_standstill(bench.replica).problems == ()
+        assert detect_standstill(bench.replica).advice == "the hub has no blocks yet"
     log = two_shards(time.time() - 5000, time.time() - 9000)
     with serving(log) as url, workbench(database, lake, url) as bench:
         for _ in ("nothing folded", "all folded", "long ago"):
-            found = look_for_standstill(bench.replica)
+            found = detect_standstill(bench.replica)
             assert found.problems == ()
             assert "has ended" in found.advice
             bench.run(window=HourWindow(Hour.of(time.time() - 9100), Hour.of(time.time() - 5000)))
@@ -150,10 +150,10 @@ def test_a_recorded_log_and_a_hub_without_blocks_are_well(database: Database, la
 def test_what_was_never_folded_of_a_live_hub(database: Database, lake: Path):
     with serving(two_shards(time.time() - 70, time.time() - 70)) as url, workbench(database, lake, url) as bench:
         bench.survey()
-        assert len(look_for_standstill(bench.replica).problems) == 2
-        assert look_for_standstill(bench.replica, watched_seconds=30.0).problems == ()
+        assert len(detect_standstill(bench.replica).problems) == 2
+        assert detect_standstill(bench.replica, watched_seconds=30.0).problems == ()
 
 
 def test_a_hub_that_does_not_answer_is_an_error(database: Database, lake: Path):
     with workbench(database, lake, "http://127.0.0.1:9") as bench, pytest.raises(HubUnavailable):
-        look_for_standstill(bench.replica)
+        detect_standstill(bench.replica)

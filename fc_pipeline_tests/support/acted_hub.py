@@ -78,7 +78,7 @@ class ActedHub:
         self.script: list[Answer] = []
         self.respond: Callable[[str, dict[str, str]], Answer | None] = lambda path, params: None
         self.poison: set[int] = set()
-        self.most_events: int | None = None
+        self.max_events: int | None = None
         self.block_delay = 1
         self.num_shards: int | None = None
         self.max_heights: dict[int, int] = {}
@@ -180,7 +180,7 @@ class ActedHub:
         if params.get("reverse") == "true":
             found.reverse()
         size = int(params.get("page_size", 1000))
-        page = found[: size if self.most_events is None else min(size, self.most_events)]
+        page = found[: size if self.max_events is None else min(size, self.max_events)]
         if any(event["id"] in self.poison for event in page):
             return DISCONNECT
         return json_answer({"events": page})

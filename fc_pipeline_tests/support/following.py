@@ -9,11 +9,11 @@ from fc_pipeline.feed.drain import HourWindow
 from fc_pipeline.feed.run import MicroBatchRun
 from fc_pipeline.hours import Hour
 
-PATIENCE_SECONDS = 60.0
+TIMEOUT_SECONDS = 60.0
 
 
 def until(look: Callable[[], bool], what: str) -> None:
-    deadline = time.monotonic() + PATIENCE_SECONDS
+    deadline = time.monotonic() + TIMEOUT_SECONDS
     while not look():
         assert time.monotonic() < deadline, what
         time.sleep(0.02)
@@ -38,7 +38,7 @@ def executing(run: MicroBatchRun) -> Iterator[list[BaseException]]:
         yield failed
     finally:
         over.set()
-        thread.join(PATIENCE_SECONDS)
+        thread.join(TIMEOUT_SECONDS)
         assert not thread.is_alive()
 
 

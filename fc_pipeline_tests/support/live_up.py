@@ -21,7 +21,7 @@ from fc_pipeline_tests.support.postgres import Database
 from fc_pipeline_tests.support.up import Up
 
 FOLLOW_SECONDS = "8"  # the successor is asked for as soon as a run has begun
-PATIENCE_SECONDS = 120.0
+TIMEOUT_SECONDS = 120.0
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ class Live:
 
 
 def until(look: Callable[[], Any], what: str) -> Any:
-    deadline = time.monotonic() + PATIENCE_SECONDS
+    deadline = time.monotonic() + TIMEOUT_SECONDS
     while not (found := look()):
         assert time.monotonic() < deadline, what
         time.sleep(0.2)
@@ -93,7 +93,7 @@ def live(database: Database, data_dir: Any) -> Iterator[Live]:
         yield Live(hub, pipeline, up)
         if up.process.poll() is None:
             up.process.send_signal(signal.SIGINT)
-            up.process.wait(PATIENCE_SECONDS)
+            up.process.wait(TIMEOUT_SECONDS)
 
 
 def process_of(live: Live, run_id: str) -> int:

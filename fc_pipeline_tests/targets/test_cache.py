@@ -20,7 +20,7 @@ from fc_pipeline.services.redis import EmbeddedRedis
 from fc_pipeline.targets import coherence, owner
 from fc_pipeline.targets.cache import RedisDown, TargetCache
 from fc_pipeline.targets.membership import Membership
-from fc_pipeline.targets.owner import OwnerWishes
+from fc_pipeline.targets.owner import OwnerSettings
 from fc_pipeline.targets.recompute import SetChange
 from fc_pipeline_tests.support.events import FIRST_HEIGHT, Event, blocks_of, cast_add, link, merge, micro_batch
 from fc_pipeline_tests.support.folded import FoldedDatabase
@@ -36,7 +36,7 @@ def cache(redis_url: str) -> Iterator[TargetCache]:
 
 @pytest.fixture
 def filtered(replica: FoldedDatabase, redis_url: str) -> Iterator[Filtered]:
-    with opened(replica, redis_url, OwnerWishes((ROOT,))) as made:
+    with opened(replica, redis_url, OwnerSettings((ROOT,))) as made:
         yield made
 
 
@@ -123,7 +123,7 @@ def test_redis_killed_and_started_again(
     server = EmbeddedRedis(tmp_path)
     server.acquire()
     url = server.url()
-    with opened(replica, url, OwnerWishes((ROOT,))) as filtered, caplog.at_level(logging.WARNING):
+    with opened(replica, url, OwnerSettings((ROOT,))) as filtered, caplog.at_level(logging.WARNING):
         filtered.fold(merge(link(ROOT, FRIEND)))
         pid = server.running_pid()
         assert pid is not None
@@ -145,7 +145,7 @@ def test_redis_killed_and_started_again(
 
 def test_without_any_redis_postgres_is_asked(replica: FoldedDatabase) -> None:
     owner.declare_mode(replica.engine, "set")
-    owner.adopt(replica.engine, OwnerWishes((ROOT,)))
+    owner.adopt(replica.engine, OwnerSettings((ROOT,)))
     with FoldSession(replica.url, "test", targets=TargetAccess(None)) as session:
         session.fold(micro_batch(blocks_of([merge(cast_add(ROOT, "yes")), merge(cast_add(STRANGER, "no"))])))
     assert [row.text for row in replica.rows("SELECT text FROM casts")] == ["yes"]
@@ -209,7 +209,7 @@ def test_drift_is_found_both_ways_and_put_right(filtered: Filtered, redis_url: s
 
 
 def test_a_local_copy_answers_as_redis_does_while_the_set_changes(replica: FoldedDatabase, redis_url: str) -> None:
-    with opened(replica, redis_url, OwnerWishes((ROOT,))) as filtered:
+    with opened(replica, redis_url, OwnerSettings((ROOT,))) as filtered:
         query = filtered.session._session.execute
         with TargetCacheOf(replica, redis_url) as cache:
             local, remote, alone = (
@@ -258,7 +258,7 @@ def _events(worker: int, number: int) -> list[Event]:
 
 def test_several_workers_at_once(replica: FoldedDatabase, redis_url: str) -> None:
     owner.declare_mode(replica.engine, "set")
-    owner.adopt(replica.engine, OwnerWishes((100, 101)))
+    owner.adopt(replica.engine, OwnerSettings((100, 101)))
     batches = {
         worker: [
             micro_batch(

@@ -11,13 +11,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from fc_pipeline.errors import ConfigError
-from fc_pipeline.fold.fates import EventFates
+from fc_pipeline.fold.outcomes import EventOutcomes
 from fc_pipeline.fold.selection import TargetAccess
 from fc_pipeline.fold.session import FoldSession
 from fc_pipeline.tables.link_compactions import SCOPED_SINCE
 from fc_pipeline.tables.registry import MESSAGE_TABLES
 from fc_pipeline.targets import directory, owner, sweep
-from fc_pipeline.targets.owner import OwnerWishes
+from fc_pipeline.targets.owner import OwnerSettings
 from fc_pipeline_tests.support.comparing import RULE
 from fc_pipeline_tests.support.events import (
     FIRST_HEIGHT,
@@ -52,14 +52,14 @@ CLIENT = 9152
 
 @pytest.fixture
 def filtered(replica: FoldedDatabase, redis_url: str) -> Iterator["Filtered"]:
-    with opened(replica, redis_url, OwnerWishes((ROOT,), (CLIENT,))) as made:
+    with opened(replica, redis_url, OwnerSettings((ROOT,), (CLIENT,))) as made:
         yield made
 
 
 class Filtered:
     """A replica of targets only, and a session that folds into it."""
 
-    def __init__(self, replica: FoldedDatabase, redis_url: str, wishes: OwnerWishes) -> None:
+    def __init__(self, replica: FoldedDatabase, redis_url: str, wishes: OwnerSettings) -> None:
         self.replica = replica
         self.redis_url = redis_url
         owner.declare_mode(replica.engine, "set")
@@ -235,7 +235,7 @@ def test_what_concerns_a_target_is_kept_whoever_did_it(filtered: Filtered) -> No
     assert [tuple(row) for row in activity] == [(ROOT, 1, 1, 1, 1)]
     assert filtered.session.rows_filtered == 8
     # What is left of the stranger's name is written; BLOCK_CONFIRMED is the event without rows.
-    assert filtered.session.fates == EventFates(without_rows=1, set_aside=0, filtered=7, with_rows=6)
+    assert filtered.session.outcomes == EventOutcomes(without_rows=1, set_aside=0, filtered=7, with_rows=6)
     assert filtered.session.events_written == 6
 
 
@@ -259,13 +259,13 @@ def test_each_event_is_counted_once_whatever_becomes_of_it(filtered: Filtered) -
     )
     for fold, written in ((filtered.session.fold, 5), (filtered.session.refold, 0)):
         fold(batch)
-        assert filtered.session.fates == EventFates(without_rows=1, set_aside=1, filtered=2, with_rows=6)
-        assert filtered.session.fates.events == batch.events
+        assert filtered.session.outcomes == EventOutcomes(without_rows=1, set_aside=1, filtered=2, with_rows=6)
+        assert filtered.session.outcomes.events == batch.events
         assert filtered.session.events_written == written
 
 
 def test_without_mentions_a_mention_is_not_enough(replica: FoldedDatabase, redis_url: str) -> None:
-    with opened(replica, redis_url, OwnerWishes((ROOT,), mentions=False)) as filtered:
+    with opened(replica, redis_url, OwnerSettings((ROOT,), mentions=False)) as filtered:
         gone = cast_add(STRANGER, "mention too", mentions=[ROOT], mentionsPositions=[0])
         filtered.fold(merge(cast_add(STRANGER, "mention", mentions=[ROOT], mentionsPositions=[0])), merge(gone))
         filtered.fold(prune(gone))
@@ -321,7 +321,7 @@ def test_denied_users_are_no_targets_and_bring_nobody(filtered: Filtered) -> Non
 
 
 def test_of_a_limited_root_the_longest_followed_count(replica: FoldedDatabase, redis_url: str) -> None:
-    with opened(replica, redis_url, OwnerWishes((ROOT,), most_followed=2)) as filtered:
+    with opened(replica, redis_url, OwnerSettings((ROOT,), most_followed=2)) as filtered:
         filtered.fold(*(merge(link(ROOT, fid, NOW + fid)) for fid in (50, 51, 52, 53)))
         assert set(filtered.targets()) == {ROOT, 50, 51}
         filtered.complete()
@@ -336,18 +336,18 @@ def test_nobody_is_taken_out_for_the_sake_of_a_root_whose_follows_are_not_known_
     filtered.fold(merge(link(ROOT, FRIEND, NOW + 1, add=False)))
     assert FRIEND in filtered.targets()
     filtered.complete()
-    owner.recompute_everyone(filtered.replica.engine)
+    owner.recompute_all(filtered.replica.engine)
     assert FRIEND not in filtered.targets()
 
 
 def test_a_filter_of_nobody_is_an_error(replica: FoldedDatabase, redis_url: str) -> None:
     owner.declare_mode(replica.engine, "set")
     with pytest.raises(ConfigError, match="no root"):
-        owner.adopt(replica.engine, OwnerWishes())
+        owner.adopt(replica.engine, OwnerSettings())
     with FoldSession(replica.url, "test", targets=TargetAccess(redis_url)) as session:
         with pytest.raises(ConfigError, match="the target set is empty"):
             session.fold(micro_batch(blocks_of([merge(cast_add(1))])))
-        owner.adopt(replica.engine, OwnerWishes((ROOT,)))
+        owner.adopt(replica.engine, OwnerSettings((ROOT,)))
         session.fold(micro_batch(blocks_of([merge(cast_add(ROOT))])))
     assert len(replica.rows("SELECT hash FROM casts")) == 1
 
@@ -429,7 +429,7 @@ def complete_all(replica: FoldedDatabase, hub: SmallHub) -> None:
         with replica.engine.begin() as connection:
             done = sa.text("UPDATE pipeline.targets SET synced_at = now() WHERE fid = ANY (:fids)")
             connection.execute(done, {"fids": list(pending)})
-        owner.recompute_everyone(replica.engine)
+        owner.recompute_all(replica.engine)
     sweep.settle_former(replica.engine, "drop")
 
 
@@ -446,7 +446,7 @@ def test_in_any_order_the_rows_are_those_that_the_rule_selects_from_the_full_rep
     targets = sorted({1, *(row.target_fid for row in folded_database.rows(follows))})
     expected = live(folded_database, *targets)
     folded_database.empty()
-    with opened(folded_database, embedded_redis.url(), OwnerWishes((1,))) as filtered:
+    with opened(folded_database, embedded_redis.url(), OwnerSettings((1,))) as filtered:
         fold_all(filtered.session, hub, rng)
         complete_all(folded_database, hub)
         assert sorted(filtered.targets()) == targets

@@ -26,9 +26,9 @@ from fc_pipeline.orchestration.assets.materialization import SAMPLE, materializa
 from fc_pipeline.orchestration.assets.outputs import logged_outputs
 from fc_pipeline.orchestration.assets.specs import HOURLY_SPECS
 from fc_pipeline.orchestration.checks.evaluation import CheckReporter
-from fc_pipeline.orchestration.checks.keys import judge_keys
-from fc_pipeline.orchestration.checks.raw_log import COVERAGE, FILES, judge_files, judge_raw_log
-from fc_pipeline.orchestration.checks.rows import ROWS_MATCH_LOG, judge_rows
+from fc_pipeline.orchestration.checks.keys import evaluate_keys
+from fc_pipeline.orchestration.checks.raw_log import COVERAGE, FILES, evaluate_files, evaluate_raw_log
+from fc_pipeline.orchestration.checks.rows import ROWS_MATCH_LOG, evaluate_rows
 from fc_pipeline.orchestration.failures import failing_step
 from fc_pipeline.orchestration.interruption import Interruption, interruptible
 from fc_pipeline.orchestration.partitions import HOURS, hour_window
@@ -44,7 +44,7 @@ OVERTIME_SECONDS = 60.0
 REPORT_SECONDS = 60.0
 RANGE_REPORT_SECONDS = 10.0
 """Of a run over several hours: whoever fills them sees how far it is."""
-JUDGE_SECONDS = 60.0
+EVALUATE_SECONDS = 60.0
 
 
 class MicroBatchConfig(Config):
@@ -87,7 +87,7 @@ def hourly_tables(
     # Sources first: Dagster calls "unsynced" what was reported before that which it is made from.
     outputs = [spec.key.to_user_string() for spec in HOURLY_SPECS if spec.key in context.selected_asset_keys]
     with failing_step(), interruptible() as interruption, replica.open(need_hub=RAW_LOG in outputs) as opened:
-        teller = _Teller(
+        reporter = _RunReporter(
             context, opened, outputs, interruption, follows=bool(config.follow_seconds), rebuilds=config.rebuild
         )
         window = hour_window(context.partition_time_window, hours_ahead=config.hours_ahead)
@@ -99,7 +99,7 @@ def hourly_tables(
             follow_seconds=config.follow_seconds or 0.0,
             overtime_seconds=OVERTIME_SECONDS if FOLLOW_TAG in context.run.tags else 0.0,
             rebuild=config.rebuild,
-            report=teller.report,
+            report=reporter.report,
             report_seconds=REPORT_SECONDS if window.first == window.last else RANGE_REPORT_SECONDS,
             should_stop=interruption.is_asked_for,
         )
@@ -114,8 +114,8 @@ def hourly_tables(
             return
         if config.compact:
             run.compact()
-        incomplete = teller.find_holes([hour.hour for hour in progress.hours])
-        teller.judge()
+        incomplete = reporter.find_holes([hour.hour for hour in progress.hours])
+        reporter.evaluate()
         if interruption.end_run(context):
             return
     if incomplete:
@@ -124,7 +124,7 @@ def hourly_tables(
 
 
 @dataclass
-class _Teller:
+class _RunReporter:
     """Tells Dagster what a run does while it does it, and what the checks of its assets say."""
 
     context: AssetExecutionContext
@@ -133,7 +133,7 @@ class _Teller:
     interruption: Interruption
     follows: bool
     rebuilds: bool
-    _judged_at: float = float("-inf")
+    _evaluated_at: float = float("-inf")
     _checks: CheckReporter = field(init=False)
 
     def __post_init__(self) -> None:
@@ -145,9 +145,9 @@ class _Teller:
             for event in materializations(self.replica, hour, self.outputs, self._earlier_sample):
                 self.context.log_event(event)
         self._checks.repeat()
-        is_due = time.monotonic() - self._judged_at >= JUDGE_SECONDS
+        is_due = time.monotonic() - self._evaluated_at >= EVALUATE_SECONDS
         if self.follows and is_due and not self.interruption.is_asked_for():  # judging asks hubs, which may take long
-            self.judge()
+            self.evaluate()
 
     def _earlier_sample(self, asset: str, partition: str) -> TableMetadataValue | None:
         wanted = AssetRecordsFilter(AssetKey(asset), asset_partitions=[partition])
@@ -156,34 +156,34 @@ class _Teller:
         sample = found.metadata.get(SAMPLE) if found else None
         return sample if isinstance(sample, TableMetadataValue) else None
 
-    def judge(self) -> None:
+    def evaluate(self) -> None:
         """Log what the checks say of the assets as a whole; what reads much is left to the job that runs them all."""
-        self._judged_at = time.monotonic()
+        self._evaluated_at = time.monotonic()
         if RAW_LOG in self.outputs:
-            self._checks.report(judge_raw_log(self.replica))
-            if self._checks.is_unjudged(FILES):
-                self._checks.report([judge_files(self.replica, read_bytes=0)])
+            self._checks.report(evaluate_raw_log(self.replica))
+            if self._checks.lacks_evaluation(FILES):
+                self._checks.report([evaluate_files(self.replica, read_bytes=0)])
         tables = [name for name in self.outputs if name != RAW_LOG]
-        self._checks.report(judge_keys(self.replica, tables))
-        if tables and not self.follows and (self.rebuilds or self._checks.is_unjudged(ROWS_MATCH_LOG)):
-            self._checks.report(judge_rows(self.replica, tables))
+        self._checks.report(evaluate_keys(self.replica, tables))
+        if tables and not self.follows and (self.rebuilds or self._checks.lacks_evaluation(ROWS_MATCH_LOG)):
+            self._checks.report(evaluate_rows(self.replica, tables))
 
     def find_holes(self, hours: Sequence[Hour]) -> list[str]:
         """Log what was read of each hour; gives which hours of the raw log have holes."""
         incomplete: list[str] = []
         for hour in hours if RAW_LOG in self.outputs else ():
             found = health.coverage_of_hours(self.replica, [hour])
-            said = f"{hour.key}: {found.covered_blocks:,} blocks folded, {found.missing_blocks:,} missing"
+            summary = f"{hour.key}: {found.covered_blocks:,} blocks folded, {found.missing_blocks:,} missing"
             if found.blocks_by_snapshots:
-                said += f", {found.blocks_by_snapshots:,} known by snapshots only"
+                summary += f", {found.blocks_by_snapshots:,} known by snapshots only"
             if not found.missing_blocks:
-                self.context.log.info(said)
+                self.context.log.info(summary)
                 continue
             heights = "; ".join(
                 f"shard {shard}: {', '.join(f'{one.first}-{one.last}' for one in holes)}"
                 for shard, holes in found.holes.items()
                 if holes
             )
-            self.context.log.error(f"{said} ({heights})")
+            self.context.log.error(f"{summary} ({heights})")
             incomplete.append(f"{COVERAGE} of {hour.key}: {found.missing_blocks} blocks are missing ({heights})")
         return incomplete

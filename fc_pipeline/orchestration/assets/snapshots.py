@@ -28,10 +28,10 @@ from fc_pipeline.orchestration.assets.links import links_of
 from fc_pipeline.orchestration.assets.outputs import logged_outputs
 from fc_pipeline.orchestration.assets.specs import OWNERS
 from fc_pipeline.orchestration.assets.targets import TARGETS_ASSET
-from fc_pipeline.orchestration.checks.drift import judge_drift
+from fc_pipeline.orchestration.checks.drift import evaluate_drift
 from fc_pipeline.orchestration.checks.evaluation import CheckReporter
-from fc_pipeline.orchestration.checks.gaps import judge_gaps
-from fc_pipeline.orchestration.checks.raw_log import judge_coverage
+from fc_pipeline.orchestration.checks.gaps import evaluate_gaps
+from fc_pipeline.orchestration.checks.raw_log import evaluate_coverage
 from fc_pipeline.orchestration.failures import failing_step
 from fc_pipeline.orchestration.interruption import interruptible
 from fc_pipeline.orchestration.partitions import FID_BUCKETS
@@ -60,7 +60,7 @@ TARGETS_TAG = "fc/targets"
 _STEP = "orchestration/assets/snapshots.py"
 SNAPSHOTS_ASSET = "fid_snapshots"
 RECONCILED = "reconciled_fids"
-JUDGE_SECONDS = 60.0
+EVALUATE_SECONDS = 60.0
 
 _PLAIN = {
     "shard": "The FID's shard",
@@ -166,7 +166,9 @@ def fid_tables(
     fetch = SNAPSHOTS_ASSET in selected
     buckets = buckets_named(config.buckets) if config.buckets else [int(key) for key in context.partition_keys]
     with failing_step(), interruptible() as interruption, replica.open(need_hub=fetch) as opened:
-        teller = _Teller(context, opened, [name for name in (SNAPSHOTS_ASSET, RECONCILED) if name in selected])
+        reporter = _BucketReporter(
+            context, opened, [name for name in (SNAPSHOTS_ASSET, RECONCILED) if name in selected]
+        )
 
         def over(scope: BackfillScope) -> Backfill:
             backfill = Backfill(
@@ -178,21 +180,21 @@ def fid_tables(
                 should_stop=interruption.is_asked_for,
                 on_progress=lambda progress: context.log.info(progress.line()),
             )
-            backfill.on_bucket = lambda bucket: teller.report(backfill.progress, bucket)
+            backfill.on_bucket = lambda bucket: reporter.report(backfill.progress, bucket)
             return backfill
 
         if config.gaps:
             plan = heal_gaps(opened, context.run.run_id, over)
-            context.log.info(f"{len(plan.wounds)} gaps, {len(plan.fids):,} users")
-            teller.judge_gaps(bordering_hours(opened, plan))
+            context.log.info(f"{len(plan.damaged_ranges)} gaps, {len(plan.fids):,} users")
+            reporter.evaluate_gaps(bordering_hours(opened, plan))
         elif config.targets:
             synced = sync_targets(opened, context.run.run_id, over, should_stop=interruption.is_asked_for)
             context.log.info(synced.line())
         else:
             over(_scope(buckets, config.fids)).execute()
-        teller.judge()
+        reporter.evaluate()
         interruption.end_run(context)  # either way nothing is left to do
-    yield from logged_outputs(teller.assets)
+    yield from logged_outputs(reporter.assets)
 
 
 def _scope(buckets: Sequence[int], fids: list[int] | None) -> BackfillScope:
@@ -203,13 +205,13 @@ def _scope(buckets: Sequence[int], fids: list[int] | None) -> BackfillScope:
 
 
 @dataclass
-class _Teller:
+class _BucketReporter:
     """Tells Dagster of each bucket as it is done, and from time to time whether any had drift."""
 
     context: AssetExecutionContext
     replica: Replica
     assets: list[str]
-    _judged_at: float = float("-inf")
+    _evaluated_at: float = float("-inf")
 
     def __post_init__(self) -> None:
         self._checks = CheckReporter(self.context, self.assets)
@@ -224,23 +226,23 @@ class _Teller:
                 )
             )
         self._checks.repeat()
-        if time.monotonic() - self._judged_at >= JUDGE_SECONDS:
-            self.judge()
+        if time.monotonic() - self._evaluated_at >= EVALUATE_SECONDS:
+            self.evaluate()
 
-    def judge(self) -> None:
+    def evaluate(self) -> None:
         """Log whether any bucket has drift that was not cleared."""
-        self._judged_at = time.monotonic()
+        self._evaluated_at = time.monotonic()
         if RECONCILED in self.assets:
-            self._checks.report([judge_drift(self.replica)])
+            self._checks.report([evaluate_drift(self.replica)])
 
-    def judge_gaps(self, hours: Sequence[Hour]) -> None:
+    def evaluate_gaps(self, hours: Sequence[Hour]) -> None:
         """Log whether any gap is open now, and whether the hours that had some are whole."""
         for hour in hours:
             found = health.coverage_of_hours(self.replica, [hour])
             self.context.log.info(
                 f"{hour.key}: {found.missing_blocks:,} blocks missing, {found.blocks_by_snapshots:,} known by snapshots"
             )
-        self._checks.report([judge_gaps(self.replica), judge_coverage(self.replica)])
+        self._checks.report([evaluate_gaps(self.replica), evaluate_coverage(self.replica)])
 
     def _folded(self, progress: BackfillProgress, bucket: BucketProgress) -> dict[str, Any]:
         with self.replica.engine.connect() as connection:

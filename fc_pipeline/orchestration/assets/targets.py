@@ -28,9 +28,9 @@ from fc_pipeline.tables.links import LINKS
 from fc_pipeline.tables.on_chain_events import ON_CHAIN_EVENTS
 from fc_pipeline.targets import directory, owner
 
-__all__ = ["EVERYBODY", "TARGETS_ASSET", "TARGETS_SPEC", "target_set"]
+__all__ = ["ALL_USERS", "TARGETS_ASSET", "TARGETS_SPEC", "target_set"]
 
-EVERYBODY = {"targets": "everybody (FC_TARGETS=all)"}
+ALL_USERS = {"targets": "everybody (FC_TARGETS=all)"}
 """What is reported where there is no set."""
 SAMPLE_ROWS = 20
 _PLAIN = {"fid": "The user", "since": "When it became a target"}
@@ -71,10 +71,10 @@ def target_set(context: AssetExecutionContext, replica: ReplicaResource) -> Iter
     """Have the set follow settings and tables, settle former targets; the check behind it compares Redis."""
     with failing_step(), replica.open(need_hub=False) as opened:
         if opened.targets is None:
-            yield _result(EVERYBODY)
+            yield _result(ALL_USERS)
             return
         adopted = adopt_settings(opened)
-        change = owner.recompute_everyone(opened.engine)
+        change = owner.recompute_all(opened.engine)
         publish(opened, change)
         dropped = settle(opened)
         added, removed = (

@@ -8,7 +8,7 @@ from fc_pipeline.orchestration.resources import ReplicaResource
 from fc_pipeline.replica import Replica
 from fc_pipeline.status.drift import BucketDrift, drift_by_bucket
 
-__all__ = ["NO_DRIFT", "judge_drift", "no_drift"]
+__all__ = ["NO_DRIFT", "evaluate_drift", "no_drift"]
 
 NO_DRIFT = "no_drift"
 _RECONCILED = "reconciled_fids"
@@ -34,10 +34,10 @@ _SPEC = check_spec(
 def no_drift(replica: ReplicaResource) -> AssetCheckResult:
     """Judge all buckets, now; every run that reconciles does so, too."""
     with failing_step(), replica.open(need_hub=False) as opened:
-        return judge_drift(opened)
+        return evaluate_drift(opened)
 
 
-def judge_drift(replica: Replica) -> AssetCheckResult:
+def evaluate_drift(replica: Replica) -> AssetCheckResult:
     """All buckets as one result, the worst first; the worst decides."""
     buckets = sorted(drift_by_bucket(replica), key=lambda one: (not _is_error(one), -one.rows, one.bucket))
     wrong = [one for one in buckets if one.rows]
@@ -50,7 +50,7 @@ def judge_drift(replica: Replica) -> AssetCheckResult:
         check_name=NO_DRIFT,
         passed=not wrong,
         severity=AssetCheckSeverity.ERROR if any(map(_is_error, wrong)) else AssetCheckSeverity.WARN,
-        description=_said(wrong) if wrong else None,
+        description=_describe(wrong) if wrong else None,
         metadata={
             "drift_rows": sum(one.rows for one in wrong),
             "buckets_with_drift": len(wrong),
@@ -82,7 +82,7 @@ def _is_error(one: BucketDrift) -> bool:
     return one.rows >= ERROR_ROWS and one.share > ERROR_SHARE
 
 
-def _said(wrong: list[BucketDrift]) -> str:
+def _describe(wrong: list[BucketDrift]) -> str:
     rows, worst = sum(one.rows for one in wrong), wrong[0]
     more = f", bucket {worst.bucket:03} has most of them ({worst.rows:,})" if len(wrong) > 1 else ""
     fids = ",".join(map(str, worst.drifted_fids))

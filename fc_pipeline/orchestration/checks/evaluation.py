@@ -21,7 +21,7 @@ from dagster._core.definitions.asset_checks.asset_check_evaluation import (
     AssetCheckEvaluationTargetMaterializationData,
 )
 from dagster._core.storage.asset_check_execution_record import (
-    COMPLETED_ASSET_CHECK_EXECUTION_RECORD_STATUSES as _JUDGED,
+    COMPLETED_ASSET_CHECK_EXECUTION_RECORD_STATUSES as _EVALUATED,
 )
 from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecord
 
@@ -84,22 +84,22 @@ class CheckReporter:
         for key, record in self._newest(self._keys).items():
             if record.run_id == self._context.run.run_id or self._is_in_progress(record):
                 continue
-            judged = record if record.status in _JUDGED else self._newest_judged(key)
-            if judged is not None and judged.evaluation is not None:
-                self._log(judged.evaluation, record)
+            evaluated = record if record.status in _EVALUATED else self._newest_evaluated(key)
+            if evaluated is not None and evaluated.evaluation is not None:
+                self._log(evaluated.evaluation, record)
 
-    def is_unjudged(self, name: str) -> bool:
+    def lacks_evaluation(self, name: str) -> bool:
         """Whether a check of this name has no result yet, or only an announcement, as of this run itself."""
         keys = [key for key in self._keys if key.name == name]
         newest = self._newest(keys)
-        return any(key not in newest or newest[key].status not in _JUDGED for key in keys)
+        return any(key not in newest or newest[key].status not in _EVALUATED for key in keys)
 
     def _newest(self, keys: Sequence[AssetCheckKey]) -> dict[AssetCheckKey, AssetCheckExecutionRecord]:
         return dict(self._instance.event_log_storage.get_latest_asset_check_execution_by_key(keys))
 
-    def _newest_judged(self, key: AssetCheckKey) -> AssetCheckExecutionRecord | None:
+    def _newest_evaluated(self, key: AssetCheckKey) -> AssetCheckExecutionRecord | None:
         """The newest result behind an announcement that its run never kept."""
-        found = self._instance.event_log_storage.get_asset_check_execution_history(key, limit=1, status=set(_JUDGED))
+        found = self._instance.event_log_storage.get_asset_check_execution_history(key, limit=1, status=set(_EVALUATED))
         return found[0] if found else None
 
     def _log(self, evaluation: AssetCheckEvaluation, newest: AssetCheckExecutionRecord | None) -> None:
@@ -114,7 +114,7 @@ class CheckReporter:
 
     def _is_in_progress(self, record: AssetCheckExecutionRecord | None) -> bool:
         """Whether another run that has not ended has announced a result."""
-        if record is None or record.status in _JUDGED or record.run_id == self._context.run.run_id:
+        if record is None or record.status in _EVALUATED or record.run_id == self._context.run.run_id:
             return False
         run = self._instance.get_run_by_id(record.run_id)
         return run is not None and not run.is_finished

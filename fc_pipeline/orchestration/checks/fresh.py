@@ -8,7 +8,7 @@ from fc_pipeline.orchestration.checks.wording import check_spec, table_of
 from fc_pipeline.replica import Replica
 from fc_pipeline.status import health
 
-__all__ = ["FRESH", "FRESH_SPEC", "judge_freshness"]
+__all__ = ["FRESH", "FRESH_SPEC", "evaluate_freshness"]
 
 FRESH = "fresh"
 STALE_AFTER_SECONDS = 60
@@ -23,7 +23,7 @@ FRESH_SPEC = check_spec(
 )
 
 
-def judge_freshness(replica: Replica) -> AssetCheckResult:
+def evaluate_freshness(replica: Replica) -> AssetCheckResult:
     """The ledger against the hub's heads, now."""
     try:
         finding = health.freshness(replica)

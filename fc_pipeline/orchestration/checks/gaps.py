@@ -11,12 +11,12 @@ from fc_pipeline.status import health
 from fc_pipeline.store import gaps
 from fc_pipeline.store.gaps import FAILED_HOUR, POISON_PAGE, Gap
 
-__all__ = ["GAPS_SPEC", "NO_OPEN_GAPS", "judge_gaps"]
+__all__ = ["GAPS_SPEC", "NO_OPEN_GAPS", "evaluate_gaps"]
 
 NO_OPEN_GAPS = "no_open_gaps"
 HEALED_WITHIN = timedelta(minutes=15)
 """So long gap_sensor has for a new gap before somebody is to act."""
-_MOST_NAMED = 5
+_MAX_NAMED = 5
 _REMEDY = (
     "gap_sensor has them healed by the snapshots of their users; by hand: fc-pipeline backfill --gaps. "
     "A hub in FC_HUB_URLS that still has the blocks heals them, too."
@@ -31,7 +31,7 @@ GAPS_SPEC = check_spec(
 )
 
 
-def judge_gaps(replica: Replica) -> AssetCheckResult:
+def evaluate_gaps(replica: Replica) -> AssetCheckResult:
     """What is open now, the oldest first, with words and remedy."""
     found = sorted(health.open_gaps(replica), key=lambda gap: (gap.found_at, gap.shard, gap.heights))
     with replica.engine.connect() as connection:
@@ -43,7 +43,7 @@ def judge_gaps(replica: Replica) -> AssetCheckResult:
         check_name=NO_OPEN_GAPS,
         passed=not found,
         severity=AssetCheckSeverity.WARN if is_being_healed or is_new else AssetCheckSeverity.ERROR,
-        description=f"{'; '.join(_said(found))}. {_REMEDY}" if found else None,
+        description=f"{'; '.join(_describe(found))}. {_REMEDY}" if found else None,
         metadata={
             "open_gaps": len(found),
             "blocks_in_open_gaps": blocks,
@@ -64,9 +64,9 @@ def judge_gaps(replica: Replica) -> AssetCheckResult:
     )
 
 
-def _said(found: list[Gap]) -> list[str]:
-    words = [_words(gap) for gap in found[:_MOST_NAMED]]
-    return [*words, f"and {len(found) - _MOST_NAMED} more gaps"] if len(found) > _MOST_NAMED else words
+def _describe(found: list[Gap]) -> list[str]:
+    words = [_words(gap) for gap in found[:_MAX_NAMED]]
+    return [*words, f"and {len(found) - _MAX_NAMED} more gaps"] if len(found) > _MAX_NAMED else words
 
 
 def _words(gap: Gap) -> str:

@@ -11,7 +11,7 @@ from fc_pipeline.replica import Replica
 from fc_pipeline.status import health
 from fc_pipeline.tables.registry import DATA_TABLES
 
-__all__ = ["UNIQUE_KEYS", "judge_keys", "key_checks"]
+__all__ = ["UNIQUE_KEYS", "evaluate_keys", "key_checks"]
 
 UNIQUE_KEYS = "unique_keys"
 
@@ -35,10 +35,10 @@ def key_checks(context: AssetCheckExecutionContext, replica: ReplicaResource) ->
     """Judge the selected tables, now."""
     with failing_step(), replica.open(need_hub=False) as opened:
         tables = sorted(key.asset_key.to_user_string() for key in context.selected_asset_check_keys)
-        yield from judge_keys(opened, tables)
+        yield from evaluate_keys(opened, tables)
 
 
-def judge_keys(replica: Replica, tables: Iterable[str]) -> Iterator[AssetCheckResult]:
+def evaluate_keys(replica: Replica, tables: Iterable[str]) -> Iterator[AssetCheckResult]:
     """Proved by the primary key; only a table that somebody made without it is read row by row."""
     for name in tables:
         proved = health.has_unique_key(replica, DATA_TABLES[name])

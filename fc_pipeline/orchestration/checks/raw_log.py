@@ -8,17 +8,17 @@ from fc_pipeline.errors import LakeError
 from fc_pipeline.feed.lost_log import LostLog
 from fc_pipeline.feed.run import RAW_LOG
 from fc_pipeline.hours import Hour, span_of
-from fc_pipeline.orchestration.checks.fresh import FRESH, FRESH_SPEC, judge_freshness
-from fc_pipeline.orchestration.checks.gaps import GAPS_SPEC, NO_OPEN_GAPS, judge_gaps
-from fc_pipeline.orchestration.checks.standstill import STANDSTILL, STANDSTILL_SPEC, judge_standstill
-from fc_pipeline.orchestration.checks.wording import MOST_ROWS, check_spec, heights_of, table_of
+from fc_pipeline.orchestration.checks.fresh import FRESH, FRESH_SPEC, evaluate_freshness
+from fc_pipeline.orchestration.checks.gaps import GAPS_SPEC, NO_OPEN_GAPS, evaluate_gaps
+from fc_pipeline.orchestration.checks.standstill import STANDSTILL, STANDSTILL_SPEC, evaluate_standstill
+from fc_pipeline.orchestration.checks.wording import MAX_ROWS, check_spec, heights_of, table_of
 from fc_pipeline.orchestration.failures import failing_step
 from fc_pipeline.orchestration.resources import ReplicaResource
 from fc_pipeline.replica import Replica
 from fc_pipeline.status import by_hour
 from fc_pipeline.status.log_files import READ_BYTES, LogFindings, find_lost_log
 
-__all__ = ["COVERAGE", "FILES", "judge_coverage", "judge_files", "judge_raw_log", "raw_log_checks"]
+__all__ = ["COVERAGE", "FILES", "evaluate_coverage", "evaluate_files", "evaluate_raw_log", "raw_log_checks"]
 
 COVERAGE = "coverage_without_holes"
 BLOCK_EVENTS = "blocks_have_their_events"
@@ -26,11 +26,11 @@ QUARANTINE_SHARE = "quarantine_share"
 FILES = "files_as_written"
 UNKNOWN_TYPES = "no_unknown_types"
 
-MOST_QUARANTINED_SHARE = 0.01
+MAX_QUARANTINED_SHARE = 0.01
 """Above this share of an hour's events the pipeline no longer understands the network: red."""
 USUAL_UNSENT_SHARE = 0.01
 """Hubs announce key events that their feed does not have (hub-api T10): so much less than announced is as ever."""
-_MOST_NAMED = 5
+_MAX_NAMED = 5
 
 _SPECS = (
     FRESH_SPEC,
@@ -66,7 +66,7 @@ _SPECS = (
     check_spec(
         RAW_LOG,
         QUARANTINE_SHARE,
-        f"At most {MOST_QUARANTINED_SHARE:.0%} of any hour's events are in quarantine, unresolved.",
+        f"At most {MAX_QUARANTINED_SHARE:.0%} of any hour's events are in quarantine, unresolved.",
         "`fc-pipeline quarantine list` shows what and why. Examples that are no JSON: another hub in FC_HUB_URLS. "
         "Sound ones: upgrade fc_pipeline, then `fc-pipeline quarantine replay`.",
     ),
@@ -86,30 +86,32 @@ def raw_log_checks(context: AssetCheckExecutionContext, replica: ReplicaResource
     selected = {key.name for key in context.selected_asset_check_keys}
     with failing_step(), replica.open(need_hub=bool(selected & {FRESH, STANDSTILL})) as opened:
         for name in selected:
-            yield _JUDGES[name](opened)
+            yield _EVALUATORS[name](opened)
 
 
-def judge_raw_log(replica: Replica) -> Iterator[AssetCheckResult]:
+def evaluate_raw_log(replica: Replica) -> Iterator[AssetCheckResult]:
     """All but the files, whose listing may take long: what a run that follows says of the whole from time to time."""
-    for name, judge in _JUDGES.items():
+    for name, evaluate in _EVALUATORS.items():
         if name != FILES:
-            yield judge(replica)
+            yield evaluate(replica)
 
 
-def judge_coverage(replica: Replica) -> AssetCheckResult:
+def evaluate_coverage(replica: Replica) -> AssetCheckResult:
     """Holes in the whole ledger, by hour."""
     found = by_hour.find_holes(replica)
     is_being_filled = all(hole.is_being_filled for hole in found.holes)
-    said = None
+    description = None
     if found.holes:
         first = found.holes[0]
-        said = (
+        description = (
             f"{found.missing_blocks:,} blocks are missing: shard {first.shard} lacks "
             f"{heights_of(first.heights.first, first.heights.last)} in {span_of(first.first_hour, first.last_hour)}"
         ) + (f", and {len(found.holes) - 1} more holes" if len(found.holes) > 1 else "")
-        said += ". Runs are filling them" if is_being_filled else f". Remedy: fc-pipeline sync, or {_command(first)}"
+        description += (
+            ". Runs are filling them" if is_being_filled else f". Remedy: fc-pipeline sync, or {_command(first)}"
+        )
     elif found.blocks_by_snapshots:
-        said = (
+        description = (
             f"{found.blocks_by_snapshots} blocks are known by snapshots only: their events are not in the raw log, "
             "nor counted in fid_activity"
         )
@@ -118,7 +120,7 @@ def judge_coverage(replica: Replica) -> AssetCheckResult:
         check_name=COVERAGE,
         passed=not found.holes,
         severity=AssetCheckSeverity.WARN if is_being_filled else AssetCheckSeverity.ERROR,
-        description=said,
+        description=description,
         metadata={
             "hours": found.hours,
             "blocks": found.blocks,
@@ -143,7 +145,7 @@ def judge_coverage(replica: Replica) -> AssetCheckResult:
 
 def _by_shard(found: by_hour.Coverage) -> dict[str, list[str]]:
     holes: dict[str, list[str]] = {}
-    for hole in found.holes[:MOST_ROWS]:
+    for hole in found.holes[:MAX_ROWS]:
         holes.setdefault(str(hole.shard), []).append(f"{hole.heights.first}-{hole.heights.last}")
     return holes
 
@@ -157,16 +159,16 @@ def _command(hole: by_hour.Hole) -> str:
     return f"dagster asset materialize -m fc_pipeline.definitions --select hub_events {chosen}"
 
 
-def judge_block_events(replica: Replica) -> AssetCheckResult:
+def evaluate_block_events(replica: Replica) -> AssetCheckResult:
     """Events read against events announced, by hour."""
     different, events, confirmed = by_hour.event_counts(replica)
     more = [one for one in different if one.events > one.confirmed_events]
     fewer = [one for one in different if one.events < one.confirmed_events * (1 - USUAL_UNSENT_SHARE)]
     wrong = [*more, *fewer]
-    said = None
+    description = None
     if wrong:
         worst = wrong[0]
-        said = (
+        description = (
             f"shard {worst.shard} has {worst.events:,} events in {worst.hour}, and {worst.confirmed_events:,} were "
             f"announced; {len(wrong)} hours and shards differ"
         )
@@ -175,7 +177,7 @@ def judge_block_events(replica: Replica) -> AssetCheckResult:
         check_name=BLOCK_EVENTS,
         passed=not wrong,
         severity=AssetCheckSeverity.ERROR if more else AssetCheckSeverity.WARN,
-        description=said,
+        description=description,
         metadata={
             "events": events,
             "confirmed_events": confirmed,
@@ -191,7 +193,7 @@ def judge_block_events(replica: Replica) -> AssetCheckResult:
     )
 
 
-def judge_files(replica: Replica, *, read_bytes: int = READ_BYTES) -> AssetCheckResult:
+def evaluate_files(replica: Replica, *, read_bytes: int = READ_BYTES) -> AssetCheckResult:
     """Whether the raw log has lost anything: files that are gone, cut short or, as far as they are read, changed."""
     try:
         found = find_lost_log(replica, read_bytes=read_bytes)
@@ -203,7 +205,7 @@ def judge_files(replica: Replica, *, read_bytes: int = READ_BYTES) -> AssetCheck
         asset_key=RAW_LOG,
         check_name=FILES,
         passed=not found.lost,
-        description=_said_of_files(found) if found.lost else None,
+        description=_describe_files(found) if found.lost else None,
         metadata={
             "files": found.files,
             "files_read": found.files_read,
@@ -220,24 +222,24 @@ def judge_files(replica: Replica, *, read_bytes: int = READ_BYTES) -> AssetCheck
 
 
 def _losses(lost: LostLog) -> list[str]:
-    said = [f"{file.path}: {problem}" for file, problem in lost.damaged.items()]
+    problems = [f"{file.path}: {problem}" for file, problem in lost.damaged.items()]
     heights = ", ".join(heights_of(one.first, one.last) for one in lost.heights)
-    return [*said, f"heights {heights} are in no whole file"] if heights else said
+    return [*problems, f"heights {heights} are in no whole file"] if heights else problems
 
 
-def _said_of_files(found: LogFindings) -> str:
+def _describe_files(found: LogFindings) -> str:
     newest_first: list[tuple[tuple[Hour, int], LostLog]] = sorted(found.lost.items(), key=lambda o: o[0], reverse=True)
-    said = [f"{path}: {problem}" for _, lost in newest_first for path, problem in _paths(lost).items()]
-    said += [
+    problems = [f"{path}: {problem}" for _, lost in newest_first for path, problem in _paths(lost).items()]
+    problems += [
         f"shard {shard} lacks heights {', '.join(heights_of(h.first, h.last) for h in lost.heights)} in {hour.key}"
         for (hour, shard), lost in newest_first
         if lost.heights
     ]
-    more = [f"and {len(said) - _MOST_NAMED} more"] if len(said) > _MOST_NAMED else []
+    more = [f"and {len(problems) - _MAX_NAMED} more"] if len(problems) > _MAX_NAMED else []
     hours = sorted({hour.key for (hour, _), _ in newest_first})
     span = hours[0] if len(hours) == 1 else f"{len(hours)} hours from {hours[0]} to {hours[-1]}"
     return (
-        f"{'; '.join([*said[:_MOST_NAMED], *more])}. The tables are right, but cannot be made anew from that. "
+        f"{'; '.join([*problems[:_MAX_NAMED], *more])}. The tables are right, but cannot be made anew from that. "
         f"Materialise hub_events for {span} while a hub still has these blocks, or put the files back from a copy of "
         "the lake."
     )
@@ -247,12 +249,12 @@ def _paths(lost: LostLog) -> dict[str, str]:
     return {file.path: problem for file, problem in lost.damaged.items()}
 
 
-def judge_quarantine_share(replica: Replica) -> AssetCheckResult:
+def evaluate_quarantine_share(replica: Replica) -> AssetCheckResult:
     """Records set aside, by hour, the hour with the largest share first."""
     hours = by_hour.quarantine_by_hour(replica)
     worst = hours[0] if hours else None
     share = worst.share if worst else 0.0
-    is_too_much = share > MOST_QUARANTINED_SHARE
+    is_too_much = share > MAX_QUARANTINED_SHARE
     return AssetCheckResult(
         asset_key=RAW_LOG,
         check_name=QUARANTINE_SHARE,
@@ -279,7 +281,7 @@ def judge_quarantine_share(replica: Replica) -> AssetCheckResult:
     )
 
 
-def judge_unknown_types(replica: Replica) -> AssetCheckResult:
+def evaluate_unknown_types(replica: Replica) -> AssetCheckResult:
     """What this release does not know, the most frequent first."""
     types = by_hour.unknown_types(replica)
     unknown = sum(one.records for one in types)
@@ -302,13 +304,13 @@ def judge_unknown_types(replica: Replica) -> AssetCheckResult:
     )
 
 
-_JUDGES: Mapping[str, Callable[[Replica], AssetCheckResult]] = {
-    FRESH: judge_freshness,
-    STANDSTILL: judge_standstill,
-    NO_OPEN_GAPS: judge_gaps,
-    COVERAGE: judge_coverage,
-    BLOCK_EVENTS: judge_block_events,
-    FILES: judge_files,
-    QUARANTINE_SHARE: judge_quarantine_share,
-    UNKNOWN_TYPES: judge_unknown_types,
+_EVALUATORS: Mapping[str, Callable[[Replica], AssetCheckResult]] = {
+    FRESH: evaluate_freshness,
+    STANDSTILL: evaluate_standstill,
+    NO_OPEN_GAPS: evaluate_gaps,
+    COVERAGE: evaluate_coverage,
+    BLOCK_EVENTS: evaluate_block_events,
+    FILES: evaluate_files,
+    QUARANTINE_SHARE: evaluate_quarantine_share,
+    UNKNOWN_TYPES: evaluate_unknown_types,
 }

@@ -9,7 +9,7 @@ from fc_pipeline.orchestration.checks.wording import check_spec, table_of
 from fc_pipeline.orchestration.failures import failing_step
 from fc_pipeline.orchestration.resources import ReplicaResource
 from fc_pipeline.reconcile.log_comparison import (
-    MOST_EVENTS,
+    MAX_EVENTS,
     HourDifferences,
     LogComparison,
     TableComparison,
@@ -20,11 +20,11 @@ from fc_pipeline.tables.fid_activity import FID_ACTIVITY
 from fc_pipeline.tables.registry import DATA_TABLES
 from fc_pipeline.tables.user_profiles import USER_PROFILES
 
-__all__ = ["ROWS_MATCH_LOG", "judge_rows", "row_checks"]
+__all__ = ["ROWS_MATCH_LOG", "evaluate_rows", "row_checks"]
 
 ROWS_MATCH_LOG = "rows_match_log"
 
-_HOURS = f"of the newest finished hours (one at least, {MOST_EVENTS:,} events at most)"
+_HOURS = f"of the newest finished hours (one at least, {MAX_EVENTS:,} events at most)"
 
 
 def _holds(name: str) -> str:
@@ -59,23 +59,23 @@ def _holds(name: str) -> str:
 def row_checks(context: AssetCheckExecutionContext, replica: ReplicaResource) -> Iterable[AssetCheckResult]:
     """Judge the selected tables, now, in one reading of the log."""
     with failing_step(), replica.open(need_hub=False) as opened:
-        yield from judge_rows(
+        yield from evaluate_rows(
             opened, sorted(key.asset_key.to_user_string() for key in context.selected_asset_check_keys)
         )
 
 
-def judge_rows(replica: Replica, tables: Iterable[str]) -> Iterator[AssetCheckResult]:
+def evaluate_rows(replica: Replica, tables: Iterable[str]) -> Iterator[AssetCheckResult]:
     """One result per table."""
     found = compare_with_log(replica, tuple(tables))
     for name, table in found.tables.items():
-        yield _judged(name, table, found)
+        yield _evaluated(name, table, found)
 
 
-def _judged(name: str, table: TableComparison, found: LogComparison) -> AssetCheckResult:
+def _evaluated(name: str, table: TableComparison, found: LogComparison) -> AssetCheckResult:
     unread = sorted({hour.key for hour, _ in found.unread})
     description = None
     if table.wrong:
-        description = _said(name, table, max(found.hours))
+        description = _describe(name, table, max(found.hours))
     elif unread:
         description = (
             f"the raw log cannot be read of {', '.join(unread)}: these hours are not judged, see files_as_written"
@@ -113,7 +113,7 @@ def _judged(name: str, table: TableComparison, found: LogComparison) -> AssetChe
     )
 
 
-def _said(name: str, table: TableComparison, newest: Hour) -> str:
+def _describe(name: str, table: TableComparison, newest: Hour) -> str:
     kinds = {kind: sum(getattr(one, kind) for one in table.differences) for kind in ("missing", "changed", "invented")}
     counts = ", ".join(f"{rows:,} {kind}" for kind, rows in kinds.items() if rows)
     hours = sorted({one.hour.key for one in table.differences if one.hour is not None})

@@ -6,28 +6,28 @@ from fc_pipeline.errors import HubError
 from fc_pipeline.feed.run import RAW_LOG
 from fc_pipeline.orchestration.checks.wording import check_spec, table_of
 from fc_pipeline.replica import Replica
-from fc_pipeline.status.standstill import STILL_AFTER_SECONDS, ShardMotion, Standstill, look_for_standstill
+from fc_pipeline.status.standstill import STALLED_AFTER_SECONDS, ShardProgress, Standstill, detect_standstill
 
-__all__ = ["STANDSTILL", "STANDSTILL_SPEC", "judge_standstill", "result_of", "unasked"]
+__all__ = ["STANDSTILL", "STANDSTILL_SPEC", "evaluate_standstill", "not_evaluated", "result_of"]
 
 STANDSTILL = "no_standstill"
 
 STANDSTILL_SPEC = check_spec(
     RAW_LOG,
     STANDSTILL,
-    f"No shard's cursor has stood still for more than {STILL_AFTER_SECONDS:.0f} s while the hub's head moved, and no "
+    f"No shard's cursor has stood still for more than {STALLED_AFTER_SECONDS:.0f} s while the hub's head moved, and no "
     "shard of the hub is silent while another moves. Yellow: no hub answers.",
     "look whether a run of micro_batches is under way and hub_event_sensor is on; terminate a run that commits "
     "nothing, another takes over. A silent shard is the hub's fault: name another hub in FC_HUB_URLS.",
 )
 
 
-def judge_standstill(replica: Replica) -> AssetCheckResult:
+def evaluate_standstill(replica: Replica) -> AssetCheckResult:
     """The ledger's last commits against the hub's heads, now."""
     try:
-        return result_of(look_for_standstill(replica))
+        return result_of(detect_standstill(replica))
     except HubError as error:
-        return unasked(error)
+        return not_evaluated(error)
 
 
 def result_of(found: Standstill) -> AssetCheckResult:
@@ -49,7 +49,7 @@ def result_of(found: Standstill) -> AssetCheckResult:
     )
 
 
-def unasked(error: HubError) -> AssetCheckResult:
+def not_evaluated(error: HubError) -> AssetCheckResult:
     """Without a hub nobody knows whether its head moved."""
     return AssetCheckResult(
         asset_key=RAW_LOG,
@@ -60,7 +60,7 @@ def unasked(error: HubError) -> AssetCheckResult:
     )
 
 
-def _of_shard(shard: ShardMotion, now: float) -> dict[str, float | int | None]:
+def _of_shard(shard: ShardProgress, now: float) -> dict[str, float | int | None]:
     return {
         "head_height": shard.head_height,
         "head_age_seconds": None if shard.head_unix is None else round(now - shard.head_unix, 1),
@@ -69,6 +69,6 @@ def _of_shard(shard: ShardMotion, now: float) -> dict[str, float | int | None]:
     }
 
 
-def _numbers(shard: ShardMotion, now: float) -> dict[str, float | int]:
+def _numbers(shard: ShardProgress, now: float) -> dict[str, float | int]:
     """What is known of a shard, under names that say which: the UI plots numbers."""
     return {f"{name}_shard_{shard.shard}": value for name, value in _of_shard(shard, now).items() if value is not None}

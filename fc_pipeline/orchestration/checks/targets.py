@@ -19,10 +19,10 @@ __all__ = ["HISTORIES_COMPLETE", "REDIS_EQUALS_POSTGRES", "TARGETS_ASSET", "targ
 TARGETS_ASSET = "targets"
 REDIS_EQUALS_POSTGRES = "redis_equals_postgres"
 HISTORIES_COMPLETE = "histories_complete"
-PATIENCE_SECONDS = 3600.0
+MAX_WAIT_SECONDS = 3600.0
 """So long may a new target wait for its history before that is a warning."""
 
-MOST_SHOWN = 20
+MAX_SHOWN = 20
 
 _SPECS = (
     check_spec(
@@ -48,16 +48,16 @@ _SPECS = (
 @multi_asset_check(name="target_checks", specs=_SPECS, can_subset=True)
 def target_checks(context: AssetCheckExecutionContext, replica: ReplicaResource) -> Iterable[AssetCheckResult]:
     """Judge the target set, now; with FC_TARGETS=all there is nothing to object to. Puts Redis right."""
-    judges: Mapping[str, Callable[[Replica], AssetCheckResult]] = {
-        REDIS_EQUALS_POSTGRES: _judge_cache,
-        HISTORIES_COMPLETE: _judge_histories,
+    evaluators: Mapping[str, Callable[[Replica], AssetCheckResult]] = {
+        REDIS_EQUALS_POSTGRES: _evaluate_cache,
+        HISTORIES_COMPLETE: _evaluate_histories,
     }
     with failing_step(), replica.open(need_hub=False) as opened:
         for name in sorted(key.name for key in context.selected_asset_check_keys):
-            yield _of_everybody(name) if opened.targets is None else judges[name](opened)
+            yield _passed_without_set(name) if opened.targets is None else evaluators[name](opened)
 
 
-def _of_everybody(name: str) -> AssetCheckResult:
+def _passed_without_set(name: str) -> AssetCheckResult:
     return AssetCheckResult(
         asset_key=TARGETS_ASSET,
         check_name=name,
@@ -67,19 +67,21 @@ def _of_everybody(name: str) -> AssetCheckResult:
     )
 
 
-def _judge_cache(replica: Replica) -> AssetCheckResult:
+def _evaluate_cache(replica: Replica) -> AssetCheckResult:
     found = coherence.repair(replica.engine, replica.settings.redis_url)
-    said = None
+    description = None
     if not found.reachable:
-        said = "Redis does not answer: membership is asked of Postgres, which is slower and as right"
+        description = "Redis does not answer: membership is asked of Postgres, which is slower and as right"
     elif found.is_drift:
-        said = f"{len(found.missing):,} targets were missing in Redis, {len(found.extra):,} only there; it is put right"
+        description = (
+            f"{len(found.missing):,} targets were missing in Redis, {len(found.extra):,} only there; it is put right"
+        )
     return AssetCheckResult(
         asset_key=TARGETS_ASSET,
         check_name=REDIS_EQUALS_POSTGRES,
         passed=found.reachable and not found.is_drift,
         severity=AssetCheckSeverity.ERROR if found.is_drift else AssetCheckSeverity.WARN,
-        description=said,
+        description=description,
         metadata={
             "targets": found.targets,
             "cached": found.cached,
@@ -90,25 +92,25 @@ def _judge_cache(replica: Replica) -> AssetCheckResult:
     )
 
 
-def _judge_histories(replica: Replica) -> AssetCheckResult:
+def _evaluate_histories(replica: Replica) -> AssetCheckResult:
     with replica.engine.connect() as connection:
         known = directory.numbers(connection)
         waiting = TARGETS.c.synced_at.is_(None)
         oldest: datetime | None = connection.scalar(select(func.min(TARGETS.c.since)).where(waiting))
         columns = TARGETS.c
         longest = select(columns.fid, columns.reason, columns.since, columns.attempts, columns.failure).where(waiting)
-        longest = longest.order_by(columns.attempts.desc(), columns.since).limit(MOST_SHOWN)
+        longest = longest.order_by(columns.attempts.desc(), columns.since).limit(MAX_SHOWN)
         unsynced = [dict(row) for row in connection.execute(longest).mappings()]
     failure = next((row["failure"] for row in unsynced if row["failure"]), None)
     waited_seconds = max(0.0, time.time() - oldest.astimezone(UTC).timestamp()) if oldest else 0.0
-    passed = not known.failing and waited_seconds <= PATIENCE_SECONDS
-    said = f"{known.unsynced:,} targets wait for their history, {known.failing:,} of them in vain until now"
+    passed = not known.failing and waited_seconds <= MAX_WAIT_SECONDS
+    description = f"{known.unsynced:,} targets wait for their history, {known.failing:,} of them in vain until now"
     return AssetCheckResult(
         asset_key=TARGETS_ASSET,
         check_name=HISTORIES_COMPLETE,
         passed=passed,
         severity=AssetCheckSeverity.WARN,
-        description=None if passed else f"{said}: {failure}" if failure else said,
+        description=None if passed else f"{description}: {failure}" if failure else description,
         metadata={
             "unsynced": known.unsynced,
             "failing": known.failing,

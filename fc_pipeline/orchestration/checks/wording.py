@@ -8,9 +8,9 @@ from dagster import AssetCheckSpec, MetadataValue, TableColumn, TableRecord, Tab
 
 from fc_pipeline.printed_commands import runnable
 
-__all__ = ["MOST_ROWS", "check_spec", "heights_of", "table_of"]
+__all__ = ["MAX_ROWS", "check_spec", "heights_of", "table_of"]
 
-MOST_ROWS = 100
+MAX_ROWS = 100
 """Of a table in metadata; how many there are in all stands beside it."""
 
 
@@ -24,7 +24,7 @@ def check_spec(asset: str, name: str, holds: str, remedy: str) -> AssetCheckSpec
     )
 
 
-def table_of(rows: Iterable[Mapping[str, Any]], columns: Sequence[str], *, most: int = MOST_ROWS) -> MetadataValue[Any]:
+def table_of(rows: Iterable[Mapping[str, Any]], columns: Sequence[str], *, most: int = MAX_ROWS) -> MetadataValue[Any]:
     """The first rows as a table for the UI; a value that is none of Dagster's is shown as text."""
     records = [TableRecord({name: _cell(row.get(name)) for name in columns}) for row in islice(rows, most)]
     return MetadataValue.table(records, TableSchema([TableColumn(name, "string") for name in columns]))

@@ -7,26 +7,26 @@ from typing import Final
 
 from dagster import DagsterInstance
 
-__all__ = ["CATCH_UP_TAG", "catch_up_tags", "most_catch_up_runs"]
+__all__ = ["CATCH_UP_TAG", "catch_up_tags", "max_catch_up_runs"]
 
 CATCH_UP_TAG: Final = "fc/catch_up"
-MOST_WITHOUT_LIMIT: Final = 24
+MAX_WITHOUT_LIMIT: Final = 24
 """An instance without any limit still gets no more at a time: each run is a process."""
-LONGEST_SECONDS: Final = 1800
+MAX_SECONDS: Final = 1800
 """An hour takes a minute or two. A run that died unnoticed keeps its place among the allowed ones so long."""
 
 
 def catch_up_tags() -> dict[str, str]:
     """The tags of a run that catches up with an hour."""
-    return {CATCH_UP_TAG: "true", "dagster/max_runtime": str(LONGEST_SECONDS)}
+    return {CATCH_UP_TAG: "true", "dagster/max_runtime": str(MAX_SECONDS)}
 
 
-def most_catch_up_runs(instance: DagsterInstance) -> int:
+def max_catch_up_runs(instance: DagsterInstance) -> int:
     """The limit of `concurrency.runs.tag_concurrency_limits` on the tag; without one, that on all runs."""
     queue = instance.get_concurrency_config().run_queue_config
     if queue is None:
-        return MOST_WITHOUT_LIMIT
+        return MAX_WITHOUT_LIMIT
     for limit in queue.tag_concurrency_limits:
         if limit["key"] == CATCH_UP_TAG:
             return int(limit["limit"])
-    return queue.max_concurrent_runs if queue.max_concurrent_runs >= 0 else MOST_WITHOUT_LIMIT
+    return queue.max_concurrent_runs if queue.max_concurrent_runs >= 0 else MAX_WITHOUT_LIMIT

@@ -17,7 +17,7 @@ from fc_pipeline.config.settings import Settings
 from fc_pipeline.errors import ServiceError
 from fc_pipeline.store.session import connect
 from fc_pipeline.store.session_lock import (
-    LONGEST_NAME_BYTES,
+    MAX_NAME_BYTES,
     UNREACHABLE,
     SessionLock,
     holders,
@@ -72,8 +72,8 @@ def machine_of(instance: str) -> str:
 def name_of(instance: str) -> str:
     """As the name of its session in pg_stat_activity, where names are short: the end of its folder is kept."""
     number = instance.rpartition(" ")[2]
-    place = session_name(place_of(instance)[-LONGEST_NAME_BYTES:])
-    room = LONGEST_NAME_BYTES - len(f"{_SESSION_PREFIX} {number}")
+    place = session_name(place_of(instance)[-MAX_NAME_BYTES:])
+    room = MAX_NAME_BYTES - len(f"{_SESSION_PREFIX} {number}")
     return f"{_SESSION_PREFIX}{place if len(place) <= room else '...' + place[3 - room :]} {number}"
 
 

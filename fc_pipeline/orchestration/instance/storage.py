@@ -32,7 +32,7 @@ __all__ = ["DAGSTER_DATABASE", "PipelineArtifactStorage", "PipelineComputeLogMan
 STATEMENT_TIMEOUT: Final = "60s"
 POOL_RECYCLE_SECONDS: Final = 3600
 KEPT_CONNECTIONS: Final = 1
-MOST_CONNECTIONS: Final = 10
+MAX_CONNECTIONS: Final = 10
 """Of one process; what needs another one waits until one is free."""
 
 _UNUSED_URL: Final = "postgresql+psycopg2://"
@@ -117,15 +117,15 @@ class PipelineInstanceStorage(DagsterPostgresStorage):
                 settings={"statement_timeout": STATEMENT_TIMEOUT, "application_name": "fc_pipeline dagster"},
                 isolation_level="AUTOCOMMIT",
                 pool_size=KEPT_CONNECTIONS,
-                max_overflow=MOST_CONNECTIONS - KEPT_CONNECTIONS,
+                max_overflow=MAX_CONNECTIONS - KEPT_CONNECTIONS,
                 pool_recycle=POOL_RECYCLE_SECONDS,
             )
             return cls(engine, inst_data)
         except Exception as error:
-            told = cause_of(error)
-            if isinstance(told, PostgresError):  # another database than that of the tables
-                told.message = f"the database {DAGSTER_DATABASE!r} of Dagster's own storage: {told.message}"
-            raise told from error
+            cause = cause_of(error)
+            if isinstance(cause, PostgresError):  # another database than that of the tables
+                cause.message = f"the database {DAGSTER_DATABASE!r} of Dagster's own storage: {cause.message}"
+            raise cause from error
 
 
 def _ensure_database(settings: Settings) -> None:

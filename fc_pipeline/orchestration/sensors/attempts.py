@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 DEAD_AFTER_SECONDS = 120.0  # longer than any wait for a lease
 FIRST_RETRY_SECONDS = 15.0
-LONGEST_RETRY_SECONDS = 600.0
+MAX_RETRY_SECONDS = 600.0
 
 
 @dataclass(frozen=True)
@@ -16,5 +16,5 @@ class Attempt:
 
     def is_due(self, now: float) -> bool:
         """Whether to ask again: later and later, for a hole that a run could not fill will not fill at once."""
-        wait = min(LONGEST_RETRY_SECONDS, FIRST_RETRY_SECONDS * 2 ** min(self.count - 1, 20))
+        wait = min(MAX_RETRY_SECONDS, FIRST_RETRY_SECONDS * 2 ** min(self.count - 1, 20))
         return now - self.last_unix >= wait

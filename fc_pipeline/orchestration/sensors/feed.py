@@ -26,11 +26,11 @@ from fc_pipeline.errors import HubError
 from fc_pipeline.feed.run import RAW_LOG
 from fc_pipeline.feed.survey import Survey, survey
 from fc_pipeline.hours import HOUR_SECONDS, Hour
-from fc_pipeline.hub.looking import looking_at
 from fc_pipeline.hub.network_time import clock_warning
+from fc_pipeline.hub.probe import probe_pool
 from fc_pipeline.orchestration.assets.hourly import FOLLOW_TAG, MicroBatchConfig, hourly_tables
 from fc_pipeline.orchestration.failures import failing_tick
-from fc_pipeline.orchestration.instance.concurrency import catch_up_tags, most_catch_up_runs
+from fc_pipeline.orchestration.instance.concurrency import catch_up_tags, max_catch_up_runs
 from fc_pipeline.orchestration.jobs import MICRO_BATCHES
 from fc_pipeline.orchestration.partitions import first_loaded_hour
 from fc_pipeline.orchestration.resources import ReplicaResource
@@ -50,7 +50,7 @@ _PARTITION_TAG = "dagster/partition"
 FOLLOW_PRIORITY = "10"  # of the runs that wait in Dagster's queue, the one that is to follow goes first
 SUCCESSOR_LEAD_SECONDS = 15.0
 TICK_DEADLINE_SECONDS = 40.0  # of the whole tick: Dagster gives it 60 s, and one that overstays runs on beside the next
-MOST_COUNTED_FAILURES = 5  # of followers: two minutes between attempts
+MAX_COUNTED_FAILURES = 5  # of followers: two minutes between attempts
 FAILED_AFTER_ATTEMPTS = 6  # of an hour, over eight minutes: it goes on being tried, but as a gap that is shown
 
 _ACTIVE = [
@@ -84,8 +84,8 @@ def hub_event_sensor(context: SensorEvaluationContext, replica: ReplicaResource)
 def _tick(context: SensorEvaluationContext, replica: Replica) -> SensorResult:
     now = time.time()
     deadline = time.monotonic() + TICK_DEADLINE_SECONDS
-    most_runs = most_catch_up_runs(context.instance)
-    state, found = asyncio.run(_look(replica, 2 * most_runs, deadline))
+    max_runs = max_catch_up_runs(context.instance)
+    state, found = asyncio.run(_look(replica, 2 * max_runs, deadline))
     first = first_loaded_hour()
     # Dagster knows no partition before the first one that was loaded: such hours wait until it is told of them.
     missing = [hour for hour in found if hour >= first]
@@ -103,7 +103,7 @@ def _tick(context: SensorEvaluationContext, replica: Replica) -> SensorResult:
     ):
         requests.append(_follow_request(present, replica.settings.follow_seconds, now))
     attempts = _attempts(context.cursor, missing)
-    fitting = most_runs - (len(runs) - len(followers))
+    fitting = max_runs - (len(runs) - len(followers))
     failing: list[Hour] = []
     for hour in missing:
         if hour > Hour.of(now):  # Dagster has no such partition yet: who follows reads it as well
@@ -152,11 +152,11 @@ def _living_runs(instance: DagsterInstance, replica: Replica, now: float) -> lis
     ]
 
 
-async def _look(replica: Replica, most_hours: int, deadline: float) -> tuple[Survey, list[Hour]]:
+async def _look(replica: Replica, max_hours: int, deadline: float) -> tuple[Survey, list[Hour]]:
     """What the hub has and the ledger lacks, and the newest hours of it."""
-    async with looking_at(replica.hub_endpoints, seconds=deadline - time.monotonic()) as hubs:
+    async with probe_pool(replica.hub_endpoints, seconds=deadline - time.monotonic()) as hubs:
         state = await survey(replica, hubs, [RAW_LOG, *DATA_TABLES])
-        return state, await state.missing_hours(most_hours)
+        return state, await state.missing_hours(max_hours)
 
 
 async def _note_failed(replica: Replica, hours: Iterable[Hour], deadline: float) -> None:
@@ -165,7 +165,7 @@ async def _note_failed(replica: Replica, hours: Iterable[Hour], deadline: float)
     An hour that was not come to is listed when it is asked for the next time.
     """
     try:
-        async with looking_at(replica.hub_endpoints, seconds=deadline - time.monotonic()) as hubs:
+        async with probe_pool(replica.hub_endpoints, seconds=deadline - time.monotonic()) as hubs:
             state = await survey(replica, hubs)
             for hour in hours:
                 for shard, heights in (await state.missing_heights(hour)).items():
@@ -189,7 +189,7 @@ def _needs_follower(replica: Replica, state: Survey, present: Hour, followers: I
 def _may_try_to_follow(instance: DagsterInstance, now: float) -> bool:
     """Whether the newest followers did not just fail one after the other: at once after one, then later and later."""
     newest = instance.get_run_records(
-        RunsFilter(job_name=MICRO_BATCHES.name, tags={FOLLOW_TAG: "true"}), limit=MOST_COUNTED_FAILURES
+        RunsFilter(job_name=MICRO_BATCHES.name, tags={FOLLOW_TAG: "true"}), limit=MAX_COUNTED_FAILURES
     )
     failures = list(takewhile(lambda record: record.dagster_run.status == DagsterRunStatus.FAILURE, newest))
     if len(failures) < 2 or failures[0].end_time is None:

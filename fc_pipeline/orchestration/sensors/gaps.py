@@ -21,7 +21,7 @@ from dagster._core.storage.tags import ASSET_PARTITION_RANGE_END_TAG, ASSET_PART
 from fc_pipeline.lake.snapshot_log import BUCKETS, bucket_key
 from fc_pipeline.orchestration.assets.snapshots import GAPS_TAG, BackfillConfig, fid_tables
 from fc_pipeline.orchestration.checks.evaluation import evaluation_of
-from fc_pipeline.orchestration.checks.gaps import judge_gaps
+from fc_pipeline.orchestration.checks.gaps import evaluate_gaps
 from fc_pipeline.orchestration.checks.wording import heights_of
 from fc_pipeline.orchestration.failures import failing_tick
 from fc_pipeline.orchestration.jobs import SNAPSHOTS
@@ -34,15 +34,15 @@ from fc_pipeline.store.gaps import FAILED_HOUR, Gap
 
 __all__ = ["gap_sensor"]
 
-LOOK_SECONDS = 15
-MOST_COUNTED_ATTEMPTS = 10
+POLL_SECONDS = 15
+MAX_COUNTED_ATTEMPTS = 10
 RANGE_TAGS = {ASSET_PARTITION_RANGE_START_TAG: bucket_key(0), ASSET_PARTITION_RANGE_END_TAG: bucket_key(BUCKETS - 1)}
 
 
 @sensor(
     job=SNAPSHOTS,
     name="gap_sensor",
-    minimum_interval_seconds=LOOK_SECONDS,
+    minimum_interval_seconds=POLL_SECONDS,
     default_status=DefaultSensorStatus.RUNNING,
     description="Launches the run that heals the gaps in pipeline.gaps by snapshots, one at a time. Says what is open "
     "through hub_events' check no_open_gaps whenever that has changed; its cursor lists what it said, [] when "
@@ -54,15 +54,15 @@ def gap_sensor(context: SensorEvaluationContext, replica: ReplicaResource) -> Se
     with replica.open(need_hub=False) as opened:
         found = health.open_gaps(opened)
         cursor = json.dumps([f"shard {gap.shard}: {heights_of(gap.heights.first, gap.heights.last)}" for gap in found])
-        said = [] if cursor == (context.cursor or "[]") else [evaluation_of(judge_gaps(opened))]
+        evaluations = [] if cursor == (context.cursor or "[]") else [evaluation_of(evaluate_gaps(opened))]
         # An hour that fails may still be read: as long as the hub has it, hub_event_sensor has it tried again.
         lost = [gap for gap in found if gap.reason != FAILED_HOUR]
         reason = _reason_to_wait(context.instance, opened, lost, time.time())
     if reason is not None:
-        return SensorResult(skip_reason=SkipReason(reason), asset_events=said, cursor=cursor)
+        return SensorResult(skip_reason=SkipReason(reason), asset_events=evaluations, cursor=cursor)
     config = RunConfig(ops={fid_tables.op.name: BackfillConfig(gaps=True)})
     request = RunRequest(run_config=config, tags={**RANGE_TAGS, GAPS_TAG: "true"})
-    return SensorResult(run_requests=[request], asset_events=said, cursor=cursor)
+    return SensorResult(run_requests=[request], asset_events=evaluations, cursor=cursor)
 
 
 def _reason_to_wait(instance: DagsterInstance, replica: Replica, found: list[Gap], now: float) -> str | None:
@@ -73,7 +73,7 @@ def _reason_to_wait(instance: DagsterInstance, replica: Replica, found: list[Gap
         if gaps.is_being_healed(connection):
             return "a run is healing"
     newest = instance.get_run_records(
-        RunsFilter(job_name=SNAPSHOTS.name, tags={GAPS_TAG: "true"}), limit=MOST_COUNTED_ATTEMPTS
+        RunsFilter(job_name=SNAPSHOTS.name, tags={GAPS_TAG: "true"}), limit=MAX_COUNTED_ATTEMPTS
     )
     if any(_is_on_its_way(record, now) for record in newest):
         return "a run that will heal is on its way"

@@ -15,21 +15,21 @@ from dagster import (
 
 from fc_pipeline.errors import HubError
 from fc_pipeline.orchestration.checks.evaluation import evaluation_of
-from fc_pipeline.orchestration.checks.standstill import result_of, unasked
+from fc_pipeline.orchestration.checks.standstill import not_evaluated, result_of
 from fc_pipeline.orchestration.failures import failing_tick
 from fc_pipeline.orchestration.resources import ReplicaResource
-from fc_pipeline.status.standstill import is_being_followed, look_for_standstill
+from fc_pipeline.status.standstill import detect_standstill, is_being_followed
 
 __all__ = ["standstill_sensor"]
 
-LOOK_SECONDS = 30
+POLL_SECONDS = 30
 GAP_SECONDS = 120.0
 """Ticks farther apart than this: the daemon was off, and watching begins anew."""
 
 
 @sensor(
     name="standstill_sensor",
-    minimum_interval_seconds=LOOK_SECONDS,
+    minimum_interval_seconds=POLL_SECONDS,
     default_status=DefaultSensorStatus.RUNNING,
     description="Judges hub_events' check no_standstill where no run follows the feed, which would do so itself. "
     "Launches nothing. Its cursor says since when it has been watching.",
@@ -42,16 +42,16 @@ def standstill_sensor(context: SensorEvaluationContext, replica: ReplicaResource
     cursor = cursor_of(since, now)
     with replica.open() as opened:
         if is_being_followed(opened):
-            said = SkipReason("micro-batches are being committed: the run that does it judges the hour")
-            return SensorResult(skip_reason=said, cursor=cursor)
+            reason = SkipReason("micro-batches are being committed: the run that does it judges the hour")
+            return SensorResult(skip_reason=reason, cursor=cursor)
         try:
-            found = look_for_standstill(opened, watched_seconds=now - since)
+            found = detect_standstill(opened, watched_seconds=now - since)
         except HubError as error:
-            return _said(unasked(error), cursor)
-    return _said(result_of(found), cursor)
+            return _report(not_evaluated(error), cursor)
+    return _report(result_of(found), cursor)
 
 
-def _said(result: AssetCheckResult, cursor: str) -> SensorResult:
+def _report(result: AssetCheckResult, cursor: str) -> SensorResult:
     """A result of the check without a run; the tick repeats it."""
     events = [evaluation_of(result)]
     return SensorResult(asset_events=events, skip_reason=SkipReason(result.description), cursor=cursor)

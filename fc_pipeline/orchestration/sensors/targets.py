@@ -23,7 +23,7 @@ from dagster import (
 )
 
 from fc_pipeline.orchestration.assets.snapshots import TARGETS_TAG, BackfillConfig, fid_tables
-from fc_pipeline.orchestration.assets.targets import EVERYBODY
+from fc_pipeline.orchestration.assets.targets import ALL_USERS
 from fc_pipeline.orchestration.checks.targets import TARGETS_ASSET
 from fc_pipeline.orchestration.failures import failing_tick
 from fc_pipeline.orchestration.jobs import SNAPSHOTS, TARGET_SET_JOB
@@ -37,8 +37,8 @@ from fc_pipeline.targets.completing import is_being_completed
 
 __all__ = ["hourly_targets", "target_sensor"]
 
-LOOK_SECONDS = 1  # Dagster looks every five
-MOST_COUNTED_ATTEMPTS = 10
+POLL_SECONDS = 1  # Dagster looks every five
+MAX_COUNTED_ATTEMPTS = 10
 _UNFINISHED = (
     DagsterRunStatus.QUEUED,
     DagsterRunStatus.NOT_STARTED,
@@ -51,7 +51,7 @@ _UNFINISHED = (
 @sensor(
     job=SNAPSHOTS,
     name="target_sensor",
-    minimum_interval_seconds=LOOK_SECONDS,
+    minimum_interval_seconds=POLL_SECONDS,
     default_status=DefaultSensorStatus.RUNNING,
     description="With FC_TARGETS=set: launches the run that completes new targets' histories and settles former ones, "
     "one at a time; failing ones later and later. Has Redis hold what Postgres does, should it have been emptied.",
@@ -61,7 +61,7 @@ def target_sensor(context: SensorEvaluationContext, replica: ReplicaResource) ->
     """One look at what is due; the hub is asked by the run, not by the tick."""
     with replica.open(need_hub=False) as opened:
         if opened.targets is None:
-            return _everybody(context)
+            return _skip_without_set(context)
         coherence.repair_at_start(opened.engine, opened.settings.redis_url)
         coherence.warm(opened.engine, opened.settings.redis_url)
         if not is_anything_due(opened):
@@ -73,12 +73,12 @@ def target_sensor(context: SensorEvaluationContext, replica: ReplicaResource) ->
     return RunRequest(run_config=config, tags={**RANGE_TAGS, TARGETS_TAG: "true"})
 
 
-def _everybody(context: SensorEvaluationContext) -> SensorResult | SkipReason:
+def _skip_without_set(context: SensorEvaluationContext) -> SensorResult | SkipReason:
     """Report once that there is no set: else Dagster warns whoever snapshots users that it was never materialised."""
     reason = SkipReason("everybody is replicated (FC_TARGETS=all)")
     if context.instance.get_latest_materialization_event(AssetKey(TARGETS_ASSET)) is not None:
         return reason
-    return SensorResult(asset_events=[AssetMaterialization(TARGETS_ASSET, metadata=EVERYBODY)], skip_reason=reason)
+    return SensorResult(asset_events=[AssetMaterialization(TARGETS_ASSET, metadata=ALL_USERS)], skip_reason=reason)
 
 
 def _reason_to_wait(instance: DagsterInstance, replica: Replica, now: float) -> str | None:
@@ -88,7 +88,7 @@ def _reason_to_wait(instance: DagsterInstance, replica: Replica, now: float) -> 
             return "a run is completing targets"
         failed = directory.failed_attempts(connection)
     newest = instance.get_run_records(
-        RunsFilter(job_name=SNAPSHOTS.name, tags={TARGETS_TAG: "true"}), limit=MOST_COUNTED_ATTEMPTS
+        RunsFilter(job_name=SNAPSHOTS.name, tags={TARGETS_TAG: "true"}), limit=MAX_COUNTED_ATTEMPTS
     )
     if any(_is_on_its_way(record, now) for record in newest):
         return "a run that will complete targets is on its way"

@@ -17,7 +17,7 @@ from fc_pipeline.errors import FcPipelineError
 from fc_pipeline.orchestration.instance.instances import INSTANCE_VARIABLE, leader_lock, new_instance
 from fc_pipeline.services import open_services_for_process
 from fc_pipeline.services.candidacy import unfit_to_lead
-from fc_pipeline.store.session_lock import LOOK_SECONDS, UNREACHABLE, SessionLock
+from fc_pipeline.store.session_lock import POLL_SECONDS, UNREACHABLE, SessionLock
 
 __all__ = ["main"]
 
@@ -25,7 +25,7 @@ _log = logging.getLogger(__name__)
 
 REGAIN_SECONDS: Final = 10.0
 """How long a lead may take to be taken up again after its session was lost."""
-UNFIT_LOOK_SECONDS: Final = 15.0
+UNFIT_POLL_SECONDS: Final = 15.0
 """How often one that cannot lead asks its hub again whether that is so."""
 END_SECONDS: Final = 20.0
 DEAD_EVERY_SECONDS: Final = 30.0
@@ -50,22 +50,22 @@ def main() -> None:
 
 def _lead(lock: SessionLock, settings: Settings) -> None:
     """Return when this daemon is the one that works: nobody else does, and its hub is of the replica's network."""
-    told = ""
+    reported = ""
     unfit: FcPipelineError | None = None
     while True:
-        pause_seconds = LOOK_SECONDS
+        pause_seconds = POLL_SECONDS
         with suppress(*UNREACHABLE):  # asked again
             why = ""
             if lock.is_taken():
                 why = "the daemon of another `up` on this Postgres is at work"
             elif (unfit := unfit_to_lead(settings, unfit)) is not None:  # asked before it is taken
                 why = f"nobody leads, and this one cannot: {unfit}"
-                pause_seconds = UNFIT_LOOK_SECONDS
+                pause_seconds = UNFIT_POLL_SECONDS
             elif lock.try_take():
                 return
-            if why and why != told:
+            if why and why != reported:
                 _log.info("standing by: %s", why)
-                told = why
+                reported = why
         time.sleep(pause_seconds)
 
 
@@ -76,7 +76,7 @@ def _keep(lock: SessionLock) -> None:
     """
     lost_at: float | None = None
     while True:
-        time.sleep(LOOK_SECONDS)
+        time.sleep(POLL_SECONDS)
         if lock.is_held():
             lost_at = None
             continue

@@ -1,6 +1,6 @@
 """Links: follows, blocks, their removal, and compact states."""
 
-from fc_pipeline.sample_hub.generator.scribe import Scribe
+from fc_pipeline.sample_hub.generator.scribe import EventWriter
 from fc_pipeline.sample_hub.generator.world import Stored, User, World
 
 __all__ = ["Following"]
@@ -11,7 +11,7 @@ COMPACTION_BY_TYPE = 175_701_600
 class Following:
     """Whom users follow."""
 
-    def __init__(self, scribe: Scribe, world: World) -> None:
+    def __init__(self, scribe: EventWriter, world: World) -> None:
         self._scribe = scribe
         self._world = world
 

@@ -2,7 +2,7 @@
 
 from binascii import b2a_base64
 
-from fc_pipeline.sample_hub.generator.scribe import Scribe
+from fc_pipeline.sample_hub.generator.scribe import EventWriter
 from fc_pipeline.sample_hub.generator.texts import CHANNEL_URLS, Piece, Texts
 from fc_pipeline.sample_hub.generator.world import RecentCast, Stored, User, World
 
@@ -15,7 +15,7 @@ BACK_DATED_SECONDS = 40_000_000
 class Posting:
     """What users post and like. `huge_fids` lets a cast in 2,000 mention an FID above a signed bigint (hub-api T14)."""
 
-    def __init__(self, scribe: Scribe, world: World, texts: Texts, *, huge_fids: bool) -> None:
+    def __init__(self, scribe: EventWriter, world: World, texts: Texts, *, huge_fids: bool) -> None:
         self._scribe = scribe
         self._world = world
         self._texts = texts

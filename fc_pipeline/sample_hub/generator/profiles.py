@@ -1,6 +1,6 @@
 """User data, verified addresses, and ENS and Basename proofs."""
 
-from fc_pipeline.sample_hub.generator.scribe import Scribe
+from fc_pipeline.sample_hub.generator.scribe import EventWriter
 from fc_pipeline.sample_hub.generator.texts import Texts
 from fc_pipeline.sample_hub.generator.world import Stored, StoredProof, User, World
 
@@ -24,7 +24,7 @@ def base58(raw: bytes) -> str:
 class Profiles:
     """What users say of themselves."""
 
-    def __init__(self, scribe: Scribe, world: World, texts: Texts) -> None:
+    def __init__(self, scribe: EventWriter, world: World, texts: Texts) -> None:
         self._scribe = scribe
         self._world = world
         self._texts = texts

@@ -3,7 +3,7 @@
 from binascii import b2a_base64
 
 from fc_pipeline.sample_hub.generator.profiles import USERNAME, Profiles
-from fc_pipeline.sample_hub.generator.scribe import Scribe
+from fc_pipeline.sample_hub.generator.scribe import EventWriter
 from fc_pipeline.sample_hub.generator.world import StoredProof, User, World, shard_of
 
 __all__ = ["CLIENT_FIDS", "Registry"]
@@ -19,7 +19,7 @@ MESSAGES_PER_UNIT = 400
 class Registry:
     """Registers users and keeps their keys, names and storage."""
 
-    def __init__(self, scribe: Scribe, world: World, profiles: Profiles) -> None:
+    def __init__(self, scribe: EventWriter, world: World, profiles: Profiles) -> None:
         self._scribe = scribe
         self._world = world
         self._profiles = profiles
@@ -133,9 +133,9 @@ class Registry:
         if user.fname is None:
             self._claim_fname(user)
             return
-        heir = self._world.active(scribe.random)
+        new_owner = self._world.active(scribe.random)
         name, user.fname = user.fname, None
-        self._prove_fname(name, heir if heir.fname is None and heir is not user else None)
+        self._prove_fname(name, new_owner if new_owner.fname is None and new_owner is not user else None)
         username = user.user_data.pop(USERNAME, None)
         if username is not None:
             scribe.revoke(user, username)

@@ -9,10 +9,10 @@ from random import Random
 from fc_pipeline.hub.wire import FARCASTER_EPOCH_UNIX
 from fc_pipeline.sample_hub.generator.world import Stored, User, World
 
-__all__ = ["Scribe"]
+__all__ = ["EventWriter"]
 
 
-class Scribe:
+class EventWriter:
     """`now` is the unix second of the block being written; `outbox` holds, per shard, what goes into its next block."""
 
     def __init__(self, rng: Random, shards: int) -> None:

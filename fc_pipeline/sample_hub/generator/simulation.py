@@ -10,7 +10,7 @@ from fc_pipeline.sample_hub.generator.following import Following
 from fc_pipeline.sample_hub.generator.posting import Posting
 from fc_pipeline.sample_hub.generator.profiles import Profiles
 from fc_pipeline.sample_hub.generator.registry import Registry
-from fc_pipeline.sample_hub.generator.scribe import Scribe
+from fc_pipeline.sample_hub.generator.scribe import EventWriter
 from fc_pipeline.sample_hub.generator.texts import Texts
 from fc_pipeline.sample_hub.generator.world import World
 
@@ -18,7 +18,7 @@ __all__ = ["Simulation", "first_heights", "generate"]
 
 FIRST_HEIGHT = 41_000_000
 HEIGHT_STEP = 61_647
-MOST_EVENTS_PER_BLOCK = 10_000
+MAX_EVENTS_PER_BLOCK = 10_000
 FIRST_USERS = 20
 
 
@@ -49,7 +49,7 @@ class Simulation:
         self.heights = dict(heights)
         self._fids = fids
         self._newest_fid = newest_fid
-        self._scribe = Scribe(rng, world.shards)
+        self._scribe = EventWriter(rng, world.shards)
         texts = Texts(rng)
         posting = Posting(self._scribe, world, texts, huge_fids=huge_fids)
         following = Following(self._scribe, world)
@@ -72,7 +72,7 @@ class Simulation:
             (0.5, self._registry.event),
             (0.2, self._registry.change_fname),
             (0.1, self._registry.lend_storage),
-            (0.04, self._newcomer),
+            (0.04, self._sign_up_user),
             (0.02 if unknown_types else 0.0, self._unknown),
         ]
         self._actions = [action for _, action in mix]
@@ -101,9 +101,9 @@ class Simulation:
         users = self.world.users
         due = min(self._fids, max(FIRST_USERS, int(self._fids * share)))
         while len(users) < min(FIRST_USERS, self._fids) or (len(users) < due and self._scribe.written < goal):
-            self._newcomer()
+            self._sign_up_user()
 
-    def _newcomer(self) -> None:
+    def _sign_up_user(self) -> None:
         if len(self.world.users) < self._fids:
             self._newest_fid += 1
             self._registry.register(self._newest_fid)
@@ -134,10 +134,10 @@ def generate(
     if fids < 1 or events < 1 or shards < 1 or blocks_per_second <= 0 or events_per_second <= 0:
         raise ConfigError("a generated log needs at least one FID, event, shard, and rates above 0")
     per_tick = events_per_second / blocks_per_second
-    if per_tick > MOST_EVENTS_PER_BLOCK:
+    if per_tick > MAX_EVENTS_PER_BLOCK:
         raise ConfigError(
             f"{per_tick:.0f} events per block are more than a block holds",
-            hint=f"keep events_per_second / blocks_per_second below {MOST_EVENTS_PER_BLOCK}",
+            hint=f"keep events_per_second / blocks_per_second below {MAX_EVENTS_PER_BLOCK}",
         )
     simulation = Simulation(
         Random(seed),  # noqa: S311 - reproducible content, nothing secret

@@ -143,7 +143,7 @@ def test_a_run_that_follows_reports_and_judges_meanwhile(
     database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(hourly, "REPORT_SECONDS", 0.5)
-    monkeypatch.setattr(hourly, "JUDGE_SECONDS", 1.0)
+    monkeypatch.setattr(hourly, "EVALUATE_SECONDS", 1.0)
     began = Hour.of(time.time())
     log = log_of(casts_at(every_second(1000, int(time.time()) - 5, 5)))
     growth = Endless(log, events_per_second=20.0, start_unix=time.time() - 3)

@@ -152,7 +152,7 @@ def test_a_check_that_is_being_judged_is_left_to_who_judges_it(monkeypatch: pyte
             chosen = job.get_subset(asset_selection=set(), asset_check_selection={KEY})
             assert chosen.execute_in_process(instance=instance).success
 
-        monkeypatch.setattr(keys, "judge_keys", judge)
+        monkeypatch.setattr(keys, "evaluate_keys", judge)
         with follower(instance) as steps:
             steps += [
                 lambda _, reporter: reporters.append(reporter),

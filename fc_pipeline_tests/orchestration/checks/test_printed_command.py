@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from fc_pipeline.config.project import project_root
 from fc_pipeline.feed.drain import HourWindow
 from fc_pipeline.feed.run import RAW_LOG
-from fc_pipeline.orchestration.checks.rows import judge_rows
+from fc_pipeline.orchestration.checks.rows import evaluate_rows
 from fc_pipeline.services.postgres import EmbeddedPostgres
 from fc_pipeline.tables.registry import DATA_TABLES
 from fc_pipeline_tests.support.damage import CHANGED, invent
@@ -51,7 +51,7 @@ def test_the_command_that_a_red_check_prints_heals_each_table(pipeline: Pipeline
     before = pipeline.tables()
     for table in DATA_TABLES:
         damage(pipeline, table)
-        (red,) = judge_rows(pipeline.bench.replica, [table])
+        (red,) = evaluate_rows(pipeline.bench.replica, [table])
         assert not red.passed, table
         said = re.fullmatch(r".* Remedy: (dagster asset materialize .*)", red.description or "")
         assert said is not None, red.description
@@ -66,6 +66,6 @@ def test_the_command_that_a_red_check_prints_heals_each_table(pipeline: Pipeline
             check=False,
         )
         assert done.returncode == 0, done.stderr[-2_000:]
-        (green,) = judge_rows(pipeline.bench.replica, [table])
+        (green,) = evaluate_rows(pipeline.bench.replica, [table])
         assert green.passed, (table, green.description)
     assert pipeline.tables() == before

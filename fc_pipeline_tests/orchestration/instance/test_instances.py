@@ -32,7 +32,7 @@ from fc_pipeline_tests.support.pipeline import open_pipeline, project_environmen
 from fc_pipeline_tests.support.postgres import Database
 from fc_pipeline_tests.support.workbench import Workbench
 
-PATIENCE_SECONDS = 120.0
+TIMEOUT_SECONDS = 120.0
 
 _LEADER = """
 import logging, os
@@ -42,7 +42,7 @@ from fc_pipeline.orchestration.instance.instances import leader_lock
 from fc_pipeline.config.settings import Settings
 settings = Settings.load(dotenv=None)
 lock = leader_lock(settings, os.environ["FC_PIPELINE_INSTANCE"])
-daemon.UNFIT_LOOK_SECONDS = 0.5
+daemon.UNFIT_POLL_SECONDS = 0.5
 daemon._lead(lock, settings)
 print("leads", flush=True)
 daemon._keep(lock)
@@ -95,7 +95,7 @@ def pair(settings: Settings, tmp_path: Path) -> Iterator[tuple[Other, Other]]:
 
 
 def until(look: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + PATIENCE_SECONDS
+    deadline = time.monotonic() + TIMEOUT_SECONDS
     while not look():
         assert time.monotonic() < deadline
         time.sleep(0.1)
@@ -124,7 +124,7 @@ def test_a_leader_whose_session_is_cut_and_whose_place_is_taken_ends(settings: S
     end_session(settings, first.instance)
     assert second.says() == "leads"
     os.kill(first.process.pid, signal.SIGCONT)
-    assert first.process.wait(PATIENCE_SECONDS) == -signal.SIGTERM
+    assert first.process.wait(TIMEOUT_SECONDS) == -signal.SIGTERM
     assert leader(settings) == name_of(second.instance)
 
 

@@ -19,7 +19,7 @@ from dagster._core.storage.runs.schema import RunsTable
 from dagster._core.test_utils import create_run_for_test
 
 from fc_pipeline.hours import Hour
-from fc_pipeline.hub import looking
+from fc_pipeline.hub import probe
 from fc_pipeline.orchestration.instance.concurrency import CATCH_UP_TAG
 from fc_pipeline.orchestration.jobs import MICRO_BATCHES
 from fc_pipeline.orchestration.partitions import HOURS
@@ -41,7 +41,7 @@ from fc_pipeline_tests.support.pipeline import Pipeline, defs, open_pipeline
 from fc_pipeline_tests.support.postgres import fresh_database
 
 HOURS_IN_LOG = 8
-MOST_CATCH_UP_RUNS = 3  # dagster.yaml says so
+MAX_CATCH_UP_RUNS = 3  # dagster.yaml says so
 LONG_AGO = datetime.fromtimestamp(0, UTC)
 
 
@@ -222,7 +222,7 @@ def test_followers_that_fail_at_once_are_launched_later_and_later(
 def test_missing_hours_are_asked_for_newest_first_and_few_at_a_time(pipeline: Pipeline):
     with serving(old_log()) as url:
         result = tick(pipeline, url)
-    assert catch_ups(result) == old_hours()[:MOST_CATCH_UP_RUNS]
+    assert catch_ups(result) == old_hours()[:MAX_CATCH_UP_RUNS]
     assert followers(result) == []  # the hub stands still
     assert all(config_of(request)["rebuild"] is False for request in requests_of(result))
 
@@ -236,7 +236,7 @@ def test_a_follower_and_as_many_hours_as_fit_are_asked_for_together(pipeline: Pi
     (follower,) = followers(result)
     assert follower.tags["dagster/priority"] == "10"
     assert CATCH_UP_TAG not in follower.tags
-    assert catch_ups(result) == [Hour.of(now - 3600 * n).key for n in range(1, 1 + MOST_CATCH_UP_RUNS)]
+    assert catch_ups(result) == [Hour.of(now - 3600 * n).key for n in range(1, 1 + MAX_CATCH_UP_RUNS)]
     tags = [request.tags for request in requests_of(result) if FOLLOW_TAG not in request.tags]
     assert all(CATCH_UP_TAG in one and int(one["dagster/max_runtime"]) > 0 for one in tags)
 
@@ -254,10 +254,10 @@ def test_hours_that_are_being_worked_on_are_not_asked_for(pipeline: Pipeline):
 
 
 def test_dead_catch_up_runs_do_not_hold_up_the_others(pipeline: Pipeline):
-    for hour in old_hours()[:MOST_CATCH_UP_RUNS]:
+    for hour in old_hours()[:MAX_CATCH_UP_RUNS]:
         make_run(pipeline.instance, DagsterRunStatus.STARTED, 3000.0, **{"dagster/partition": hour})
     with serving(old_log()) as url:
-        assert catch_ups(tick(pipeline, url)) == old_hours()[:MOST_CATCH_UP_RUNS]
+        assert catch_ups(tick(pipeline, url)) == old_hours()[:MAX_CATCH_UP_RUNS]
 
 
 def test_an_hour_that_stays_missing_is_asked_for_later_and_later(pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch):
@@ -334,7 +334,7 @@ def test_a_hub_that_cannot_be_reached_is_a_skip_that_names_it(pipeline: Pipeline
 
 
 def test_a_hub_that_hangs_ends_the_tick_in_time(pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(looking, "SILENCE_SECONDS", 0.4)
+    monkeypatch.setattr(probe, "SILENCE_SECONDS", 0.4)
     with socket.create_server(("127.0.0.1", 0)) as listener:  # takes connections and says nothing
         skipped = evaluate(pipeline, f"http://127.0.0.1:{listener.getsockname()[1]}")
     assert isinstance(skipped, SkipReason)
@@ -343,8 +343,8 @@ def test_a_hub_that_hangs_ends_the_tick_in_time(pipeline: Pipeline, monkeypatch:
 
 def test_hours_that_fail_share_the_time_of_a_tick(pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch):
     """The hub hangs after the first look: what is launched is launched, and it is not asked once per hour."""
-    monkeypatch.setattr(looking, "SILENCE_SECONDS", 0.4)
-    hours = old_hours()[:MOST_CATCH_UP_RUNS]
+    monkeypatch.setattr(probe, "SILENCE_SECONDS", 0.4)
+    hours = old_hours()[:MAX_CATCH_UP_RUNS]
     hangs = threading.Event()
 
     def ask(request: Request) -> Request | Answer:

@@ -37,7 +37,7 @@ from fc_pipeline_tests.support.postgres import Database, fresh_database
 from fc_pipeline_tests.support.target_network import HOUR_OF_ALL, network_of_nine
 
 COMPLETE = "every target's history is complete"
-EVERYBODY = "everybody is replicated (FC_TARGETS=all)"
+ALL_USERS = "everybody is replicated (FC_TARGETS=all)"
 
 faults = Faults()
 
@@ -253,4 +253,4 @@ def test_with_everybody_replicated_both_have_nothing_to_do(
     (reported,) = first.asset_events
     assert reported.metadata["targets"].value == "everybody (FC_TARGETS=all)"
     pipeline.instance.report_runless_asset_event(reported)
-    assert (tick(pipeline), scheduled(pipeline)) == (EVERYBODY, EVERYBODY)
+    assert (tick(pipeline), scheduled(pipeline)) == (ALL_USERS, ALL_USERS)

@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from fc_pipeline.backfill.run import Backfill
 from fc_pipeline.backfill.scope import BackfillScope
 from fc_pipeline.definitions import build_defs
-from fc_pipeline.reconcile.log_comparison import compare_with_log, mend_hour
+from fc_pipeline.reconcile.log_comparison import compare_with_log, repair_hour
 from fc_pipeline.status.status import read_status
 from fc_pipeline.store.schema import NEWEST_REVISION, ensure_schema
 from fc_pipeline.tables import notes
@@ -143,7 +143,7 @@ def test_a_row_that_was_changed_is_held_against_the_raw_log_and_mended(bench: Wo
     found = compare_with_log(bench.replica, ("notes",))
     assert found.tables["notes"].wrong
     for hour in found.hours:
-        mend_hour(bench.replica, hour, ("notes",))
+        repair_hour(bench.replica, hour, ("notes",))
     assert bench.tables.live("notes", COLUMNS) == LIVE_ROWS
 
 

@@ -1,6 +1,6 @@
 """What became of each event: counted once, and by hand here."""
 
-from fc_pipeline.fold.fates import EventFates
+from fc_pipeline.fold.outcomes import EventOutcomes
 from fc_pipeline.fold.session import FoldSession
 from fc_pipeline_tests.support.events import (
     NOW,
@@ -39,8 +39,8 @@ EVENTS = [
 def test_every_event_is_counted_once(replica: FoldedDatabase) -> None:
     batch = micro_batch(blocks_of(EVENTS))
     assert batch.events == 14
-    assert batch.fates == EventFates(without_rows=3, set_aside=3, filtered=0, with_rows=8)
-    assert batch.fates.events == batch.events
+    assert batch.outcomes == EventOutcomes(without_rows=3, set_aside=3, filtered=0, with_rows=8)
+    assert batch.outcomes.events == batch.events
     with FoldSession(replica.url, "test") as session:
         session.fold(batch)
         assert session.events_written == 5  # the others were overtaken by later ones of the batch
@@ -50,4 +50,4 @@ def test_every_event_is_counted_once(replica: FoldedDatabase) -> None:
 
 def test_tables_that_are_not_wanted_are_filtered() -> None:
     batch = micro_batch(blocks_of(EVENTS), tables=["casts"])
-    assert batch.fates == EventFates(without_rows=3, set_aside=3, filtered=4, with_rows=4)
+    assert batch.outcomes == EventOutcomes(without_rows=3, set_aside=3, filtered=4, with_rows=4)

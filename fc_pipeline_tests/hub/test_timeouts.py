@@ -18,7 +18,7 @@ Act = Callable[[int, asyncio.StreamWriter], Awaitable[None]]
 """What the hub does about its n-th request."""
 
 HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n"
-IMPATIENT = Timeouts(first_byte_seconds=0.5, progress_seconds=0.5, longest_seconds=2.0)
+IMPATIENT = Timeouts(first_byte_seconds=0.5, progress_seconds=0.5, max_seconds=2.0)
 
 
 @asynccontextmanager
@@ -94,8 +94,8 @@ def test_a_large_page_over_a_slow_line_is_read_however_long_it_takes() -> None:
 
     async def main() -> float:
         # Whatever is allowed for one step, all of it together takes longer.
-        patience = Timeouts(first_byte_seconds=0.6, progress_seconds=0.6, longest_seconds=0.6)
-        async with hub_that(slowly) as url, HubClient(HubEndpoint(url), retries=0, timeouts=patience) as client:
+        timeouts = Timeouts(first_byte_seconds=0.6, progress_seconds=0.6, max_seconds=0.6)
+        async with hub_that(slowly) as url, HubClient(HubEndpoint(url), retries=0, timeouts=timeouts) as client:
             started = time.monotonic()
             assert await client.get("/v1/events") == body
             return time.monotonic() - started
@@ -111,8 +111,8 @@ def test_the_only_hub_is_given_longer_with_each_attempt() -> None:
         writer.write(HEAD + b"content-length: 2\r\n\r\n{}")
 
     async def main() -> int:
-        patience = Timeouts(first_byte_seconds=0.1, progress_seconds=0.1, longest_seconds=30.0)
-        async with hub_that(late) as url, HubClient(HubEndpoint(url), retries=8, timeouts=patience) as client:
+        timeouts = Timeouts(first_byte_seconds=0.1, progress_seconds=0.1, max_seconds=30.0)
+        async with hub_that(late) as url, HubClient(HubEndpoint(url), retries=8, timeouts=timeouts) as client:
             await client.get("/v1/info")
             first = client.requests
             await client.get("/v1/info")

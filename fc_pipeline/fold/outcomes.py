@@ -6,11 +6,11 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
-__all__ = ["EventFates", "events_of"]
+__all__ = ["EventOutcomes", "events_of"]
 
 
 @dataclass(frozen=True, slots=True)
-class EventFates:
+class EventOutcomes:
     """Events by what became of them before anything was written; together they are all that were read.
 
     `without_rows` are of no table, such as BLOCK_CONFIRMED or MERGE_FAILURE; `set_aside` are in quarantine and nowhere
@@ -23,17 +23,17 @@ class EventFates:
     filtered: int = 0
     with_rows: int = 0
 
-    def __add__(self, other: "EventFates") -> "EventFates":
-        return EventFates(
+    def __add__(self, other: "EventOutcomes") -> "EventOutcomes":
+        return EventOutcomes(
             self.without_rows + other.without_rows,
             self.set_aside + other.set_aside,
             self.filtered + other.filtered,
             self.with_rows + other.with_rows,
         )
 
-    def with_filtered(self, events: int) -> "EventFates":
+    def with_filtered(self, events: int) -> "EventOutcomes":
         """The same when the rows of so many more events are not asked for."""
-        return EventFates(self.without_rows, self.set_aside, self.filtered + events, self.with_rows - events)
+        return EventOutcomes(self.without_rows, self.set_aside, self.filtered + events, self.with_rows - events)
 
     @property
     def events(self) -> int:

@@ -10,27 +10,27 @@ from fc_pipeline.hub.client import Timeouts
 from fc_pipeline.hub.endpoint import HubEndpoint
 from fc_pipeline.hub.failover import HubPool
 
-__all__ = ["LOOK_SECONDS", "looking_at"]
+__all__ = ["PROBE_SECONDS", "probe_pool"]
 
-LOOK_SECONDS: Final = 5.0
+PROBE_SECONDS: Final = 5.0
 """So long a hub, or all of several, may let one wait who only looks."""
 SILENCE_SECONDS: Final = 3.6
-LAG_PATIENCE_SECONDS: Final = 2.0
+MAX_LAG_WAIT_SECONDS: Final = 2.0
 
 
 @asynccontextmanager
-async def looking_at(endpoints: Sequence[HubEndpoint], *, seconds: float = LOOK_SECONDS) -> AsyncGenerator[HubPool]:
-    """A pool that has failed on hubs which do not answer before `LOOK_SECONDS` are over.
+async def probe_pool(endpoints: Sequence[HubEndpoint], *, seconds: float = PROBE_SECONDS) -> AsyncGenerator[HubPool]:
+    """A pool that has failed on hubs which do not answer before `PROBE_SECONDS` are over.
 
     `seconds` bounds all that is done within the block, however fast the hubs answer. Raises HubUnavailable then.
     """
     # Each hub is asked once, and the last one twice.
-    patience = SILENCE_SECONDS / (len(endpoints) + 1)
-    timeouts = Timeouts(patience, patience, longest_seconds=patience)
+    timeout_seconds = SILENCE_SECONDS / (len(endpoints) + 1)
+    timeouts = Timeouts(timeout_seconds, timeout_seconds, max_seconds=timeout_seconds)
     try:
         async with (
             asyncio.timeout(seconds),
-            HubPool(endpoints, retries=1, timeouts=timeouts, lag_patience_seconds=LAG_PATIENCE_SECONDS) as hubs,
+            HubPool(endpoints, retries=1, timeouts=timeouts, max_lag_wait_seconds=MAX_LAG_WAIT_SECONDS) as hubs,
         ):
             yield hubs
     except TimeoutError as error:
