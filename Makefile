@@ -10,7 +10,7 @@
 # make test-live tests against a public hub, skipped where none can be reached
 # make bench     measure decoding, catching up and following live; prints a table, writes data/bench.json
 #                following for 15 minutes alone: make bench BENCH="--only live --live-seconds 900"
-# make docs      write docs/tables.md from the table declarations
+# make docs      write docs/tables.md and the settings of README.md from their declarations
 # make lock      resolve the dependencies anew
 # make audit     look the locked dependencies up among known vulnerabilities
 # make clean     remove .venv and caches; the data stays
@@ -96,6 +96,7 @@ bench: $(VENV)/.dev
 
 docs: $(VENV)/.runtime
 	$(BIN)/python -m fc_pipeline.tables.reference > docs/tables.md
+	$(BIN)/python -m fc_pipeline.config.reference README.md
 
 clean:
 	rm -rf $(VENV) .venv-3.* .pytest_cache .ruff_cache .hypothesis *.egg-info

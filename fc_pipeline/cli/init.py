@@ -8,24 +8,12 @@ import typer
 from rich.console import Console
 
 from fc_pipeline.config.project import PROJECT_FILES, project_file
+from fc_pipeline.config.reference import env_file
 from fc_pipeline.errors import ConfigError
 from fc_pipeline.printed_commands import runnable
 
 __all__ = ["init"]
 
-_ENV_FILE = """\
-# Settings of fc_pipeline: NAME=value, one per line. What is unset has the default that the README's table says.
-# Nothing needs to be set: Postgres, Redis and a sample hub with generated data come with the package.
-
-# FC_HUB_URLS=http://127.0.0.1:3381
-# FC_HUB_HEADERS={"x-api-key": "KEY"}
-# FC_POSTGRES_URL=postgresql://user:password@host:5432/database
-# FC_REDIS_URL=redis://host:6379/0
-# FC_LAKE_URI=s3://bucket/lake
-# FC_START=2026-11-20T00
-# FC_TARGETS=set
-# FC_ROOT_FIDS=3,12
-"""
 _GITIGNORE = "/.env\n/data/\n"
 
 
@@ -35,7 +23,7 @@ def init(
     """Write what a project folder needs: dagster.yaml, workspace.yaml, docs/roles.sql, .env. Nothing is overwritten."""
     files = {name: project_file(name).read_text(encoding="utf-8") for name in PROJECT_FILES}
     console = Console(highlight=False, soft_wrap=True)
-    for name, text in {**files, ".env": _ENV_FILE, ".gitignore": _GITIGNORE}.items():
+    for name, text in {**files, ".env": env_file(), ".gitignore": _GITIGNORE}.items():
         written = _write_new(folder / name, text)
         console.print(f"{'wrote' if written else 'kept '} {folder / name}", markup=False)
     to_folder = "" if folder.resolve() == Path.cwd() else f"cd {shlex.quote(str(folder))} && "

@@ -1,99 +1,30 @@
-"""The one validated place of configuration (design section 5).
+"""The one validated place of configuration: each setting is declared once, as a field of `Settings`.
 
-Belongs here: reading the FC_ variables and `.env`, checking them, and the URLs that follow from them. Does not belong
-here: starting anything. A setting that is unset and means an embedded server stays None until
-`fc_pipeline.services.open_services` fills it in.
+Belongs here: the declarations, and the URLs that follow from them. Does not belong here: starting anything. A setting
+that is unset and means an embedded server stays None until `fc_pipeline.services.open_services` fills it in.
 """
 
-import json
-import logging
-import math
 import os
-import socket
-from collections.abc import Callable, Mapping
-from datetime import UTC, datetime
-from difflib import get_close_matches
-from ipaddress import ip_address
+from collections.abc import Mapping
+from datetime import datetime
 from pathlib import Path
-from typing import Final, Literal, Self, TypeVar, cast
+from typing import Annotated, Final, Literal, Self
 from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from fc_pipeline.config.env_file import read_env_file
-from fc_pipeline.config.postgres_url import PostgresUrl, UnreadableUrl
-from fc_pipeline.config.project import project_root
+from fc_pipeline.config import setting_values as values
+from fc_pipeline.config.hosts import is_loopback, is_this_machine
+from fc_pipeline.config.postgres_url import PostgresUrl
+from fc_pipeline.config.setting import Setting
+from fc_pipeline.config.setting_values import EMBEDDED
+from fc_pipeline.config.variables import read_variables, warn_of_idle, warn_of_unknown
 from fc_pipeline.errors import ConfigError
 
-__all__ = ["EMBEDDED", "KNOWN_VARIABLES", "REMOTE_HUB_RPS", "Settings", "is_loopback", "is_this_machine"]
-
-EMBEDDED: Final = "embedded"
-"""FC_REDIS_URL that says that this machine's own Redis is meant, where being unset could be an oversight."""
+__all__ = ["REMOTE_HUB_RPS", "Settings", "declared_settings"]
 
 REMOTE_HUB_RPS: Final = 10.0
-"""Requests per second to a hub that is not on this machine, where FC_HUB_RPS says nothing."""
-
-KNOWN_VARIABLES: Final = (
-    "FC_AUDIT_DAYS",
-    "FC_BATCH_EVENTS",
-    "FC_BATCH_SECONDS",
-    "FC_CLIENT_FIDS",
-    "FC_DATA_DIR",
-    "FC_DENY_FIDS",
-    "FC_FOLLOWED_PER_ROOT",
-    "FC_FOLLOW_SECONDS",
-    "FC_HUB_HEADERS",
-    "FC_HUB_RPS",
-    "FC_HUB_URLS",
-    "FC_LAKE_URI",
-    "FC_PIPELINE_INSTANCE",
-    "FC_PIPELINE_UP",
-    "FC_POSTGRES_URL",
-    "FC_REDIS_URL",
-    "FC_REMOVED_TARGETS",
-    "FC_ROOT_FIDS",
-    "FC_START",
-    "FC_TARGETS",
-    "FC_TARGET_MENTIONS",
-)
-_OF_THE_TARGET_SET: Final = (
-    "FC_ROOT_FIDS",
-    "FC_CLIENT_FIDS",
-    "FC_DENY_FIDS",
-    "FC_FOLLOWED_PER_ROOT",
-    "FC_TARGET_MENTIONS",
-    "FC_REMOVED_TARGETS",
-)
-_REDIS_SCHEMES: Final = frozenset({"redis", "rediss", "unix"})
-
-T = TypeVar("T")
-_log = logging.getLogger(__name__)
-_warned_of: Final[set[str]] = set()
-
-
-def is_loopback(url: str) -> bool:
-    """Whether a URL's host is this machine."""
-    host = urlsplit(url).hostname or ""
-    if host == "localhost":
-        return True
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return False
-
-
-def is_this_machine(postgres_url: str) -> bool:
-    """Whether all servers of a libpq URL are on this machine: by socket, loopback, or an address or name of its own."""
-    return all(not host or host[0] in "/@" or _is_own(host) for host in PostgresUrl.parse(postgres_url).servers)
-
-
-def _is_own(host: str) -> bool:
-    if is_loopback(f"//[{host}]" if ":" in host else f"//{host}") or host == socket.gethostname():
-        return True
-    import psutil  # no other setting needs it
-
-    addresses = (address.address for interface in psutil.net_if_addrs().values() for address in interface)
-    return host in addresses
+"""Requests per second to a hub that is not on this machine, where FC_HUB_RPS is unset."""
 
 
 class Settings(BaseModel):
@@ -101,41 +32,161 @@ class Settings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
-    data_dir: Path
-    """Where embedded servers, the lake and logs keep their files."""
-    lake_uri: str = Field(repr=False)
-    """Absolute path or fsspec/Arrow URI of the raw log and the snapshots."""
-    hub_urls: tuple[str, ...] = ()
-    """Hubs in order of preference, without a trailing slash; empty means the sample hub."""
-    hub_headers: Mapping[str, Mapping[str, str]] = Field(default_factory=dict[str, Mapping[str, str]], repr=False)
-    """Per hub URL ("*" for every hub) the headers to send."""
-    hub_rps: float | None = None
-    """Requests per second per hub; None means unlimited on loopback, REMOTE_HUB_RPS elsewhere."""
-    postgres_url: str | None = Field(default=None, repr=False)
-    """libpq URL of the server and database; None means the embedded server."""
-    redis_url: str | None = Field(default=None, repr=False)
-    """Redis URL; None means the embedded server."""
-    targets: Literal["all", "set"] = "all"
-    """Whom to replicate: everybody, or the target set."""
-    root_fids: tuple[int, ...] = ()
-    """Users whom the owner names: they and those whom they follow are targets."""
-    client_fids: tuple[int, ...] = ()
-    """Apps whose users, by signing up, become roots."""
-    deny_fids: tuple[int, ...] = ()
-    """Users who are no targets, whoever follows them."""
-    followed_per_root: int | None = None
-    """At most so many of those whom a root follows, the longest followed; None means all."""
-    target_mentions: bool = True
-    """Whether a cast that mentions a target is kept for that."""
-    removed_targets: Literal["keep", "drop"] = "drop"
-    """What becomes of the rows of users who are targets no more."""
-    start: datetime | None = None
-    """The first hour to keep (UTC); None means as far back as the hub's feed goes."""
-    follow_seconds: float = 300.0
-    batch_seconds: float = 1.0
-    batch_events: int = 10_000
-    audit_days: int = 30
-    """In so many days every user is compared with the hub once; 7 unless set where only targets are replicated."""
+    hub_urls: Annotated[
+        tuple[str, ...],
+        Setting(
+            "hubs in order of preference, comma-separated, such as `{example}`",
+            values.hub_urls,
+            shown_default="the sample hub",
+            example="http://127.0.0.1:3381",
+        ),
+    ] = ()
+    hub_headers: Annotated[
+        Mapping[str, Mapping[str, str]],
+        Setting(
+            "JSON object of headers to send, such as `{example}`; per hub: "
+            '`{"https://hub.example": {"x-api-key": "KEY"}}`',
+            values.hub_headers,
+            given="hub_urls",
+            example='{"x-api-key": "KEY"}',
+        ),
+    ] = Field(default_factory=dict[str, Mapping[str, str]], repr=False)
+    hub_rps: Annotated[
+        float | None,
+        Setting(
+            "requests per second allowed per hub, by all processes together",
+            values.positive("requests per second per hub"),
+            shown_default=f"unlimited on this machine, {REMOTE_HUB_RPS:g} elsewhere",
+        ),
+    ] = None
+    postgres_url: Annotated[
+        str | None,
+        Setting(
+            "database to write to, as `psql` takes it, such as `{example}`: [docs/postgres.md](docs/postgres.md); "
+            "Dagster's own is the database `dagster` on the same server",
+            values.postgres_url,
+            shown_default="embedded",
+            example="postgresql://user:password@host:5432/database",
+        ),
+    ] = Field(default=None, repr=False)
+    redis_url: Annotated[
+        str | None,
+        Setting(
+            "Redis, through which processes share a hub's requests per second; set it, to a URL or to `embedded`, if "
+            "Postgres is on another machine and those are limited",
+            values.redis_url,
+            shown_default="embedded",
+            example="redis://host:6379/0",
+        ),
+    ] = Field(default=None, repr=False)
+    data_dir: Annotated[
+        Path,
+        Setting(
+            "where embedded servers, lake and logs are stored",
+            values.data_dir,
+            shown_default="`data`",
+            derive=lambda _: values.data_dir("data"),
+        ),
+    ]
+    lake_uri: Annotated[
+        str,
+        Setting(
+            "where the raw log is stored: a path or any URI that Arrow or fsspec opens, such as `{example}`: "
+            "[docs/lake.md](docs/lake.md)",
+            values.lake_uri,
+            shown_default="`data/lake`",
+            example="s3://bucket/lake",
+            derive=lambda fields: str(fields["data_dir"] / "lake"),
+        ),
+    ] = Field(repr=False)
+    start: Annotated[
+        datetime | None,
+        Setting(
+            "first hour to keep, in UTC, such as `{example}`",
+            values.hour,
+            shown_default="as far back as the hub's feed goes",
+            example="2026-11-20T00",
+        ),
+    ] = None
+    follow_seconds: Annotated[
+        float,
+        Setting(
+            "about how long one run follows the feed: it hands over when the next one is ready", values.follow_seconds
+        ),
+    ] = 300.0
+    batch_seconds: Annotated[
+        float,
+        Setting("about so many seconds pass from one micro-batch of a shard to the next", values.positive("seconds")),
+    ] = 1.0
+    batch_events: Annotated[
+        int,
+        Setting(
+            "a micro-batch is committed earlier when it has so many events", values.whole_number("events", 1, 1_000_000)
+        ),
+    ] = 10_000
+    audit_days: Annotated[
+        int,
+        Setting(
+            "in so many days every user is compared with the hub once",
+            values.whole_number("days", 1, 256),
+            shown_default="30; 7 where only targets are replicated",
+            derive=lambda fields: 30 if fields["targets"] == "all" else 7,
+        ),
+    ] = 30
+    targets: Annotated[
+        Literal["all", "set"],
+        Setting(
+            "which users to replicate: `all`, or `set`: [docs/targets.md](docs/targets.md)",
+            values.one_of("all", "set"),
+            example="set",
+        ),
+    ] = "all"
+    root_fids: Annotated[
+        tuple[int, ...],
+        Setting(
+            "with `set`: users to index, together with the users they follow, such as `{example}`",
+            values.fids,
+            example="3,12",
+            is_of_target_set=True,
+        ),
+    ] = ()
+    client_fids: Annotated[
+        tuple[int, ...],
+        Setting(
+            "with `set`: apps by FID; a user who signs up through one becomes a root",
+            values.fids,
+            is_of_target_set=True,
+        ),
+    ] = ()
+    deny_fids: Annotated[
+        tuple[int, ...],
+        Setting("with `set`: users who are never targets", values.fids, is_of_target_set=True),
+    ] = ()
+    followed_per_root: Annotated[
+        int | None,
+        Setting(
+            "with `set`: at most so many of the users that a root follows, the longest followed",
+            values.whole_number("users per root", 1, 1_000_000),
+            shown_default="all",
+            is_of_target_set=True,
+        ),
+    ] = None
+    target_mentions: Annotated[
+        bool,
+        Setting(
+            "with `set`: whether a cast is kept because it mentions a target: `true` or `false`",
+            values.boolean,
+            is_of_target_set=True,
+        ),
+    ] = True
+    removed_targets: Annotated[
+        Literal["keep", "drop"],
+        Setting(
+            "with `set`: rows of users who are no longer targets: `drop`, or `keep` them as they were",
+            values.one_of("keep", "drop"),
+            is_of_target_set=True,
+        ),
+    ] = "drop"
 
     @classmethod
     def load(cls, environ: Mapping[str, str] | None = None, dotenv: Path | str | None = ".env") -> Self:
@@ -149,35 +200,18 @@ class Settings(BaseModel):
         Raises:
             ConfigError: names the variable and what is expected of it.
         """
-        variables = _variables(os.environ if environ is None else environ, dotenv)
-        _warn_of_unknown(variables)
-        _warn_of_idle(variables)
-        data_dir = _data_dir(variables.get("FC_DATA_DIR"))
-        read = _Reader(variables).read
-        hub_urls = read("FC_HUB_URLS", _hub_urls, ())
-        targets: Literal["all", "set"] = read("FC_TARGETS", _targets, "all")
-        redis_url: str | None = read("FC_REDIS_URL", _redis_url, None)
-        settings = cls(
-            data_dir=data_dir,
-            lake_uri=read("FC_LAKE_URI", _lake_uri, str(data_dir / "lake")),
-            hub_urls=hub_urls,
-            hub_headers=read("FC_HUB_HEADERS", lambda text: _hub_headers(text, hub_urls), {}),
-            hub_rps=read("FC_HUB_RPS", lambda text: _positive(text, "requests per second per hub, above 0"), None),
-            postgres_url=read("FC_POSTGRES_URL", _postgres_url, None),
-            redis_url=redis_url,
-            targets=targets,
-            root_fids=read("FC_ROOT_FIDS", _fids, ()),
-            client_fids=read("FC_CLIENT_FIDS", _fids, ()),
-            deny_fids=read("FC_DENY_FIDS", _fids, ()),
-            followed_per_root=read("FC_FOLLOWED_PER_ROOT", _followed_per_root, None),
-            target_mentions=read("FC_TARGET_MENTIONS", _yes_or_no, True),
-            removed_targets=read("FC_REMOVED_TARGETS", _removed_targets, "drop"),
-            start=read("FC_START", _hour, None),
-            follow_seconds=read("FC_FOLLOW_SECONDS", _follow_seconds, 300.0),
-            batch_seconds=read("FC_BATCH_SECONDS", lambda text: _positive(text, "seconds, above 0"), 1.0),
-            batch_events=read("FC_BATCH_EVENTS", _batch_events, 10_000),
-            audit_days=read("FC_AUDIT_DAYS", _audit_days, 30 if targets == "all" else 7),
-        )
+        variables = read_variables(os.environ if environ is None else environ, dotenv)
+        declared = declared_settings()
+        warn_of_unknown(variables, declared)
+        warn_of_idle(variables, [name for name, setting in declared.items() if setting.is_of_target_set])
+        fields = {name: info.get_default(call_default_factory=True) for name, info in cls.model_fields.items()}
+        for name, setting in declared.items():
+            if name in variables:
+                fields[_field(name)] = setting.read(name, variables[name], fields)
+        for name, setting in declared.items():
+            if name not in variables and setting.derive is not None:
+                fields[_field(name)] = setting.derive(fields)
+        settings = cls(**fields)
         if "FC_REDIS_URL" not in variables:
             settings.refuse_budgets_apart()
         return settings
@@ -241,276 +275,15 @@ class Settings(BaseModel):
         return url if database is None else url.with_database(database)
 
 
-def _variables(environ: Mapping[str, str], dotenv: Path | str | None) -> dict[str, str]:
-    """The FC_ variables that have a value: an empty one counts as unset, in the environment too."""
-    found: dict[str, str] = {}
-    file = _dotenv_file(dotenv)
-    for source in (read_env_file(file) if file else {}, environ):
-        found.update({name: value.strip() for name, value in source.items() if value and name.startswith("FC_")})
-    return {name: value for name, value in found.items() if value}
+def declared_settings() -> dict[str, Setting]:
+    """The declaration of each FC_ variable, in the order of README's table."""
+    return {
+        f"FC_{field.upper()}": setting
+        for field, info in Settings.model_fields.items()
+        for setting in info.metadata
+        if isinstance(setting, Setting)
+    }
 
 
-def _dotenv_file(dotenv: Path | str | None) -> Path | None:
-    if dotenv is None:
-        return None
-    here = Path.cwd() / dotenv
-    if here.is_file() or Path(dotenv).is_absolute():
-        return here if here.is_file() else None
-    try:
-        beside = project_root() / dotenv
-    except ConfigError:  # outside a checkout there is no second place to look
-        return None
-    return beside if beside.is_file() else None
-
-
-def _data_dir(value: str | None) -> Path:
-    path = Path(value or "data").expanduser()
-    if not str(path).isprintable():
-        raise ConfigError("FC_DATA_DIR has a line break or control character", hint="expected: the path of a folder")
-    return path if path.is_absolute() else project_root() / path
-
-
-def _warn_of_unknown(variables: Mapping[str, str]) -> None:
-    """Say which FC_ variables nobody reads: a misspelt one would leave its default in force.
-
-    Once per process, and not in those that `up` starts: `up` itself has said it.
-    """
-    if "FC_PIPELINE_UP" in variables:
-        return
-    for name in sorted(variables):
-        if name not in KNOWN_VARIABLES and not name.startswith("FC_LIVE_") and name not in _warned_of:
-            _warned_of.add(name)
-            close = get_close_matches(name, KNOWN_VARIABLES, n=1)
-            _log.warning("%s is no setting of fc_pipeline%s", name, f"; did you mean {close[0]}?" if close else "")
-
-
-def _warn_of_idle(variables: Mapping[str, str]) -> None:
-    """Say which settings of the target set have no effect, since everybody is replicated; as often as the others."""
-    if "FC_PIPELINE_UP" in variables or variables.get("FC_TARGETS", "all") != "all":
-        return
-    idle = [name for name in _OF_THE_TARGET_SET if name in variables]
-    if idle and "FC_TARGETS" not in _warned_of:
-        _warned_of.add("FC_TARGETS")
-        _log.warning("%s: no effect without FC_TARGETS=set: every user is replicated", ", ".join(idle))
-
-
-class _Reader:
-    """Looks a variable up and turns what its parser complains about into one ConfigError."""
-
-    def __init__(self, variables: Mapping[str, str]) -> None:
-        self._variables = variables
-
-    def read(self, name: str, parse: Callable[[str], T], default: T) -> T:
-        text = self._variables.get(name)
-        if text is None:
-            return default
-        try:
-            return parse(text)
-        except _Unexpected as unexpected:
-            raise ConfigError(
-                f"{name} {unexpected.problem}", hint=f"expected: {unexpected.expected}"
-            ) from unexpected.__cause__
-
-
-class _Unexpected(Exception):
-    """A value that does not parse. `problem` never repeats a value that may hold a secret."""
-
-    def __init__(self, problem: str, expected: str) -> None:
-        super().__init__(problem)
-        self.problem = problem
-        self.expected = expected
-
-
-def _items(text: str) -> list[str]:
-    return [item.strip() for item in text.split(",") if item.strip()]
-
-
-def _hub_urls(text: str) -> tuple[str, ...]:
-    expected = "http(s) URLs separated by commas, e.g. http://127.0.0.1:3381"
-    urls: list[str] = []
-    for item in _items(text):
-        try:
-            parts = urlsplit(item)
-            valid = parts.scheme in {"http", "https"} and parts.hostname and parts.port != 0
-        except ValueError:
-            raise _Unexpected("has a hub URL that cannot be read", expected) from None  # the error may quote a password
-        if parts.username or parts.password:
-            raise _Unexpected("has a hub URL with a password in it", "credentials in FC_HUB_HEADERS, not in the URL")
-        if parts.query or parts.fragment:
-            raise _Unexpected("has a hub URL with a query or fragment", "API keys in FC_HUB_HEADERS, not in the URL")
-        if not valid:
-            raise _Unexpected(f"has {item!r}, which is no hub URL", expected)
-        urls.append(item.rstrip("/"))
-    return tuple(dict.fromkeys(urls))
-
-
-def _hub_headers(text: str, hub_urls: tuple[str, ...]) -> dict[str, dict[str, str]]:
-    expected = 'JSON, {"header": "value"} for every hub or {"hub URL": {"header": "value"}} for one'
-    try:
-        raw: object = json.loads(text)
-    except ValueError:
-        # The parser's own message may quote a key: its chain is cut here.
-        raise _Unexpected("is not JSON", expected) from None
-    if not isinstance(raw, dict):
-        raise _Unexpected("is not a JSON object", expected)
-    headers: dict[str, dict[str, str]] = {}
-    for name, value in cast(dict[str, object], raw).items():
-        if isinstance(value, str):
-            headers.setdefault("*", {})[_header_name(name, expected)] = _header_value(name, value)
-        elif isinstance(value, dict):
-            hub_url = name.rstrip("/")
-            if hub_url not in hub_urls:
-                raise _Unexpected(f"names the hub {name!r}, which is not in FC_HUB_URLS", expected)
-            for key, item in cast(dict[str, object], value).items():
-                if not isinstance(item, str):
-                    raise _Unexpected(f"has a value for {key!r} that is not text", expected)
-                headers.setdefault(hub_url, {})[_header_name(key, expected)] = _header_value(key, item)
-        else:
-            raise _Unexpected(f"has a value for {name!r} that is neither text nor an object", expected)
-    return headers
-
-
-def _header_name(name: str, expected: str) -> str:
-    if not name or not all(char.isascii() and (char.isalnum() or char in "!#$%&'*+-.^_`|~") for char in name):
-        raise _Unexpected(f"has {name!r}, which is no header name", expected)
-    return name
-
-
-def _header_value(name: str, value: str) -> str:
-    if not value.isprintable():
-        raise _Unexpected(f"has a value for {name!r} with a line break or control character", "one line of text")
-    return value.strip()  # what stands around it cannot be sent
-
-
-def _positive(text: str, expected: str) -> float:
-    try:
-        number = float(text)
-    except ValueError:
-        raise _Unexpected(f"is {text!r}", expected) from None
-    if not math.isfinite(number) or number <= 0:
-        raise _Unexpected(f"is {text!r}", expected)
-    return number
-
-
-def _follow_seconds(text: str) -> float:
-    expected = "seconds, 0 (drain and end) or more"
-    try:
-        number = float(text)
-    except ValueError:
-        raise _Unexpected(f"is {text!r}", expected) from None
-    if not math.isfinite(number) or number < 0:
-        raise _Unexpected(f"is {text!r}", expected)
-    return number
-
-
-def _batch_events(text: str) -> int:
-    return _whole_number(text, "events", 1, 1_000_000)
-
-
-def _audit_days(text: str) -> int:
-    return _whole_number(text, "days", 1, 256)
-
-
-def _whole_number(text: str, of: str, least: int, most: int) -> int:
-    expected = f"a whole number of {of} from {least} to {most}"
-    try:
-        number = int(text)
-    except ValueError:
-        raise _Unexpected(f"is {text!r}", expected) from None
-    if not least <= number <= most:
-        raise _Unexpected(f"is {text!r}", expected)
-    return number
-
-
-def _postgres_url(text: str) -> str:
-    expected = (
-        "postgresql://user:password@host:port/database, several hosts as host1:port1,host2:port2; what a user or "
-        "password has of / @ : ? # or % is percent-encoded (/ as %2F)"
-    )
-    try:
-        url = PostgresUrl.parse(text)
-    except UnreadableUrl as error:
-        raise _Unexpected(str(error), expected) from None
-    if not url.database:
-        raise _Unexpected("names no database", expected)
-    if url.database == "dagster":
-        raise _Unexpected("names the database 'dagster'", "another one: 'dagster' is for Dagster's own storage")
-    return url.for_libpq()
-
-
-def _redis_url(text: str) -> str | None:
-    expected = f"redis://host:port/0, rediss://…, unix:///path, or {EMBEDDED}"
-    if text == EMBEDDED:
-        return None
-    try:
-        parts = urlsplit(text)
-        _ = parts.port
-    except ValueError:
-        raise _Unexpected("is no Redis URL", expected) from None
-    if parts.scheme not in _REDIS_SCHEMES:
-        raise _Unexpected(f"has the scheme {parts.scheme!r}", expected)
-    if not (parts.path if parts.scheme == "unix" else parts.hostname):
-        raise _Unexpected("names no server", expected)
-    return text
-
-
-def _lake_uri(text: str) -> str:
-    scheme, separator, place = text.partition("://")
-    if separator:
-        if not place.strip("/"):
-            raise _Unexpected(f"is {text!r}, which names no place", "a path, or a URI such as s3://bucket/lake")
-        return f"{scheme}://{place.rstrip('/')}"
-    path = Path(text).expanduser()
-    return str(path if path.is_absolute() else project_root() / path)
-
-
-def _targets(text: str) -> Literal["all", "set"]:
-    match text:
-        case "all" | "set":
-            return text
-        case _:
-            raise _Unexpected(f"is {text!r}", "'all' or 'set'")
-
-
-def _followed_per_root(text: str) -> int:
-    return _whole_number(text, "users per root", 1, 1_000_000)
-
-
-def _yes_or_no(text: str) -> bool:
-    if text not in {"true", "false"}:
-        raise _Unexpected(f"is {text!r}", "'true' or 'false'")
-    return text == "true"
-
-
-def _removed_targets(text: str) -> Literal["keep", "drop"]:
-    match text:
-        case "keep" | "drop":
-            return text
-        case _:
-            raise _Unexpected(f"is {text!r}", "'keep' or 'drop'")
-
-
-def _fids(text: str) -> tuple[int, ...]:
-    expected = "FIDs (whole numbers from 1) separated by commas"
-    fids: list[int] = []
-    for item in _items(text):
-        # isdecimal alone admits other scripts' digits
-        if not (item.isascii() and item.isdecimal()) or not 1 <= int(item) < 2**63:
-            raise _Unexpected(f"has {item!r}, which is no FID", expected)
-        fids.append(int(item))
-    return tuple(dict.fromkeys(fids))
-
-
-def _hour(text: str) -> datetime:
-    expected = "a full hour in UTC, e.g. 2026-01-31T08:00Z or 2026-01-31-08:00"
-    try:
-        moment = datetime.strptime(text, "%Y-%m-%d-%H:%M").replace(tzinfo=UTC)  # as Dagster writes its partitions
-    except ValueError:
-        try:
-            moment = datetime.fromisoformat(text)
-        except ValueError:
-            raise _Unexpected(f"is {text!r}", expected) from None
-    moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
-    if (moment.minute, moment.second, moment.microsecond) != (0, 0, 0):
-        raise _Unexpected(f"is {text!r}, which is not a full hour", expected)
-    return moment
+def _field(name: str) -> str:
+    return name.removeprefix("FC_").lower()

@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from psycopg2.extensions import parse_dsn
 from sqlalchemy.engine import URL, make_url
 
+from fc_pipeline.config.hosts import is_loopback
 from fc_pipeline.config.project import project_root
-from fc_pipeline.config.settings import REMOTE_HUB_RPS, Settings, is_loopback
+from fc_pipeline.config.settings import REMOTE_HUB_RPS, Settings
 from fc_pipeline.errors import ConfigError
 
 
@@ -321,9 +322,9 @@ def test_one_machine_needs_no_redis_of_its_own(variables: dict[str, str]):
 
 
 def test_settings_of_the_target_set_without_it_are_warned_of_once(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("fc_pipeline.config.settings._warned_of", set[str]())
+    monkeypatch.setattr("fc_pipeline.config.variables._warned_of", set[str]())
     said: list[str] = []
-    monkeypatch.setattr("fc_pipeline.config.settings._log.warning", lambda text, *values: said.append(text % values))
+    monkeypatch.setattr("fc_pipeline.config.variables._log.warning", lambda text, *values: said.append(text % values))
     load(FC_TARGETS="set", FC_ROOT_FIDS="3")
     load(FC_PIPELINE_UP="/data", FC_ROOT_FIDS="3")  # `up` has said it
     assert said == []

@@ -15,7 +15,8 @@ import pandas as pd
 import pytest
 import sqlalchemy as sa
 
-from fc_pipeline.config.settings import KNOWN_VARIABLES
+from fc_pipeline.config.settings import declared_settings
+from fc_pipeline.config.variables import OF_PROCESSES
 from fc_pipeline.sample_hub.generator import generate
 from fc_pipeline.sample_hub.log import log_from_lines
 from fc_pipeline.sample_hub.serving import serving
@@ -164,17 +165,12 @@ def test_the_readme_is_short() -> None:
 
 
 def test_settings_in_the_pages_exist() -> None:
-    in_readme = re.search(r"<!-- settings: [^>]* -->\n(.*?)<!-- /settings -->", README.read_text(), re.DOTALL)
-    assert in_readme is not None
-    listed = set(re.findall(r"^\| `(FC_\w+)`(?:, `(FC_\w+)`)?", in_readme[1], re.MULTILINE))
-    of_processes = {"FC_PIPELINE_INSTANCE", "FC_PIPELINE_UP"}
-    assert {name for names in listed for name in names if name} == set(KNOWN_VARIABLES) - of_processes
     of_tests = {"FC_FAULT_SEED", "FC_FAULT_SEEDS"} | set(
         re.findall(r"^\| `(FC_LIVE_\w+)`", TESTING.read_text(), re.MULTILINE)
     )
     for page in PAGES:
         named = set(re.findall(r"\bFC_[A-Z_]*[A-Z]\b", page.read_text(encoding="utf-8")))
-        assert named <= set(KNOWN_VARIABLES) | of_tests, page.name
+        assert named <= set(declared_settings()) | OF_PROCESSES | of_tests, page.name
 
 
 @pytest.fixture(scope="module")

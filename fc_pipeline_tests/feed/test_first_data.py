@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fc_pipeline.config.settings import project_root
+from fc_pipeline.config.project import project_root
 from fc_pipeline.feed.first_contact import place_partition_start_by_hub
 from fc_pipeline.feed.first_data import place_partition_start
 from fc_pipeline.hours import FIRST_HOUR, Hour

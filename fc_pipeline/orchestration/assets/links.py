@@ -9,7 +9,7 @@ from dagster import BetaWarning, CodeReferencesMetadataValue, LocalFileCodeRefer
 from dagster._core.definitions.metadata.source_code import CodeReference
 
 import fc_pipeline
-from fc_pipeline.config.settings import project_root
+from fc_pipeline.config.project import project_root
 from fc_pipeline.tables.registry import DATA_TABLES
 
 __all__ = ["SQL_EXAMPLES", "links_of"]
