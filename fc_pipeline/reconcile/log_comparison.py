@@ -2,15 +2,15 @@
 
 import time
 from collections import defaultdict
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Final, Self, TypeVar
 
 import numpy as np
 import pyarrow as pa
 
-from fc_pipeline.fold.profiles import UPSERT_PROFILES
+from fc_pipeline.fold.profiles import EMPTY_PROFILE_FIDS, UPSERT_PROFILES
 from fc_pipeline.hours import Hour
 from fc_pipeline.hub.snapshot import shard_of
 from fc_pipeline.hub.wire import first_event_id
@@ -21,7 +21,7 @@ from fc_pipeline.replica import Replica
 from fc_pipeline.store import ledger
 from fc_pipeline.store.ledger import HeightRange
 from fc_pipeline.store.schema import hold_schema
-from fc_pipeline.store.writer_connection import WriterConnection
+from fc_pipeline.store.writer_session import WriterSession
 from fc_pipeline.tables.columns import DataTable
 from fc_pipeline.tables.fid_activity import FID_ACTIVITY
 from fc_pipeline.tables.links import LINKS
@@ -31,11 +31,14 @@ from fc_pipeline.targets import rule
 
 __all__ = ["HourDifferences", "LogComparison", "TableComparison", "compare_with_log", "repair_hour"]
 
+T = TypeVar("T")
+
 MAX_EVENTS: Final = 150_000
 """Of the newest finished hours so many events are compared, and one hour at least."""
 SETTLED_SECONDS: Final = 300.0
 """An hour's files are joined a few minutes after its end; before that it has one for every micro-batch."""
 
+_AT_ONE_MOMENT: Final = "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ"
 _PARTITIONS: Final = "SELECT partition, sum(events)::bigint FROM pipeline.coverage GROUP BY partition ORDER BY 1 DESC"
 _LINES: Final = (
     "SELECT shard, partition, from_height, to_height, array_to_string(tables, ',') FROM pipeline.coverage "
@@ -103,9 +106,9 @@ def compare_with_log(
     """
     started = time.monotonic()
     with _Comparison(replica, tables) as work:
-        work.begin("ISOLATION LEVEL REPEATABLE READ")
-        hours = work.newest_hours(max_events, time.time() if now is None else now)
-        expected, found = work.compare(hours)
+        hours, expected, found = work.read(
+            lambda: work.compare_newest(max_events, time.time() if now is None else now)
+        )
     return LogComparison(found, hours, expected.events, expected.unread, time.monotonic() - started)
 
 
@@ -115,15 +118,11 @@ def repair_hour(replica: Replica, hour: Hour, tables: Collection[str]) -> dict[s
     What is right is not touched, and nobody is kept waiting who folds meanwhile, unless something is wrong.
     """
     with _Comparison(replica, tables) as work:
-        work.begin("ISOLATION LEVEL REPEATABLE READ")
-        _, found = work.compare([hour])
+        _, found = work.read(lambda: work.compare([hour]))
         if not any(one.wrong for one in found.values()):
             return {}
     with _Comparison(replica, tables) as work:
-        work.begin("")
-        work.hold()
-        work.compare([hour])
-        return work.correct()
+        return work.repair(hour)
 
 
 class _Comparison:
@@ -132,44 +131,65 @@ class _Comparison:
     def __init__(self, replica: Replica, tables: Collection[str]) -> None:
         self._replica = replica
         self._tables = [table for name, table in DATA_TABLES.items() if name in tables]
-        # Profiles are derived from their sources, and derived again where these are mended.
+        # Profiles are derived from their sources, and derived again where these are repaired.
         self._derives = not {USER_PROFILES.name, *PROFILE_SOURCES}.isdisjoint(tables)
         staged = {*tables, *((USER_PROFILES.name, *PROFILE_SOURCES) if self._derives else ())}
         self._staged = [table for name, table in DATA_TABLES.items() if name in staged]
 
+        self._session = WriterSession(replica.settings.libpq_url(), on_open=self._prepare, reads_by_copy=False)
+
     def __enter__(self) -> Self:
-        self._connection = WriterConnection.open(self._replica.settings.libpq_url())
-        self._cursor = self._connection.cursor()
-        self._cursor.adbc_statement.set_options(**{"adbc.postgresql.use_copy": "false"})
-        for statement in log_sql.CREATE_STAGING:
-            self._execute(statement)
-        for table in self._staged:
-            for statement in log_sql.create_staging(table):
-                self._execute(statement)
+        self._session.open()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._cursor.close()
-        self._connection.close()
+        self._session.close()
 
-    def begin(self, mode: str) -> None:
-        """Begin the transaction in which everything is read."""
-        self._connection.begin()
-        if mode:
-            self._execute(f"SET TRANSACTION {mode}")
+    def _prepare(self) -> None:
+        for statement in log_sql.CREATE_STAGING:
+            self._session.execute(statement)
+        for table in self._staged:
+            for statement in log_sql.create_staging(table):
+                self._session.execute(statement)
 
-    def hold(self) -> None:
+    def read(self, work: Callable[[], T]) -> T:
+        """Do work that reads everything as it is at one moment; what it stages is dropped."""
+
+        def at_one_moment() -> T:
+            self._session.execute(_AT_ONE_MOMENT)
+            return work()
+
+        return self._session.transaction(at_one_moment, commit=False)
+
+    def repair(self, hour: Hour) -> dict[str, int]:
+        """Compare an hour while nobody folds or migrates, and correct what differs; how many rows, per table."""
+
+        def repaired() -> dict[str, int]:
+            self._hold()
+            self.compare([hour])
+            return self._correct()
+
+        return self._session.transaction(repaired)
+
+    def _hold(self) -> None:
         """Nobody folds, or migrates, until the transaction ends."""
-        hold_schema(self._execute)
-        for shard in sorted(row[0] for row in self._execute(_SHARDS_OF_LINES)):
-            self._execute(ledger.LOCK_SHARD, (shard,))
+        hold_schema(self._session.execute)
+        for shard in sorted(row[0] for row in self._session.execute(_SHARDS_OF_LINES)):
+            self._session.execute(ledger.LOCK_SHARD, (shard,))
 
-    def newest_hours(self, max_events: int, now: float) -> list[Hour]:
+    def compare_newest(
+        self, max_events: int, now: float
+    ) -> tuple[list[Hour], ExpectedRows, dict[str, TableComparison]]:
+        """Compare the newest hours that are over; which these are, and what `compare` gives."""
+        hours = self._newest_hours(max_events, now)
+        return hours, *self.compare(hours)
+
+    def _newest_hours(self, max_events: int, now: float) -> list[Hour]:
         """The newest hours that are over, as many as the budget of events allows."""
         chosen: list[Hour] = []
-        for partition, events in self._execute(_PARTITIONS):
+        for partition, events in self._session.execute(_PARTITIONS):
             hour = Hour.from_key(partition)
             if hour.end_unix + SETTLED_SECONDS > now:
                 continue
@@ -184,10 +204,10 @@ class _Comparison:
         keys = ",".join(hour.key for hour in hours)
         lines = [
             CoveredLine(shard, Hour.from_key(partition), HeightRange(first, last), frozenset(names.split(",")))
-            for shard, partition, first, last, names in self._execute(_LINES, (keys,))
+            for shard, partition, first, last, names in self._session.execute(_LINES, (keys,))
         ]
         set_aside: defaultdict[int, set[bytes]] = defaultdict(set)
-        for shard, raw in self._execute(_SET_ASIDE, (keys,)):
+        for shard, raw in self._session.execute(_SET_ASIDE, (keys,)):
             set_aside[shard].add(bytes(raw))
         expected = expected_rows(self._replica.log, lines, set_aside, frozenset(table.name for table in self._staged))
         members = self._members()
@@ -195,31 +215,30 @@ class _Comparison:
         self._compare_tables(expected, everybody=members is None)
         return expected, {table.name: self._counted(table, expected) for table in self._tables}
 
-    def correct(self) -> dict[str, int]:
-        """Write what was noted, derive profiles of what has changed, and commit."""
+    def _correct(self) -> dict[str, int]:
+        """Write what was noted, and derive profiles of what has changed."""
         written: dict[str, int] = {}
         if self._derives:
-            self._execute("DELETE FROM stage_profile_fids")
-            self._execute(log_sql.FIDS_OF_PROFILES_TO_DERIVE)
+            self._session.execute(EMPTY_PROFILE_FIDS)
+            self._session.execute(log_sql.FIDS_OF_PROFILES_TO_DERIVE)
         for table in self._tables:
-            rows = sum(self._execute(statement)[0][0] for statement in log_sql.correct(table))
+            rows = sum(self._session.execute(statement)[0][0] for statement in log_sql.correct(table))
             if rows:
                 written[table.name] = rows
-        profiles = sum(self._execute(UPSERT_PROFILES)[0]) if self._derives else 0
+        profiles = sum(self._session.execute(UPSERT_PROFILES)[0]) if self._derives else 0
         if profiles:
             written[USER_PROFILES.name] = written.get(USER_PROFILES.name, 0) + profiles
-        self._connection.commit()
         return written
 
     def _members(self) -> "np.ndarray[Any, np.dtype[np.int64]] | None":
         """The targets whose histories are complete; None where everybody is replicated."""
         if self._replica.targets is None:
             return None
-        return np.array(sorted(row[0] for row in self._execute(_TARGETS)), np.int64)
+        return np.array(sorted(row[0] for row in self._session.execute(_TARGETS)), np.int64)
 
     def _stage(self, expected: ExpectedRows, members: "np.ndarray[Any, np.dtype[np.int64]] | None") -> None:
         """COPY what is expected, and what says where rows may come from."""
-        mentions = members is not None and bool(self._execute(_MENTIONS)[0][0])
+        mentions = members is not None and bool(self._session.execute(_MENTIONS)[0][0])
         for table in self._staged:
             rows = expected.rows.get(table.name)
             if rows is None or not len(rows):
@@ -228,10 +247,10 @@ class _Comparison:
                 wanted = np.ones(len(rows), np.bool_)
             else:
                 wanted = rule.is_concerned(table, rows, members, mentions=mentions)
-            self._copy(log_sql.expected_name(table), rows.append_column("wanted", pa.array(wanted, pa.bool_())))
-            self._execute(f"ANALYZE {log_sql.expected_name(table)}")
+            self._session.copy(log_sql.expected_name(table), rows.append_column("wanted", pa.array(wanted, pa.bool_())))
+            self._session.execute(f"ANALYZE {log_sql.expected_name(table)}")
         ranges = [(name, one) for name, several in expected.ranges.items() for one in several]
-        self._copy(
+        self._session.copy(
             "compared_ranges",
             pa.table(
                 {
@@ -243,23 +262,24 @@ class _Comparison:
                 }
             ),
         )
-        self._copy("events_set_aside", _pairs("shard", pa.int32(), "event_id", sorted(expected.quarantined)))
-        self._copy("synced_targets", pa.table({"fid": pa.array([] if members is None else members, pa.int64())}))
+        self._session.copy("events_set_aside", _pairs("shard", pa.int32(), "event_id", sorted(expected.quarantined)))
+        self._session.copy(
+            "synced_targets", pa.table({"fid": pa.array([] if members is None else members, pa.int64())})
+        )
 
     def _compare_tables(self, expected: ExpectedRows, *, everybody: bool) -> None:
         bounds = [
             (shard, first_event_id(first), first_event_id(last + 1) - 1, count)
-            for shard, first, last, count in self._execute(_BOUNDS)
+            for shard, first, last, count in self._session.execute(_BOUNDS)
             if last is not None
         ]
         for shard, origin_id, top_id, _ in bounds:
-            self._execute(
-                "INSERT INTO shard_bounds VALUES ($1::integer, $2::bigint, $3::bigint)", (shard, origin_id, top_id)
-            )
+            self._session.execute(log_sql.ADD_BOUNDS, (shard, origin_id, top_id))
         if not any(expected.ranges.values()):
             return
-        self._execute("ANALYZE compared_ranges")
-        self._execute(log_sql.MASK_EXPECTED_LINKS if LINKS in self._tables else "SELECT 1")
+        self._session.execute("ANALYZE compared_ranges")
+        if LINKS in self._tables:
+            self._session.execute(log_sql.MASK_EXPECTED_LINKS)
         spans = _spans(expected, [(origin_id, top_id) for _, origin_id, top_id, _ in bounds])
         for table in self._staged:
             if table in self._tables and table is not USER_PROFILES and expected.ranges.get(table.name):
@@ -270,23 +290,20 @@ class _Comparison:
     def _compare_table(
         self, table: DataTable, expected: ExpectedRows, spans: Sequence[tuple[int, int]], shard_counts: set[int]
     ) -> None:
-        self._execute(log_sql.compare(table))
+        self._session.execute(log_sql.compare(table))
         if table is FID_ACTIVITY:
             hours = ",".join(str(hour.start_unix) for hour in expected.activity_hours)
             if hours:
-                self._execute(log_sql.find_invented(table), (hours,))
+                self._session.execute(log_sql.find_invented(table), (hours,))
             return
         for first_id, last_id in spans:
-            self._execute(log_sql.candidates(table), (first_id, last_id))
-        fids = [
-            row[0]
-            for row in self._execute(f"SELECT DISTINCT about_fid FROM candidate_{table.name} WHERE about_fid > 0")
-        ]
+            self._session.execute(log_sql.candidates(table), (first_id, last_id))
+        fids = [row[0] for row in self._session.execute(log_sql.candidate_fids(table))]
         if fids:
             self._place(fids, expected, shard_counts)
-            self._execute(log_sql.find_invented(table))
-        elif self._execute(f"SELECT count(*) FROM candidate_{table.name}")[0][0]:
-            self._execute(log_sql.find_invented(table))
+            self._session.execute(log_sql.find_invented(table))
+        elif self._session.execute(log_sql.count_candidates(table))[0][0]:
+            self._session.execute(log_sql.find_invented(table))
 
     def _place(self, fids: Sequence[int], expected: ExpectedRows, shard_counts: set[int]) -> None:
         """Note on which shard these FIDs are: as the log has them or, if that agrees, by the network's rule."""
@@ -294,8 +311,8 @@ class _Comparison:
         (count,) = shard_counts if len(shard_counts) == 1 else (0,)
         by_rule = count > 0 and all(shard_of(fid, count) == shard for fid, shard in known.items())
         placed = [(fid, known.get(fid) or (shard_of(fid, count) if by_rule else None)) for fid in fids]
-        self._execute("DELETE FROM fid_shards")
-        self._copy(
+        self._session.execute(log_sql.EMPTY_FID_SHARDS)
+        self._session.copy(
             "fid_shards",
             pa.table(
                 {
@@ -306,19 +323,15 @@ class _Comparison:
         )
 
     def _compare_profiles(self, expected: ExpectedRows, spans: Sequence[tuple[int, int]], *, everybody: bool) -> None:
-        self._copy("stage_profile_fids", pa.table({"fid": pa.array(expected.profile_fids, pa.int64())}))
+        self._session.copy("stage_profile_fids", pa.table({"fid": pa.array(expected.profile_fids, pa.int64())}))
         for span in spans:
-            self._execute(
-                "INSERT INTO stage_profile_fids SELECT fid FROM public.user_profiles "
-                "WHERE version BETWEEN $1::bigint AND $2::bigint EXCEPT SELECT fid FROM stage_profile_fids",
-                span,
-            )
-        self._execute("ANALYZE stage_profile_fids")
-        self._execute(log_sql.COMPARE_PROFILES, (everybody,))
+            self._session.execute(log_sql.PROFILES_IN_SPAN, span)
+        self._session.execute("ANALYZE stage_profile_fids")
+        self._session.execute(log_sql.COMPARE_PROFILES, (everybody,))
 
     def _counted(self, table: DataTable, expected: ExpectedRows) -> TableComparison:
         by_hour: defaultdict[str | None, dict[str, Any]] = defaultdict(dict)
-        for hour, kind, rows, example in self._execute(log_sql.count_by_hour(table)):
+        for hour, kind, rows, example in self._session.execute(log_sql.count_by_hour(table)):
             by_hour[hour][kind] = rows
             by_hour[hour].setdefault("example", example)
         rows = expected.rows.get(table.name)
@@ -327,14 +340,6 @@ class _Comparison:
             compared,
             [HourDifferences(Hour.from_key(hour) if hour else None, **found) for hour, found in by_hour.items()],
         )
-
-    def _copy(self, staging: str, rows: pa.Table) -> None:
-        if len(rows):
-            self._cursor.adbc_ingest(staging, rows, mode="append", temporary=True)
-
-    def _execute(self, statement: str, parameters: tuple[Any, ...] | None = None) -> list[tuple[Any, ...]]:
-        self._cursor.execute(statement, parameters)
-        return list(self._cursor.fetchall()) if self._cursor.description else []
 
 
 def _pairs(one: str, kind: pa.DataType, other: str, values: Sequence[tuple[int, int]]) -> pa.Table:

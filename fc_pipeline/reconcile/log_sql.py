@@ -16,13 +16,18 @@ from fc_pipeline.tables.username_proofs import USERNAME_PROOFS
 from fc_pipeline.targets.rule import NOT_TARGET
 
 __all__ = [
+    "ADD_BOUNDS",
     "CREATE_STAGING",
+    "EMPTY_FID_SHARDS",
     "FIDS_OF_PROFILES_TO_DERIVE",
     "MASK_EXPECTED_LINKS",
+    "PROFILES_IN_SPAN",
+    "candidate_fids",
     "candidates",
     "compare",
     "correct",
     "count_by_hour",
+    "count_candidates",
     "create_staging",
     "expected_name",
     "find_invented",
@@ -38,6 +43,15 @@ CREATE_STAGING: Final = (
     "CREATE TEMPORARY TABLE IF NOT EXISTS stage_profile_fids (fid bigint)",
     "CREATE TEMPORARY TABLE synced_targets (fid bigint)",
 )
+
+ADD_BOUNDS: Final = "INSERT INTO shard_bounds VALUES ($1::integer, $2::bigint, $3::bigint)"
+EMPTY_FID_SHARDS: Final = "DELETE FROM fid_shards"
+
+PROFILES_IN_SPAN: Final = (
+    "INSERT INTO stage_profile_fids SELECT fid FROM public.user_profiles "
+    "WHERE version BETWEEN $1::bigint AND $2::bigint EXCEPT SELECT fid FROM stage_profile_fids"
+)
+"""The FIDs of profiles whose version is an event id of this span."""
 
 MASK_EXPECTED_LINKS: Final = (
     "UPDATE expected_links AS e SET deleted_reason = 'compacted', deleted_at = m.compacted_at FROM ("
@@ -68,6 +82,16 @@ def create_staging(table: DataTable) -> tuple[str, ...]:
         f"CREATE TEMPORARY TABLE candidate_{table.name} ({key}, about_fid bigint, version bigint)",
         f"CREATE TEMPORARY TABLE wrong_{table.name} ({key}, kind text, at_version bigint, of_shard integer)",
     )
+
+
+def candidate_fids(table: DataTable) -> str:
+    """The users of the rows that nothing explains so far."""
+    return f"SELECT DISTINCT about_fid FROM candidate_{table.name} WHERE about_fid > 0"
+
+
+def count_candidates(table: DataTable) -> str:
+    """How many rows nothing explains so far."""
+    return f"SELECT count(*) FROM candidate_{table.name}"
 
 
 def _is_snapshots(version: str) -> str:
