@@ -5,8 +5,8 @@ send (hub-api T3). A gap that snapshots healed stays on record: the tables are a
 read.
 """
 
-from collections.abc import Generator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, Literal
@@ -14,7 +14,8 @@ from typing import Final, Literal
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql as pg
 
-from fc_pipeline.store import ledger
+from fc_pipeline.store import advisory_locks, ledger
+from fc_pipeline.store.advisory_locks import HEALING_GAPS
 from fc_pipeline.store.bookkeeping import COVERAGE, GAPS
 from fc_pipeline.store.ledger import HeightRange
 
@@ -50,17 +51,7 @@ RECORD_POISON: Final = (
 )
 """Part of the transaction that folds the rest of the block."""
 
-_LOCK_SPACE: Final = 0x6667  # "fg": apart from the locks of those who fold
-_LOCK: Final = sa.text("SELECT pg_advisory_xact_lock(:space, :shard)")
-_HEALING: Final = 0
-"""Among the locks by shard, that of the one run which heals."""
-_TAKE_HEALING: Final = sa.text("SELECT pg_try_advisory_lock(:space, :healing)")
-_LEAVE_HEALING: Final = sa.text("SELECT pg_advisory_unlock(:space, :healing)")
-_IS_HEALING: Final = sa.text(
-    "SELECT EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory' AND granted AND objsubid = 2 "
-    "AND classid = CAST(:space AS integer)::oid AND objid = CAST(:healing AS integer)::oid "
-    "AND database = (SELECT oid FROM pg_database WHERE datname = current_database()))"
-)
+_LOCK: Final = sa.text(advisory_locks.gaps_of(":shard").until_commit())
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +121,7 @@ def observe(engine: sa.Engine, shard: int, lost: Sequence[HeightRange]) -> None:
     if not news:  # as nearly always
         return
     with engine.begin() as connection:
-        connection.execute(_LOCK, {"space": _LOCK_SPACE, "shard": shard})
+        connection.execute(_LOCK, {"shard": shard})
         seen = _of_outages(connection, shard)
         for heights in _filled(connection, shard, seen):
             _settle(connection, shard, heights, "feed", _folded_by(connection, shard, heights))
@@ -144,7 +135,7 @@ def observe(engine: sa.Engine, shard: int, lost: Sequence[HeightRange]) -> None:
 def note_failed(engine: sa.Engine, shard: int, heights: Sequence[HeightRange]) -> None:
     """Record heights that could not be read or folded again and again; what is recorded already stays as it is."""
     with engine.begin() as connection:
-        connection.execute(_LOCK, {"space": _LOCK_SPACE, "shard": shard})
+        connection.execute(_LOCK, {"shard": shard})
         for one in _unrecorded(_of_outages(connection, shard), heights):
             _open(connection, shard, one, FAILED_HOUR)
 
@@ -152,7 +143,7 @@ def note_failed(engine: sa.Engine, shard: int, heights: Sequence[HeightRange]) -
 def heal(engine: sa.Engine, shard: int, reason: str, heights: HeightRange, run_id: str) -> None:
     """Note that snapshots have brought what these heights would have; what else the open gaps hold stays open."""
     with engine.begin() as connection:
-        connection.execute(_LOCK, {"space": _LOCK_SPACE, "shard": shard})
+        connection.execute(_LOCK, {"shard": shard})
         if reason != POISON_PAGE:
             _settle(connection, shard, heights, "snapshots", run_id)
             return
@@ -165,22 +156,14 @@ def heal(engine: sa.Engine, shard: int, reason: str, heights: HeightRange, run_i
         )
 
 
-@contextmanager
-def healing_lock(engine: sa.Engine) -> Generator[bool]:
+def healing_lock(engine: sa.Engine) -> AbstractContextManager[bool]:
     """Be the one run that heals, if nobody else is; the lock ends with the session, however the run ends."""
-    key = {"space": _LOCK_SPACE, "healing": _HEALING}
-    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-        taken = connection.execute(_TAKE_HEALING, key).scalar_one()
-        try:
-            yield taken
-        finally:
-            if taken:
-                connection.execute(_LEAVE_HEALING, key)
+    return advisory_locks.attempted(engine, HEALING_GAPS)
 
 
 def is_being_healed(connection: sa.Connection) -> bool:
     """Whether a living run heals."""
-    return connection.execute(_IS_HEALING, {"space": _LOCK_SPACE, "healing": _HEALING}).scalar_one()
+    return advisory_locks.is_held(connection, HEALING_GAPS)
 
 
 def reopen(connection: sa.Connection) -> None:

@@ -7,13 +7,14 @@ A run that is ready to follow the feed, and waits for the lease of the one that 
 lock, which dies with its session.
 """
 
-from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql as pg
 
+from fc_pipeline.store import advisory_locks
+from fc_pipeline.store.advisory_locks import SUCCESSOR
 from fc_pipeline.store.bookkeeping import LEASES
 
 __all__ = [
@@ -54,8 +55,6 @@ _LIVING = (
     LEASES.c.heartbeat_at > sa.func.now() - sa.cast(f"{HEARTBEAT_TIMEOUT_SECONDS} seconds", pg.INTERVAL),
 )
 """Of leases that are held: the session lives, and the heartbeat is fresh."""
-
-_SUCCESSOR_LOCK = 0x66637375  # "fcsu": keeps it apart from other advisory locks of the database
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,23 +144,12 @@ def is_held_by_another(connection: sa.Connection, *, shard: int, partition: str,
     return connection.execute(query).first() is not None
 
 
-@contextmanager
-def as_successor(engine: sa.Engine) -> Generator[None]:
+def as_successor(engine: sa.Engine) -> AbstractContextManager[None]:
     """Be known as a run that waits to follow the feed, for as long as the block runs and this process lives."""
-    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-        connection.execute(sa.text(f"SELECT pg_advisory_lock_shared({_SUCCESSOR_LOCK})"))
-        try:
-            yield
-        finally:
-            connection.execute(sa.text(f"SELECT pg_advisory_unlock_shared({_SUCCESSOR_LOCK})"))
+    return advisory_locks.shared(engine, SUCCESSOR)
 
 
 def successor_waits(engine: sa.Engine) -> bool:
     """Whether a run is ready to follow the feed and waits for the lease."""
-    query = sa.text(
-        "SELECT EXISTS (SELECT FROM pg_locks JOIN pg_database ON pg_database.oid = database "
-        "WHERE datname = current_database() AND locktype = 'advisory' AND granted AND classid = 0 AND objsubid = 1 "
-        f"AND objid = {_SUCCESSOR_LOCK})"
-    )
     with engine.connect() as connection:
-        return bool(connection.scalar(query))
+        return advisory_locks.is_held(connection, SUCCESSOR)

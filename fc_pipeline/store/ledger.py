@@ -12,6 +12,7 @@ from typing import Final, NamedTuple
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql as pg
 
+from fc_pipeline.store import advisory_locks
 from fc_pipeline.store.bookkeeping import COVERAGE, HOUR_ROWS, SHARDS
 
 __all__ = [
@@ -50,9 +51,7 @@ __all__ = [
 OVERLAP_SQLSTATES = ("23P01", "23505")
 """exclusion_violation and unique_violation: the heights are in the ledger already."""
 
-_SHARD_LOCK_SPACE = 0x6663  # "fc": keeps our advisory locks apart from those of other users of the database
-
-LOCK_SHARD = f"SELECT pg_advisory_xact_lock({_SHARD_LOCK_SPACE}, $1::integer)"
+LOCK_SHARD = advisory_locks.shard("$1::integer").until_commit()
 """Merges of one shard queue up: a profile is derived from rows that no other transaction is changing."""
 
 RENEW_LEASE = (

@@ -15,6 +15,7 @@ from alembic.script import ScriptDirectory
 import fc_pipeline.store.migrations
 from fc_pipeline.errors import ConfigError, NothingYet, SchemaMissing
 from fc_pipeline.store import gaps, ledger, snapshot_ledger
+from fc_pipeline.store.advisory_locks import MIGRATION
 from fc_pipeline.store.bookkeeping import SCHEMA, TARGETS
 from fc_pipeline.tables import link_compactions, links, registry
 from fc_pipeline.tables.columns import METADATA
@@ -33,8 +34,6 @@ _REBUILT_WITH = {
     # Compact states mask links, so links are folded again with them.
     link_compactions.LINK_COMPACTIONS.qualified: links.LINKS.name,
 }
-_MIGRATION_LOCK: Final = "SELECT pg_advisory_xact_lock(7234163)"
-_WRITING_LOCK: Final = "SELECT pg_advisory_xact_lock_shared(7234163)"
 _REVISION: Final = f"SELECT version_num FROM {SCHEMA}.alembic_version"
 
 
@@ -60,7 +59,7 @@ def ensure_schema(engine: sa.Engine) -> None:
     with engine.begin() as connection:
         if _is_current(connection):
             return
-        connection.execute(sa.text(_MIGRATION_LOCK))
+        connection.execute(sa.text(MIGRATION.until_commit()))
         found = _revision_of(connection)
         if found is not None and found not in _KNOWN_REVISIONS:
             raise _unknown(found)
@@ -111,7 +110,7 @@ def hold_schema(execute: Callable[[str], Any]) -> None:
     `execute` executes a statement of that transaction and gives its rows. Waits while somebody migrates. Raises
     ConfigError if a newer release has migrated the database meanwhile: nothing is to be written then.
     """
-    execute(_WRITING_LOCK)
+    execute(MIGRATION.until_commit(shared=True))
     found = [row[0] for row in execute(_REVISION)]
     if found != [NEWEST_REVISION]:
         raise _unknown(*found)

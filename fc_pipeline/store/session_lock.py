@@ -11,6 +11,7 @@ from typing import Any, Final
 import psycopg2
 
 from fc_pipeline.errors import PostgresError
+from fc_pipeline.store.advisory_locks import AdvisoryLock, held, locks_held
 from fc_pipeline.store.session import PsycopgConnection, connect
 
 __all__ = [
@@ -35,18 +36,13 @@ _DEAD_CLIENT_SETTINGS: Final = {
     "tcp_keepalives_interval": "5",
     "tcp_keepalives_count": "3",
 }
-_HOLDERS: Final = """
-    SELECT {columns} FROM pg_locks JOIN pg_database ON pg_database.oid = database {more}
-    WHERE pg_database.datname = current_database() AND locktype = 'advisory' AND granted
-        AND objsubid = 2 AND classid = %s
-"""
 
 
 class SessionLock:
     """One lock, of two numbers of 32 bits: a kind and an object; `name` is that of the session in pg_stat_activity."""
 
     def __init__(self, url: str, kind: int, thing: int = 0, *, name: str) -> None:
-        self.kind, self.thing = kind, thing
+        self.lock = AdvisoryLock(kind, thing)
         self._url, self._name = url, name
         self._connection: PsycopgConnection | None = None
         self._use = Lock()
@@ -54,13 +50,12 @@ class SessionLock:
     def try_take(self) -> bool:
         """Take it if nobody else holds it; whether it is ours now. Raises what UNREACHABLE names."""
         with self._use:
-            return self._ask(self._connected(), "SELECT pg_try_advisory_lock(%s, %s)", self.kind, self.thing)
+            return self._ask(self._connected(), self.lock.attempt())
 
     def is_taken(self) -> bool:
         """Whether somebody holds it; it is not taken by the look. Raises what UNREACHABLE names."""
-        held = f"SELECT EXISTS ({_HOLDERS.format(columns='1', more='')} AND objid::bigint = %s)"
         with self._use:
-            return self._ask(self._connected(), held, self.kind, self.thing)
+            return self._ask(self._connected(), held(self.lock))
 
     def is_held(self) -> bool:
         """Whether the session that took it still lives; it is to be taken anew where not."""
@@ -82,10 +77,10 @@ class SessionLock:
             self._connection.autocommit = True
         return self._connection
 
-    def _ask(self, connection: PsycopgConnection, query: str, *values: object) -> bool:
+    def _ask(self, connection: PsycopgConnection, query: str) -> bool:
         try:
             with connection.cursor() as cursor:
-                cursor.execute(query, values)
+                cursor.execute(query)
                 row = cursor.fetchone()
                 return row is not None and row[0]
         except psycopg2.Error:
@@ -128,14 +123,14 @@ def kept(lock: SessionLock) -> Generator[bool]:
 
 def objects_locked(cursor: Any, kind: int) -> set[int]:
     """The objects of a kind that somebody holds."""
-    cursor.execute(_HOLDERS.format(columns="objid::bigint", more=""), (kind,))
+    cursor.execute(locks_held(kind, columns="objid::bigint"))
     return {row[0] for row in cursor.fetchall()}
 
 
 def holders(cursor: Any, kind: int) -> set[str]:
     """The names of the sessions that hold a lock of the kind; empty ones where their role is not to be seen."""
     joined = "LEFT JOIN pg_stat_activity AS session ON session.pid = pg_locks.pid"
-    cursor.execute(_HOLDERS.format(columns="coalesce(session.application_name, '')", more=joined), (kind,))
+    cursor.execute(locks_held(kind, columns="coalesce(session.application_name, '')", joined=joined))
     return {row[0] for row in cursor.fetchall()}
 
 

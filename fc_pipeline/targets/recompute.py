@@ -8,12 +8,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from fc_pipeline.store.advisory_locks import TARGET_SET
 from fc_pipeline.targets.sign_ups import IS_SIGN_UP
 
 __all__ = [
     "CREATE_STAGING",
     "GENERATION",
-    "LOCK_SPACE",
     "LOCK_TO_CHANGE",
     "LOCK_TO_READ",
     "SIGN_UPS_KNOWN",
@@ -28,12 +28,10 @@ __all__ = [
 Execute = Callable[[str], Sequence[tuple[Any, ...]]]
 """Executes a statement in the caller's transaction; its rows."""
 
-LOCK_SPACE: Final = 0x6674  # "ft": keeps these advisory locks apart from those on shards
-
-LOCK_TO_READ: Final = f"SELECT pg_advisory_xact_lock_shared({LOCK_SPACE}, 0)"
+LOCK_TO_READ: Final = TARGET_SET.until_commit(shared=True)
 """Until commit nobody changes the set: so whatever was selected by it is committed before a new target is looked up."""
 
-LOCK_TO_CHANGE: Final = f"SELECT pg_advisory_xact_lock({LOCK_SPACE}, 0)"
+LOCK_TO_CHANGE: Final = TARGET_SET.until_commit()
 
 GENERATION: Final = "SELECT generation, mentions FROM pipeline.target_set"
 """Which generation the set is of, and whether mentions count; no row where no set was ever made."""

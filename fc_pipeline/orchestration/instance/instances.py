@@ -15,6 +15,7 @@ from typing import Final
 
 from fc_pipeline.config.settings import Settings
 from fc_pipeline.errors import ServiceError
+from fc_pipeline.store.advisory_locks import INSTANCE, LEADER
 from fc_pipeline.store.session import connect
 from fc_pipeline.store.session_lock import (
     MAX_NAME_BYTES,
@@ -50,8 +51,6 @@ INSTANCE_VARIABLE: Final = "FC_PIPELINE_INSTANCE"
 """The environment variable in which an `up` gives its name to the processes that it starts."""
 
 _SESSION_PREFIX: Final = "fc_pipeline "
-_PRESENT: Final = 0x6663696E  # "fcin": keeps them apart from other advisory locks of the database
-_LEADS: Final = 0x66636C65  # "fcle"
 
 
 def new_instance(data_dir: Path) -> str:
@@ -88,7 +87,7 @@ def present(settings: Settings, instance: str) -> Generator[None]:
 
     Raises ServiceError where Postgres does not answer.
     """
-    lock = SessionLock(settings.libpq_url(DAGSTER_DATABASE), _PRESENT, number_of(instance), name=name_of(instance))
+    lock = SessionLock(settings.libpq_url(DAGSTER_DATABASE), INSTANCE, number_of(instance), name=name_of(instance))
     with ExitStack() as stack:
         try:
             stack.enter_context(kept(lock))
@@ -102,21 +101,21 @@ def present(settings: Settings, instance: str) -> Generator[None]:
 def living_instances(settings: Settings) -> set[int]:
     """The numbers of those who are known as living."""
     with closing(connect(settings.libpq_url(DAGSTER_DATABASE))) as connection, connection.cursor() as cursor:
-        return objects_locked(cursor, _PRESENT)
+        return objects_locked(cursor, INSTANCE)
 
 
 def living_names(settings: Settings) -> set[str]:
     """Their names, as `name_of` gives them; empty ones of such as work as another role."""
     with closing(connect(settings.libpq_url(DAGSTER_DATABASE))) as connection, connection.cursor() as cursor:
-        return holders(cursor, _PRESENT)
+        return holders(cursor, INSTANCE)
 
 
 def leader_lock(settings: Settings, instance: str) -> SessionLock:
     """What the daemon of the leading `up` holds."""
-    return SessionLock(settings.libpq_url(DAGSTER_DATABASE), _LEADS, name=name_of(instance))
+    return SessionLock(settings.libpq_url(DAGSTER_DATABASE), LEADER, name=name_of(instance))
 
 
 def leader(settings: Settings) -> str | None:
     """The `name_of` the instance that leads, or None where none does; empty where its session is not to be seen."""
     with closing(connect(settings.libpq_url(DAGSTER_DATABASE))) as connection, connection.cursor() as cursor:
-        return next(iter(holders(cursor, _LEADS)), None)
+        return next(iter(holders(cursor, LEADER)), None)

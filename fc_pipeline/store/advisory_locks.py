@@ -1,0 +1,141 @@
+"""Advisory locks of Postgres: which there are, the statements that take them, and who holds them.
+
+One that is held by a session is gone with it, however its process ends.
+"""
+
+from collections.abc import Generator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Final
+
+import sqlalchemy as sa
+
+__all__ = [
+    "COMPLETING_TARGETS",
+    "HEALING_GAPS",
+    "INSTANCE",
+    "LEADER",
+    "MIGRATION",
+    "SUCCESSOR",
+    "TARGET_SET",
+    "AdvisoryLock",
+    "attempted",
+    "gaps_of",
+    "held",
+    "is_held",
+    "locks_held",
+    "shard",
+    "shared",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class AdvisoryLock:
+    """A lock of two numbers of 32 bits, its kind and an object, or of one number of 64 bits where `thing` is None.
+
+    `thing` may be the placeholder of a statement's parameter.
+    """
+
+    kind: int
+    thing: int | str | None = None
+
+    def until_commit(self, *, shared: bool = False) -> str:
+        """The statement that waits for the lock and keeps it until the transaction ends."""
+        return f"SELECT pg_advisory_xact_lock{'_shared' if shared else ''}({self._key})"
+
+    def until_unlock(self, *, shared: bool = False) -> str:
+        """The statement that waits for the lock and keeps it until `unlock`, or the session's end."""
+        return f"SELECT pg_advisory_lock{'_shared' if shared else ''}({self._key})"
+
+    def attempt(self) -> str:
+        """The statement that takes the lock as `until_unlock` if nobody else holds it; whether it did."""
+        return f"SELECT pg_try_advisory_lock({self._key})"
+
+    def unlock(self, *, shared: bool = False) -> str:
+        """The statement that lets go of it."""
+        return f"SELECT pg_advisory_unlock{'_shared' if shared else ''}({self._key})"
+
+    @property
+    def _key(self) -> str:
+        return str(self.kind) if self.thing is None else f"{self.kind}, {self.thing}"
+
+
+# The kinds keep them apart from one another and from other users' of the database.
+MIGRATION: Final = AdvisoryLock(7234163)
+"""Held by who migrates; shared by all who write, until their commit."""
+SUCCESSOR: Final = AdvisoryLock(0x66637375)  # "fcsu"
+"""Shared by the runs that are ready to follow the feed, and wait for the lease of the one that does."""
+INSTANCE: Final = 0x6663696E  # "fcin"
+"""The kind of those that living instances hold."""
+LEADER: Final = 0x66636C65  # "fcle"
+"""The kind of the one that the leading instance's daemon holds."""
+
+_SHARDS: Final = 0x6663  # "fc"
+_GAPS: Final = 0x6667  # "fg"
+_TARGETS: Final = 0x6674  # "ft"
+
+HEALING_GAPS: Final = AdvisoryLock(_GAPS, 0)
+"""Among those of gaps by shard, that of the one run which heals."""
+TARGET_SET: Final = AdvisoryLock(_TARGETS, 0)
+"""Held by who changes the target set; shared by those who look targets up."""
+COMPLETING_TARGETS: Final = AdvisoryLock(_TARGETS, 1)
+"""Shared by those who complete the histories of new targets."""
+
+
+def shard(number: int | str) -> AdvisoryLock:
+    """Held by who folds a shard."""
+    return AdvisoryLock(_SHARDS, number)
+
+
+def gaps_of(number: int | str) -> AdvisoryLock:
+    """Held by who records or settles gaps of a shard."""
+    return AdvisoryLock(_GAPS, number)
+
+
+def locks_held(kind: int | str, *, columns: str = "1", joined: str = "", bits: int = 32) -> str:
+    """The query of the locks of a kind that anybody holds in this database; rows of `pg_locks`.
+
+    With 64 `bits`, of the one lock with that number.
+    """
+    key = f"classid::bigint = {kind} AND objsubid = 2"
+    if bits == 64:  # in halves
+        key = f"(classid::bigint << 32 | objid::bigint) = {kind} AND objsubid = 1"
+    return (
+        f"SELECT {columns} FROM pg_locks JOIN pg_database ON pg_database.oid = database {joined} "
+        f"WHERE pg_database.datname = current_database() AND locktype = 'advisory' AND granted AND {key}"
+    )
+
+
+def held(lock: AdvisoryLock) -> str:
+    """The query whether anybody holds a lock; it is not taken by that."""
+    if lock.thing is None:
+        return f"SELECT EXISTS ({locks_held(lock.kind, bits=64)})"
+    return f"SELECT EXISTS ({locks_held(lock.kind)} AND objid::bigint = {lock.thing})"
+
+
+def is_held(connection: sa.Connection, lock: AdvisoryLock) -> bool:
+    """Whether anybody who lives holds a lock."""
+    return bool(connection.scalar(sa.text(held(lock))))
+
+
+@contextmanager
+def shared(engine: sa.Engine, lock: AdvisoryLock) -> Generator[None]:
+    """Hold a lock, together with whoever else shares it, while the block runs and this process lives."""
+    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        connection.execute(sa.text(lock.until_unlock(shared=True)))
+        try:
+            yield
+        finally:
+            connection.execute(sa.text(lock.unlock(shared=True)))
+
+
+@contextmanager
+def attempted(engine: sa.Engine, lock: AdvisoryLock) -> Generator[bool]:
+    """Hold a lock while the block runs and this process lives, if nobody else does; whether it is held."""
+    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        taken = bool(connection.scalar(sa.text(lock.attempt())))
+        try:
+            yield taken
+        finally:
+            if taken:
+                connection.execute(sa.text(lock.unlock()))
