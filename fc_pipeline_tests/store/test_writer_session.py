@@ -83,7 +83,7 @@ def test_it_is_tried_again_where_that_may_help(session: WriterSession) -> None:
     assert (attempts, count(session)) == ([2, 2, 2], 2)
 
 
-def test_it_is_not_tried_again_where_that_is_of_no_use_or_given_up(session: WriterSession) -> None:
+def test_it_is_not_tried_again_where_that_is_of_no_use_or_abandoned(session: WriterSession) -> None:
     attempts: list[str] = []
 
     def fail(sqlstate: str) -> None:
@@ -92,7 +92,7 @@ def test_it_is_not_tried_again_where_that_is_of_no_use_or_given_up(session: Writ
 
     with pytest.raises(PostgresError, match="as if"):
         session.retried_transaction(lambda: fail("42501"))
-    session.give_up()
+    session.abandon()
     with pytest.raises(PostgresError, match="as if"):
         session.retried_transaction(lambda: fail("40P01"))
     assert attempts == ["42501", "40P01"]
