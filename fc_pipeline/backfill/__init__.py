@@ -1,1 +1,1 @@
-"""History by FID: whom to ask for, what that takes, fetching it, and folding or verifying it."""
+"""History by FID: which FIDs to request, what that costs, fetching them, and folding or verifying the result."""

@@ -21,9 +21,9 @@ from fc_pipeline.store import snapshot_ledger
 __all__ = ["BackfillEstimate", "estimate"]
 
 SAMPLE_FIDS: Final = 100
-"""FIDs that are asked for their storage limits: one request each."""
+"""FIDs sampled for their storage limits: one request each."""
 WHOLE_FIDS: Final = 10
-"""FIDs that are read as a whole, for what is in no limit (names, contract events), and for how long a request takes."""
+"""FIDs read completely: for what no limit covers (names, contract events), and for the seconds per request."""
 MAX_WHOLE_MESSAGES: Final = 2_000
 
 
@@ -31,8 +31,8 @@ MAX_WHOLE_MESSAGES: Final = 2_000
 class BackfillEstimate:
     """`fids` are those of the scope, `fids_left` those that an interrupted round has not fetched yet.
 
-    `rows` is about how many records come, `seconds` how long the requests take at the budget of the hub, or without
-    one at the pace that the sample was answered.
+    `rows` is the estimated number of records, `seconds` the estimated duration of the requests: at the hub's request
+    budget or, without one, at the pace of the sample.
     """
 
     fids: int
@@ -60,7 +60,7 @@ class _Sample:
 
 
 def estimate(replica: Replica, scope: BackfillScope) -> BackfillEstimate:
-    """Ask the hub for the FIDs of a scope and what a random few of them store. Raises HubError."""
+    """Request the FIDs of a scope, and what a random sample of them stores. Raises HubError."""
     return asyncio.run(_estimate(replica, scope))
 
 

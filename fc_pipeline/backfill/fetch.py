@@ -1,4 +1,4 @@
-"""hub → lake: the snapshots of a chunk of FIDs, all from one hub between two looks at its heads."""
+"""hub → lake: the snapshots of a chunk of FIDs, all from one hub, between two readings of its heads."""
 
 import asyncio
 import sys
@@ -25,14 +25,14 @@ CONCURRENT_FIDS_HERE: Final = 3
 INFO_REQUESTS: Final = 2
 """Requests of a chunk beside those of its FIDs."""
 BIG_FID_BYTES: Final = 4 * 1024 * 1024
-"""The records of an FID with more go into a file of their own as they come."""
+"""An FID with more bytes than this gets a file of its own, written as its records arrive."""
 
 _OF_THE_FID: Final = (HubRefused, HubDisconnected, HubBodyTooLarge, HubMalformed)
-"""Errors that may lie in what the hub stores of an FID, when it answers other questions (hub-api T3)."""
+"""Errors that may come from the data of one FID, where the hub answers other requests (hub-api T3)."""
 
 
 def concurrent_fids(hub: HubReads) -> int:
-    """How many FIDs are asked for at the same time; the hub's budget may allow less."""
+    """How many FIDs are requested concurrently; the hub's request budget may allow fewer."""
     return CONCURRENT_FIDS_HERE if hub.client.endpoint.is_loopback else CONCURRENT_FIDS
 
 
@@ -43,7 +43,7 @@ _REGISTRATION: Final = b"EVENT_TYPE_ID_REGISTER"
 class FetchedChunk:
     """What was fetched, and the FIDs that could not be read, with the reason.
 
-    `registered` are the FIDs of whose registration the hub has told.
+    `registered` are the FIDs whose registration the hub returned.
     """
 
     snapshots: list[SnapshotLine]
@@ -73,7 +73,7 @@ class _Fetch:
         self.asking = asyncio.Semaphore(concurrent_fids(self.hub))
 
     async def fid(self, fid: int, shard: int) -> None:
-        """Ask for one FID and write what comes; one that the hub cannot answer for is noted."""
+        """Fetch one FID and write its records; an FID that the hub cannot answer for is noted."""
         async with self.asking:
             hub = HubReads(self.hub.client.counting())
             try:
@@ -130,7 +130,7 @@ class _Fetch:
 
 
 async def _all(work: Iterable[Coroutine[Any, Any, None]]) -> None:
-    """Do it at the same time; the first error ends the others and is raised as it is."""
+    """Run the tasks concurrently; the first error cancels the others and is raised as it is."""
     tasks = [asyncio.create_task(one) for one in work]
     try:
         await asyncio.gather(*tasks)
@@ -141,7 +141,7 @@ async def _all(work: Iterable[Coroutine[Any, Any, None]]) -> None:
 
 
 async def fetch_chunk(hub: HubReads, log: SnapshotLog, fids: Sequence[tuple[int, int]]) -> FetchedChunk:
-    """Ask one hub for FIDs, given with their shards; every file is on disk when this returns.
+    """Fetch FIDs, given with their shards, from one hub; every file is on disk when this returns.
 
     An FID that the hub cannot answer for does not fail the others. Raises HubError where the hub itself fails, and
     LakeError; nothing counts as fetched then.

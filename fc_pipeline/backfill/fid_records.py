@@ -1,4 +1,4 @@
-"""All that a hub's by-FID endpoints say of one FID: raw records, page by page (hub-api 6)."""
+"""All records that a hub's by-FID endpoints have of one FID: raw, page by page (hub-api 6)."""
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import suppress
@@ -31,16 +31,16 @@ _MESSAGE: Final = msgspec.json.Decoder(Message)
 _PROOF: Final = msgspec.json.Decoder(UsernameProof)
 _NEW_EVENT_TYPES: Final = ("EVENT_TYPE_TIER_PURCHASE", "EVENT_TYPE_CHANNEL_REGISTER")
 _UNKNOWN_VALUE: Final = "Invalid query parameters"
-"""So begins a hub's refusal of a parameter's value that it does not know (hub-api 1.3)."""
+"""Prefix of a hub's refusal of a parameter value that it does not know (hub-api 1.3)."""
 
 
 async def snapshot(hub: HubReads, fid: int) -> AsyncIterator[SnapshotPage]:
     """Every record of an FID, page by page, the pages of one kind after those of another.
 
-    What the storage limits say is empty is not asked for; name proofs and contract events are in no limit. A name that
-    the FID shows without a listed proof is asked for by name. Message removes, other than of casts, and compact link
-    states are in no answer (hub-api 6.2). A record that changes while its list is walked may come twice, the newer one
-    later. Raises HubError.
+    Lists that the storage limits call empty are not requested; no limit covers name proofs and contract events. If the
+    FID shows a name whose proof is not listed, the proof is requested by name. Message removes, other than of casts,
+    and compact link states are not served (hub-api 6.2). A record that changes while its list is read may occur twice,
+    the newer one later. Raises HubError.
     """
     if fid == CONTRACTS_FID:
         for event_type in _OF_CONTRACTS:
@@ -92,7 +92,7 @@ def _proof(raw: bytes) -> UsernameProof | None:
 
 
 def expected_requests(limits: StorageLimits) -> int:
-    """How many requests the snapshot of a user's FID with these limits takes, and what they say takes pages."""
+    """How many requests the snapshot of an FID with these limits takes, with the pages that the limits imply."""
     pages = sum(
         used // PAGE_SIZE + 1
         for one in MESSAGE_SETS
@@ -103,7 +103,7 @@ def expected_requests(limits: StorageLimits) -> int:
 
 
 def expected_messages(limits: StorageLimits) -> int:
-    """About how many messages there are: removes count as used, but not all of them are told (hub-api 6.2)."""
+    """About how many messages there are: removes count as used, but not all of them are served (hub-api 6.2)."""
     names = {one.storage_type for one in MESSAGE_SETS}
     return sum(limit.used for limit in limits.limits if limit.name in names)
 
@@ -115,14 +115,14 @@ async def _on_chain_events(hub: HubReads, fid: int, event_type: OnChainEventType
     except HubKeyRefused:
         raise
     except HubRefused as refused:
-        # Of a type that is younger than the hub it has no event. Another refusal does not say that there is none:
-        # taken so, the ones that the tables have would be deleted.
+        # A hub that does not know the event type has no such event. Any other refusal must not be read as "none",
+        # because that would delete the rows that the tables have.
         if event_type not in _NEW_EVENT_TYPES or not (refused.detail or "").startswith(_UNKNOWN_VALUE):
             raise
 
 
 async def _limits(hub: HubReads, fid: int) -> StorageLimits | None:
-    """What the FID stores; None where the hub does not say, and all must be asked for."""
+    """What the FID stores; None if the hub does not say, so that every list must be requested."""
     try:
         return await hub.storage_limits_by_fid(fid)
     except HubKeyRefused:

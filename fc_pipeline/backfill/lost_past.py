@@ -1,4 +1,4 @@
-"""Does a hub still have the past? One that has lost registrations is left: what it lacks would be deleted."""
+"""Does a hub still have old records? A hub that lost registrations is not used: the rows it lacks would be deleted."""
 
 from fc_pipeline.backfill.fetch import FetchedChunk
 from fc_pipeline.errors import HubUntrusted
@@ -9,9 +9,9 @@ __all__ = ["refuse_lost_past"]
 
 
 def refuse_lost_past(replica: Replica, hub_name: str, fetched: FetchedChunk) -> None:
-    """Raise HubUntrusted if a hub knows none of the FIDs that it was asked for and that were registered.
+    """Raise HubUntrusted if a hub knows none of the requested FIDs that were registered.
 
-    Contract events do not go away (hub-api 4.3). All that such a hub lacks would be taken for deleted.
+    Contract events are permanent (hub-api 4.3). Everything that such a hub lacks would count as deleted.
     """
     fids = [one.fid for one in fetched.snapshots]
     with replica.engine.connect() as connection:

@@ -1,4 +1,4 @@
-"""What a backfill has done, per bucket and in all, and how long the rest will take."""
+"""What a backfill has done, per bucket and in all, and the estimated time for the rest."""
 
 import time
 from collections.abc import Callable, Collection, Iterable
@@ -30,7 +30,7 @@ class BucketProgress:
 class BackfillProgress:
     """All buckets together; `requests` also counts those that are of no FID. `clock` gives monotonic seconds.
 
-    `unknown_fids` are users that were folded and of whom the hub has no record at all.
+    `unknown_fids` are FIDs that were folded although the hub has no record of them.
     """
 
     clock: Callable[[], float] = time.monotonic
@@ -69,7 +69,7 @@ class BackfillProgress:
 
     @property
     def seconds_left(self) -> float | None:
-        """How long the rest takes at the pace so far; None as long as there is none."""
+        """Estimated seconds for the rest at the pace so far; None while nothing is done."""
         done = self.fids - self.fids_left
         return self.seconds / done * self.fids_left if done else None
 
@@ -78,7 +78,7 @@ class BackfillProgress:
         self.buckets[bucket] = BucketProgress(bucket, fids, fids)
 
     def add_fetched(self, snapshots: Iterable[SnapshotLine]) -> None:
-        """FIDs whose records lie in the lake."""
+        """FIDs whose records are in the lake."""
         for one in snapshots:
             bucket = self.buckets[one.bucket]
             bucket.fids_fetched += 1
@@ -94,7 +94,7 @@ class BackfillProgress:
         self.reconciled += folded
 
     def finish(self, fids: Iterable[int]) -> list[int]:
-        """Nothing is left to do for these FIDs; gives the buckets that are done by that."""
+        """Mark these FIDs as done; returns the buckets that this completes."""
         ended: list[int] = []
         for fid in fids:
             bucket = self.buckets[bucket_of(fid)]

@@ -1,8 +1,8 @@
 """hub → lake → tables, FID by FID: what Dagster's snapshot assets, `fc-pipeline backfill` and tests call.
 
 Per chunk of FIDs: the shards' heads, the answers, the heads again, Parquet in the lake, a line per FID in
-`pipeline.snapshots`, one fold. The next chunk is fetched while one is folded. What a run that died had fetched is
-not asked again by the next one of the same scope: it is folded from the lake.
+`pipeline.snapshots`, one fold. The next chunk is fetched while one is folded. The next run of the same scope folds what
+a run that died had fetched from the lake, without fetching it again.
 """
 
 import asyncio
@@ -43,7 +43,7 @@ T = TypeVar("T")
 log = logging.getLogger(__name__)
 
 RETRY_BUDGET_SECONDS: Final = 300.0
-"""So long is a hub that fails in the middle of the work asked again."""
+"""How long a hub that fails in the middle of a run is retried."""
 MAX_PAUSE_SECONDS: Final = 30.0
 RECORDS_PER_FOLD: Final = 20_000
 """A transaction folds no more than this, unless a single FID has more."""
@@ -58,7 +58,8 @@ class Backfill:
     """Fetches the snapshots of a scope into the lake, folds them, or both.
 
     Folding alone takes what the lake has. `on_bucket` is called when a bucket is done, `on_progress` every
-    `progress_seconds`, both from threads of their own. Once `should_stop` says yes, it ends after the chunk in hand.
+    `progress_seconds`, both from threads of their own. Once `should_stop` returns True, it ends after the current
+    chunk.
     """
 
     replica: Replica
@@ -79,7 +80,7 @@ class Backfill:
         self._reported_at = time.monotonic()
 
     def execute(self) -> BackfillProgress:
-        """Do it. Raises FcPipelineError; FIDs that no hub can answer for are named after all others are done."""
+        """Run it. Raises FcPipelineError; FIDs that no hub can answer for are reported after all others are done."""
         try:
             return self._execute()
         except POSTGRES_ERRORS as error:
@@ -123,11 +124,11 @@ class Backfill:
                 await asyncio.to_thread(self._retried, self._finish_rounds)
 
     def _retried(self, work: Callable[[], T]) -> T:
-        """What begins anew from what Postgres has, done once more where it failed for a reason that may pass."""
+        """Do work that resumes from what Postgres has, and retry it after a transient failure."""
         return with_retries(f"run {self.run_id}", work, should_stop=self.should_stop)
 
     async def _find(self, hubs: HubPool) -> ScopedFids:
-        """The FIDs to do, of hubs that go on from what was read; whether they do is held against the ledger."""
+        """The FIDs to do, from hubs that continue the history already read, as the ledger shows."""
         retry_budget = RetryBudget(f"run {self.run_id}", should_stop=self.should_stop)
         while True:
             try:
@@ -162,9 +163,9 @@ class Backfill:
         return missing, stored
 
     async def _fetch(self, hubs: HubPool, chunk: Sequence[tuple[int, int]]) -> FetchedChunk:
-        """A chunk from the first hub that is fit; a failing one is left for another, and waited for a while.
+        """A chunk from the first usable hub; a failing hub is replaced by another, or retried for a while.
 
-        What a hub answered counts only if it is fit afterwards, too: one that was reset has lost what is looked for.
+        Answers count only if the hub is usable afterwards, too: a hub that was reset has lost what is requested.
         """
         retry_until: float | None = None
         pause_seconds = 1.0
@@ -179,7 +180,7 @@ class Backfill:
                 fetched = await fetch_chunk(hub, self._log, chunk)
                 await hubs.confirm(hub)
                 await asyncio.to_thread(refuse_lost_past, self.replica, hub.name, fetched)
-            except POSTGRES_ERRORS as error:  # whether the hub is fit is held against the ledger
+            except POSTGRES_ERRORS as error:  # whether the hub is usable is checked against the ledger
                 await asyncio.to_thread(retry_budget.pause_after, error)
                 continue
             except HubUntrusted as error:
@@ -279,18 +280,18 @@ class Backfill:
             self.on_progress(self.progress)
 
     def _log_progress(self) -> None:
-        """For who watches the log: the numbers as they are."""
+        """Log the current numbers."""
         log.debug("backfill_progress", extra={"progress": self.progress})
 
     def _end(self, buckets: Sequence[int]) -> None:
-        """Buckets are done: files that no line names any more are of no use."""
+        """Buckets are done: delete the files that no ledger line refers to any more."""
         if self.fetch:
             self._delete_orphans(buckets)
         for bucket in buckets:
             self.on_bucket(self.progress.buckets[bucket])
 
     def _finish_rounds(self) -> None:
-        """The rounds are over together, so that what goes on with a run that died leaves its first buckets alone."""
+        """Finish all rounds together, so that a run that resumes a dead one does not repeat its first buckets."""
         with self.replica.engine.begin() as connection:
             snapshot_ledger.finish_rounds(connection, self.scope.name, self._rounds)
 

@@ -1,4 +1,4 @@
-"""Which FIDs a backfill is over: those of buckets, or a chosen few, each with its shard."""
+"""The FIDs of a backfill: those of buckets, or chosen ones, each with its shard."""
 
 import hashlib
 import logging
@@ -32,7 +32,7 @@ _BUCKET_RANGE: Final = re.compile(
 
 @dataclass(frozen=True)
 class BackfillScope:
-    """Buckets, and of their FIDs all (None) or some; `label` is what the scope is called, if not by its FIDs.
+    """Buckets, and of their FIDs all (None) or some; `label` names the scope, if its FIDs do not.
 
     With `include_non_targets`, chosen FIDs need not be targets where only these are replicated.
     """
@@ -49,7 +49,7 @@ class BackfillScope:
 
     @property
     def name(self) -> str:
-        """What rounds of the same scope have in common: `all`, the label, or a digest of the FIDs."""
+        """What identifies rounds of the same scope: `all`, the label, or a digest of the FIDs."""
         if self.label is not None:
             return self.label
         if self.fids is None:
@@ -89,7 +89,7 @@ class ScopedFids:
 
 
 async def vet_hub(replica: Replica, hubs: HubPool) -> None:
-    """Raise HubError where no hub can be asked, HubUntrusted where none goes on from what was already read."""
+    """Raise HubError if no hub answers, HubUntrusted if none continues the history already read."""
     resume_from_ledger(replica, hubs)
     with replica.engine.connect() as connection:
         begun = bool(ledger.origins(connection))
@@ -102,8 +102,8 @@ async def vet_hub(replica: Replica, hubs: HubPool) -> None:
 async def find_fids(replica: Replica, hubs: HubPool, scope: BackfillScope) -> ScopedFids:
     """The FIDs of a scope: for all of its buckets those that the hub lists and those that the replica knows.
 
-    Where only targets are replicated, it is the targets of the scope. Else bucket 0 has the contracts' own FID besides.
-    An FID beyond 2^63 fits no table: it is left out, and that is logged.
+    Where only targets are replicated, it is the targets of the scope. Otherwise bucket 0 also has the contracts' own
+    FID. An FID beyond 2^63 fits no table: it is left out, and that is logged.
     """
     shards = await hubs.shards()
     if replica.targets is not None and not scope.include_non_targets:

@@ -1,4 +1,4 @@
-"""The tables against the hub, without writing to either: snapshots of some users, compared and thrown away."""
+"""The tables against the hub, without writing to either: snapshots of some users, compared and discarded."""
 
 import asyncio
 import random
@@ -29,7 +29,7 @@ __all__ = ["Verification", "verify"]
 RUN_ID: Final = "verify"
 PAGE_SIZE: Final = 1000
 MAX_PAGES: Final = 20
-"""If more has happened since the last fold, the tables are too old to be judged."""
+"""If there are more events since the last fold, the tables are too old to be compared."""
 _FIDS: Final = re.compile(rb'"fid":(\d{1,19})\b')
 
 
@@ -37,7 +37,7 @@ _FIDS: Final = re.compile(rb'"fid":(\d{1,19})\b')
 class Verification:
     """What was found.
 
-    `unread` are FIDs that no hub could answer for, with the reason; `unknown_fids` those of whom the hub has no record.
+    `unread` are FIDs that no hub could answer for, with the reason; `unknown_fids` those that the hub has no record of.
     """
 
     fids: int = 0
@@ -54,18 +54,18 @@ class Verification:
 
     @property
     def judged_fids(self) -> int:
-        """Of so many FIDs that the hub knows, at least one table could be judged."""
+        """How many FIDs that the hub knows could be judged in at least one table."""
         unknown = set(self.unknown_fids)
         return sum(bool(one.tables) for fid, one in self.compared.judgements.items() if fid not in unknown)
 
     @property
     def awaiting_fids(self) -> list[int]:
-        """Those that cannot be judged, or not in every table, before the ledger has caught up with the hub."""
+        """FIDs that cannot be judged, or not in every table, until the ledger has caught up with the hub."""
         return self._unjudged(awaits_ledger=True)
 
     @property
     def uncovered_fids(self) -> list[int]:
-        """Those that cannot be judged, or not in every table, since their history was never read."""
+        """FIDs that cannot be judged, or not in every table, because their history was never read."""
         return self._unjudged(awaits_ledger=False)
 
     def _unjudged(self, *, awaits_ledger: bool) -> list[int]:
@@ -75,7 +75,7 @@ class Verification:
 
     @property
     def history(self) -> int:
-        """Rows that differ where the history is not covered: what the replica was never told."""
+        """Rows that differ because the history is not covered."""
         return sum(self.compared.history.values())
 
 
@@ -87,10 +87,9 @@ def verify(
     on_progress: Callable[[Verification], None] = lambda found: None,
     seed: int | None = None,
 ) -> Verification:
-    """Compare these users, or so many drawn at random from all that hub or replica know, or all of them.
+    """Compare these users, or a random sample of all that hub or replica know, or all of them.
 
-    The records pass through a folder of this machine that is deleted afterwards. Raises HubError where no hub can be
-    asked.
+    The records pass through a folder of this machine that is deleted afterwards. Raises HubError if no hub answers.
     """
     with tempfile.TemporaryDirectory(prefix="fc_pipeline-verify-") as folder:
         work = _Verify(replica, SnapshotLog.open(folder), on_progress)
@@ -130,7 +129,7 @@ class _Verify:
         return self.found
 
     async def _unfolded(self, hub: HubReads, fetched: FetchedChunk) -> dict[int, "_Unfolded"]:
-        """Per shard what has happened between the end of the ledger and that of the snapshots, where that is little."""
+        """Per shard the events between the end of the ledger and the snapshots, where these are few."""
         found: dict[int, _Unfolded] = {}
         for shard, until_id in self._heads(fetched).after.items():
             with self.replica.engine.connect() as connection:
@@ -162,7 +161,7 @@ class _Verify:
         snapshots: list[FidSnapshot] = []
         for line in fetched.snapshots:
             later = unfolded.get(line.shard)
-            # What did not happen to an FID need not be folded to judge it.
+            # An FID without such events can be judged before they are folded.
             until_id = later.after_id if later is not None and line.fid not in later.fids else line.until_id
             snapshots.append(FidSnapshot(line.fid, line.shard, line.version, until_id, line.fetched_at))
         if snapshots:
@@ -184,7 +183,7 @@ class _Verify:
 
 @dataclass(frozen=True)
 class _Unfolded:
-    """Events of a shard after the last one that the ledger has: of which FIDs, and whether names are among them."""
+    """Events of a shard after the last one that the ledger has: their FIDs, and whether names are among them."""
 
     after_id: int
     fids: frozenset[int]

@@ -1,4 +1,4 @@
-"""What a root would bring, before it is added: asked of the hub, and nothing is written."""
+"""What adding a root would bring: read from the hub, without writing anything."""
 
 import asyncio
 from collections.abc import Collection, Iterable
@@ -20,7 +20,7 @@ __all__ = ["WhatIf", "targets_of", "what_if_added"]
 class WhatIf:
     """Users who would become targets, and about how many records they have, from a sample of them.
 
-    `unreadable_links` are follows of which nobody can say whom they concern.
+    `unreadable_links` are follows whose target cannot be read.
     """
 
     users: int
@@ -45,7 +45,7 @@ class _Link(msgspec.Struct):
 
 
 def what_if_added(replica: Replica, fids: Collection[int], *, follows: bool, most_followed: int | None) -> WhatIf:
-    """The users themselves and, if `follows`, whom they follow, less those who are targets. Raises HubError."""
+    """The users and, if `follows`, the users they follow, without those who are targets already. Raises HubError."""
     wanted = set(fids)
     unreadable_links = 0
     if follows:
@@ -63,7 +63,7 @@ def what_if_added(replica: Replica, fids: Collection[int], *, follows: bool, mos
 
 
 async def _followed(replica: Replica, fids: Collection[int]) -> list[tuple[list[int], int]]:
-    """Per user whom it follows, the longest followed first, and how many of its links cannot be read."""
+    """Per user the users it follows, the longest followed first, and how many of its links cannot be read."""
     found: list[tuple[list[int], int]] = []
     async with HubPool(replica.hub_endpoints) as hubs:
         hub = await hubs.follow(None)

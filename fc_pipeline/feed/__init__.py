@@ -1,1 +1,1 @@
-"""The hub's event feed: caught up with hour by hour, and followed live; and tables made again from the raw log."""
+"""The hub's event feed: catching up hour by hour, following live, and rebuilding tables from the raw log."""

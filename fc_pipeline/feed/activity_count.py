@@ -19,7 +19,7 @@ from fc_pipeline.tables.fid_activity import FID_ACTIVITY, sum_activity
 __all__ = ["CLOSE_HEIGHTS", "ActivityCount"]
 
 CLOSE_HEIGHTS: Final = 20
-"""So few heights are counted within a second or two from any store."""
+"""This few heights are counted within a second or two from any store."""
 MAX_ROUNDS: Final = 10
 
 
@@ -27,10 +27,9 @@ class ActivityCount:
     """Counts of all shards of an hour as far as the ledger covers it, as rows of `fid_activity`.
 
     It resumes from what it has counted: `catch_up_roughly` counts while others fold the hour, so that `total`, called
-    while nobody can, has only those heights left that were folded since. What is folded stays folded, so nothing is
-    counted twice, however often either is called; where events were replayed from the quarantine meanwhile, it begins
-    again.
-    With `naming`, FIDs, only their rows are right. `check_stop` may raise Stopped.
+    while no run can, counts only the heights folded since. Both may be called repeatedly without counting anything
+    twice, because folded heights stay folded; events replayed from the quarantine meanwhile make it start over. With
+    `naming`, only the rows of these FIDs are right. `check_stop` may raise Stopped.
     """
 
     def __init__(
@@ -45,14 +44,14 @@ class ActivityCount:
         self._set_aside: dict[int, frozenset[bytes]] = {}
 
     def catch_up_roughly(self) -> None:
-        """Count until only a few heights are left, or the hour is written as fast as it is counted."""
+        """Count until only a few heights are left, or until folding is as fast as counting."""
         for _ in range(MAX_ROUNDS):
             self._count(self._uncounted())
             if sum(map(ledger.height_count, self._uncounted().values())) <= CLOSE_HEIGHTS:
                 return
 
     def total(self) -> pa.Table:
-        """The counts, with what was folded since. Raises LakeError if the log lacks heights that the ledger covers."""
+        """The counts, with those folded since. Raises LakeError if the log lacks heights that the ledger covers."""
         self._count(self._uncounted())
         return self._counts
 
@@ -73,7 +72,7 @@ class ActivityCount:
     def _count(self, left: dict[int, list[HeightRange]]) -> None:
         if not left:
             return
-        with ThreadPoolExecutor(len(left)) as threads:  # a listing may take a second: not one after the other
+        with ThreadPoolExecutor(len(left)) as threads:  # a listing may take a second: list concurrently
             counted = list(threads.map(self._count_shard, left, left.values()))
         self._counts = sum_activity(pa.concat_tables([self._counts, *counted]))
         for shard, heights in left.items():

@@ -1,4 +1,4 @@
-"""How many events a micro-batch gathers: more where a run is far behind, never more than memory bears."""
+"""How many events a micro-batch gathers: more when a run is far behind, within a bound on memory."""
 
 from dataclasses import dataclass
 from typing import Final
@@ -10,7 +10,7 @@ __all__ = ["MAX_BATCH_BYTES", "Pace", "events_per_batch"]
 MAX_BATCH_BYTES: Final = 12_000_000
 """JSON of one micro-batch; decoded, as Arrow and on its way to Postgres it takes several times that."""
 BATCHES_PER_BACKLOG: Final = 10
-"""A backlog is committed in at least so many steps, so that progress shows and a crash costs little of it."""
+"""The minimum number of commits for a backlog, so that progress is visible and a crash loses little."""
 
 
 def events_per_batch(

@@ -1,7 +1,7 @@
-"""Does a hub go on from what was read so far? One that does not is left, whatever it says: nothing of it is folded.
+"""Does a hub continue the history that was read so far? Nothing of a hub that does not is folded.
 
-A hub that was reset or restored, or that is of another network, answers like any other. Its events would be folded
-beside those of another history, and what its snapshots lack would be deleted.
+A hub that was reset or restored, or belongs to another network, answers like any other. Folding its events would mix
+two histories, and rows missing from its snapshots would be deleted.
 """
 
 import asyncio
@@ -22,15 +22,15 @@ from fc_pipeline.tables.encoding import block_hash
 __all__ = ["other_history", "resume_from_ledger"]
 
 VET_SECONDS: Final = 15.0
-"""So long a hub may take to say which network it is of."""
+"""How long a hub may take to say which network it belongs to."""
 MAX_LAG_WAIT_SECONDS: Final = 2.0
 
 
 def resume_from_ledger(replica: Replica, hubs: HubPool) -> None:
-    """Have the pool follow no hub but one that goes on from what was already read, now and whenever it is vetted.
+    """Restrict the pool to hubs that continue the history already read, now and whenever a hub is vetted.
 
-    It must not be behind, must have the number of data shards that the replica was begun with, and the very block
-    where the ledger ends. A replica that was only fed by snapshots so far knows how high these were.
+    Such a hub is not behind, has as many data shards as the replica started with, and has the same block at the end of
+    the ledger. A replica that has only snapshots so far knows their heights.
     """
     with replica.engine.connect() as connection:
         origins = ledger.origins(connection)
@@ -48,10 +48,10 @@ def resume_from_ledger(replica: Replica, hubs: HubPool) -> None:
 
 
 def other_history(replica: Replica) -> OtherHistory | None:
-    """Why no hub will ever be followed: each that is configured is of another network than what was read, or was reset.
+    """The error if no configured hub can ever be followed: each belongs to another network, or was reset.
 
-    None where one goes on from what was read. Raises HubError where that is not known: of a hub that does not answer,
-    or is behind.
+    None if one continues the history already read. Raises HubError if that is unknown: a hub does not answer, or is
+    behind.
     """
     with replica.engine.connect() as connection:
         if not ledger.origins(connection) and not snapshot_ledger.newest_heights(connection):
@@ -78,8 +78,8 @@ def other_history(replica: Replica) -> OtherHistory | None:
 async def _refuse_other_history(replica: Replica, hub: HubReads, shard: int, head_height: int) -> None:
     """Raise OtherHistory if the hub has another block where it ends, or the ledger, HubUntrusted if it lost its past.
 
-    The node that answers need not be the one that told `head_height`: where it has no event from the ledger's end on,
-    another one is asked; how far a node has come, its newest event proves. Raises HubBehind if that is a little below.
+    The node that answers may not be the one that reported `head_height`: if it has no event after the ledger's end,
+    another node is asked; a node's newest event proves its height. Raises HubBehind if that is slightly lower.
     """
     known = _last_known_block(replica, shard, head_height)
     if known is None or await _has_block(hub, shard, *known):
@@ -116,7 +116,7 @@ def _last_known_block(replica: Replica, shard: int, up_to_height: int) -> tuple[
             return known
         hours = ledger.partitions_of(connection, shard, ledger.HeightRange(up_to_height, up_to_height))
     for hour in hours:
-        with suppress(LakeError):  # then the ledger has to do
+        with suppress(LakeError):  # then only the ledger is left
             _, events, _ = decode_events(replica.log.block(Hour.from_key(hour), shard, up_to_height))
             found = block_hash(events[0].blockConfirmedBody) if events and events[0].blockConfirmedBody else None
             if found is not None:

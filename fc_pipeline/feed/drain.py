@@ -32,16 +32,16 @@ __all__ = ["Drain", "HourWindow"]
 log = logging.getLogger(__name__)
 
 _BATCHES_AHEAD = 2
-"""Micro-batches on their way behind the readers: one is folded, one is stored or waits for it."""
+"""Micro-batches in flight behind the readers: one is folded, one is stored or waits."""
 _PAGE_EVENTS = 5_000
 _LOOK_SECONDS = 0.25
 _READERS_GRACE_SECONDS = 1.0
 _QUEUE_GRACE_SECONDS = 1.0
-"""So long after it was asked to stop, a run begins with what waits to be stored or folded; the rest is read again."""
+"""How long after a stop request a run still starts to store or fold; the rest is read again by the next run."""
 _POLL_SECONDS = 0.2
 _POLLS_PER_BATCH = 5
 _POLLING_SHARE = 0.5
-"""Of a hub's request budget: the rest is for the runs that catch up beside."""
+"""Share of a hub's request budget; the rest is for the runs that catch up at the same time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,10 +65,10 @@ class Drain:
     """One run's reading of a window of hours.
 
     `follow_until` (monotonic seconds) is when to stop following the feed, if the window holds the present hour; None
-    ends at its tip. That ends earlier as soon as another run waits to go on, and up to `overtime_seconds` later while
-    none does. `should_stop` is asked again and again: once it says yes, what was read is still written, and nothing
-    more is read. `verify_log` has every file of the window's raw log read, so that damaged ones are replaced; without
-    it, only those that are gone or cut short are.
+    ends at its head. It ends earlier as soon as another run waits to take over, and up to `overtime_seconds` later
+    while none does. `should_stop` is polled: once it returns True, what was read is still written, and nothing more is
+    read. `verify_log` has every file of the window's raw log read, so that damaged ones are replaced; without it, only
+    those that are gone or cut short are.
     """
 
     replica: Replica
@@ -103,19 +103,19 @@ class Drain:
     async def _readers(
         self, state: Survey, queue: asyncio.Queue[list[PreparedBatch] | None], *, follows: bool
     ) -> list["_ShardReader"]:
-        """A reader per shard that has heights in the window, each with its first hour held, in the hours' order."""
+        """A reader per shard that has heights in the window, each with the lease on its first hour, in hour order."""
         shards = [shard.shard for shard in state.shards]
         readers = [
             _ShardReader(self, shard, state.clocks[shard.shard], queue, shards, follows=follows)
             for shard in state.shards
         ]
         first_hours = {await reader.first_hour() for reader in readers}
-        # Listing the log may take its time: whoever writes the hour goes on meanwhile.
+        # Listing the log may take long: other runs keep writing the hour meanwhile.
         await asyncio.gather(*(reader.inspect_log() for reader in readers))
         hours = sorted(hour for hour in first_hours if hour is not None)
 
         def nothing_to_wait_for() -> bool:
-            # Whoever writes the hour may read just what this run was started for.
+            # Another run that writes the hour may read just what this run was started for.
             return self.should_stop() or (not follows and not any(reader.missing() for reader in readers))
 
         def hold_all() -> None:
@@ -130,7 +130,7 @@ class Drain:
         return readers
 
     async def _end_in_time(self, readers: Sequence["_ShardReader"], reading: Collection[asyncio.Task[None]]) -> None:
-        """Have the readers end when it is time to: whatever they had still to read, the next run reads."""
+        """End the readers when it is time; the next run reads what they have left."""
         pending = set(reading)
         while pending and not await self._is_over(readers):
             _, pending = await asyncio.wait(pending, timeout=_LOOK_SECONDS)
@@ -165,9 +165,9 @@ class Drain:
             else:
                 batch = await asyncio.to_thread(self.writer.store_new, parts)
                 stored.put_nowait(batch)
-                if batch.files_to_join:  # beside what is stored next, which does not wait for it
+                if batch.files_to_join:  # concurrently with storing the next one
                     tasks.create_task(asyncio.to_thread(self.writer.join_files, batch.files_to_join))
-            del parts  # not to be kept while the next is waited for
+            del parts  # frees memory while waiting for the next one
         stored.put_nowait(None)
 
     async def _fold(self, stored: asyncio.Queue[StoredBatch | None]) -> None:
@@ -179,7 +179,7 @@ class Drain:
 
 
 class _ShardReader:
-    """Reads one shard's missing heights, in ascending order, and then its tip."""
+    """Reads one shard's missing heights in ascending order, then follows its head."""
 
     def __init__(
         self,
@@ -219,7 +219,7 @@ class _ShardReader:
         return Hour.of(await self._clock.time_of(first)) if first <= last else None
 
     async def run(self) -> None:
-        """Read what is missing, then follow; the first hour must be held, so that nobody else fills it meanwhile."""
+        """Read what is missing, then follow; needs the lease on the first hour, so that no other run fills it."""
         await self._repair_log()
         next_height: int | None = None
         for hole in self.missing():
@@ -243,11 +243,11 @@ class _ShardReader:
         return ledger.holes(covered, self._in_window.first, self._in_window.last)
 
     async def inspect_log(self) -> None:
-        """Find what the raw log has lost of the window."""
+        """Find what the raw log lacks or has damaged in the window."""
         self._lost = await asyncio.to_thread(self._lost_log)
 
     async def _repair_log(self) -> None:
-        """Read anew what the raw log has lost, as far as the hub still has it."""
+        """Read again what the raw log lost, as far as the hub still has it."""
         replica, number, lost = self._drain.replica, self._shard.shard, self._lost
         for heights in lost.heights:
             log.warning("raw_log_lost shard=%d heights=%d-%d", number, heights.first, heights.last)
@@ -286,11 +286,10 @@ class _ShardReader:
         return await self._clock.last_height_up_to(first_after - 1) or 0
 
     async def _follow(self, next_height: int) -> None:
-        """Poll the tip until it is time to end, or the next run has begun; a micro-batch about every `batch_seconds`.
+        """Poll the head until it is time to end or the next run starts; a micro-batch about every `batch_seconds`.
 
-        What is found is committed at once where the last micro-batch lies that far back: a network that makes a block
-        per second is followed with no more delay than it takes to see the block. The next run has taken the lease on
-        the hour that begins, and reads on from there.
+        Events are committed at once if the last micro-batch was that long ago: a network with one block per second is
+        followed with only the delay of polling. The next run has taken the lease on the new hour and continues there.
         """
         batch_seconds = self._drain.replica.settings.batch_seconds
         poll_seconds = max(min(batch_seconds / _POLLS_PER_BATCH, _POLL_SECONDS), self._min_poll_seconds())
@@ -309,7 +308,7 @@ class _ShardReader:
             log.info("handed_over shard=%d: %s", self._shard.shard, lost.message)
 
     def _first_unread(self) -> int:
-        """Where to follow on: the run before this one has read beyond the head that the survey saw."""
+        """Where to continue: the previous run has read beyond the head that the survey saw."""
         with self._drain.replica.engine.connect() as connection:
             last = ledger.last_covered(connection, self._shard.shard)
         return max(self._shard.head_height, last[0] if last else 0) + 1
@@ -320,7 +319,7 @@ class _ShardReader:
         return len(self._shards) / (_POLLING_SHARE * min(budgets)) if budgets else 0.0
 
     async def _read(self, first: int, last: int | None) -> int:
-        """Read a range, or to the tip, handing over large enough micro-batches; gives the height after the last one."""
+        """Read a range, or up to the head, in large enough micro-batches; gives the height after the last one."""
         page_size = min(self._usual_events, _PAGE_EVENTS)
         async for batch in self._feed.blocks(first, last, page_size=page_size):
             await self._fill_time(batch)

@@ -1,4 +1,4 @@
-"""The first contact with a hub: it is asked where its feed begins, so that partitions can begin there."""
+"""The first contact with a hub: its feed's beginning becomes that of the partitions."""
 
 import asyncio
 import logging
@@ -14,11 +14,11 @@ __all__ = ["place_partition_start_by_hub"]
 
 _log = logging.getLogger(__name__)
 HUB_SECONDS = 10.0
-"""A start does not wait longer for a hub: the sensor will ask it."""
+"""How long a start waits for a hub; later the sensor asks it."""
 
 
 def place_partition_start_by_hub(replica: Replica) -> Hour | None:
-    """Where partitions begin; at the first contact, the hub is asked where its feed begins, if it answers soon."""
+    """Where partitions begin; at the first contact the hub is asked where its feed begins, if it answers in time."""
     known = place_partition_start(replica, by_log=True)
     if known is not None:
         return known

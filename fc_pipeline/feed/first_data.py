@@ -1,4 +1,4 @@
-"""Since when there are data: by FC_START, the raw log, and where the replica of each shard begins."""
+"""The start of the data: from FC_START, the raw log, and the origin of each shard."""
 
 from fc_pipeline.hours import Hour
 from fc_pipeline.replica import Replica
@@ -10,7 +10,7 @@ __all__ = ["place_partition_start"]
 def place_partition_start(replica: Replica, *, by_log: bool = False) -> Hour | None:
     """Move the start of partitions back to the first data that are known; gives it, or None while nothing is known.
 
-    With `by_log`, the raw log's folders are listed for it, of which somebody may have brought earlier ones.
+    With `by_log`, the raw log's folders are listed, too: earlier ones may have been copied there.
     """
     with replica.engine.connect() as connection:
         hours = [Hour.of(origin.at.timestamp()) for origin in ledger.origins(connection).values()]

@@ -1,4 +1,4 @@
-"""The raw log of an hour beside what the ledger covers of it."""
+"""An hour's raw log compared with what the ledger covers."""
 
 import time
 from collections.abc import Collection, Iterable, Sequence
@@ -15,7 +15,7 @@ __all__ = ["covered_heights", "files_of", "ledger_and_log", "not_held", "refuse_
 
 LOCAL_PAUSES_SECONDS: Final = (0.0, 0.1)
 LISTING_PAUSES_SECONDS: Final = (0.5, 1.0, 2.0, 4.0)
-"""Object stores of today list what was written at once; some gateways and replicas before them take their time."""
+"""Object stores list new objects at once; some gateways and replicas in front of them lag."""
 
 
 def covered_heights(replica: Replica, shard: int, hour: Hour, tables: Collection[str] = ()) -> list[HeightRange]:

@@ -19,7 +19,7 @@ __all__ = ["Goal"]
 
 HOURS_PER_SPAN: Final = 24
 MAX_HOURS: Final = 24 * 31
-"""So many hours are looked up at a time; a hub keeps about 72 of them."""
+"""Hours looked up at a time; a hub keeps about 72."""
 
 T = TypeVar("T")
 
@@ -41,7 +41,7 @@ class Goal:
         return cls(replica, _ask(replica, heights))
 
     def missing_blocks(self) -> int:
-        """How many of these heights neither the ledger has as written to every table, nor snapshots have brought."""
+        """How many of these heights are neither written to every table, by the ledger, nor covered by snapshots."""
         with self.replica.engine.connect() as connection:
             return sum(
                 ledger.height_count(_missing(connection, shard, first, head))
@@ -78,7 +78,7 @@ def _missing(connection: sa.Connection, shard: int, first: int, last: int) -> li
 
 
 def _ask(replica: Replica, question: Callable[[Survey], Awaitable[T]]) -> T:
-    """The answer to a question about a survey, while the hub is open."""
+    """Run a query on a survey while the hub is open."""
 
     async def main() -> T:
         async with HubPool(replica.hub_endpoints) as hubs:

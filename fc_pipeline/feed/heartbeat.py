@@ -1,4 +1,4 @@
-"""A thread that renews a run's leases by the clock, for as long as its process runs."""
+"""A thread that renews a run's leases at fixed intervals while its process lives."""
 
 import logging
 import threading
@@ -17,14 +17,14 @@ _log = logging.getLogger(__name__)
 RENEW_SECONDS: Final = lease.HEARTBEAT_TIMEOUT_SECONDS / 6
 """Several heartbeats may fail or come late before a lease runs out."""
 END_SECONDS: Final = 2.0
-"""So long does a run, at its end, wait for a heartbeat that Postgres does not answer; its thread keeps no process."""
+"""How long a run, at its end, waits for a heartbeat that Postgres does not answer; the thread is a daemon."""
 
 
 class LeaseHeartbeat:
-    """Renews the leases of `holder` every `renew_seconds` while its block runs, whatever the block waits for.
+    """Renews the leases of `holder` every `renew_seconds` while its block runs, even if the block is waiting.
 
-    It makes nobody a holder: a lease that another run has taken, or whose session is gone, stays lost. A heartbeat
-    that Postgres refuses is logged, and the next one is tried in its time.
+    It acquires nothing: a lease that another run has taken, or whose session is gone, stays lost. A heartbeat that
+    Postgres refuses is logged, and the next one is sent at its time.
     """
 
     def __init__(self, engine: sa.Engine, holder: str, *, renew_seconds: float = RENEW_SECONDS) -> None:
@@ -48,5 +48,5 @@ class LeaseHeartbeat:
         while not self._ended.wait(self._renew_seconds):
             try:
                 lease.renew(self._engine, holder=self._holder)
-            except POSTGRES_ERRORS as error:  # the run's own session tells whether Postgres is away for good
+            except POSTGRES_ERRORS as error:  # the run's own session finds out whether Postgres is gone
                 _log.warning("lease_not_renewed holder=%s reason=%r", self._holder, explained(error).message)

@@ -32,9 +32,9 @@ def lost_log(
     reading: bool,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> LostLog:
-    """Hold the raw log of a shard's hours against the ledger and against what its files were written as.
+    """Compare the raw log of a shard's hours with the ledger, and its files with their checksums.
 
-    Without `reading`, only listings are looked at: they show files that are gone or cut short. With it, every file is
+    Without `reading`, only listings are used: they show files that are missing or truncated. With it, every file is
     read, which also shows one whose content has changed; ends early, with what is found, if `should_stop` says so.
     """
     found = LostLog()

@@ -1,4 +1,4 @@
-"""What a run has done, per hour: the numbers that become materialisation metadata."""
+"""What a run has done, per hour: the source of materialisation metadata."""
 
 import threading
 import time
@@ -68,9 +68,9 @@ class HourProgress:
 
     @property
     def message_rows_written(self) -> int:
-        """Rows written to the tables of messages: what `naive_rows` is to be held against.
+        """Rows written to the tables of messages, to compare with `naive_rows`.
 
-        One write per message would have to update a profile and counts of activity with each of them, besides.
+        One write per message would, in addition, update a profile and activity counts each time.
         """
         return sum(self.tables[name].written.rows for name in MESSAGE_TABLES.keys() & self.tables.keys())
 
@@ -81,7 +81,7 @@ class HourProgress:
 
     @property
     def events_unaccounted(self) -> int:
-        """Events of which nobody can say what became: none, ever."""
+        """Events without a known outcome: always 0."""
         return self.events - self.outcomes.events
 
     def add(
@@ -132,7 +132,7 @@ class HourProgress:
 
 
 def _sample_of(staged: pa.Table) -> pa.Table:
-    """A few rows, live ones first: a tombstone has little to look at."""
+    """A few rows, live ones first: tombstones have few values."""
     if "deleted_at" not in staged.column_names:
         return staged.slice(0, SAMPLE_ROWS)
     is_live = pc.is_null(staged["deleted_at"])
@@ -143,8 +143,8 @@ def _sample_of(staged: pa.Table) -> pa.Table:
 class Progress:
     """The hours that a run has touched; says which changed since they were last reported.
 
-    For several threads at once: one folds, another reports. What is given is a snapshot. `clock_ahead_seconds` is by
-    how much this machine's clock is ahead of the network's.
+    Thread-safe: one thread folds, another reports. Returned values are snapshots. `clock_ahead_seconds` is by how much
+    this machine's clock is ahead of the network's.
     """
 
     def __init__(self, on_batch: Callable[[HourProgress], None] | None = None) -> None:
@@ -188,7 +188,7 @@ class Progress:
             self._unreported.add(hour)
 
     def touch(self, hour: Hour) -> None:
-        """Have an hour reported although nothing was missing of it."""
+        """Report an hour although nothing of it was missing."""
         with self._lock:
             if hour not in self._hours:
                 self._hours[hour] = HourProgress(hour)

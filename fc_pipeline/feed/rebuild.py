@@ -1,4 +1,4 @@
-"""raw log → fold: makes tables of an hour anew from what the raw log holds, without a hub."""
+"""raw log → fold: rebuilds an hour's tables from what the raw log holds, without a hub."""
 
 from collections.abc import Callable, Collection, Sequence
 
@@ -29,13 +29,13 @@ def rebuild_hour(
     counts_more: bool = False,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> bool:
-    """Fold everything that the raw log holds of an hour into `tables`, which must be the writer's own.
+    """Fold everything that the raw log has of an hour into `tables`, which must be the writer's.
 
     Heights that the ledger lacks become part of it. With `only_missing`, an hour that was written to all the tables
     before is left alone; with `counts_more`, its counts in `fid_activity` have events that they lacked. What is in
-    quarantine stays out. Whether the log holds anything of the hour at all.
-    Raises LakeError if the log lacks heights of the hour that the ledger covers, Stopped if `should_stop` says so
-    before all is done: the hour counts as not rebuilt then.
+    quarantine stays there. Returns whether the log has anything of the hour. Raises LakeError if the log lacks heights
+    of the hour that the ledger covers, Stopped if `should_stop` says so before all is done: the hour counts as not
+    rebuilt then.
     """
 
     def check_stop() -> None:
@@ -68,9 +68,9 @@ def replay_hour(
 ) -> int:
     """Fold what the ledger covers of an hour once more, for the few targets that the writer is for; how many events.
 
-    Of the log only what may name one of `fids` is decoded, or everything, if there are none. Heights that the ledger
-    lacks are left to whoever reads them, who knows these targets by now; blocks that only snapshots brought are in no
-    file. Raises LakeError if the log lacks heights that the ledger covers, Stopped.
+    Only events that may name one of `fids` are decoded, or all, if there are none. Heights that the ledger lacks are
+    left to the run that reads them, which knows these targets by now; blocks covered by snapshots only are in no file.
+    Raises LakeError if the log lacks heights that the ledger covers, Stopped.
     """
 
     def check_stop() -> None:
@@ -98,20 +98,20 @@ def replay_hour(
 def _replace_activity(
     writer: BatchWriter, hour: Hour, shards: Collection[int], count: ActivityCount, *, counts_more: bool = False
 ) -> None:
-    """Set the hour's counts anew.
+    """Set the hour's counts again.
 
-    Of all shards none may be folded meanwhile, also one that only now comes to its first block of the hour. So what is
-    there is counted before, and only what is folded meanwhile then.
+    No shard may be folded meanwhile, not even one that is about to fold its first block of the hour. So most is counted
+    before the locks are taken, and only what was folded since is counted under them.
     """
     count.catch_up_roughly()
     writer.replace_activity(hour, shards, count.total, counts_more=counts_more)
 
 
 def _is_complete(replica: Replica, writer: BatchWriter, shard: int, hour: Hour, tables: Collection[str]) -> bool:
-    """Whether everything that the ledger covers was written to all the tables, and nothing is left over in the log.
+    """Whether everything that the ledger covers was written to all the tables, and the log has nothing more.
 
-    A file that another run has just written is not left over: it folds it before it gives back its lease. The ledger
-    is read after the lease, so either the holder is seen, or all that it has folded.
+    A file that another run has just written does not count: that run folds it before it releases its lease. The ledger
+    is read after the lease, so either the holder is seen, or everything it has folded.
     """
     covered, files = ledger_and_log(replica, shard, hour)
     written = covered_heights(replica, shard, hour, tables)  # read later: it may hold more by now, but not less
@@ -133,7 +133,7 @@ def _rebuild_shard(
 ) -> tuple[int, dict[int, NewlyWritten]]:
     """Fold what the log has of a shard's hour.
 
-    Gives the height up to which that is now so, and by the first height of each line what is new of its events.
+    Returns the height up to which it is folded, and per line, by its first height, how many events are new.
     """
     check_stop()
     left = _outside(*ledger_and_log(replica, shard, hour))
@@ -142,7 +142,7 @@ def _rebuild_shard(
         check_stop()
         return not ledger.without(left, covered_heights(replica, shard, hour))
 
-    # What the ledger lacks may be about to be committed by another run: then it is that run's to fold.
+    # What the ledger lacks may be about to be committed by another run, which then folds it.
     fill = not none_left() and writer.hold(hour, [shard], unless=none_left)
     covered, files = ledger_and_log(replica, shard, hour)
     refuse_missing(hour, shard, covered, files)

@@ -30,20 +30,20 @@ log = logging.getLogger(__name__)
 _ATTEMPTS = 5
 FIRST_REPORT_SECONDS = 10.0
 COMPACTED_DAYS = 7.0
-"""Upkeep that was missed for some days is made up for."""
+"""How many past days the daily upkeep covers, for days when it did not run."""
 
 
 @dataclass
 class MicroBatchRun:
     """Reads what is missing of a window from the hub, and makes tables from the raw log.
 
-    `outputs` are tables, and `hub_events` if the hub is to be read; without it, the raw log is all there is to read.
-    `rebuild` folds also what the ledger says is folded. With it or `verify_log`, and a hub to read, every file of the
-    window's raw log is read, and damaged ones are replaced; else those that are gone or cut short are.
-    `report` is called with the hours that have changed, every `report_seconds` (at first sooner) from a thread of its
-    own, when an hour was made from the raw log, and at the end. `follow_seconds` and `overtime_seconds` are a Drain's.
-    Once `should_stop` says yes, the run ends within seconds, with the micro-batch in flight committed. An hour that
-    another run writes is waited for `lease_wait_seconds`.
+    `outputs` are tables, and `hub_events` if the hub is to be read; without it, only the raw log is read. `rebuild`
+    also folds what the ledger calls folded. With it or `verify_log`, and a hub to read, every file of the window's raw
+    log is read, and damaged ones are replaced; else those that are gone or cut short are. `report` is called with the
+    hours that have changed, every `report_seconds` (at first sooner) from a thread of its own, when an hour was made
+    from the raw log, and at the end. `follow_seconds` and `overtime_seconds` are a Drain's. Once `should_stop` returns
+    True, the run ends within seconds, after committing the micro-batch in flight. It waits up to `lease_wait_seconds`
+    for an hour that another run writes.
     """
 
     replica: Replica
@@ -62,7 +62,7 @@ class MicroBatchRun:
     _folded_before: set[Hour] = field(default_factory=set[Hour], init=False)
 
     def execute(self) -> Progress:
-        """Do it; what was done, per hour. Raises FcPipelineError."""
+        """Run it; returns what was done, per hour. Raises FcPipelineError."""
         try:
             return self._execute()
         except POSTGRES_ERRORS as error:
@@ -97,7 +97,7 @@ class MicroBatchRun:
         return self.progress
 
     def compact(self) -> int:
-        """Join the small files of the window's hours in the raw log; gives how many files that saved."""
+        """Compact the small files of the window's hours in the raw log; returns how many files fewer there are."""
         return _compact(self.replica, self._logged_hours())
 
     def _work(self, writer: BatchWriter, follow_until: float | None) -> None:
@@ -116,7 +116,7 @@ class MicroBatchRun:
                 asyncio.run(until_stopped(work, self.should_stop, writer.abandon))
             except BaseExceptionGroup as group:
                 error = _first(group)
-                # Another run was at the same hours before us: what it left is in the ledger now.
+                # Another run worked on the same hours before: the ledger has what it folded.
                 if not isinstance(error, AlreadyFolded) or attempt == _ATTEMPTS - 1:
                     raise error from group
             else:
@@ -181,7 +181,7 @@ class MicroBatchRun:
                 found = True
             if self._is_to_be_reported(hour):
                 self.progress.touch(hour)
-            self.report(self.progress.changed())  # hour by hour: whoever fills a range of them sees how far it is
+            self.report(self.progress.changed())  # hour by hour, so that the progress of a range is visible
         if RAW_LOG not in self.outputs and not found:
             raise LakeError(
                 f"the raw log has nothing of {self.window.span}",
@@ -196,14 +196,15 @@ class MicroBatchRun:
             return bool(ledger.covered_shards(connection, hour.key))
 
     def _rebuild_hour(self, writer: BatchWriter, hour: Hour) -> bool:
-        """What this run has just read in whole need not be folded twice."""
+        """Hours that this run has just read completely need not be folded twice."""
         tables = set(self.outputs) - {RAW_LOG}
         only_missing = not self.rebuild or hour not in self._folded_before
         found = rebuild_hour(
             self.replica, writer, hour, tables, only_missing=only_missing, should_stop=self.should_stop
         )
         if not only_missing:
-            # Versions alone leave a row that claims the right event, and one of an event that there is not.
+            # Versions alone would keep a damaged row with the right event id, and a row of an event that does not
+            # exist.
             for name, rows in repair_hour(self.replica, hour, tables).items():
                 log.warning("rows_mended run=%s hour=%s table=%s rows=%d", self.run_id, hour.key, name, rows)
         return found
@@ -233,9 +234,9 @@ def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
 
 
 def compact_finished_hours(replica: Replica, *, days: float = COMPACTED_DAYS) -> int:
-    """Join the small files of the hours that are over and were written to in the last days; gives how many that saved.
+    """Compact the small files of past hours that were written to in the last days; returns how many fewer there are.
 
-    Which hours these are, the ledger knows: a store is not asked for all that it has ever kept.
+    The ledger knows these hours, so the store need not be listed completely.
     """
     present = Hour.of(time.time())
     with replica.engine.connect() as connection:
@@ -250,7 +251,7 @@ def _compact(replica: Replica, hours: Collection[Hour]) -> int:
     for hour, shard in folders:
         try:
             saved += replica.log.compact(hour, shard)
-        except LakeError as error:  # a damaged file is left as it is; the other folders are joined all the same
+        except LakeError as error:  # a damaged file stays as it is; the other folders are compacted
             failures.append(error)
     if failures:
         raise failures[0]

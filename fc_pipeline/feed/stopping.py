@@ -1,4 +1,4 @@
-"""Ending a run early, in time and whole: what is being committed is committed, or rolled back; nothing new is begun."""
+"""Ending a run early and cleanly: the transaction in flight is committed or rolled back, and nothing new is started."""
 
 import asyncio
 import logging
@@ -11,7 +11,7 @@ _log = logging.getLogger(__name__)
 
 POLL_SECONDS = 0.1
 GRACE_SECONDS = 3.0
-"""So long may what was begun take until it is given up: who asks a run to stop expects its end within five seconds."""
+"""How long work in flight may take before it is cancelled: a stop is expected to end a run within five seconds."""
 
 
 class Stopped(Exception):
@@ -21,7 +21,7 @@ class Stopped(Exception):
 async def until_stopped(
     work: Coroutine[Any, Any, None], should_stop: Callable[[], bool], abandon: Callable[[], None]
 ) -> None:
-    """Do the work, which ends by itself when `should_stop` says so; cancel it where that takes longer than the grace.
+    """Do the work, which ends by itself once `should_stop` returns True; cancel it if that takes longer than the grace.
 
     `abandon` is called then, in a thread, to end what a thread of the work still waits for.
     """

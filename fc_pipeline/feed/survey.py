@@ -1,4 +1,4 @@
-"""What is missing: the hub's heads held against the ledger, per shard, and the hours that hold the missing heights."""
+"""What is missing: the hub's heads compared with the ledger, per shard, and the hours of the missing heights."""
 
 import time
 from collections.abc import Sequence
@@ -28,9 +28,9 @@ LIVE_WITHIN_SECONDS = 600
 class ShardSurvey:
     """One shard: what the hub has and what the replica lacks.
 
-    The hub retains `oldest_height`…`head_height`; the replica must have all from `origin_height` on. `holes` are what
-    it lacks and the hub can still give, `lost` what the hub no longer has: the snapshots are left for that. What
-    snapshots have brought is not lost any more.
+    The hub retains `oldest_height`…`head_height`; the replica must have everything from `origin_height` on. `holes` are
+    the heights that it lacks and the hub still has, `lost` those that the hub no longer has and that only snapshots can
+    cover. Heights covered by snapshots are not lost.
     """
 
     shard: int
@@ -67,14 +67,14 @@ class Survey:
         return time.time() - self.clock_ahead_seconds
 
     async def missing_hours(self, limit: int) -> list[Hour]:
-        """The newest hours with heights that are missing and can be had, newest first, at most `limit`."""
+        """The newest hours with missing heights that the hub still has, newest first, at most `limit`."""
         found = set(self.unfinished)
         for shard in self.shards:
             found.update(await self._missing_hours(shard, limit))
         return sorted(found, reverse=True)[:limit]
 
     async def missing_heights(self, hour: Hour) -> dict[int, list[HeightRange]]:
-        """Per shard the heights of an hour that are missing and can be had."""
+        """Per shard the missing heights of an hour that the hub still has."""
         found: dict[int, list[HeightRange]] = {}
         for shard in self.shards:
             clock = self.clocks[shard.shard]
@@ -98,13 +98,13 @@ class Survey:
 
 
 async def survey(replica: Replica, hubs: HubPool, tables: Sequence[str] = ()) -> Survey:
-    """Ask the hub for the heads of all shards and hold them against the ledger.
+    """Read the heads of all shards from the hub and compare them with the ledger.
 
     Hours with folded heights that were not written to all of `tables` are unfinished. At the first contact with a
     shard, records where its replica begins: at FC_START, or where the hub's feed does; and so where partitions begin.
-    What the followed hub no longer has is read from another one that has it; what none has is recorded as a gap. A
-    replica that is only read has nothing recorded.
-    Raises HubUntrusted if no hub goes on from what was already read (`resume_from_ledger`).
+    What the followed hub no longer has is read from another hub; what none has is recorded as a gap. For a read-only
+    replica nothing is recorded. Raises HubUntrusted if no hub continues the history already read
+    (`resume_from_ledger`).
     """
     with replica.engine.connect() as connection:
         unfinished = [Hour.from_key(key) for key in ledger.unfinished_partitions(connection, tables)]
@@ -131,7 +131,7 @@ async def _survey_shards(
 
 
 async def _prefer_the_hub_with_more(hubs: HubPool, shards: Sequence[ShardSurvey]) -> bool:
-    """Where another fit hub still has some of what is lost to the one that is followed, have that one followed."""
+    """Follow another usable hub if it still has some of what the followed one lost."""
     for hub in await hubs.others():
         for shard in shards:
             newest = shard.lost[-1] if shard.lost else None

@@ -1,4 +1,4 @@
-"""What a process that reads and folds for minutes asks of Python and the allocator: measured on catching up.
+"""Tuning of Python and the allocator for a process that reads and folds for minutes; measured on catching up.
 
 Arrow's part is set where the package is first imported, since Arrow reads it once.
 """
@@ -16,11 +16,11 @@ _SWITCH_SECONDS: Final = 0.0005
 
 
 def tune_process() -> None:
-    """Set this process up; once is enough, again does no harm.
+    """Tune this process; idempotent.
 
     Micro-batches come and go in several threads, each as large as the one before: an arena per thread would keep what
-    it freed. Rows are tuples without cycles: looking through them for cycles took a quarter of the CPU. While one
-    thread decodes, the one that folds wants Python for a moment after each statement, and Postgres waits with it.
+    it freed. Rows are tuples without cycles, and searching them for cycles took a quarter of the CPU. While one thread
+    decodes, the folding thread needs the interpreter briefly after each statement, and Postgres waits meanwhile.
     """
     if sys.platform == "linux":
         mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # musl has none, and no arenas

@@ -46,7 +46,7 @@ class PreparedBatch:
     micro_batch: MicroBatch
 
     def is_followed_by(self, later: "PreparedBatch") -> bool:
-        """Whether `later` may be in one micro-batch with this: of the same hour, and without a hole between."""
+        """Whether `later` may share a micro-batch with this: same hour, no hole between."""
         return self.hour == later.hour and self.micro_batch.to_height + 1 == later.micro_batch.from_height
 
 
@@ -61,13 +61,13 @@ class StoredBatch:
 
 
 class BatchWriter:
-    """A run's writer: takes leases as it comes to new hours and gives them all back at the end.
+    """A run's writer: acquires leases as it reaches new hours, and releases them all at the end.
 
-    `tables` names what is written, `only` whom it is to concern, if not all targets; `progress` counts it.
-    `planned_end_unix` tells others until when the run means to hold its leases, `lease_wait_seconds` is how long it
-    waits for them; while it is open, they are renewed every `renew_seconds`. One that `joins_files` remembers what it
-    stores, so that a file a second becomes one a minute without being read back. `hold`, `prepare` and `join_files` may
-    be called from several threads, the rest from one at a time.
+    `tables` names what is written; `only` limits it to some targets; `progress` counts it. `planned_end_unix` announces
+    when the run plans to release its leases, `lease_wait_seconds` is how long it waits for them; while it is open, they
+    are renewed every `renew_seconds`. With `joins_files`, stored batches are kept in memory, so that a file per second
+    becomes one per minute without reading it back. `hold`, `prepare` and `join_files` may be called from several
+    threads, the rest from one at a time.
     """
 
     def __init__(
@@ -112,13 +112,13 @@ class BatchWriter:
         except DBAPIError as failure:
             if error is None:
                 raise
-            # What went wrong before is what is to be told; without their session, the leases are free anyway.
+            # The earlier error is the one to report; without their session, the leases are free anyway.
             _log.warning("leases_not_given_back run=%s reason=%r", self._run_id, retry.explained(failure).message)
         finally:
             self._session.__exit__(kind, error, trace)
 
     def reopen(self) -> None:
-        """Go on in a new session after the old one was lost.
+        """Continue in a new session after the old one was lost.
 
         Raises LeaseLost if another run has taken an hour over meanwhile.
         """
@@ -132,17 +132,17 @@ class BatchWriter:
             )
 
     def release(self) -> None:
-        """Give back all leases: what is left to do needs none, and another run may be waiting for them."""
+        """Release all leases: the remaining work needs none, and another run may be waiting for them."""
         lease.release(self._replica.engine, holder=self._holder)
         self._held.clear()
 
     def abandon(self) -> None:
-        """End what Postgres is doing for this run, from another thread: the transaction is rolled back."""
+        """Cancel what Postgres is doing for this run, from another thread: the transaction is rolled back."""
         self._session.abandon()
         try:
             with self._replica.engine.connect() as connection:
                 connection.execute(sa.select(sa.func.pg_cancel_backend(self._session.backend_pid)))
-        except DBAPIError as error:  # then there is nothing that Postgres does for this run
+        except DBAPIError as error:  # Postgres is doing nothing for this run then
             _log.warning("not_cancelled run=%s reason=%r", self._run_id, retry.explained(error).message)
 
     def hold(
@@ -155,9 +155,9 @@ class BatchWriter:
     ) -> bool:
         """Take the leases on these shards of an hour, waiting while another run writes it.
 
-        False, without a lease, if `unless` comes true while waiting. Raises LeaseLost, naming the holder, if one is
-        not free after `wait_seconds` (default: the writer's). All runs take shards in the same order, and an hour's
-        together: so that no two wait for each other.
+        Returns False, without a lease, if `unless` returns True while waiting. Raises LeaseLost, naming the holder, if
+        one is not free after `wait_seconds` (default: the writer's). All runs acquire shards in the same order, and all
+        of an hour together, to avoid deadlocks.
         """
         if all((shard, hour) in self._held for shard in shards):
             return True
@@ -203,9 +203,9 @@ class BatchWriter:
         return PreparedBatch(hour, events_table(batch), self._prepared(hour, batch))
 
     def store_new(self, parts: Sequence[PreparedBatch]) -> StoredBatch:
-        """Store blocks of one hour that follow on each other in the raw log, and join them to one micro-batch.
+        """Store consecutive blocks of one hour in the raw log, and join them into one micro-batch.
 
-        Needs no lease and touches no table, so it may go on in one thread while another folds the batch before.
+        Needs no lease and touches no table, so it may run in one thread while another folds the previous batch.
         """
         micro = joined([part.micro_batch for part in parts])
         events = pa.concat_tables([part.events for part in parts])
@@ -215,13 +215,13 @@ class BatchWriter:
         return StoredBatch(hour, micro, file.size_bytes, due)
 
     def join_files(self, groups: Iterable[FileGroup]) -> None:
-        """Put one file in the place of the many small ones of each group. Raises LakeError."""
+        """Replace the small files of each group by one. Raises LakeError."""
         for group in groups:
             file = group.join(self._replica.log)
             _log.info("joined_files count=%d file=%s", len(group.files), file.path)
 
     def join_rest(self) -> None:
-        """The same for what is left at the end."""
+        """Replace the remaining small files at the end."""
         self.join_files(self._recent_files.take_all())
 
     def fold_new(self, stored: StoredBatch) -> None:
@@ -235,7 +235,7 @@ class BatchWriter:
     def refold(self, hour: Hour, batch: EventBatch, known_tables: Collection[str] = ()) -> NewlyWritten:
         """Fold blocks that the ledger covers once more, all but `fid_activity`.
 
-        `known_tables` are those that they were written to before; gives what became of events in the others.
+        `known_tables` are those that they were written to before; returns the outcomes in the others.
         """
         micro = self._prepared(hour, batch, known_tables)
         started = time.monotonic()
@@ -248,10 +248,10 @@ class BatchWriter:
     def replace_activity(
         self, hour: Hour, shards: Iterable[int], count: Callable[[], pa.Table], *, counts_more: bool = False
     ) -> None:
-        """Set the hour's `fid_activity` to what `count` gives for all shards, called while none of them is folded.
+        """Set the hour's `fid_activity` to what `count` returns for all shards, called while none of them is folded.
 
-        The hour's totals follow where it was not counted before, or where it `counts_more` events than it was.
-        Until it has counted, every micro-batch waits: it should have little left to count by then.
+        The hour's totals follow where it was not counted before, or where it `counts_more` events than it was. Every
+        micro-batch waits until it has counted, so it should have little left to count by then.
         """
         counted: list[pa.Table] = []
 

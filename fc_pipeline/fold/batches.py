@@ -1,4 +1,4 @@
-"""Cutting batches of blocks: a micro-batch lies in one hour."""
+"""Cutting batches of blocks: a micro-batch belongs to one hour."""
 
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence

@@ -32,7 +32,7 @@ FEED: Final = "feed"
 _MICROS = 1_000_000
 
 GONE_CASTS_SCHEMA = pa.schema([("version", pa.int64()), ("parent_fid", pa.int64()), ("mentions", pa.list_(pa.int64()))])
-"""The event by which a cast went away, whom it had replied to (0: nobody) and mentioned."""
+"""The event that removed a cast, and the FIDs it had replied to (0: none) and mentioned."""
 _Body = TypeVar("_Body")
 
 
@@ -56,8 +56,8 @@ class Changes:
     """Rows per message table, and what could not become a row.
 
     A table's rows are those of all its events: of one event, what it displaced stands before what it added, and within
-    equal versions later rows win. `without_rows` counts the events that change no table. `gone_casts` says whom the
-    casts named that were pruned, revoked or displaced (GONE_CASTS_SCHEMA).
+    equal versions later rows win. `without_rows` counts the events that change no table. `gone_casts` holds the FIDs
+    named by casts that were pruned, revoked or displaced (GONE_CASTS_SCHEMA).
     """
 
     rows: dict[str, pa.Table]
@@ -149,7 +149,7 @@ def _in_columns(batch: EventBatch, found: _Sorted) -> Changes:
     if refused:
         gone = pa.array(list(refused), type=pa.int64())
         tables = {name: _without(rows, gone) for name, rows in tables.items()}
-        # Not what else stands under its id: a record without an id of its own stands under its predecessor's.
+        # Only the event itself: a record without an id of its own carries its predecessor's.
         quarantined = [q for q in quarantined if q.event_id not in refused or q.reason != NUL_REASON]
         quarantined += [_refused(batch, event_id, reason) for event_id, reason in refused.items()]
         quarantined.sort(key=attrgetter("event_id"))
@@ -170,7 +170,7 @@ def _refused(batch: EventBatch, event_id: int, error: ValueError) -> Quarantined
 
 
 def _sort(event: HubEvent, block_micros: int, found: _Sorted) -> None:
-    """Put one event's rows and messages in their places, all or none. Raises ValueError for what no table can hold."""
+    """Add one event's rows and messages, all or none. Raises ValueError for values that no table can hold."""
     match event.type:
         case "HUB_EVENT_TYPE_MERGE_MESSAGE":
             _merge(_body(event.mergeMessageBody, event), event.id, block_micros, found)
@@ -197,7 +197,7 @@ def _body(body: _Body | None, event: HubEvent) -> _Body:
 
 
 def _merge(merge: MergeMessageBody, version: int, block_micros: int, found: _Sorted) -> None:
-    """A merged message, behind the tombstones of what it displaced; it overwrites them where keys agree."""
+    """A merged message, after the tombstones of what it displaced; it overwrites them where keys are equal."""
     message = merge.message
     kind = message.data.type
     displaced = [
@@ -234,7 +234,7 @@ def _take_away(message: Message, version: int, deletion: Deletion, found: _Sorte
 
 
 def _named(message: Message, version: int) -> tuple[int, int, list[int]] | None:
-    """Whom a cast named that went away, where it named anybody (GONE_CASTS_SCHEMA)."""
+    """The FIDs that a removed cast named, if it named any (GONE_CASTS_SCHEMA)."""
     if message.data.type != casts.CAST_SET.add_type:
         return None
     parent_fid, mentions = casts.named(message)
@@ -242,9 +242,9 @@ def _named(message: Message, version: int) -> tuple[int, int, list[int]] | None:
 
 
 def _tombstone(message: Message, version: int, deletion: Deletion) -> tuple[str, Row] | None:
-    """The table and tombstone of a message that went away; None for one that has no row."""
+    """The table and tombstone of a deleted message; None if it has no row."""
     kind = message.data.type
-    # A remove has no row, so its going changes nothing (hub-api 7.3).
+    # A remove has no row, so deleting it changes nothing (hub-api 7.3).
     if kind in _ADDS:
         return _ADDS[kind].name, _ADDS[kind].tombstone(message, version, deletion)
     if kind not in _REMOVES and kind not in _OTHER_MESSAGES:

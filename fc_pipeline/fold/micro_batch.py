@@ -31,11 +31,11 @@ class MicroBatch:
 
     `rows` holds the last row per key of each message table; `activity` counts of `fid_activity` (its Arrow schema);
     `profile_fids` the FIDs whose profile may have changed. `confirmed_events` is how many events the blocks'
-    BLOCK_CONFIRMED announced, `messages` how many rows one write per message would have written. `gone_casts` says
-    whom casts named that went away (GONE_CASTS_SCHEMA), `rows_filtered` how many rows no target concerns.
+    BLOCK_CONFIRMED announced, `messages` how many rows one write per message would have written. `gone_casts` holds the
+    FIDs that removed casts named (GONE_CASTS_SCHEMA), `rows_filtered` how many rows no target concerns.
     `last_block_unix` and `last_block_hash` are the time and hash of the block at `to_height`; `outcomes` counts the
-    events by outcome, `events_with_first_rows` counts those with rows in these tables and none in such as were
-    written before.
+    events by outcome, `events_with_first_rows` counts those with rows in these tables and none in such as were written
+    before.
     """
 
     shard: int

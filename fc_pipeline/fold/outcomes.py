@@ -1,4 +1,4 @@
-"""What becomes of the events of a micro-batch: each is counted once, so that none can be lost unnoticed."""
+"""Outcomes of a micro-batch's events: each event is counted once, so that no loss goes unnoticed."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -11,11 +11,11 @@ __all__ = ["EventOutcomes", "events_of"]
 
 @dataclass(frozen=True, slots=True)
 class EventOutcomes:
-    """Events by what became of them before anything was written; together they are all that were read.
+    """Events by outcome before anything is written; together they are all events that were read.
 
-    `without_rows` are of no table, such as BLOCK_CONFIRMED or MERGE_FAILURE; `set_aside` are in quarantine and nowhere
-    else; `filtered` are of tables or users that were not asked for; `with_rows` have rows to be written. Which of
-    these change something, the tables decide.
+    `without_rows` change no table, such as BLOCK_CONFIRMED or MERGE_FAILURE; `set_aside` are in quarantine only;
+    `filtered` are of tables or users that were not selected; `with_rows` have rows to be written. How many of these
+    change something is known after the merge.
     """
 
     without_rows: int = 0
@@ -32,7 +32,7 @@ class EventOutcomes:
         )
 
     def with_filtered(self, events: int) -> "EventOutcomes":
-        """The same when the rows of so many more events are not asked for."""
+        """The same with so many more events filtered."""
         return EventOutcomes(self.without_rows, self.set_aside, self.filtered + events, self.with_rows - events)
 
     @property

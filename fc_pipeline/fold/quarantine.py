@@ -1,4 +1,4 @@
-"""Quarantine: records set aside with reason and raw bytes, written in the transaction of the batch that met them."""
+"""Quarantine: quarantined records with reason and raw bytes, written in the transaction of their batch."""
 
 import hashlib
 from collections.abc import Sequence
@@ -35,7 +35,7 @@ IS_SET_ASIDE = f"q.resolved_at IS NULL AND q.source = '{FEED}' AND q.reason NOT 
 """Of a line `q`: it is an event that was read and is in no table."""
 
 _RESOLVED_AT = f"CASE WHEN {{reason}} = '{NUL_REASON}' THEN now() END"
-"""A note needs nobody: it is resolved when it is made. Anything else is open."""
+"""A note needs no action: it is resolved when it is made. Anything else is open."""
 
 MERGE = (
     "INSERT INTO pipeline.quarantine AS q (shard, event_id, raw_sha256, reason, detail, raw, source, fid, resolved_at) "
@@ -45,7 +45,7 @@ MERGE = (
     "ON CONFLICT (shard, event_id, raw_sha256) DO UPDATE SET last_seen = now(), reason = excluded.reason, "
     "detail = excluded.detail, resolved_at = excluded.resolved_at"
 )
-"""A record that is met again keeps its first sighting; set aside again, it is open again."""
+"""A repeated record keeps its first timestamp; quarantined again, it is open again."""
 
 MERGE_OF_SNAPSHOTS = (
     "WITH seen AS (UPDATE pipeline.quarantine AS q SET last_seen = now(), reason = s.reason, detail = s.detail, "

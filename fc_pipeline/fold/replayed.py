@@ -1,4 +1,4 @@
-"""Replayed events in the ledger: what became of events that were in quarantine, in their hour's line."""
+"""Replayed events in the ledger: outcomes of events that were in quarantine, in their hour's line."""
 
 from typing import Any
 
@@ -25,7 +25,7 @@ MOVE_REPLAYED = (
     "rows_filtered = c.rows_filtered + $10::bigint, postgres_seconds = c.postgres_seconds + $11::double precision "
     "FROM moved AS m WHERE c.shard = m.shard AND c.from_height = m.from_height"
 )
-"""Note in their line what became of events that were in quarantine, once they are resolved there."""
+"""Record the outcomes of events that were in quarantine in their line, once they are resolved."""
 
 
 def replayed_parameters(

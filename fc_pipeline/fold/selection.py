@@ -1,4 +1,4 @@
-"""What of a micro-batch concerns the target set, and what the micro-batch makes of the set: inside its transaction.
+"""Selects a micro-batch's rows by the target set, and updates the set, inside the transaction.
 
 A root's follow and what its new target does a moment later may be in one micro-batch. So what changes the set is merged
 first, the set is brought up to date, and everything else is selected by what it has become.
@@ -53,12 +53,12 @@ class TargetAccess:
 
 
 class TargetsMoved(Exception):
-    """The set changed just now so that this transaction may change it, too: it is to begin again, and hold it."""
+    """The set has just changed so that this transaction may change it, too: it must restart and lock the set."""
 
 
 @dataclass(frozen=True, slots=True)
 class _SetState:
-    """What decides whether a micro-batch may change the set: of which generation, and by whose doing."""
+    """What decides whether a micro-batch may change the set: its generation, its roots and apps."""
 
     generation: int
     mentions: bool
@@ -96,22 +96,22 @@ class TargetSelection:
             self._cache.close()
 
     def publish(self) -> None:
-        """Tell Redis what was committed."""
+        """Publish what was committed to Redis."""
         if self.change is not None:
             self._membership.publish(self.change)
             self.change = None
 
     def select(self, batch: MicroBatch) -> MicroBatch:
-        """The same micro-batch with what concerns targets only; holds the set still until commit.
+        """The same micro-batch with what concerns targets only; locks the set until commit.
 
-        Raises TargetsMoved, before anything is written, if the transaction must begin again.
+        Raises TargetsMoved, before anything is written, if the transaction must restart.
         """
         self.change = None
         state = self._read_state()
         acts = self._acts(batch, state)
         may_change = acts is not None
         self.execute(recompute.LOCK_TO_CHANGE if may_change else recompute.LOCK_TO_READ)
-        if self._read_state() is not state:  # somebody was faster
+        if self._read_state() is not state:  # another transaction was faster
             state = self._read_state()
             acts = self._acts(batch, state)
             if acts is not None and not may_change:
@@ -131,7 +131,7 @@ class TargetSelection:
         return _with_outcomes(selected, batch, merged)
 
     def members_of(self, fids: Fids) -> Fids:
-        """Those of these FIDs that are targets, and wanted; holds the set still until commit."""
+        """Those of these FIDs that are targets and selected; locks the set until commit."""
         self.execute(recompute.LOCK_TO_READ)
         asked = np.unique(fids)
         members = asked[self._membership.among(asked, self._read_state().generation)]
@@ -146,10 +146,10 @@ class TargetSelection:
         return self._state
 
     def _acts(self, batch: MicroBatch, state: _SetState) -> "_Acts | None":
-        """What of a micro-batch may change the set; None if nothing may.
+        """The part of a micro-batch that may change the set; None if nothing may.
 
-        What is folded once more for some targets was heard before: only a newly watched app makes it say something new,
-        and whom new roots follow is looked up when their histories are complete.
+        When events are folded again for some targets, only a newly watched app can change the set; the follows of new
+        roots are looked up when their histories are complete.
         """
         chain = batch.rows.get(ON_CHAIN_EVENTS.name)
         sign_ups = _sign_ups(chain, state.prefixes) if chain is not None and state.prefixes else None
@@ -168,7 +168,7 @@ class TargetSelection:
         return acts if acts else None
 
     def _act(self, acts: "_Acts") -> SetChange:
-        """Merge what may change the set, and bring it up to date."""
+        """Merge what may change the set, and update it."""
         if acts.sign_ups is not None:
             self.stage(ON_CHAIN_EVENTS, acts.sign_ups)
         if acts.follows is not None:
@@ -184,7 +184,7 @@ class TargetSelection:
         return change
 
     def _fids(self, batch: MicroBatch, *, mentions: bool) -> Fids:
-        """Everybody whom the micro-batch concerns, each once."""
+        """Every FID that the micro-batch concerns, each once."""
         found: list[Fids] = []
         for name, rows in batch.rows.items():
             found += rule.concerned_fids(MESSAGE_TABLES[name], rows, mentions=mentions)
@@ -227,7 +227,7 @@ class TargetSelection:
         *,
         mentions: bool,
     ) -> Mask:
-        """Rows that a target does not seem to be concerned by, and that are wanted."""
+        """Rows to keep although they do not seem to concern a target."""
         # Up to the event that took them out, they were targets.
         gone = np.array(sorted(removed_fids), np.int64)
         last_versions = np.array([removed_fids[fid] for fid in gone.tolist()], np.int64)
@@ -287,14 +287,14 @@ def _sign_ups(rows: pa.Table, prefixes: frozenset[str]) -> pa.Table:
 
 
 def _as_casts(gone_casts: pa.Table) -> pa.Table:
-    """The same with the columns by which a cast concerns somebody; its author is looked at in its own row."""
+    """The same with the columns by which a cast concerns FIDs; its author is checked in its own row."""
     return gone_casts.append_column("fid", pa.nulls(len(gone_casts), pa.int64()))
 
 
 def _with_outcomes(selected: MicroBatch, batch: MicroBatch, merged: Sequence[pa.Table]) -> MicroBatch:
-    """The selection, with what became of the events: of those left out, no row is written, and none was `merged`.
+    """The selection with its outcomes: events left out have no row written, and none `merged`.
 
-    An event whose rows were all overtaken within the micro-batch is none of them: nobody has looked whom it concerned.
+    An event whose rows were all superseded within the micro-batch is none of them: its targets were not checked.
     """
     left_out = events_of([*batch.rows.values(), batch.compactions]) - events_of(
         [*selected.rows.values(), selected.compactions, *merged]
