@@ -1,6 +1,6 @@
 """The command line `fc-pipeline`: one file per command, each thin.
 
-Errors of ours are one readable line on stderr, with a hint; the exit code is 1, or 2 where the configuration or the
+Our errors are one readable line on stderr, with a hint; the exit code is 1, or 2 where the configuration or the
 arguments are wrong.
 """
 

@@ -73,7 +73,7 @@ def backfill(
 
 
 def _without_others(settings: Settings, fids: Collection[int], *, dry_run: bool) -> Collection[int]:
-    """The chosen users who are targets; of the others it is said that they are left out. Raises ConfigError."""
+    """The chosen users who are targets; reports that the others are left out. Raises ConfigError."""
     with _opened(settings, to_read=dry_run) as replica:
         others = left_out(replica, fids)
     if others:
@@ -83,9 +83,9 @@ def _without_others(settings: Settings, fids: Collection[int], *, dry_run: bool)
 
 @contextmanager
 def _opened(settings: Settings, *, to_read: bool) -> "Generator[Replica]":
-    """The replica; a run that comes after finds its tables made and migrated, a dry run makes and records nothing.
+    """The replica, with tables created and migrated for a run; a dry run creates and records nothing.
 
-    But the embedded database is ours alone: where it has no tables yet, a dry run before anything else makes them.
+    But in the embedded database, which is ours alone, a dry run creates missing tables.
     """
     from fc_pipeline.replica import open_replica, open_replica_to_read
 
@@ -165,7 +165,7 @@ def _plan_healing(settings: Settings, *, dry_run: bool) -> "HealingPlan":
 
 
 def _span_of(plan: "HealingPlan") -> tuple[int, int]:
-    """The buckets of the FIDs that are left to do, as one range; any, if none is."""
+    """The buckets of the FIDs left to do, as one range; any bucket, if there are none."""
     buckets = plan.scope.buckets or (0,)
     return buckets[0], buckets[-1]
 
@@ -181,7 +181,7 @@ def _spans_of(scope: "BackfillScope") -> list[tuple[int, int]]:
 def _run(
     spans: list[tuple[int, int]], *, fids: list[int] | None = None, gaps: bool = False, quiet: bool
 ) -> "list[BackfillProgress]":
-    """A run per range of buckets; what each has done."""
+    """A run per range of buckets; returns what each has done."""
     from dagster import DagsterInstance  # importing Dagster takes seconds
 
     from fc_pipeline.cli.in_process import run_over_partitions
@@ -249,7 +249,7 @@ def _bar(done: "list[BackfillProgress]", *, quiet: bool) -> Generator[None]:
 
 
 def print_outcome(done: "list[BackfillProgress]", *, as_json: bool, gaps: int | None = None) -> None:
-    """Print what the runs have done, for people or programs."""
+    """Print the results of the runs, as text or JSON."""
     from fc_pipeline.reconcile.outcome import Reconciled
 
     total = sum((one.reconciled for one in done), Reconciled())
@@ -284,7 +284,7 @@ def print_outcome(done: "list[BackfillProgress]", *, as_json: bool, gaps: int | 
 
 
 def _describe_drift(total: "Reconciled") -> str:
-    """What the comparison says, and of how many FIDs it could say nothing."""
+    """The result of the comparison, and how many FIDs it does not cover."""
     drift = sum(total.drift.values())
     if drift:
         sentence = f", {drift:,} of them drift (pipeline.drift)"

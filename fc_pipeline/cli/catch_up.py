@@ -21,7 +21,7 @@ POLL_SECONDS: Final = 0.5
 
 
 def catch_up(goal: Goal, dagster_home: Path, on_progress: Callable[[int], None]) -> int:
-    """Fold what is missing, however the hub goes on meanwhile; gives how many blocks still are missing at the end.
+    """Fold what is missing, although the hub goes on; returns how many blocks are missing at the end.
 
     Args:
         goal: what to reach.
@@ -54,7 +54,7 @@ def _raise_first(failures: list[FcPipelineError | None]) -> None:
 
 
 def _run(instance: DagsterInstance, first: Hour, last: Hour) -> FcPipelineError | None:
-    """One run of the job over the hours from `first` to `last`; what it failed with, or None."""
+    """One run of the job over the hours from `first` to `last`; returns its error, or None."""
     config = MicroBatchConfig(rebuild=False)
     return run_over_partitions(instance, MICRO_BATCHES.name, hourly_tables.op.name, config, first.key, last.key)
 

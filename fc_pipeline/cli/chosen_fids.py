@@ -1,4 +1,4 @@
-"""Users chosen on the command line of whom nothing is kept, for only targets are replicated: said in words."""
+"""Users chosen on the command line that are not replicated, because only targets are."""
 
 from collections.abc import Collection
 from typing import TYPE_CHECKING
@@ -14,9 +14,9 @@ _MAX_NAMED = 10
 
 
 def left_out(replica: "Replica", fids: Collection[int]) -> list[int]:
-    """Those of the chosen users who are no targets; none where everybody is replicated.
+    """The chosen users who are no targets; empty if every user is replicated.
 
-    Raises ConfigError if there is nobody else among them.
+    Raises ConfigError if none of them is a target.
     """
     if replica.targets is None:
         return []

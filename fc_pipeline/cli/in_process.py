@@ -1,4 +1,4 @@
-"""Runs of our jobs in this process, recorded in the Dagster instance as any other."""
+"""Runs of our jobs in this process, recorded in the Dagster instance like any other."""
 
 import logging
 from typing import Any
@@ -19,7 +19,7 @@ __all__ = ["run_for_output", "run_over_partitions"]
 def run_over_partitions(
     instance: DagsterInstance, job: str, op: str, config: Config, first: str, last: str
 ) -> FcPipelineError | None:
-    """One run of a job over the partitions from `first` to `last`; what it failed with, or None.
+    """One run of a job over the partitions from `first` to `last`; returns its error, or None.
 
     Raises KeyboardInterrupt where the run was asked to end.
     """
@@ -29,7 +29,7 @@ def run_over_partitions(
 
 
 def run_for_output(instance: DagsterInstance, job: str, op: str, config: Config) -> Any:
-    """One run of a job without partitions; what its op gives.
+    """One run of a job without partitions; returns the output of its op.
 
     Raises FcPipelineError if it failed, KeyboardInterrupt where it was asked to end.
     """
@@ -53,13 +53,13 @@ def _run(instance: DagsterInstance, job: str, op: str, config: Config, tags: dic
                 tags={**tags, INSTANCE_TAG: launched_by},
                 run_config=RunConfig(
                     ops={op: config},
-                    loggers={"console": {"config": {"log_level": "CRITICAL"}}},  # what it says is in the UI
+                    loggers={"console": {"config": {"log_level": "CRITICAL"}}},  # its message is in the UI
                 ),
             )
         )
     canceled = RunsFilter(run_ids=[result.run_id], statuses=[DagsterRunStatus.CANCELED])
     if instance.get_runs_count(canceled):
-        raise KeyboardInterrupt  # the run has taken note of Ctrl-C or SIGTERM, and ended early
+        raise KeyboardInterrupt  # the run has received Ctrl-C or SIGTERM, and ended early
     return result
 
 

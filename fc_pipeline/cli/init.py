@@ -1,4 +1,4 @@
-"""`fc-pipeline init`: what a project folder needs, for who installed the package and has no checkout."""
+"""`fc-pipeline init`: creates a project folder, for users who installed the package and have no checkout."""
 
 import shlex
 from pathlib import Path
@@ -33,7 +33,7 @@ def init(
 
 
 def _write_new(path: Path, text: str) -> bool:
-    """Write a file that does not exist yet; whether it was written. Raises ConfigError where that is not possible."""
+    """Write a file that does not exist yet; returns whether it was written. Raises ConfigError if that fails."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("x", encoding="utf-8") as file:

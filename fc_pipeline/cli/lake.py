@@ -1,4 +1,4 @@
-"""`fc-pipeline lake`: which lake the database goes with, and how it gets another one on purpose."""
+"""`fc-pipeline lake`: the lake that belongs to the database, and how to change it on purpose."""
 
 import sys
 from typing import Annotated

@@ -1,4 +1,4 @@
-"""Which `up` does the work where several share a Postgres: said at first, and whenever that changes."""
+"""Reports which `up` leads if several share a Postgres: at first, and whenever that changes."""
 
 import sys
 import time
@@ -19,7 +19,7 @@ POLL_SECONDS: Final = 5.0
 
 
 def refuse_to_lead_alone(settings: Settings) -> None:
-    """Raise ConfigError where this `up` could not follow its hub, and there is no other one whose work it would show.
+    """Raise ConfigError if this `up` cannot follow its hub and there is no other one whose work it could show.
 
     Every URL in the settings must be filled in.
     """
@@ -28,20 +28,20 @@ def refuse_to_lead_alone(settings: Settings) -> None:
         return
     try:
         leader = instances.leader(settings)
-    except UNREACHABLE:  # Dagster's database is made later
+    except UNREACHABLE:  # Dagster's database is created later
         leader = None
     if leader is None:
         raise ConfigError(unfit.message, hint=unfit.hint)
 
 
 def _unfit(settings: Settings, known: FcPipelineError | None = None) -> FcPipelineError | None:
-    from fc_pipeline.services.candidacy import unfit_to_lead  # takes a second, which other commands need not wait for
+    from fc_pipeline.services.candidacy import unfit_to_lead  # takes a second, which other commands save
 
     return unfit_to_lead(settings, known)
 
 
 class Lead:
-    """Looks who leads, from time to time, and says it."""
+    """Polls who leads, and reports changes."""
 
     def __init__(self, console: Console, dagster: DagsterProcesses) -> None:
         self._console = console
@@ -52,7 +52,7 @@ class Lead:
         self._unfit: FcPipelineError | None = None
 
     def announce(self) -> None:
-        """Look, if it is time to. What was seen twice is told: after a crash of Postgres it takes seconds to settle."""
+        """Poll, if it is due. A leader seen twice is reported: after a crash of Postgres it takes seconds to settle."""
         now = time.monotonic()
         if now < self._next_look:
             return
@@ -61,7 +61,7 @@ class Lead:
             leader = self._dagster.leader()
             has_settled, self._seen = leader == self._seen, leader
             sentence = self._change(leader) if has_settled and leader != self._announced else None
-        except UNREACHABLE:  # its restart is seen to elsewhere
+        except UNREACHABLE:  # its restart is handled elsewhere
             return
         if sentence is not None:
             self._announced = leader
@@ -69,19 +69,19 @@ class Lead:
             sys.stdout.flush()
 
     def _change(self, leader: str | None) -> str | None:
-        """What to say of the present leader, given the one that was told last; None where nothing is to be said yet."""
+        """The message on the present leader, given the one reported last; None if there is nothing to report yet."""
         own, before = self._dagster.name, self._announced
         if leader == own:
             return f"this one does the work now{self._fate_of_predecessor(before)}"
         unfit = self._unfit = _unfit(self._dagster.settings, self._unfit)
         if leader is None:
-            # Who can lead does so in a moment.
+            # An `up` that can lead will do so soon.
             return f"nobody does the work now{self._fate_of_predecessor(before)}; {_cannot(unfit)}" if unfit else None
         will = _cannot(unfit) if unfit else "it takes over at its end"
         return f"another `up` on this Postgres does the work ({_place(leader)}): this one shows it; {will}"
 
     def _fate_of_predecessor(self, before: str | None) -> str:
-        """What is known of who led before: one may live and lead no more, as where Postgres crashes."""
+        """What is known of the previous leader: it may be alive without leading, as after a crash of Postgres."""
         if not before or before == self._dagster.name:
             return ""
         if before in self._dagster.living():

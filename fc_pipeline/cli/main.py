@@ -61,10 +61,10 @@ _WITHOUT_PROJECT = {"init", "sample-hub"}
 
 
 def _print_project(command: str | None) -> None:
-    """Say which project is meant where the command was given in a folder that is none: it could be another one."""
+    """Print which project is used if the current folder is none: it could be another one."""
     if command is None or command in _WITHOUT_PROJECT or "--help" in sys.argv:
         return
-    with suppress(ConfigError):  # that there is none, the command says itself
+    with suppress(ConfigError):  # the command itself reports that there is none
         if (root := unnamed_root()) is not None:
             ours = logging.getLogger("fc_pipeline")
             ours.warning("project: %s (this folder is none, and DAGSTER_HOME names none)", plain(str(root)))
@@ -78,13 +78,13 @@ def options(
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and end.")
     ] = False,
 ) -> None:
-    """What holds for every command."""
-    if not debug:  # what Dagster still calls a preview is our choice, not the user's
+    """Options of every command."""
+    if not debug:  # using Dagster's preview features is our choice, not the user's
         warnings.filterwarnings("ignore", message="(?s).*not considered ready for production use")
     handler = logging.StreamHandler()
     handler.setLevel(logging.DEBUG if debug else logging.WARNING)
     handler.setFormatter(PlainFormatter("%(message)s"))
-    # Not on the root logger: a run in this process sends its own lines to stderr where nobody has claimed them.
+    # Not on the root logger: a run in this process logs to stderr itself if the root logger has no handler.
     ours = logging.getLogger("fc_pipeline")
     ours.setLevel(handler.level)
     ours.addHandler(handler)

@@ -1,4 +1,4 @@
-"""`fc-pipeline quarantine`: look at what was set aside, and fold what can be understood by now."""
+"""`fc-pipeline quarantine`: list and show quarantined records, and fold those that this release understands."""
 
 import json
 import signal
@@ -61,7 +61,7 @@ def list_records(
         state = ", resolved" if line.resolved_at else ""
         console.print(f"{line.name:<24} {line.reason:<12} {line.last_seen:%Y-%m-%d %H:%M}{state}", markup=False)
         detail = _printable(line.detail.encode())[:_DETAIL_CHARACTERS]
-        # What a hub sent is no markup. Wrapped by the words, so that it stays below its record.
+        # A hub's text is no markup. Wrapped by words, so that it stays below its record.
         text = f"{source}, {counted(len(line.raw), 'byte')}: {detail}"
         for part in textwrap.wrap(text, max(_MIN_COLUMNS, console.width) - len(_INDENT)):
             console.print(_INDENT + part, markup=False, soft_wrap=True)
@@ -104,7 +104,7 @@ def replay(
         from fc_pipeline.repair.quarantine import quarantine_lines
         from fc_pipeline.replica import open_replica
 
-        with open_replica(opened) as replica:  # says at once what it does not know
+        with open_replica(opened) as replica:  # reports unknown names at once
             quarantine_lines(replica, reasons=reason or (), names=records or (), limit=1)
         figures = _run(reason or [], records or [])
     if as_json:
@@ -119,7 +119,7 @@ def replay(
 
 
 def _run(reasons: list[str], records: list[str]) -> dict[str, Any]:
-    """A run of the job, as the UI would launch it."""
+    """A run of the job, as launched by the UI."""
     from dagster import DagsterInstance  # importing Dagster takes seconds
 
     from fc_pipeline.cli.in_process import run_for_output
@@ -152,6 +152,6 @@ def _as_json(line: "QuarantineLine") -> dict[str, Any]:
 
 
 def _printable(raw: bytes) -> str:
-    """Bytes as text that does nothing to a terminal: what is no UTF-8, or does not print, stands as an escape."""
+    """Bytes as text that is safe in a terminal: what is not printable UTF-8 is escaped."""
     text = raw.decode("utf-8", "backslashreplace")
     return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in text)

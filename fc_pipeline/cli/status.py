@@ -1,4 +1,4 @@
-"""`fc-pipeline status`: how the replica stands."""
+"""`fc-pipeline status`: the state of the replica."""
 
 import json
 import sys
@@ -28,7 +28,7 @@ EXIT_CODES: Final[Mapping[str, int]] = {
     "behind": 4,
     "holes": 5,
 }
-"""For monitoring; 1 and 2 are errors of the command itself, as for every command."""
+"""Exit codes for monitoring; 1 and 2 are errors of the command itself, as for every command."""
 
 MAX_HOLES_SHOWN = 3
 MAX_GAPS_SHOWN = 20
@@ -48,7 +48,7 @@ def status(
 
     configured = Settings.load()
     with open_services_read_only(configured) as settings:
-        # What does not run is told, not started: looking must not change what there is to see.
+        # A server that is not running is reported, not started: a status must not change the state.
         settings = with_running(settings)
         with open_replica_to_read(settings) as replica:
             found = read_status(replica)
@@ -142,7 +142,7 @@ def _shards(found: "ReplicaStatus") -> Table:
 
 
 def _gaps(found: "ReplicaStatus") -> Table:
-    """The open ones first, then the newest."""
+    """Open gaps first, then the newest."""
     table = Table("shard", "heights", "reason", "found", "healed", title="Gaps")
     shown = sorted(found.gaps, key=lambda gap: (gap.healed_at is not None, -gap.found_at.timestamp()))
     for gap in shown[:MAX_GAPS_SHOWN]:
@@ -167,7 +167,7 @@ def _minute(moment: datetime) -> str:
 
 
 def _age(seconds: float) -> str:
-    """Seconds as long as these can be grasped; the lag of a log that was recorded long ago is days."""
+    """Seconds up to two minutes, then a coarser unit; the lag of an old recorded log is days."""
     return f"{seconds:.1f} s" if seconds < MAX_SHOWN_IN_SECONDS else str(timedelta(seconds=int(seconds)))
 
 

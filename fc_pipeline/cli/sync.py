@@ -41,7 +41,7 @@ def sync(
                 from fc_pipeline.targets import coherence
 
                 coherence.repair_at_start(replica.engine, opened.redis_url)
-                adopt_settings(replica)  # what is wrong with them is said before any work
+                adopt_settings(replica)  # errors in them are reported before any work
             goal = Goal.now(replica)
             missing_before = goal.missing_blocks()
             missing = _catch_up(goal, missing_before, quiet=as_json) if missing_before else 0
@@ -79,7 +79,7 @@ def sync(
 
 
 def _complete_targets(replica: "Replica") -> int:
-    """Have new targets' histories fetched, by a run as the sensor's; how many still lack theirs."""
+    """Fetch new targets' histories by a run like the sensor's; returns how many still lack theirs."""
     from fc_pipeline.repair.targets import is_anything_due
     from fc_pipeline.targets import directory
 
@@ -96,7 +96,7 @@ def _complete_targets(replica: "Replica") -> int:
 
 
 def _catch_up(goal: "Goal", missing: int, *, quiet: bool) -> int:
-    """Do the work behind a progress bar; how many blocks are missing then."""
+    """Catch up with a progress bar; returns how many blocks are missing then."""
     from fc_pipeline.cli.catch_up import catch_up  # importing Dagster takes seconds
 
     columns = (TextColumn("folding"), BarColumn(), MofNCompleteColumn(), TextColumn("blocks"), TimeElapsedColumn())

@@ -1,4 +1,4 @@
-"""`fc-pipeline targets`: who is in the target set and why; naming users, taking them back, what that would bring."""
+"""`fc-pipeline targets`: the target set with reasons; adding and removing users, and previewing the effect."""
 
 import json
 import sys
@@ -42,7 +42,7 @@ def _settings() -> Settings:
 
 
 def _refuse_named(fids: Collection[int], named: Collection[int], variable: str, what_then: str) -> None:
-    """Raise ConfigError where the settings say otherwise: they have the last word."""
+    """Raise ConfigError if the settings say otherwise: they take precedence."""
     if both := sorted(set(fids) & set(named)):
         raise ConfigError(
             f"{variable} names {', '.join(map(str, both))}: the next start would {what_then}",

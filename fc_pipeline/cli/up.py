@@ -36,18 +36,18 @@ from fc_pipeline.services.restarts import Restarts
 __all__ = ["up"]
 
 STOP_SECONDS: Final = 25.0
-"""How long Dagster's processes may take to end after SIGTERM: a run commits or gives up its micro-batch."""
+"""How long Dagster's processes may take to end after SIGTERM: a run commits or rolls back its micro-batch."""
 WATCH_SECONDS: Final = 1.0
 _LABEL_CHARACTERS: Final = 12
 HUB_SECONDS: Final = 5.0
-"""So long `up` waits for a hub to say who it is, once all is started."""
+"""How long `up` waits for a hub's answer once everything is started."""
 _STOP_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 _log = logging.getLogger(__name__)
 
 
 class _StopRequested(BaseException):
-    """Ctrl-C, or a signal that asks to end. Not an Exception: whatever is going on must let it through."""
+    """Ctrl-C, or a signal that asks to end. Not an Exception, so that no handler swallows it."""
 
 
 def up(
@@ -63,7 +63,7 @@ def up(
     if lock is None:
         _print_locations(console, settings.data_dir)
         return
-    # Redis is for comfort, and has no wheel for every Python.
+    # Redis is optional, and has no wheel for every Python.
     servers = embedded_servers(settings, need_redis=EmbeddedRedis.can_run())
     remove_stale_private_dirs()
     try:
@@ -172,7 +172,7 @@ def _end_if(stop_requested: Event) -> None:
 
 
 def _check_reach(settings: Settings) -> None:
-    """Raise what every run would fail with: better said now than in a log later."""
+    """Raise what every run would fail with, now rather than in a log later."""
     import redis  # neither is needed by other commands
 
     from fc_pipeline.feed.first_contact import place_partition_start_by_hub
@@ -193,7 +193,7 @@ def _check_reach(settings: Settings) -> None:
 
 
 def _revive_servers(servers: list[EmbeddedServer], restarts: Restarts) -> None:
-    """Start again what has ended; a server that has ended too often is named with its log (ServiceError)."""
+    """Restart what has ended; raises ServiceError, naming the log, for a server that ended too often."""
     for server in servers:
         if server.running_pid() is not None:
             continue
@@ -211,7 +211,7 @@ def _stop_all(
     dagster: DagsterProcesses | None,
     state_file: Path,
 ) -> None:
-    """Stop in the order of use: Dagster and its runs, then what they worked on."""
+    """Stop in reverse order: Dagster and its runs, then the servers that they use."""
     _ignore_stop_signals()
     state_file.unlink(missing_ok=True)
     steps: list[tuple[str, Callable[[], object]]] = [
@@ -228,7 +228,7 @@ def _stop_all(
             try:
                 if stop() is False:
                     console.print(f"the {name} stays: another command uses it, and stops it at its end")
-            except ServiceError as error:  # the others are to be stopped all the same
+            except ServiceError as error:  # the others must be stopped, too
                 failures.append(str(error))
     if failures:
         raise ServiceError("; ".join(failures))
@@ -243,7 +243,7 @@ def _where_redis_is(settings: Settings) -> str:
 def _print_where(
     console: Console, settings: Settings, servers: list[EmbeddedServer], dagster: DagsterProcesses, port: int | None
 ) -> None:
-    """Say where to look, and aloud what differs from what was asked for."""
+    """Print the URLs, and highlight what differs from the configuration."""
     embedded = {server.name for server in servers}
 
     def note(name: str) -> str:
@@ -258,7 +258,7 @@ def _print_where(
     rows.append(("Redis", _where_redis_is(settings) + note("redis")))
     rows.append(("lake", shown_url(settings.lake_uri)))
     rows.append(("logs", str(settings.data_dir / "logs")))
-    # Without a frame: a path that is longer than the terminal is wide stays one that can be copied.
+    # Without a frame, so that a path longer than the terminal's width can be copied.
     console.print("fc-pipeline is up; Ctrl-C stops everything", style="bold", highlight=False)
     for label, value in rows:
         console.print(f"  {label:<{_LABEL_CHARACTERS}}{plain(value)}", markup=False, highlight=False, soft_wrap=True)
@@ -274,7 +274,7 @@ def _print_where(
 
 
 def _mode(settings: Settings) -> str:
-    """Whose data the tables hold."""
+    """The source of the data."""
     if settings.targets == "all":
         return "every user (FC_TARGETS=all)"
     roots = len(settings.root_fids)
@@ -282,7 +282,7 @@ def _mode(settings: Settings) -> str:
 
 
 def _silent_hubs(settings: Settings) -> dict[str, str]:
-    """The hubs that do not say who they are within HUB_SECONDS, each with the reason."""
+    """The hubs that do not answer within HUB_SECONDS, each with the reason."""
     from fc_pipeline.replica import hub_endpoints
     from fc_pipeline.status.hub_reach import silent_hubs
 

@@ -25,7 +25,7 @@ __all__ = ["described", "differing_columns", "verify"]
 DEFAULT_SAMPLE = 100
 MAX_SHOWN = 20
 MAX_HEALED_BY_NAME = 100
-"""With more FIDs to name, a command is no line to copy any more."""
+"""Up to this many FIDs are named in a command to copy."""
 _MAX_FID = 2**63 - 1
 _MAX_VALUE_CHARACTERS = 60
 _OF_HISTORY = {
@@ -177,7 +177,7 @@ def described(one: "Difference") -> str:
 
 
 def differing_columns(table_row: dict[str, Any], hub_row: dict[str, Any]) -> dict[str, tuple[Any, Any]]:
-    """The columns that say different things, each with the table's value and the hub's; versions say nothing."""
+    """The columns that differ, each with the table's value and the hub's; versions are not compared."""
     return {
         name: (value, hub_row.get(name))
         for name, value in table_row.items()

@@ -1,4 +1,4 @@
-"""What Dagster shows of a failed step or tick: first a line of ours with cause and remedy, below it the traceback.
+"""What Dagster shows of a failed step or tick: first one line with cause and remedy, below it the traceback.
 
 Dagster wraps what a step or a tick raises in an error of its own that names the function and nothing else, unless it is
 a Failure there and a DagsterError here.
@@ -28,7 +28,7 @@ class TickFailed(DagsterError):
 
 @contextmanager
 def failing_step() -> Generator[None]:
-    """Around what an asset, an op or a check does: its failure becomes one that tells. Also a decorator."""
+    """Wraps an asset, an op or a check: its failure names cause and remedy. Also a decorator."""
     try:
         yield
     except (Failure, RetryRequested):
@@ -41,7 +41,7 @@ def failing_step() -> Generator[None]:
 
 @contextmanager
 def failing_tick() -> Generator[None]:
-    """The same around what a sensor or a schedule does."""
+    """The same for a sensor or a schedule."""
     try:
         yield
     except Exception as error:
@@ -50,7 +50,7 @@ def failing_tick() -> Generator[None]:
 
 
 def failure_of_step(data: StepFailureData) -> FcPipelineError:
-    """What a step failed with, from the event of its failure: ConfigError if that was one, else another one of ours."""
+    """What a step failed with, from its failure event: ConfigError if it was one, else another of our errors."""
     failure = data.user_failure_data
     if failure is not None and _CAUSE in failure.metadata:
         kind = ConfigError if _value(failure.metadata, _KIND) == ConfigError.__name__ else ServiceError

@@ -1,9 +1,9 @@
 """Ending a run when it is asked to: by a signal, from the Dagster UI, or because the code server that started it ended.
 
-Dagster raises an exception in the middle of whatever a step does, and calls the run failed where nobody announced the
-termination. Here a signal only leaves word, and the step ends between two micro-batches. What a person launched, or
-terminates in the UI, is shown as canceled then. What a sensor or a schedule launched has just ended: its work is in
-order as far as it came, and is gone on with by the next run.
+Dagster raises an exception in the middle of a step, and marks the run as failed if the termination was not announced.
+Here a signal only sets a flag, and the step ends between two micro-batches. A run that a person launched, or terminates
+in the UI, is then shown as canceled. A run that a sensor or a schedule launched just ends: its work so far is complete,
+and the next run resumes it.
 """
 
 import multiprocessing
@@ -21,7 +21,7 @@ from dagster._core.storage.tags import SCHEDULE_NAME_TAG, SENSOR_NAME_TAG
 __all__ = ["Interruption", "interruptible", "is_automatic"]
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
-"""Of these two, the termination in the UI is the first, and what ends containers and services the second."""
+"""The first is sent by a termination in the UI, the second when containers and services end."""
 
 
 @dataclass
@@ -38,9 +38,9 @@ class Interruption:
         return self.reason is not None
 
     def end_run(self, context: AssetExecutionContext) -> bool:
-        """Whether the run was asked to end, and is to end now.
+        """Whether the run was asked to end, and must end now.
 
-        Raises DagsterExecutionInterruptedError where Dagster is to show it as canceled.
+        Raises DagsterExecutionInterruptedError if Dagster should show it as canceled.
         """
         if not self.is_asked_for():
             return False
@@ -60,13 +60,13 @@ def is_automatic(run: DagsterRun) -> bool:
 
 @contextmanager
 def interruptible() -> Generator[Interruption]:
-    """Notice signals that ask the run to end instead of being interrupted by them, as long as the block runs."""
+    """Record signals that ask the run to end instead of being interrupted by them, while the block runs."""
     interruption = Interruption()
 
     def notice(number: int, frame: FrameType | None) -> None:
         interruption.reason = interruption.reason or signal.Signals(number).name
 
-    if threading.current_thread() is not threading.main_thread():  # signals are the main thread's
+    if threading.current_thread() is not threading.main_thread():  # only the main thread gets signals
         yield interruption
         return
     before: dict[signal.Signals, Any] = {number: signal.signal(number, notice) for number in _SIGNALS}

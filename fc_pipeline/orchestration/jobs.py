@@ -10,7 +10,7 @@ __all__ = ["MICRO_BATCHES", "RUN_CHECKS", "SNAPSHOTS", "TARGET_SET_JOB"]
 
 MICRO_BATCHES = define_asset_job(
     "micro_batches",
-    # A run judges the hours that it touched by itself (checks.evaluation).
+    # A run evaluates the hours that it touched itself (checks.evaluation).
     selection=AssetSelection.assets(hourly_tables).without_checks(),
     description="Read the hub's feed into the raw log, fold it into the tables, check the result; by hour.",
 )

@@ -1,4 +1,4 @@
-"""Daily upkeep: damaged files of the raw log, small ones that were left over, and Dagster's own history."""
+"""Daily maintenance: damaged and small files of the raw log, and Dagster's own history."""
 
 from dagster import DagsterInstance, OpExecutionContext, job, op
 
@@ -17,7 +17,7 @@ __all__ = ["MAINTENANCE"]
 @op(description="Read the raw log's files of the days that a hub still has; read damaged ones from the hub again.")
 @failing_step()
 def repair_raw_log(context: OpExecutionContext, replica: ReplicaResource) -> None:
-    """What a disk or a person did to files that no run looks at any more, while it can still be put right."""
+    """Repair damaged files that no run reads any more, while a hub still has their events."""
     with replica.open() as opened:
         damaged = repair_recent_log(opened, context.run_id)
         for hour in damaged:
@@ -30,7 +30,7 @@ def repair_raw_log(context: OpExecutionContext, replica: ReplicaResource) -> Non
 @op(description="Join the small files of finished hours that were written to in the last days.")
 @failing_step()
 def compact_raw_log(context: OpExecutionContext, replica: ReplicaResource) -> None:
-    """What the hourly close could not do, because a run wrote to the hour later."""
+    """Compact hours that a run wrote to after their close."""
     with replica.open(need_hub=False) as opened:
         context.log.info("files_saved=%d", compact_finished_hours(opened))
 
@@ -38,7 +38,7 @@ def compact_raw_log(context: OpExecutionContext, replica: ReplicaResource) -> No
 @op(description="Delete the event logs of old runs; materialisations and checks stay, so partitions keep their status.")
 @failing_step()
 def purge_old_runs(context: OpExecutionContext) -> None:
-    """Dagster keeps run logs for ever; a run every few minutes would fill the disk."""
+    """Purge run logs: Dagster keeps them for ever, and a run every few minutes would fill the disk."""
     instance: DagsterInstance = context.instance
     context.log.info("rows_purged=%d", purge_run_history(instance))
 

@@ -23,15 +23,15 @@ CONNECT_TIMEOUT_SECONDS = 2
 
 
 def hours_from(first: Hour) -> HourlyPartitionsDefinition:
-    """Every hour from one on, the one that is being written now included."""
+    """Every hour from this one on, including the present hour."""
     return HourlyPartitionsDefinition(start_date=first.start, fmt=PARTITION_FORMAT, timezone="UTC", end_offset=1)
 
 
 def known_start() -> Hour:
-    """Where partitions begin, for code that is just being loaded: starts nothing, and never fails.
+    """Where partitions begin, for code location loading: starts nothing and never fails.
 
-    Where Postgres cannot say, the beginning of Farcaster's clock: with it, every partition that any process knows is
-    known here, too. So commands work while the embedded server is off, and the definitions load while Postgres is down.
+    Without Postgres, the beginning of Farcaster's clock, which includes every partition that any process knows. So
+    commands work while the embedded server is off, and the definitions load while Postgres is down.
     """
     try:
         url = _postgres_url(Settings.load())
@@ -45,14 +45,14 @@ def known_start() -> Hour:
             cursor.execute(STORED_START)
             found = cursor.fetchone()
     except (FcPipelineError, OSError, psycopg2.Error) as error:
-        # What is wrong is told by the first run or tick. A database that was never migrated has no such table.
+        # The first run or tick reports the error. A database that was never migrated has no such table.
         _log.info("partition_start_unknown reason=%r", str(error).strip())
         return FIRST_HOUR
     return Hour.of(found[0]) if found else FIRST_HOUR
 
 
 def _postgres_url(settings: Settings) -> str | None:
-    """Where Postgres is; None if it is the embedded one and does not run."""
+    """Postgres' URL; None if it is the embedded server and not running."""
     servers = embedded_servers(settings, need_hub=False, need_redis=False)
     if any(server.running_pid() is None for server in servers):
         return None
@@ -60,7 +60,7 @@ def _postgres_url(settings: Settings) -> str | None:
 
 
 HOURS = hours_from(known_start())
-"""Every hour since the first data, as far back as was known when this was loaded."""
+"""Every hour since the first data, as known when this was loaded."""
 
 FID_BUCKETS = StaticPartitionsDefinition([bucket_key(bucket) for bucket in range(BUCKETS)])
 """Users by `fid % 256`."""

@@ -13,7 +13,7 @@ __all__ = ["REPLAY_QUARANTINE", "ReplayConfig", "fold_quarantined"]
 
 
 class ReplayConfig(Config):
-    """Which records are replayed; all unresolved ones, if none are chosen."""
+    """The records to replay; all unresolved ones by default."""
 
     reasons: list[str] = Field(default=[], description="Only records set aside for these reasons.")
     records: list[str] = Field(
@@ -24,7 +24,7 @@ class ReplayConfig(Config):
 @op(description="Fold what this release can understand of the quarantine; what it cannot is left with its reason.")
 @failing_step()
 def fold_quarantined(context: OpExecutionContext, config: ReplayConfig, replica: ReplicaResource) -> dict[str, Any]:
-    """Tables that got rows have an observation that says so."""
+    """Tables that got rows get an observation."""
     with replica.open(need_hub=False) as opened:
         outcome = Replay(opened, context.run_id, config.reasons, config.records).execute()
     for table, written in sorted(outcome.written.items()):

@@ -14,14 +14,14 @@ __all__ = ["ReplicaResource"]
 
 
 class ReplicaResource(ConfigurableResource[Replica]):
-    """The replica of the FC_ settings; starts the embedded servers that they leave to us."""
+    """The replica of the FC_ settings; starts the embedded servers that they imply."""
 
     @contextmanager
     def open(self, *, need_hub: bool = True) -> Generator[Replica]:
         """The replica, migrated and ready; its connections end with the block.
 
-        Without `need_hub`, no sample hub is started: what only reads the database and the raw log must work while
-        every hub is down.
+        Without `need_hub`, no sample hub is started: work on the database and the raw log alone must not depend on a
+        hub.
         """
         configure_logging()
         settings = open_services_for_process(Settings.load(), need_hub=need_hub, need_redis=None)

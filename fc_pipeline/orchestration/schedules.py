@@ -1,4 +1,4 @@
-"""What happens by the clock: each hour is closed when it is over; once a day users are compared, and upkeep is done."""
+"""Schedules: each hour is closed when it is over; once a day users are compared and maintenance runs."""
 
 from dagster import (
     DagsterRunStatus,
@@ -47,7 +47,7 @@ def close_hour(context: ScheduleEvaluationContext, replica: ReplicaResource) -> 
     """The hour before the scheduled one, if the ledger has anything of it."""
     hour = Hour.of(context.scheduled_execution_time.timestamp() - HOUR_SECONDS)
     with replica.open(need_hub=False) as opened, opened.engine.connect() as connection:
-        place_partition_start(opened, by_log=True)  # somebody may have put earlier hours into the lake
+        place_partition_start(opened, by_log=True)  # earlier hours may have been copied into the lake
         shards = ledger.origins(connection)
         touched = any(ledger.covered(connection, shard, partition=hour.key) for shard in shards)
     if not touched:
@@ -65,7 +65,7 @@ def close_hour(context: ScheduleEvaluationContext, replica: ReplicaResource) -> 
 )
 @failing_tick()
 def daily_audit(context: ScheduleEvaluationContext, replica: ReplicaResource) -> RunRequest | SkipReason:
-    """The buckets that have waited longest, in one run; none while another one snapshots."""
+    """The buckets that have waited longest, in one run; none while another run takes snapshots."""
     unfinished = RunsFilter(job_name=SNAPSHOTS.name, statuses=list(_UNFINISHED))
     if context.instance.get_runs_count(unfinished):
         return SkipReason("another run over buckets is under way")
@@ -100,7 +100,7 @@ daily_maintenance = ScheduleDefinition(
 )
 @failing_tick()
 def regular_checks(context: ScheduleEvaluationContext) -> RunRequest | SkipReason:
-    """A run of all checks, unless the one before is still at it."""
+    """A run of all checks, unless the previous one is still running."""
     if context.instance.get_runs_count(RunsFilter(job_name=RUN_CHECKS.name, statuses=list(_UNFINISHED))):
         return SkipReason("the run before is still judging")
     return RunRequest()

@@ -39,16 +39,16 @@ from fc_pipeline.status import health
 __all__ = ["FOLLOW_TAG", "MicroBatchConfig", "hourly_tables"]
 
 FOLLOW_TAG = "fc/follow"
-"""Marks the runs by which the sensor has the present hour followed: each goes on until the next one is ready."""
+"""Tag of the runs that follow the present hour for the sensor: each continues until the next one is ready."""
 OVERTIME_SECONDS = 60.0
 REPORT_SECONDS = 60.0
 RANGE_REPORT_SECONDS = 10.0
-"""Of a run over several hours: whoever fills them sees how far it is."""
+"""For runs over several hours, to show their progress."""
 EVALUATE_SECONDS = 60.0
 
 
 class MicroBatchConfig(Config):
-    """How a run of the hourly assets behaves."""
+    """Config of a run of the hourly assets."""
 
     rebuild: bool = Field(
         default=True,
@@ -82,9 +82,9 @@ def hourly_tables(
 ) -> Iterator[MaterializeResult[Any]]:
     """Read the hub's feed into the raw log, and fold it into the tables, hour by hour.
 
-    With `hub_events` selected, reads what is missing from the hub; without it, makes the tables from the raw log.
+    With `hub_events` selected, reads missing blocks from the hub; without it, rebuilds the tables from the raw log.
     """
-    # Sources first: Dagster calls "unsynced" what was reported before that which it is made from.
+    # Sources first: Dagster calls an asset "unsynced" if its sources are materialised after it.
     outputs = [spec.key.to_user_string() for spec in HOURLY_SPECS if spec.key in context.selected_asset_keys]
     with failing_step(), interruptible() as interruption, replica.open(need_hub=RAW_LOG in outputs) as opened:
         reporter = _RunReporter(
@@ -108,7 +108,7 @@ def hourly_tables(
         except LeaseLost as lost:
             if FOLLOW_TAG not in context.run.tags:
                 raise
-            context.log.warning(f"handed over: {lost.message}")  # its successor reads on: nothing is amiss
+            context.log.warning(f"handed over: {lost.message}")  # its successor continues: no failure
             return
         if interruption.end_run(context):
             return
@@ -119,13 +119,13 @@ def hourly_tables(
         if interruption.end_run(context):
             return
     if incomplete:
-        raise Failure("; ".join(incomplete))  # nothing is to be built on an hour with holes
+        raise Failure("; ".join(incomplete))  # downstream assets need an hour without holes
     yield from logged_outputs(outputs)
 
 
 @dataclass
 class _RunReporter:
-    """Tells Dagster what a run does while it does it, and what the checks of its assets say."""
+    """Reports a run's progress to Dagster while it works, and the check results of its assets."""
 
     context: AssetExecutionContext
     replica: Replica
@@ -146,7 +146,7 @@ class _RunReporter:
                 self.context.log_event(event)
         self._checks.repeat()
         is_due = time.monotonic() - self._evaluated_at >= EVALUATE_SECONDS
-        if self.follows and is_due and not self.interruption.is_asked_for():  # judging asks hubs, which may take long
+        if self.follows and is_due and not self.interruption.is_asked_for():  # checks query hubs, which may take long
             self.evaluate()
 
     def _earlier_sample(self, asset: str, partition: str) -> TableMetadataValue | None:
@@ -157,7 +157,7 @@ class _RunReporter:
         return sample if isinstance(sample, TableMetadataValue) else None
 
     def evaluate(self) -> None:
-        """Log what the checks say of the assets as a whole; what reads much is left to the job that runs them all."""
+        """Log the check results of the assets as a whole; expensive checks are left to the job that runs all."""
         self._evaluated_at = time.monotonic()
         if RAW_LOG in self.outputs:
             self._checks.report(evaluate_raw_log(self.replica))
@@ -169,7 +169,7 @@ class _RunReporter:
             self._checks.report(evaluate_rows(self.replica, tables))
 
     def find_holes(self, hours: Sequence[Hour]) -> list[str]:
-        """Log what was read of each hour; gives which hours of the raw log have holes."""
+        """Log what was read of each hour; returns the hours of the raw log that have holes."""
         incomplete: list[str] = []
         for hour in hours if RAW_LOG in self.outputs else ():
             found = health.coverage_of_hours(self.replica, [hour])

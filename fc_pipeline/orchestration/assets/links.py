@@ -1,4 +1,4 @@
-"""Where to read on from an asset's page: its code, what to do when it is red, and a query to begin with."""
+"""Links on an asset's page: its code, what to do when it is red, and an example query."""
 
 import re
 import warnings
@@ -17,7 +17,7 @@ __all__ = ["SQL_EXAMPLES", "links_of"]
 _PACKAGE: Final = Path(fc_pipeline.__path__[0])
 _RUNBOOK: Final = Path("docs") / "checks.md"
 _PAGE_LINK: Final = re.compile(r"!?\[[^\]]*\]\((?:(\w+\.\w+)(#[\w-]+)?|#[\w-]+|images/[^)]*)\)")
-"""A link to another page, to a heading of this one, or an image: none of them leads anywhere in the UI."""
+"""A link to another page, to a heading of this one, or an image: none of them works in the UI."""
 
 SQL_EXAMPLES: Final = {
     "hub_events": "SELECT partition AS hour, sum(events) AS events, count(*) AS lines\n"
@@ -29,11 +29,11 @@ SQL_EXAMPLES: Final = {
     "targets": "SELECT fid, reason, via_fid, since, synced_at FROM pipeline.targets ORDER BY since DESC LIMIT 20;",
     **{name: table.sql_example for name, table in DATA_TABLES.items()},
 }
-"""A query per asset, by which a person sees what it is."""
+"""An example query per asset."""
 
 
 def links_of(asset: str, **code: str) -> dict[str, Any]:
-    """The metadata of an asset's definition that leads elsewhere; `code` are files of the package by what they hold."""
+    """The metadata of an asset's definition with links; `code` maps what a file of the package holds to its path."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", BetaWarning)  # a label on a page: nothing depends on it
         references: list[CodeReference] = [

@@ -1,6 +1,6 @@
-"""What an hour has become, and what a run did in it → materialisation events with metadata, one per asset.
+"""The state of an hour, and what a run did in it → materialisation events with metadata, one per asset.
 
-Plain keys are of the hour so far, by the ledger; keys that begin with `run_` are of the run that reports.
+Plain keys describe the hour so far, by the ledger; keys that begin with `run_` describe the reporting run.
 """
 
 import time
@@ -29,7 +29,7 @@ SAMPLE: Final = "sample"
 _CELL_CHARACTERS = 120
 _DATA_VERSION_TAG = "dagster/data_version"
 _FOR_MACHINES: Final = ("version", "deleted_at", "deleted_reason")
-"""Columns of every sample that a person looks at last, as well as hashes, keys and signatures."""
+"""Columns that come last in every sample, as do hashes, keys and signatures."""
 
 
 def materializations(
@@ -40,8 +40,8 @@ def materializations(
 ) -> Iterator[AssetMaterialization]:
     """One event per asset of the run, for one hour.
 
-    `earlier_sample` gives, by asset and partition key, the sample that was reported last: a run that wrote nothing to a
-    table has no other.
+    `earlier_sample` gives, by asset and partition key, the last reported sample, for a run that wrote nothing to a
+    table.
     """
     with replica.engine.connect() as connection:
         totals = totals_of_hour(connection, progress.hour.key)
@@ -67,7 +67,7 @@ def _lag(progress: HourProgress, totals: HourTotals) -> dict[str, float]:
     lag = {shard: round(max(0.0, seen[shard] - unix), 1) for shard, unix in sorted(totals.last_block_unix.items())}
     if not lag:
         return {}
-    # A number of its own per shard: the UI plots numbers.
+    # One number per shard, because the UI plots numbers.
     return {"lag_seconds": max(lag.values()), **{f"lag_seconds_shard_{shard}": one for shard, one in lag.items()}}
 
 
@@ -143,7 +143,7 @@ def _sample(
     earlier_sample: Callable[[str, str], TableMetadataValue | None],
 ) -> Mapping[str, MetadataValue[Any]]:
     rows = progress.tables.get(name, TableProgress()).sample
-    if rows is not None and name == USER_PROFILES.name:  # staged are the FIDs alone: Postgres derives the rest
+    if rows is not None and name == USER_PROFILES.name:  # only the FIDs are staged: Postgres derives the rest
         rows = health.profiles_of(replica, rows["fid"].to_pylist())
     if rows is None or not len(rows):
         earlier = earlier_sample(name, progress.hour.key)
@@ -152,7 +152,7 @@ def _sample(
 
 
 def _as_table(rows: pa.Table) -> MetadataValue[Any]:
-    """The rows as a table for the UI: what a person reads first, bytes as hex, long values cut."""
+    """The rows as a table for the UI: the most readable columns first, bytes as hex, long values cut."""
     names = sorted(rows.column_names, key=lambda name: _is_for_machines(name, rows.schema.field(name).type))
     records = [TableRecord({name: _cell(row[name]) for name in names}) for row in rows.to_pylist()]
     return MetadataValue.table(records, TableSchema([TableColumn(name, "string") for name in names]))
@@ -169,5 +169,5 @@ def _cell(value: Any) -> str:
         return f"0x{value.hex()}"[:_CELL_CHARACTERS]
     if isinstance(value, datetime):
         return value.isoformat(sep=" ", timespec="seconds")
-    text = plain(str(value))  # a user's name may hold letters that turn the whole row round
+    text = plain(str(value))  # a user's name may hold right-to-left characters
     return text if len(text) <= _CELL_CHARACTERS else text[: _CELL_CHARACTERS - 1] + "…"

@@ -1,4 +1,4 @@
-"""Outputs of a step that has logged its materialisations by itself: hour by hour, while it was at work."""
+"""Outputs of a step that logged its materialisations itself, hour by hour, while it worked."""
 
 from collections.abc import Iterable, Iterator
 from typing import Any, Final
@@ -9,10 +9,10 @@ from dagster._core.definitions.source_asset import SYSTEM_METADATA_KEY_SOURCE_AS
 __all__ = ["logged_outputs"]
 
 _IS_LOGGED: Final = {_LOGGED: True}
-"""Dagster's own mark, which its observable sources use, of an output that is logged already: it adds no event."""
+"""Dagster's own tag, used by its observable sources, for an output that is already logged: it adds no event."""
 
 
 def logged_outputs(assets: Iterable[str]) -> Iterator[MaterializeResult[Any]]:
-    """One output per asset, without an event; where they are missing, Dagster skips the checks behind them."""
+    """One output per asset, without an event; without outputs, Dagster skips the downstream checks."""
     for asset in assets:
         yield MaterializeResult(asset, metadata=_IS_LOGGED)

@@ -1,4 +1,4 @@
-"""The assets by FID: what the hub says of users, kept in the lake, and the tables made equal to it."""
+"""The assets by FID: the hub's records of users, stored in the lake, and the tables reconciled with them."""
 
 import time
 from collections.abc import Iterator, Sequence
@@ -54,9 +54,9 @@ __all__ = [
 ]
 
 GAPS_TAG = "fc/gaps"
-"""Marks the runs that heal gaps."""
+"""Tag of the runs that heal gaps."""
 TARGETS_TAG = "fc/targets"
-"""Marks the runs that complete new targets."""
+"""Tag of the runs that complete new targets."""
 _STEP = "orchestration/assets/snapshots.py"
 SNAPSHOTS_ASSET = "fid_snapshots"
 RECONCILED = "reconciled_fids"
@@ -68,7 +68,7 @@ _PLAIN = {
     "folded_at": "When it was folded",
     "fid": "The user",
 }
-"""Columns whose name says in the table what it cannot say in a list."""
+"""Columns whose bare name would be ambiguous in a list."""
 
 
 def _snapshot_columns() -> list[TableColumn]:
@@ -126,7 +126,7 @@ SNAPSHOT_SPECS = (
 
 
 class BackfillConfig(Config):
-    """Whose snapshots a run takes."""
+    """The users whose snapshots a run takes."""
 
     fids: list[int] | None = Field(
         default=None, description="Only these users of the partitions chosen. Default: all that the hub lists."
@@ -157,10 +157,10 @@ class BackfillConfig(Config):
 def fid_tables(
     context: AssetExecutionContext, config: BackfillConfig, replica: ReplicaResource
 ) -> Iterator[MaterializeResult[Any]]:
-    """Ask the hub for all records of each user of the buckets, and fold them.
+    """Fetch all records of each user of the buckets from the hub, and fold them.
 
-    `fid_snapshots` alone only fetches, `reconciled_fids` alone folds what the lake has. A run that was cut short is
-    gone on with by the next one over the same users within a day.
+    `fid_snapshots` alone only fetches, `reconciled_fids` alone folds what the lake has. The next run over the same
+    users within a day resumes an interrupted one.
     """
     selected = {key.to_user_string() for key in context.selected_asset_keys}
     fetch = SNAPSHOTS_ASSET in selected
@@ -193,7 +193,7 @@ def fid_tables(
         else:
             over(_scope(buckets, config.fids)).execute()
         reporter.evaluate()
-        interruption.end_run(context)  # either way nothing is left to do
+        interruption.end_run(context)  # either way the work is complete
     yield from logged_outputs(reporter.assets)
 
 
@@ -206,7 +206,7 @@ def _scope(buckets: Sequence[int], fids: list[int] | None) -> BackfillScope:
 
 @dataclass
 class _BucketReporter:
-    """Tells Dagster of each bucket as it is done, and from time to time whether any had drift."""
+    """Reports each finished bucket to Dagster, and from time to time whether any had drift."""
 
     context: AssetExecutionContext
     replica: Replica

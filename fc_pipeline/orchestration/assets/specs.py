@@ -1,4 +1,4 @@
-"""What the Dagster UI says of each asset: description, group, kinds, columns, and what it is made from."""
+"""What the Dagster UI shows of each asset: description, group, kinds, columns and dependencies."""
 
 from collections.abc import Sequence
 from datetime import timedelta
@@ -95,4 +95,4 @@ HOURLY_SPECS: tuple[AssetSpec, ...] = (
     _table_spec(USER_PROFILES, "profiles", PROFILE_SOURCES, {"postgres", "gold"}),
     _table_spec(FID_ACTIVITY, "activity", [RAW_LOG], {"postgres", "arrow", "gold"}),
 )
-"""The raw log and the tables made from it, one spec each."""
+"""The raw log and the tables derived from it, one spec each."""

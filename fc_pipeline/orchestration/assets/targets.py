@@ -1,4 +1,4 @@
-"""The asset of the target set: whom to index, each with the reason why; its copy in Redis is checked and put right."""
+"""The asset of the target set: the users to index, with reasons; its copy in Redis is checked and corrected."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -31,13 +31,13 @@ from fc_pipeline.targets import directory, owner
 __all__ = ["ALL_USERS", "TARGETS_ASSET", "TARGETS_SPEC", "target_set"]
 
 ALL_USERS = {"targets": "everybody (FC_TARGETS=all)"}
-"""What is reported where there is no set."""
+"""Reported where there is no set."""
 SAMPLE_ROWS = 20
 _PLAIN = {"fid": "The user", "since": "When it became a target"}
-"""Columns whose name says in the table what it cannot say in a list."""
+"""Columns whose bare name would be ambiguous in a list."""
 
-# Each hour of a table adds to one and the same table, so the newest stands for all. Dagster's default, every hour there
-# is, has each run write out the names of all of them: five seconds for five years.
+# Every hour adds to the same table, so the newest hour stands for all. Dagster's default, all hours, makes each run
+# write out the names of all of them: five seconds for five years.
 _NEWEST_HOUR = LastPartitionMapping()
 
 TARGETS_SPEC = AssetSpec(
@@ -68,7 +68,7 @@ TARGETS_SPEC = AssetSpec(
 
 @multi_asset(name="compute_targets", specs=[TARGETS_SPEC])
 def target_set(context: AssetExecutionContext, replica: ReplicaResource) -> Iterator[MaterializeResult[None]]:
-    """Have the set follow settings and tables, settle former targets; the check behind it compares Redis."""
+    """Recompute the set from settings and tables, and settle former targets; its check compares Redis."""
     with failing_step(), replica.open(need_hub=False) as opened:
         if opened.targets is None:
             yield _result(ALL_USERS)

@@ -19,7 +19,7 @@ ALL_CHECKS: tuple[AssetChecksDefinition, ...] = (
     no_drift,
     target_checks,
 )
-"""None has partitions: each judges its asset as a whole."""
+"""None has partitions: each evaluates its asset as a whole."""
 
 
 def keys_of(assets: Iterable[str]) -> list[AssetCheckKey]:

@@ -1,4 +1,4 @@
-"""Was the replica right? Judged by bucket, from what comparisons with the hub had to correct."""
+"""Was the replica right? Evaluated by bucket, from what comparisons with the hub had to correct."""
 
 from dagster import AssetCheckResult, AssetCheckSeverity, asset_check
 
@@ -16,7 +16,7 @@ _RECONCILED = "reconciled_fids"
 ERROR_SHARE = 0.001
 """Above this share of a bucket's records, wrong rows are an error; below it, any is a warning."""
 ERROR_ROWS = 10
-"""Fewer are never more than a warning, however few records were compared."""
+"""Fewer wrong rows are at most a warning, however few records were compared."""
 
 _SPEC = check_spec(
     _RECONCILED,
@@ -32,13 +32,13 @@ _SPEC = check_spec(
 
 @asset_check(asset=_RECONCILED, name=NO_DRIFT, description=_SPEC.description, metadata=_SPEC.metadata)
 def no_drift(replica: ReplicaResource) -> AssetCheckResult:
-    """Judge all buckets, now; every run that reconciles does so, too."""
+    """Evaluate all buckets now, as every run that reconciles does."""
     with failing_step(), replica.open(need_hub=False) as opened:
         return evaluate_drift(opened)
 
 
 def evaluate_drift(replica: Replica) -> AssetCheckResult:
-    """All buckets as one result, the worst first; the worst decides."""
+    """All buckets as one result, worst first; the worst decides the severity."""
     buckets = sorted(drift_by_bucket(replica), key=lambda one: (not _is_error(one), -one.rows, one.bucket))
     wrong = [one for one in buckets if one.rows]
     by_table: dict[str, int] = {}

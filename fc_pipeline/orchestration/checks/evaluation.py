@@ -1,10 +1,10 @@
 """Check results that a run reports by itself, so that the UI shows them although the run goes on materialising.
 
 Dagster shows a check as evaluated only if its newest result is of the run of the asset's newest materialisation, or
-came after that. A run that follows the feed materialises every asset again and again: results of other runs, as of a
-check that somebody executes meanwhile, would count for nothing within a minute. So whoever materialises repeats, behind
-it, the newest result of each check. Within a run a result is one row that is overwritten; where another run's row has
-come after it, it must be a new one, and only a result without a run is that.
+came after that. A run that follows the feed materialises every asset again and again: results of other runs, such as a
+check that a user executes meanwhile, would be outdated within a minute. So a run that materialises repeats the newest
+result of each check afterwards. Within a run a result is one row that is overwritten; after another run's row it must
+be a new one, and only a result without a run is.
 """
 
 from collections.abc import Iterable, Sequence
@@ -45,7 +45,7 @@ def evaluation_of(result: AssetCheckResult) -> AssetCheckEvaluation:
 
 
 def _targeting(found: AssetCheckEvaluation, newest: EventLogRecord | None) -> AssetCheckEvaluation:
-    """The same result as one of the asset's newest materialisation, of whatever partition that is."""
+    """The same result for the asset's newest materialisation, whatever its partition."""
     target = None
     if newest is not None:
         target = AssetCheckEvaluationTargetMaterializationData(
@@ -72,7 +72,7 @@ class CheckReporter:
         self._logged: set[AssetCheckKey] = set()
 
     def report(self, results: Iterable[AssetCheckResult]) -> None:
-        """Log results; one that somebody else's run is just judging is left to that run."""
+        """Log results; a check that another run is just evaluating is left to that run."""
         evaluations = [evaluation_of(result) for result in results]
         newest = self._newest([one.asset_check_key for one in evaluations])
         for evaluation in evaluations:
@@ -80,7 +80,7 @@ class CheckReporter:
                 self._log(evaluation, newest.get(evaluation.asset_check_key))
 
     def repeat(self) -> None:
-        """After materialising: log the newest result of every check once more, where it is another run's."""
+        """After materialising: log the newest result of every check again, where it is another run's."""
         for key, record in self._newest(self._keys).items():
             if record.run_id == self._context.run.run_id or self._is_in_progress(record):
                 continue
@@ -98,7 +98,7 @@ class CheckReporter:
         return dict(self._instance.event_log_storage.get_latest_asset_check_execution_by_key(keys))
 
     def _newest_evaluated(self, key: AssetCheckKey) -> AssetCheckExecutionRecord | None:
-        """The newest result behind an announcement that its run never kept."""
+        """The newest result before an announcement without a result."""
         found = self._instance.event_log_storage.get_asset_check_execution_history(key, limit=1, status=set(_EVALUATED))
         return found[0] if found else None
 

@@ -1,4 +1,4 @@
-"""Is the replica as new as the hub?"""
+"""Is the replica as fresh as the hub?"""
 
 from dagster import AssetCheckResult, AssetCheckSeverity
 
@@ -24,7 +24,7 @@ FRESH_SPEC = check_spec(
 
 
 def evaluate_freshness(replica: Replica) -> AssetCheckResult:
-    """The ledger against the hub's heads, now."""
+    """The ledger compared with the hub's heads, now."""
     try:
         finding = health.freshness(replica)
     except HubError as error:

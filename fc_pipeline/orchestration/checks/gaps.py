@@ -15,7 +15,7 @@ __all__ = ["GAPS_SPEC", "NO_OPEN_GAPS", "evaluate_gaps"]
 
 NO_OPEN_GAPS = "no_open_gaps"
 HEALED_WITHIN = timedelta(minutes=15)
-"""So long gap_sensor has for a new gap before somebody is to act."""
+"""How long gap_sensor has for a new gap before a person must act."""
 _MAX_NAMED = 5
 _REMEDY = (
     "gap_sensor has them healed by the snapshots of their users; by hand: fc-pipeline backfill --gaps. "
@@ -32,7 +32,7 @@ GAPS_SPEC = check_spec(
 
 
 def evaluate_gaps(replica: Replica) -> AssetCheckResult:
-    """What is open now, the oldest first, with words and remedy."""
+    """The open gaps, oldest first, with description and remedy."""
     found = sorted(health.open_gaps(replica), key=lambda gap: (gap.found_at, gap.shard, gap.heights))
     with replica.engine.connect() as connection:
         is_being_healed = gaps.is_being_healed(connection)

@@ -32,14 +32,14 @@ UNIQUE_KEYS = "unique_keys"
     can_subset=True,
 )
 def key_checks(context: AssetCheckExecutionContext, replica: ReplicaResource) -> Iterable[AssetCheckResult]:
-    """Judge the selected tables, now."""
+    """Evaluate the selected tables now."""
     with failing_step(), replica.open(need_hub=False) as opened:
         tables = sorted(key.asset_key.to_user_string() for key in context.selected_asset_check_keys)
         yield from evaluate_keys(opened, tables)
 
 
 def evaluate_keys(replica: Replica, tables: Iterable[str]) -> Iterator[AssetCheckResult]:
-    """Proved by the primary key; only a table that somebody made without it is read row by row."""
+    """Proved by the primary key; only a table that was created without it is read row by row."""
     for name in tables:
         proved = health.has_unique_key(replica, DATA_TABLES[name])
         bad_rows = 0 if proved else health.null_or_duplicate_keys(replica, DATA_TABLES[name])

@@ -27,9 +27,9 @@ FILES = "files_as_written"
 UNKNOWN_TYPES = "no_unknown_types"
 
 MAX_QUARANTINED_SHARE = 0.01
-"""Above this share of an hour's events the pipeline no longer understands the network: red."""
+"""Above this share of an hour's events the check is red: this release does not understand the network."""
 USUAL_UNSENT_SHARE = 0.01
-"""Hubs announce key events that their feed does not have (hub-api T10): so much less than announced is as ever."""
+"""Hubs announce key events that their feed does not have (hub-api T10): this share missing is normal."""
 _MAX_NAMED = 5
 
 _SPECS = (
@@ -82,7 +82,7 @@ _SPECS = (
 
 @multi_asset_check(name="raw_log_checks", specs=_SPECS, can_subset=True)
 def raw_log_checks(context: AssetCheckExecutionContext, replica: ReplicaResource) -> Iterable[AssetCheckResult]:
-    """Judge the raw log as a whole, now."""
+    """Evaluate the raw log as a whole now."""
     selected = {key.name for key in context.selected_asset_check_keys}
     with failing_step(), replica.open(need_hub=bool(selected & {FRESH, STANDSTILL})) as opened:
         for name in selected:
@@ -90,14 +90,14 @@ def raw_log_checks(context: AssetCheckExecutionContext, replica: ReplicaResource
 
 
 def evaluate_raw_log(replica: Replica) -> Iterator[AssetCheckResult]:
-    """All but the files, whose listing may take long: what a run that follows says of the whole from time to time."""
+    """All checks but that of the files, which may take long; a run that follows evaluates them from time to time."""
     for name, evaluate in _EVALUATORS.items():
         if name != FILES:
             yield evaluate(replica)
 
 
 def evaluate_coverage(replica: Replica) -> AssetCheckResult:
-    """Holes in the whole ledger, by hour."""
+    """Holes in the ledger, by hour."""
     found = by_hour.find_holes(replica)
     is_being_filled = all(hole.is_being_filled for hole in found.holes)
     description = None
@@ -160,7 +160,7 @@ def _command(hole: by_hour.Hole) -> str:
 
 
 def evaluate_block_events(replica: Replica) -> AssetCheckResult:
-    """Events read against events announced, by hour."""
+    """Events read compared with events announced, by hour."""
     different, events, confirmed = by_hour.event_counts(replica)
     more = [one for one in different if one.events > one.confirmed_events]
     fewer = [one for one in different if one.events < one.confirmed_events * (1 - USUAL_UNSENT_SHARE)]
@@ -194,7 +194,7 @@ def evaluate_block_events(replica: Replica) -> AssetCheckResult:
 
 
 def evaluate_files(replica: Replica, *, read_bytes: int = READ_BYTES) -> AssetCheckResult:
-    """Whether the raw log has lost anything: files that are gone, cut short or, as far as they are read, changed."""
+    """Whether the raw log lost anything: files that are missing, truncated or, as far as they are read, changed."""
     try:
         found = find_lost_log(replica, read_bytes=read_bytes)
     except (LakeError, OSError) as error:
@@ -250,7 +250,7 @@ def _paths(lost: LostLog) -> dict[str, str]:
 
 
 def evaluate_quarantine_share(replica: Replica) -> AssetCheckResult:
-    """Records set aside, by hour, the hour with the largest share first."""
+    """Quarantined records by hour, the largest share first."""
     hours = by_hour.quarantine_by_hour(replica)
     worst = hours[0] if hours else None
     share = worst.share if worst else 0.0
@@ -282,7 +282,7 @@ def evaluate_quarantine_share(replica: Replica) -> AssetCheckResult:
 
 
 def evaluate_unknown_types(replica: Replica) -> AssetCheckResult:
-    """What this release does not know, the most frequent first."""
+    """Event types that this release does not know, the most frequent first."""
     types = by_hour.unknown_types(replica)
     unknown = sum(one.records for one in types)
     return AssetCheckResult(

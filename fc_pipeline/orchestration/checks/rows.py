@@ -1,4 +1,4 @@
-"""Are the tables what the raw log says? Judged by folding the newest finished hours of the log once more, in Arrow."""
+"""Are the tables what the raw log says? Evaluated by folding the newest finished hours of the log again, in Arrow."""
 
 from collections.abc import Iterable, Iterator
 
@@ -57,7 +57,7 @@ def _holds(name: str) -> str:
     can_subset=True,
 )
 def row_checks(context: AssetCheckExecutionContext, replica: ReplicaResource) -> Iterable[AssetCheckResult]:
-    """Judge the selected tables, now, in one reading of the log."""
+    """Evaluate the selected tables now, in one pass over the log."""
     with failing_step(), replica.open(need_hub=False) as opened:
         yield from evaluate_rows(
             opened, sorted(key.asset_key.to_user_string() for key in context.selected_asset_check_keys)
@@ -127,7 +127,7 @@ def _describe(name: str, table: TableComparison, newest: Hour) -> str:
 
 
 def _chosen(differences: Iterable[HourDifferences], newest: Hour) -> str:
-    """The hours as Dagster's command takes them; rows of no hour are mended with any, such as the newest."""
+    """The hours as Dagster's command takes them; rows of no hour are repaired with any, such as the newest."""
     hours = sorted({one.hour.key for one in differences if one.hour is not None})
     if not hours:
         return f"--partition {newest.key}"

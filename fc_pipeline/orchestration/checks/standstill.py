@@ -1,4 +1,4 @@
-"""Does the replica move while the hub does? Judged by the run that follows, and by a sensor where no run does."""
+"""Does the replica progress while the hub does? Evaluated by the run that follows, else by a sensor."""
 
 from dagster import AssetCheckResult, AssetCheckSeverity
 
@@ -23,7 +23,7 @@ STANDSTILL_SPEC = check_spec(
 
 
 def evaluate_standstill(replica: Replica) -> AssetCheckResult:
-    """The ledger's last commits against the hub's heads, now."""
+    """The ledger's last commits compared with the hub's heads, now."""
     try:
         return result_of(detect_standstill(replica))
     except HubError as error:
@@ -50,7 +50,7 @@ def result_of(found: Standstill) -> AssetCheckResult:
 
 
 def not_evaluated(error: HubError) -> AssetCheckResult:
-    """Without a hub nobody knows whether its head moved."""
+    """The result if no hub answers: whether its head moved is unknown."""
     return AssetCheckResult(
         asset_key=RAW_LOG,
         check_name=STANDSTILL,
@@ -70,5 +70,5 @@ def _of_shard(shard: ShardProgress, now: float) -> dict[str, float | int | None]
 
 
 def _numbers(shard: ShardProgress, now: float) -> dict[str, float | int]:
-    """What is known of a shard, under names that say which: the UI plots numbers."""
+    """A shard's numbers, each under its own name, for the UI to plot."""
     return {f"{name}_shard_{shard.shard}": value for name, value in _of_shard(shard, now).items() if value is not None}

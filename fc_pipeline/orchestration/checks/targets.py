@@ -1,4 +1,4 @@
-"""Is the target set sound? Its copy in Redis is just it, and every target's history is complete or on its way."""
+"""Is the target set consistent? Its copy in Redis is equal, and every target's history is complete or on its way."""
 
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -20,7 +20,7 @@ TARGETS_ASSET = "targets"
 REDIS_EQUALS_POSTGRES = "redis_equals_postgres"
 HISTORIES_COMPLETE = "histories_complete"
 MAX_WAIT_SECONDS = 3600.0
-"""So long may a new target wait for its history before that is a warning."""
+"""How long a new target may wait for its history before that is a warning."""
 
 MAX_SHOWN = 20
 
@@ -47,7 +47,7 @@ _SPECS = (
 
 @multi_asset_check(name="target_checks", specs=_SPECS, can_subset=True)
 def target_checks(context: AssetCheckExecutionContext, replica: ReplicaResource) -> Iterable[AssetCheckResult]:
-    """Judge the target set, now; with FC_TARGETS=all there is nothing to object to. Puts Redis right."""
+    """Evaluate the target set now; passes with FC_TARGETS=all. Corrects Redis."""
     evaluators: Mapping[str, Callable[[Replica], AssetCheckResult]] = {
         REDIS_EQUALS_POSTGRES: _evaluate_cache,
         HISTORIES_COMPLETE: _evaluate_histories,

@@ -1,4 +1,4 @@
-"""How every check speaks: its spec names remedy and runbook, its result has a table of what is wrong."""
+"""The form of every check: its spec names remedy and runbook, its result has a table of what is wrong."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice
@@ -11,11 +11,11 @@ from fc_pipeline.printed_commands import runnable
 __all__ = ["MAX_ROWS", "check_spec", "heights_of", "table_of"]
 
 MAX_ROWS = 100
-"""Of a table in metadata; how many there are in all stands beside it."""
+"""Rows of a table in metadata, next to the total."""
 
 
 def check_spec(asset: str, name: str, holds: str, remedy: str) -> AssetCheckSpec:
-    """A check of an asset as a whole: what must hold, what to do if it does not, and where more is written."""
+    """The spec of a check: what must hold, the remedy, and a link to the runbook."""
     return AssetCheckSpec(
         name,
         asset=asset,
@@ -25,13 +25,13 @@ def check_spec(asset: str, name: str, holds: str, remedy: str) -> AssetCheckSpec
 
 
 def table_of(rows: Iterable[Mapping[str, Any]], columns: Sequence[str], *, most: int = MAX_ROWS) -> MetadataValue[Any]:
-    """The first rows as a table for the UI; a value that is none of Dagster's is shown as text."""
+    """The first rows as a table for the UI; values of other types are shown as text."""
     records = [TableRecord({name: _cell(row.get(name)) for name in columns}) for row in islice(rows, most)]
     return MetadataValue.table(records, TableSchema([TableColumn(name, "string") for name in columns]))
 
 
 def heights_of(first: int, last: int) -> str:
-    """Heights as people write them."""
+    """Heights as text."""
     return str(first) if first == last else f"{first}-{last}"
 
 

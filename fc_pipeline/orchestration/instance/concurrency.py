@@ -1,6 +1,6 @@
-"""How many missing hours are caught up with at a time: dagster.yaml says it, under the tag of those runs.
+"""How many missing hours are caught up with at a time, as configured in dagster.yaml for the tag of those runs.
 
-Dagster holds queued runs to the limit by itself; the sensor reads it here, so as not to ask for more than fits.
+Dagster applies the limit to queued runs itself; the sensor reads it here, so as not to request more.
 """
 
 from typing import Final
@@ -11,9 +11,9 @@ __all__ = ["CATCH_UP_TAG", "catch_up_tags", "max_catch_up_runs"]
 
 CATCH_UP_TAG: Final = "fc/catch_up"
 MAX_WITHOUT_LIMIT: Final = 24
-"""An instance without any limit still gets no more at a time: each run is a process."""
+"""The limit for an instance without one: each run is a process."""
 MAX_SECONDS: Final = 1800
-"""An hour takes a minute or two. A run that died unnoticed keeps its place among the allowed ones so long."""
+"""An hour takes a minute or two. A run that died unnoticed keeps its slot this long."""
 
 
 def catch_up_tags() -> dict[str, str]:

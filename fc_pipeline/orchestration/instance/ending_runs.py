@@ -1,8 +1,8 @@
-"""Runs whose workers end, or have ended with who launched them: what Dagster is told of them.
+"""Runs whose workers end, or have ended with the `up` that launched them: what is reported to Dagster.
 
-Dagster's default launcher cannot tell that a worker is gone where its code server is gone too: such a run would stay
-"started", keep its slot and its concurrency tags for hours. And it calls a run failed that ends early without anybody
-having announced it.
+Dagster's default launcher cannot detect that a worker is gone if its code server is gone too: such a run would stay
+"started", and keep its slot and its concurrency tags for hours. It also marks a run as failed that ends early without
+an announcement.
 """
 
 import json
@@ -30,11 +30,11 @@ _HAS_WORKER = [DagsterRunStatus.STARTING, DagsterRunStatus.STARTED, DagsterRunSt
 
 
 def announce_end(*, launched_by: str | None, address: Collection[str]) -> None:
-    """Say of the runs of the code server that ends now that they are being canceled; those that wait stay queued.
+    """Report the runs of the code server that is ending as being canceled; runs that wait stay queued.
 
-    They are known by the name of the `up` that launched them, or, where there is none, by the socket or port of
-    their code server. A run that is still starting cannot say so itself, and counts as canceled. One that a sensor or
-    a schedule launched and that is at work just ends.
+    They are known by the name of the `up` that launched them, or, where there is none, by the socket or port of their
+    code server. A run that is still starting cannot report it itself, and counts as canceled. A run that a sensor or a
+    schedule launched and that has started just ends.
     """
     message = "Its code server is being stopped."
 
@@ -55,7 +55,7 @@ def fail_predecessors_runs(instance: DagsterInstance, settings: Settings, of: st
     """Mark as failed the runs of earlier `up`s of the same folder; to be called when their processes are gone.
 
     `socket` is the code server's, by which the runs of an earlier release are known, which did not name who launched
-    them. Who has the same folder on a host of the same name, as containers may, is no predecessor while it lives.
+    them. An `up` with the same folder on a host of the same name, as in containers, is no predecessor while it lives.
 
     Returns:
         The ids of those runs. Dagster retries them (dagster.yaml: run_retries).
@@ -81,10 +81,10 @@ def fail_runs_of(instance: DagsterInstance, launched_by: str) -> list[str]:
 
 
 def fail_runs_of_the_dead(instance: DagsterInstance, settings: Settings, suspects: Collection[str]) -> set[str]:
-    """Mark as failed the runs of those who live no more, wherever they were.
+    """Mark as failed the runs of dead instances on any machine.
 
-    Dead is who is found so at two looks (`suspects` are those of the last one: a session that was lost is taken up
-    again within seconds), and whose run writes nothing: a lease that is alive protects any run.
+    An instance is dead if it is missing twice in a row (`suspects` are those missing last time: a lost session is
+    reopened within seconds) and its run writes nothing: a live lease protects any run.
 
     Returns:
         The suspects for the next look.
@@ -120,7 +120,7 @@ def _runs(
 
 
 def _address_of(run: DagsterRun) -> str | None:
-    """Socket or port of the code server that the run was launched at."""
+    """Socket or port of the code server that launched the run."""
     server = json.loads(run.tags.get(GRPC_INFO_TAG, "{}"))
     address = server.get("socket") or server.get("port")
     return None if address is None else str(address)

@@ -1,8 +1,8 @@
-"""Who works on a Postgres: each `up`, and each command that runs assets, has a name and holds a lock while it lives.
+"""The instances on a Postgres: each `up`, and each command that runs assets, has a name and holds a lock.
 
 Dagster knows one daemon per storage. Where several `up`s share a Postgres, on one machine or several, one of them
 leads: its daemon ticks and launches runs. The others show the UI, and one takes over when the leader is gone. Each run
-carries the name of who launched it, so that only the runs of a dead one are ended.
+carries the name of its launcher, so that only the runs of a dead one are ended.
 """
 
 import secrets
@@ -46,7 +46,7 @@ __all__ = [
 DAGSTER_DATABASE: Final = "dagster"
 """Dagster's own storage, on the replica's server."""
 INSTANCE_TAG: Final = "fc/instance"
-"""The tag of a run that names who launched it: `HOST:FOLDER NUMBER`."""
+"""The tag with the name of a run's launcher: `HOST:FOLDER NUMBER`."""
 INSTANCE_VARIABLE: Final = "FC_PIPELINE_INSTANCE"
 """The environment variable in which an `up` gives its name to the processes that it starts."""
 
@@ -54,12 +54,12 @@ _SESSION_PREFIX: Final = "fc_pipeline "
 
 
 def new_instance(data_dir: Path) -> str:
-    """A name for a process that launches runs: where it is, as people know it, and a number of its own."""
+    """The name of a process that launches runs: its host and folder, and a unique number."""
     return f"{socket.gethostname()}:{data_dir.absolute()} {secrets.token_hex(4)}"
 
 
 def place_of(instance: str) -> str:
-    """Host and folder of an instance: the same for all that were started there one after the other."""
+    """Host and folder of an instance: the same for all instances started there in turn."""
     return instance.rpartition(" ")[0]
 
 
@@ -69,7 +69,7 @@ def machine_of(instance: str) -> str:
 
 
 def name_of(instance: str) -> str:
-    """As the name of its session in pg_stat_activity, where names are short: the end of its folder is kept."""
+    """The name of its session in pg_stat_activity, where names are short: the end of its folder is kept."""
     number = instance.rpartition(" ")[2]
     place = session_name(place_of(instance)[-MAX_NAME_BYTES:])
     room = MAX_NAME_BYTES - len(f"{_SESSION_PREFIX} {number}")
@@ -77,13 +77,13 @@ def name_of(instance: str) -> str:
 
 
 def number_of(instance: str) -> int:
-    """The object of its lock."""
-    return zlib.crc32(instance.encode()) >> 1  # 31 bits: locks are of signed numbers
+    """The key of its lock."""
+    return zlib.crc32(instance.encode()) >> 1  # 31 bits: lock keys are signed
 
 
 @contextmanager
 def present(settings: Settings, instance: str) -> Generator[None]:
-    """Be known as living to all who work on this Postgres, while the block runs and this process lives.
+    """Be listed as living on this Postgres while the block runs and this process lives.
 
     Raises ServiceError where Postgres does not answer.
     """
@@ -99,23 +99,23 @@ def present(settings: Settings, instance: str) -> Generator[None]:
 
 
 def living_instances(settings: Settings) -> set[int]:
-    """The numbers of those who are known as living."""
+    """The numbers of the living instances."""
     with closing(connect(settings.libpq_url(DAGSTER_DATABASE))) as connection, connection.cursor() as cursor:
         return objects_locked(cursor, INSTANCE)
 
 
 def living_names(settings: Settings) -> set[str]:
-    """Their names, as `name_of` gives them; empty ones of such as work as another role."""
+    """Their names, as `name_of` gives them; empty for instances of another role."""
     with closing(connect(settings.libpq_url(DAGSTER_DATABASE))) as connection, connection.cursor() as cursor:
         return holders(cursor, INSTANCE)
 
 
 def leader_lock(settings: Settings, instance: str) -> SessionLock:
-    """What the daemon of the leading `up` holds."""
+    """The lock that the daemon of the leading `up` holds."""
     return SessionLock(settings.libpq_url(DAGSTER_DATABASE), LEADER, name=name_of(instance))
 
 
 def leader(settings: Settings) -> str | None:
-    """The `name_of` the instance that leads, or None where none does; empty where its session is not to be seen."""
+    """The `name_of` the leading instance; None if there is none; empty if its session is not visible."""
     with closing(connect(settings.libpq_url(DAGSTER_DATABASE))) as connection, connection.cursor() as cursor:
         return next(iter(holders(cursor, LEADER)), None)

@@ -1,9 +1,9 @@
 """Deletes Dagster's history of old runs, never at the cost of a partition's status.
 
-Dagster has no retention of runs, and its own `delete_run` takes the run's materialisations along, which turns green
-partitions missing again. So rows are deleted by what they are. Of a partition's materialisations and check results the
-newest stays for ever; a run that follows the feed repeats each every few seconds, 0.5 GB a day. Of a run that has not
-ended everything stays: a backfill of the whole network takes weeks, and who looks at it wants its whole log.
+Dagster has no retention of runs, and its own `delete_run` also deletes the run's materialisations, which turns
+materialised partitions into missing ones. So rows are deleted by kind. The newest materialisation and check result of a
+partition are kept for ever; a run that follows the feed repeats each every few seconds, 0.5 GB a day. Everything of a
+run that has not ended is kept: a backfill of the whole network takes weeks, and its whole log is needed.
 """
 
 import time
@@ -33,7 +33,7 @@ _KEPT_EVENT_TYPES = (
     "ASSET_CHECK_EVALUATION",
     "ASSET_FAILED_TO_MATERIALIZE",
     "ASSET_WIPED",
-    # How a run ended is what the UI shows of it.
+    # The UI shows how a run ended.
     "PIPELINE_SUCCESS",
     "PIPELINE_FAILURE",
     "PIPELINE_CANCELED",
@@ -46,7 +46,7 @@ def purge_run_history(
     keep_days: float = KEEP_RUN_LOGS_DAYS,
     keep_repeated_days: float = KEEP_REPEATED_DAYS,
 ) -> int:
-    """Delete old rows of the instance's event log; gives how many.
+    """Delete old rows of the instance's event log; returns how many.
 
     Log rows of runs that have ended go after `keep_days`; materialisations and check results of theirs to which the
     same partition has a newer one after `keep_repeated_days`. Raises ServiceError if the instance does not keep its
@@ -69,7 +69,7 @@ def purge_run_history(
 
 
 def _is_of_ended(run_id: sa.ColumnElement[str], at_work: Collection[str]) -> sa.ColumnElement[bool]:
-    """Whether a row is of no run that has not ended; results without a run have no id."""
+    """Whether a row belongs to no unfinished run; results without a run have no id."""
     return sa.func.coalesce(run_id, "").not_in(at_work)
 
 
@@ -110,7 +110,7 @@ def _purge_repeated_materializations(connection: sa.Connection, keep_days: float
 
 
 def _purge_repeated_check_results(connection: sa.Connection, keep_days: float, at_work: Collection[str]) -> int:
-    """The check's own table keeps one line per run and partition; the event log every evaluation."""
+    """The check's own table has one row per run and partition; the event log has every evaluation."""
     lines, rows = AssetCheckExecutionsTable, SqlEventLogStorageTable
     newest = sa.select(sa.func.max(lines.c.id)).group_by(lines.c.asset_key, lines.c.check_name, lines.c.partition)
     connection.execute(

@@ -12,17 +12,17 @@ __all__ = ["PipelineRunLauncher"]
 
 
 class PipelineRunLauncher(DefaultRunLauncher):
-    """dagster.yaml names it."""
+    """Named in dagster.yaml."""
 
     def launch_run(self, context: LaunchRunContext) -> None:
-        """Start the run's process at the code server of this machine."""
+        """Start the run's process through this machine's code server."""
         instance = os.environ.get(INSTANCE_VARIABLE)
         if instance:  # none under `dagster dev`
             self._instance.add_run_tags(context.dagster_run.run_id, {INSTANCE_TAG: instance})
         super().launch_run(context)
 
     def terminate(self, run_id: str) -> bool:
-        """Ask the run to end; one of another machine is not reached from here, and its log says where it is."""
+        """Ask the run to end; a run on another machine cannot be reached from here, and its log names the machine."""
         run = self._instance.get_run_by_id(run_id)
         launched_by = run.tags.get(INSTANCE_TAG) if run and not run.is_finished else None
         if run and launched_by and machine_of(launched_by) != socket.gethostname():

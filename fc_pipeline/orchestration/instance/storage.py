@@ -1,7 +1,7 @@
-"""Where Dagster keeps its own things: the database `dagster` on the pipeline's Postgres, files in the data folder.
+"""Dagster's own storage: the database `dagster` on the pipeline's Postgres, files in the data folder.
 
-dagster.yaml names these classes, so that every Dagster command finds both by our settings, whatever its current folder:
-the embedded server, started if need be, or FC_POSTGRES_URL. No password is in a file of Dagster's.
+dagster.yaml names these classes, so that every Dagster command finds both through our settings, whatever its current
+folder: the embedded server, started if necessary, or FC_POSTGRES_URL. No password is in Dagster's files.
 """
 
 from contextlib import closing
@@ -33,14 +33,14 @@ STATEMENT_TIMEOUT: Final = "60s"
 POOL_RECYCLE_SECONDS: Final = 3600
 KEPT_CONNECTIONS: Final = 1
 MAX_CONNECTIONS: Final = 10
-"""Of one process; what needs another one waits until one is free."""
+"""Connections of one process; further requests wait for a free one."""
 
 _UNUSED_URL: Final = "postgresql+psycopg2://"
-"""For the engines that Dagster makes and that never connect: ours are used."""
+"""For the engines that Dagster creates, which never connect: ours are used."""
 
 
 class _OurSessions:
-    """What Dagster's Postgres storages have in common here: sessions of ours, whatever engine Dagster makes."""
+    """Common to Dagster's Postgres storages: they use our sessions, whatever engine Dagster creates."""
 
     engine: sa.Engine
 
@@ -53,7 +53,7 @@ class _OurSessions:
         """Left unused."""
 
     def optimize_for_webserver(self, statement_timeout: int, pool_recycle: int, max_overflow: int) -> None:
-        """Keep the engine as it is: it keeps connections in every process, as Dagster's does in its webserver only."""
+        """Keep our engine: it pools connections in every process, Dagster's only in its webserver."""
 
 
 class PinnedPostgresRunStorage(_OurSessions, PostgresRunStorage):
@@ -62,7 +62,7 @@ class PinnedPostgresRunStorage(_OurSessions, PostgresRunStorage):
         PostgresRunStorage.__init__(self, _UNUSED_URL)
 
     def dispose(self) -> None:
-        """Close the connections that are kept, of all three storages."""
+        """Close the pooled connections of all three storages."""
         super().dispose()
         self.engine.dispose()
 
@@ -82,8 +82,8 @@ class PinnedPostgresScheduleStorage(_OurSessions, PostgresScheduleStorage):
 class PipelineInstanceStorage(DagsterPostgresStorage):
     """dagster-postgres' storage in sessions of ours, whose URL comes from our settings.
 
-    Its three parts share one pool. Dagster would keep a connection for each part in its webserver, and connect anew for
-    each event elsewhere, which takes as long as storing it.
+    Its three parts share one pool. Dagster would keep a connection per part in its webserver, and elsewhere connect for
+    each event, which takes as long as storing it.
     """
 
     def __init__(self, engine: sa.Engine, inst_data: ConfigurableClassData | None = None) -> None:
@@ -95,7 +95,7 @@ class PipelineInstanceStorage(DagsterPostgresStorage):
 
     @classmethod
     def config_type(cls) -> UserConfigSchema:
-        """Nothing: the settings say it all."""
+        """No options: the settings define everything."""
         return {}
 
     @classmethod
@@ -110,7 +110,7 @@ class PipelineInstanceStorage(DagsterPostgresStorage):
         try:
             settings = open_services_for_process(Settings.load(), need_hub=False, need_redis=False)
             _ensure_database(settings)
-            # A pooler may serve each database in a mode of its own; who leads and who lives is held by sessions here.
+            # A pooler may have a mode per database; leadership and liveness are session locks here.
             require_own_session(settings.libpq_url(DAGSTER_DATABASE))
             engine = make_engine(
                 settings.libpq_url(DAGSTER_DATABASE),
@@ -146,7 +146,7 @@ def _ensure_database(settings: Settings) -> None:
                     "a right one",
                 )
     except psycopg2.errors.DuplicateDatabase:
-        return  # another process was quicker
+        return  # another process was faster
     except psycopg2.errors.InsufficientPrivilege as error:
         raise ServiceError(
             f"the Postgres server of FC_POSTGRES_URL has no database {DAGSTER_DATABASE!r} for Dagster's own storage",
@@ -164,7 +164,7 @@ class PipelineArtifactStorage(LocalArtifactStorage):
 
     @classmethod
     def config_type(cls) -> UserConfigSchema:
-        """Nothing: the settings say it all."""
+        """No options: the settings define everything."""
         return {}
 
     @classmethod
@@ -174,11 +174,11 @@ class PipelineArtifactStorage(LocalArtifactStorage):
 
 
 class PipelineComputeLogManager(LocalComputeLogManager):
-    """What runs print, in `dagster/compute_logs` under the data folder."""
+    """The output of runs, in `dagster/compute_logs` under the data folder."""
 
     @classmethod
     def config_type(cls) -> UserConfigSchema:
-        """Nothing: the settings say it all."""
+        """No options: the settings define everything."""
         return {}
 
     @classmethod

@@ -1,1 +1,1 @@
-"""Sensors: each looks at the replica and asks for the run that is due."""
+"""Sensors: each reads the replica's state and requests the run that is due."""

@@ -47,11 +47,11 @@ _log = logging.getLogger(__name__)
 
 _PARTITION_TAG = "dagster/partition"
 
-FOLLOW_PRIORITY = "10"  # of the runs that wait in Dagster's queue, the one that is to follow goes first
+FOLLOW_PRIORITY = "10"  # the follower goes first in Dagster's queue
 SUCCESSOR_LEAD_SECONDS = 15.0
-TICK_DEADLINE_SECONDS = 40.0  # of the whole tick: Dagster gives it 60 s, and one that overstays runs on beside the next
+TICK_DEADLINE_SECONDS = 40.0  # of the whole tick: Dagster allows 60 s, and a longer one overlaps the next
 MAX_COUNTED_FAILURES = 5  # of followers: two minutes between attempts
-FAILED_AFTER_ATTEMPTS = 6  # of an hour, over eight minutes: it goes on being tried, but as a gap that is shown
+FAILED_AFTER_ATTEMPTS = 6  # of an hour, over eight minutes: it is retried, but shown as a gap
 
 _ACTIVE = [
     DagsterRunStatus.QUEUED,
@@ -73,7 +73,7 @@ _ACTIVE = [
 )
 @failing_tick()
 def hub_event_sensor(context: SensorEvaluationContext, replica: ReplicaResource) -> SensorResult | SkipReason:
-    """One tick: what is missing now, less what runs already work on."""
+    """One tick: what is missing now, without what runs already work on."""
     try:
         with replica.open() as opened:
             return _tick(context, opened)
@@ -87,7 +87,8 @@ def _tick(context: SensorEvaluationContext, replica: Replica) -> SensorResult:
     max_runs = max_catch_up_runs(context.instance)
     state, found = asyncio.run(_look(replica, 2 * max_runs, deadline))
     first = first_loaded_hour()
-    # Dagster knows no partition before the first one that was loaded: such hours wait until it is told of them.
+    # Dagster knows no partition before the first one that was loaded: such hours wait until the code location is
+    # reloaded.
     missing = [hour for hour in found if hour >= first]
     if _is_outdated(replica, first):
         ask_for_reload()
@@ -106,7 +107,7 @@ def _tick(context: SensorEvaluationContext, replica: Replica) -> SensorResult:
     fitting = max_runs - (len(runs) - len(followers))
     failing: list[Hour] = []
     for hour in missing:
-        if hour > Hour.of(now):  # Dagster has no such partition yet: who follows reads it as well
+        if hour > Hour.of(now):  # Dagster has no such partition yet: the follower reads it as well
             continue
         waits = hour.key in attempts and not attempts[hour.key].is_due(now)
         if hour == present or hour.key in busy or waits:
@@ -128,17 +129,17 @@ def _tick(context: SensorEvaluationContext, replica: Replica) -> SensorResult:
 
 
 def _is_outdated(replica: Replica, first: Hour) -> bool:
-    """Whether partitions begin elsewhere by now than where they were loaded to begin."""
+    """Whether partitions begin elsewhere than when this was loaded."""
     with replica.engine.connect() as connection:
         stored = stored_start(connection)
     return stored is not None and stored != first
 
 
 def _living_runs(instance: DagsterInstance, replica: Replica, now: float) -> list[DagsterRun]:
-    """The runs that are waiting, starting or at work.
+    """The runs in flight: queued, starting or started.
 
-    One that is called started, but has written nothing for long and holds no lease, is dead: Dagster's default
-    launcher cannot tell where the code server died with its runs. Nobody waits for such a run.
+    A run that is "started", but has written nothing for long and holds no lease, is dead: Dagster's default launcher
+    does not notice if the code server died with its runs. Such a run does not count.
     """
     with replica.engine.connect() as connection:
         at_work = lease.runs_at_work(connection)
@@ -160,9 +161,9 @@ async def _look(replica: Replica, max_hours: int, deadline: float) -> tuple[Surv
 
 
 async def _note_failed(replica: Replica, hours: Iterable[Hour], deadline: float) -> None:
-    """List what is missing of hours among the gaps, as far as that is possible before the deadline (monotonic seconds).
+    """Record the missing heights of hours as gaps, until the deadline (monotonic seconds).
 
-    An hour that was not come to is listed when it is asked for the next time.
+    Hours left out are recorded when they are requested the next time.
     """
     try:
         async with probe_pool(replica.hub_endpoints, seconds=deadline - time.monotonic()) as hubs:
@@ -170,12 +171,12 @@ async def _note_failed(replica: Replica, hours: Iterable[Hour], deadline: float)
             for hour in hours:
                 for shard, heights in (await state.missing_heights(hour)).items():
                     gaps.note_failed(replica.engine, shard, heights)
-    except HubError as error:  # what the tick launches is launched all the same
+    except HubError as error:  # the tick launches its runs anyway
         _log.warning("failed_hours_not_listed reason=%r", str(error))
 
 
 def _needs_follower(replica: Replica, state: Survey, present: Hour, followers: Iterable[str], now: float) -> bool:
-    """Whether nobody follows the present hour, or who does will end soon and has no successor waiting yet."""
+    """Whether no run follows the present hour, or the follower ends soon and has no successor yet."""
     with replica.engine.connect() as connection:
         holders = lease.holders(connection, partition=present.key)
     if any(run not in {holder.run_id for holder in holders.values()} for run in followers):
@@ -187,7 +188,7 @@ def _needs_follower(replica: Replica, state: Survey, present: Hour, followers: I
 
 
 def _may_try_to_follow(instance: DagsterInstance, now: float) -> bool:
-    """Whether the newest followers did not just fail one after the other: at once after one, then later and later."""
+    """Whether a follower may start: at once after one failure, then with exponential backoff."""
     newest = instance.get_run_records(
         RunsFilter(job_name=MICRO_BATCHES.name, tags={FOLLOW_TAG: "true"}), limit=MAX_COUNTED_FAILURES
     )
@@ -198,7 +199,7 @@ def _may_try_to_follow(instance: DagsterInstance, now: float) -> bool:
 
 
 def _follow_request(present: Hour, follow_seconds: float, now: float) -> RunRequest:
-    """The run that follows; where our clock is behind, of the newest hour that Dagster has a partition of."""
+    """The follower; if our clock is behind, of the newest hour that Dagster has a partition for."""
     tags = {FOLLOW_TAG: "true", "dagster/priority": FOLLOW_PRIORITY}
     hour = min(present, Hour.of(now))
     ahead = (present.start_unix - hour.start_unix) // HOUR_SECONDS
@@ -235,14 +236,14 @@ def _attempts(cursor: str | None, missing: Iterable[Hour]) -> dict[str, Attempt]
     wanted = {hour.key for hour in missing}
     try:
         known = msgspec.json.decode(cursor, type=dict[str, _Remembered]) if cursor else {}
-    except msgspec.MsgspecError as error:  # somebody edited it, or another release wrote it
+    except msgspec.MsgspecError as error:  # a user edited it, or another release wrote it
         _log.warning("cursor_unreadable reason=%r: every missing hour is asked for anew", str(error))
         known = {}
     return {hour: Attempt(one.attempts, one.last_at.timestamp()) for hour, one in known.items() if hour in wanted}
 
 
 def _summary(state: Survey, missing: Iterable[Hour]) -> str:
-    """What a person wants to know from a tick without runs."""
+    """The reason shown for a tick without runs."""
     warning = clock_warning(state.clock_ahead_seconds)
     heads = ", ".join(f"shard {shard.shard} at height {shard.head_height}" for shard in state.shards)
     lost = sum(hole.last - hole.first + 1 for shard in state.shards for hole in shard.lost)

@@ -1,4 +1,4 @@
-"""The sensor that has gaps healed: one run at a time, while any is open, later and later where that did not help."""
+"""The sensor that launches gap healing: one run at a time while any gap is open, with exponential backoff."""
 
 import json
 import time
@@ -50,12 +50,12 @@ RANGE_TAGS = {ASSET_PARTITION_RANGE_START_TAG: bucket_key(0), ASSET_PARTITION_RA
 )
 @failing_tick()
 def gap_sensor(context: SensorEvaluationContext, replica: ReplicaResource) -> SensorResult | SkipReason:
-    """One look at what is open; the hub is asked by the run, not by the tick."""
+    """One tick: the open gaps; the run queries the hub, not the tick."""
     with replica.open(need_hub=False) as opened:
         found = health.open_gaps(opened)
         cursor = json.dumps([f"shard {gap.shard}: {heights_of(gap.heights.first, gap.heights.last)}" for gap in found])
         evaluations = [] if cursor == (context.cursor or "[]") else [evaluation_of(evaluate_gaps(opened))]
-        # An hour that fails may still be read: as long as the hub has it, hub_event_sensor has it tried again.
+        # An hour that fails may still be read: while the hub has it, hub_event_sensor retries it.
         lost = [gap for gap in found if gap.reason != FAILED_HOUR]
         reason = _reason_to_wait(context.instance, opened, lost, time.time())
     if reason is not None:
@@ -66,7 +66,7 @@ def gap_sensor(context: SensorEvaluationContext, replica: ReplicaResource) -> Se
 
 
 def _reason_to_wait(instance: DagsterInstance, replica: Replica, found: list[Gap], now: float) -> str | None:
-    """Why no run is to be launched; None if one is."""
+    """Why no run is launched; None if one is."""
     if not found:
         return "no gap is open that snapshots would heal"
     with replica.engine.connect() as connection:
@@ -77,7 +77,7 @@ def _reason_to_wait(instance: DagsterInstance, replica: Replica, found: list[Gap
     )
     if any(_is_on_its_way(record, now) for record in newest):
         return "a run that will heal is on its way"
-    # A run that ended after all that is open was found has not helped.
+    # A run that ended after all open gaps were found has not healed them.
     found_unix = max(gap.found_at.timestamp() for gap in found)
     ends = [record.end_time for record in newest if record.end_time is not None and record.end_time > found_unix]
     if ends and not Attempt(len(ends), max(ends)).is_due(now):
@@ -86,7 +86,7 @@ def _reason_to_wait(instance: DagsterInstance, replica: Replica, found: list[Gap
 
 
 def _is_on_its_way(record: RunRecord, now: float) -> bool:
-    """Whether a run waits or starts; one that is called started, but does not hold the lock, is dead after a while."""
+    """Whether a run is in flight; one that is "started" without holding the lock is dead after a while."""
     if record.dagster_run.is_finished:
         return False
     if record.dagster_run.status == DagsterRunStatus.STARTED:

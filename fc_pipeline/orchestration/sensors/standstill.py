@@ -1,4 +1,4 @@
-"""The sensor that watches whether the replica moves, for the time when no run is there to say so."""
+"""The sensor that watches whether the replica progresses while no run does."""
 
 import time
 from datetime import UTC, datetime
@@ -24,7 +24,7 @@ __all__ = ["standstill_sensor"]
 
 POLL_SECONDS = 30
 GAP_SECONDS = 120.0
-"""Ticks farther apart than this: the daemon was off, and watching begins anew."""
+"""Ticks farther apart than this: the daemon was off, and the watch starts over."""
 
 
 @sensor(
@@ -36,7 +36,7 @@ GAP_SECONDS = 120.0
 )
 @failing_tick()
 def standstill_sensor(context: SensorEvaluationContext, replica: ReplicaResource) -> SensorResult:
-    """One look: a result of the check without a run, or nothing where a run commits."""
+    """One tick: a check result without a run, or none while a run commits."""
     now = time.time()
     since = watching_since(context.cursor, now)
     cursor = cursor_of(since, now)
@@ -65,7 +65,7 @@ class _Watch(msgspec.Struct):
 
 
 def cursor_of(since: float, now: float) -> str:
-    """What the next tick is to know, from unix seconds; whole seconds are enough."""
+    """The cursor for the next tick, from unix seconds; whole seconds are enough."""
     return msgspec.json.encode(_Watch(*(datetime.fromtimestamp(int(unix), UTC) for unix in (since, now)))).decode()
 
 
@@ -73,7 +73,7 @@ def watching_since(cursor: str | None, now: float) -> float:
     """Since when (unix seconds) the sensor has ticked without a gap, by the cursor of its last tick."""
     try:
         found = msgspec.json.decode(cursor or "", type=_Watch)
-    except msgspec.MsgspecError:  # the first tick, or somebody edited it: watching begins
+    except msgspec.MsgspecError:  # the first tick, or a user edited it: the watch starts
         return now
     since, last = found.watching_since.timestamp(), found.looked_at.timestamp()
     return since if since <= last <= now <= last + GAP_SECONDS else now

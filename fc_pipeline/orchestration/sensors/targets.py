@@ -1,4 +1,4 @@
-"""The sensor that has new targets completed: one run at a time, new ones at once, failing ones later and later."""
+"""The sensor that launches the completion of new targets: one run at a time; failing ones with backoff."""
 
 import time
 from itertools import takewhile
@@ -37,7 +37,7 @@ from fc_pipeline.targets.completing import is_being_completed
 
 __all__ = ["hourly_targets", "target_sensor"]
 
-POLL_SECONDS = 1  # Dagster looks every five
+POLL_SECONDS = 1  # Dagster ticks every five
 MAX_COUNTED_ATTEMPTS = 10
 _UNFINISHED = (
     DagsterRunStatus.QUEUED,
@@ -58,7 +58,7 @@ _UNFINISHED = (
 )
 @failing_tick()
 def target_sensor(context: SensorEvaluationContext, replica: ReplicaResource) -> RunRequest | SensorResult | SkipReason:
-    """One look at what is due; the hub is asked by the run, not by the tick."""
+    """One tick: what is due; the run queries the hub, not the tick."""
     with replica.open(need_hub=False) as opened:
         if opened.targets is None:
             return _skip_without_set(context)
@@ -74,7 +74,7 @@ def target_sensor(context: SensorEvaluationContext, replica: ReplicaResource) ->
 
 
 def _skip_without_set(context: SensorEvaluationContext) -> SensorResult | SkipReason:
-    """Report once that there is no set: else Dagster warns whoever snapshots users that it was never materialised."""
+    """Report once that there is no set: else Dagster warns runs that snapshot users that it was never materialised."""
     reason = SkipReason("everybody is replicated (FC_TARGETS=all)")
     if context.instance.get_latest_materialization_event(AssetKey(TARGETS_ASSET)) is not None:
         return reason
@@ -82,7 +82,7 @@ def _skip_without_set(context: SensorEvaluationContext) -> SensorResult | SkipRe
 
 
 def _reason_to_wait(instance: DagsterInstance, replica: Replica, now: float) -> str | None:
-    """Why no run is to be launched; None if one is."""
+    """Why no run is launched; None if one is."""
     with replica.engine.connect() as connection:
         if is_being_completed(connection):
             return "a run is completing targets"
@@ -95,7 +95,7 @@ def _reason_to_wait(instance: DagsterInstance, replica: Replica, now: float) -> 
     failures = list(takewhile(lambda record: record.dagster_run.status == DagsterRunStatus.FAILURE, newest))
     if failures and not Attempt(len(failures), failures[0].end_time or now).is_due(now):
         return f"the last {len(failures)} runs failed: waiting before the next attempt"
-    # What no run has looked at yet goes at once; whose history no hub could give is asked for later and later.
+    # Targets that no run has tried go at once; those that no hub could answer for are retried with backoff.
     tried = [Attempt(count, last.timestamp()) for count, last in failed]
     if not is_anything_new(replica) and not any(attempt.is_due(now) for attempt in tried):
         return "the targets that are left were asked for in vain: waiting before the next attempt"
@@ -103,7 +103,7 @@ def _reason_to_wait(instance: DagsterInstance, replica: Replica, now: float) -> 
 
 
 def _is_on_its_way(record: RunRecord, now: float) -> bool:
-    """Whether a run waits or starts; one that is called started, but completes nothing, is dead after a while."""
+    """Whether a run is in flight; one that is "started" but completes nothing is dead after a while."""
     if record.dagster_run.is_finished:
         return False
     if record.dagster_run.status == DagsterRunStatus.STARTED:

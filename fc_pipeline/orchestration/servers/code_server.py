@@ -1,7 +1,7 @@
-"""Dagster's code server, as `dagster code-server start`, whose end is also that of its runs.
+"""Dagster's code server, as `dagster code-server start`, which ends its runs when it ends.
 
-Dagster's own waits for them, however long they last: a run that follows the feed would hold up every redeploy.
-On SIGUSR1 it loads the definitions anew; runs at work go on.
+Dagster's own waits for them, however long they take: a run that follows the feed would block every redeploy. On SIGUSR1
+it reloads the definitions; started runs continue.
 """
 
 import os
@@ -26,7 +26,7 @@ SOCKET_NAME: Final = "code_server.sock"
 
 
 def main() -> None:
-    """Serve with the arguments of `dagster code-server start`; on SIGINT or SIGTERM ask the runs to end, then end."""
+    """Serve with the arguments of `dagster code-server start`; on SIGINT or SIGTERM stop the runs, then end."""
     # Dagster gives SIGTERM the handler of SIGINT, whichever that is.
     signal.signal(signal.SIGINT, _end)
     signal.signal(RELOAD_SIGNAL, _reload)
@@ -40,7 +40,7 @@ def _end(number: int, frame: FrameType | None) -> None:
     for asked in (signal.SIGINT, signal.SIGTERM):
         signal.signal(asked, signal.SIG_IGN)  # once is enough
     threading.Thread(target=_end_runs, name="end-runs").start()
-    raise KeyboardInterrupt  # whereupon Dagster launches no more runs here, and waits for these to end
+    raise KeyboardInterrupt  # then Dagster launches no more runs here, and waits for these to end
 
 
 def _end_runs() -> None:

@@ -1,6 +1,7 @@
-"""Dagster's daemon, as `dagster-daemon run`, of the `up` that leads: it waits until no other one's daemon is at work.
+"""Dagster's daemon, as `dagster-daemon run`, of the leading `up`: it waits until no other daemon runs.
 
-Dagster supports one daemon per storage: two would tick every sensor twice. Who could not follow does not lead.
+Dagster supports one daemon per storage: two would tick every sensor twice. An `up` that cannot follow its hub does not
+lead.
 """
 
 import logging
@@ -24,9 +25,9 @@ __all__ = ["main"]
 _log = logging.getLogger(__name__)
 
 REGAIN_SECONDS: Final = 10.0
-"""How long a lead may take to be taken up again after its session was lost."""
+"""How long the leader may take to reacquire its lock after its session was lost."""
 UNFIT_POLL_SECONDS: Final = 15.0
-"""How often one that cannot lead asks its hub again whether that is so."""
+"""How often an `up` that cannot lead checks its hub again."""
 END_SECONDS: Final = 20.0
 DEAD_EVERY_SECONDS: Final = 30.0
 """How often the leader looks for runs whose launcher is dead."""
@@ -49,7 +50,7 @@ def main() -> None:
 
 
 def _lead(lock: SessionLock, settings: Settings) -> None:
-    """Return when this daemon is the one that works: nobody else does, and its hub is of the replica's network."""
+    """Return when this daemon leads: no other one does, and its hub belongs to the replica's network."""
     reported = ""
     unfit: FcPipelineError | None = None
     while True:
@@ -70,7 +71,7 @@ def _lead(lock: SessionLock, settings: Settings) -> None:
 
 
 def _keep(lock: SessionLock) -> None:
-    """Take the lead up again where its session is lost; end this process where another one has it, or Postgres is away.
+    """Reacquire the lock if its session is lost; end this process if another one has it, or Postgres is down.
 
     `up` starts it again, and it stands by.
     """
@@ -108,7 +109,7 @@ def _end_runs_of_the_dead(settings: Settings) -> None:
             time.sleep(DEAD_EVERY_SECONDS)
             try:
                 suspects = fail_runs_of_the_dead(instance, settings, suspects)
-            except Exception:  # the next look is due anyway; the daemon is not to end for this
+            except Exception:  # the next check is due anyway; the daemon must not end for this
                 _log.exception("runs of dead launchers could not be looked for")
 
 

@@ -1,7 +1,7 @@
 """Dagster's own processes for `fc-pipeline up`: code server, webserver and daemon.
 
 The daemon and the webserver share one code server over gRPC: on its own, a daemon starts a new one every minute, which
-costs CPU and loses what a sensor keeps warm.
+costs CPU and loses a sensor's caches.
 """
 
 import json
@@ -34,7 +34,7 @@ _log = logging.getLogger(__name__)
 
 PREFERRED_UI_PORT: Final = 3000
 END_SECONDS: Final = 15.0
-"""How long a run may take to end with its last micro-batch committed, and its code server after it."""
+"""How long a run may take to commit its last micro-batch and end, and its code server after it."""
 READY_SECONDS: Final = 180.0
 """How long Dagster may take until its UI answers, our definitions are loaded and its daemons beat."""
 
@@ -53,7 +53,7 @@ query {
 
 
 class DagsterProcesses:
-    """The three processes: started by `start`, ended by `fc_pipeline.services.children.end_marked`.
+    """The three processes, started by `start` and ended by `fc_pipeline.services.children.end_marked`.
 
     `settings` have every URL filled in.
     """
@@ -73,20 +73,20 @@ class DagsterProcesses:
 
     @property
     def ui_url(self) -> str:
-        """Where the Dagster UI is."""
+        """The URL of the Dagster UI."""
         return f"http://127.0.0.1:{self.ui_port}"
 
     def start(self, on_step: Callable[[str], None]) -> None:
         """Start all three and return when the UI answers, the definitions are loaded and the daemons beat.
 
         Args:
-            on_step: told what is being waited for.
+            on_step: called with what is being waited for.
 
         Raises:
             ServiceError: one of them ended, the definitions do not load, or it took longer than READY_SECONDS.
         """
         on_step("Dagster's code server")
-        # Who reaches it may have it run any code: TCP would let every user of this machine.
+        # A client of the code server can run any code: with TCP, every user of this machine could.
         socket = private_dir(self.data_dir, "dagster", SOCKET_NAME, os.geteuid()) / SOCKET_NAME
         socket.unlink(missing_ok=True)
         code_server = ("fc_pipeline.orchestration.servers.code_server", "-m", "fc_pipeline.definitions")
@@ -117,7 +117,7 @@ class DagsterProcesses:
                 )
 
     def revive(self) -> None:
-        """Start again what has ended, with a word in the log; what its death left undone is found by the sensors.
+        """Restart what has ended, and log it; the sensors find the work it left.
 
         Raises:
             ServiceError: one of them has ended too often, with the end of its log.
@@ -135,7 +135,7 @@ class DagsterProcesses:
             self._child(child.name, *self._commands[child.name])
 
     def _end_orphaned_runs(self) -> None:
-        """Runs whose code server is gone end by themselves, whole; who does not is ended, and called failed."""
+        """Runs whose code server is gone end by themselves; those that do not are ended and marked as failed."""
         from dagster import DagsterInstance
 
         from fc_pipeline.orchestration.instance.ending_runs import fail_runs_of, is_run_worker
@@ -146,7 +146,7 @@ class DagsterProcesses:
 
     @property
     def name(self) -> str:
-        """By which the others on this Postgres know this `up`."""
+        """This `up`'s name for the others on this Postgres."""
         return instances.name_of(self.instance)
 
     def leader(self) -> str | None:
@@ -154,11 +154,11 @@ class DagsterProcesses:
         return instances.leader(self.settings)
 
     def living(self) -> set[str]:
-        """The names of those who work on this Postgres and reach it."""
+        """The names of the living instances on this Postgres."""
         return instances.living_names(self.settings)
 
     def leave(self) -> None:
-        """Be known as living no more; to be called when all the processes are gone."""
+        """Be listed as living no more; call it when all the processes are gone."""
         self._present.close()
         remove_private_dir(self.data_dir, "dagster")
 
@@ -210,7 +210,7 @@ class DagsterProcesses:
                     on_step(waiting_for)
 
     def _while_starting(self, problem: str) -> Iterator[None]:
-        """Turns in which to look whether something is there; raises ServiceError when the time is up."""
+        """Polling rounds; raises ServiceError when the time is up."""
         deadline = time.monotonic() + READY_SECONDS
         while time.monotonic() < deadline:
             self.check()
@@ -220,7 +220,7 @@ class DagsterProcesses:
 
 
 def _not_ready(state: dict[str, Any]) -> str | None:
-    """What is still to come, or None where all is ready.
+    """What is not ready yet, or None.
 
     Raises:
         ServiceError: the definitions cannot be loaded.

@@ -1,4 +1,4 @@
-"""Having the definitions loaded anew, from inside the code server that serves them."""
+"""Reloading the definitions from inside the code server that serves them."""
 
 import os
 import signal
@@ -15,10 +15,10 @@ _asked = False
 
 
 def ask_for_reload() -> bool:
-    """Have our code server load the definitions anew; whether it was asked, once in this process's life.
+    """Have our code server reload the definitions, at most once per process; returns whether it was asked.
 
-    It then starts a new process in this one's place, and the webserver and the daemon take notice. False where another
-    code server serves these definitions, such as `dagster dev`: a person reloads it in the UI.
+    It then replaces this process by a new one, which the webserver and the daemon notice. False where another code
+    server serves these definitions, such as `dagster dev`: a person reloads it in the UI.
     """
     global _asked
     if _asked:
