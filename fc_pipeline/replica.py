@@ -1,4 +1,4 @@
-"""What every piece of work on the replica needs, opened from the settings: database, raw log, hubs."""
+"""The replica, opened from the settings: database, raw log, hubs."""
 
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -25,7 +25,7 @@ __all__ = ["Replica", "hub_endpoints", "open_replica", "open_replica_to_read"]
 
 @dataclass(frozen=True)
 class Replica:
-    """The database (migrated), the raw log, and where the hubs are; `is_read_only` for who must not write to either."""
+    """The database (migrated), the raw log, and where the hubs are; `is_read_only` forbids writing to either."""
 
     settings: Settings
     engine: sa.Engine
@@ -39,12 +39,12 @@ class Replica:
 
     @property
     def targets(self) -> TargetAccess | None:
-        """How to ask who is a target; None where everybody is replicated."""
+        """How to look up targets; None if every user is replicated."""
         return TargetAccess(self.settings.redis_url) if self.settings.targets == "set" else None
 
     @property
     def owner_settings(self) -> OwnerSettings:
-        """What the settings say of the target set."""
+        """The settings of the target set."""
         settings = self.settings
         return OwnerSettings(
             tuple(sorted(settings.root_fids)),
@@ -96,7 +96,7 @@ def open_replica(
 def open_replica_to_read(
     settings: Settings, *, may_be_empty: bool = False, may_be_another_lake: bool = False
 ) -> Generator[Replica]:
-    """The same for who only looks: nothing is made, migrated or recorded, and every transaction is READ ONLY.
+    """The same, read-only: nothing is created, migrated or recorded, and every transaction is READ ONLY.
 
     Raises SchemaMissing if the database lacks tables or has them as an older release made them, ConfigError if a newer
     one migrated it, it was filled in another mode of FC_TARGETS, or from another lake unless it `may_be_another_lake`,

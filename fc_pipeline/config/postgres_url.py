@@ -1,4 +1,4 @@
-"""Where a Postgres database is: one URL as libpq reads it, written anew for each of those who open it.
+"""Where a Postgres database is: one URL as libpq reads it, written again for each of those who open it.
 
 libpq itself takes it apart, so that whatever psql opens is opened: several hosts, sockets, percent-encoded passwords.
 Everything is written percent-encoded: libpq takes a `+` for a plus sign, other readers of URLs for a space.

@@ -1,4 +1,4 @@
-"""Cuts a shard's events into complete blocks and says which heights they prove, without asking anyone.
+"""Cuts a shard's events into complete blocks and says which heights they prove, without further requests.
 
 Every block opens with BLOCK_CONFIRMED at sequence 0 and heights have no holes (hub-api 3.4), so a jump between heights
 is a hole. Only logs without BLOCK_CONFIRMED (older nodes, recorded logs) may leave out heights that had no events.
@@ -18,10 +18,10 @@ log = logging.getLogger(__name__)
 
 
 class BlockCutter:
-    """Takes one reading's pages in order and gives EventBatches of the blocks that are complete by then.
+    """Takes the pages of one reading in order and returns EventBatches of complete blocks.
 
-    A block is complete when an event of a higher one was seen, or at the tip: a block's events become visible at once.
-    `next_height` is the first height not handed out yet, `next_event_id` where the next page should start.
+    A block is complete when an event of a higher one was seen, or at the head: a block's events become visible at once.
+    `next_height` is the first height not returned yet, `next_event_id` where the next page should start.
     """
 
     def __init__(self, shard: int, from_height: int) -> None:
@@ -35,7 +35,7 @@ class BlockCutter:
 
     @property
     def half_read_id(self) -> int | None:
-        """The id of the last event of a block that is not handed out yet; None if there is no such block."""
+        """The id of the last event of the incomplete block; None if there is none."""
         return self._tail.event_ids[-1] if self._tail.event_ids else None
 
     def makes_whole(self, page: DecodedEvents) -> bool:
@@ -43,7 +43,7 @@ class BlockCutter:
         return ends_as_announced(self._tail.events, [*self._tail.event_ids, *page.event_ids])
 
     def restart(self) -> None:
-        """Forget the half-read block: reading goes on from the block boundary, maybe at another hub (hub-api 3.3)."""
+        """Drop the half-read block: reading resumes at the block boundary, perhaps from another hub (hub-api 3.3)."""
         self._tail = DecodedEvents()
         self._read_below = False
         self._oldest_height = None
@@ -52,7 +52,7 @@ class BlockCutter:
     def jumps_unproven(self, page: DecodedEvents) -> bool:
         """Whether the reading opens above `next_height` with a block that no BLOCK_CONFIRMED opens.
 
-        Then the heights between have no events, or were forgotten by the hub: its oldest height tells.
+        Then the heights between have no events, or the hub no longer has them, depending on its oldest height.
         """
         if self._read_below or self._tail.raws:
             return False

@@ -1,7 +1,7 @@
-"""Pages that are no valid JSON because of some records in them: split all the same, so that these fail alone.
+"""Pages that are no valid JSON because of some records in them: split anyway, so that only these records fail.
 
-What is left to go by is how a hub writes a page: the records' array stands at its top, each event begins with its type,
-and the array and the page are closed at the end of the body.
+The split relies on how a hub writes a page: the records' array stands at its top, each event begins with its type, and
+the array and the page are closed at the end of the body.
 """
 
 import re
@@ -30,7 +30,7 @@ _TOKENS: Final = re.compile(rb'"(?:[^"\\]|\\.)*"|[{}\[\],"]', re.DOTALL)
 _CLOSES: Final = {b"{": b"}", b"[": b"]"}
 _RAWS: Final = msgspec.json.Decoder(list[msgspec.Raw])
 _GROUP_SIZE: Final = 16
-"""So many records are tried at once: most of a page is fine."""
+"""How many records are decoded together: most of a page is valid."""
 
 
 def split_broken_page(body: bytes, error: Exception) -> list[bytes]:

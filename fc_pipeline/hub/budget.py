@@ -1,4 +1,4 @@
-"""How often a hub may be asked: a steady budget of requests, and pauses that the hub itself asks for."""
+"""How often a hub may be asked: a steady budget of requests, and pauses that the hub requests."""
 
 import asyncio
 import time
@@ -8,7 +8,7 @@ from typing import Final
 __all__ = ["MAX_RETRY_AFTER_SECONDS", "RequestBudget"]
 
 MAX_RETRY_AFTER_SECONDS: Final = 60.0
-"""A hub that asks to be left alone for longer is refused instead of waited for."""
+"""The longest Retry-After that is waited for; a longer one fails the request."""
 
 
 class RequestBudget:
@@ -42,7 +42,7 @@ class RequestBudget:
             await self._sleep(wait_seconds)
 
     def pause(self, seconds: float) -> None:
-        """Let nothing through for `seconds` from now (Retry-After); a longer pause already asked for stays."""
+        """Let nothing through for `seconds` from now (Retry-After); a longer pause in force stays."""
         self._paused_until = max(self._paused_until, self._clock() + seconds)
         if self._interval:
             self._booked_until = max(self._booked_until, self._paused_until)

@@ -1,10 +1,10 @@
-"""One hub over HTTP: a GET that is retried, bounded in patience and bytes, kept to the budget, and clear when it fails.
+"""One hub over HTTP: GET requests with retries, time and size limits, a request budget, and clear errors.
 
-An answer is judged by its progress and not by how long all of it takes: its first byte must come within seconds, and
-then some more of it again and again. So a hub that hangs is told from a large page over a slow line.
+The time limit is on progress, not on the whole answer: the first byte must come within seconds, and then further bytes
+at intervals. This tells a hub that hangs from a large page over a slow line.
 
 What an answer means follows hub-api 1.3 and 1.6: 429, 5xx and disconnects are worth a retry; 400 is a refusal, except
-where its detail says that the hub's own store is in trouble; 404 never means "no such object".
+where its detail reports an error of the hub's own store; 404 never means "no such object".
 """
 
 import asyncio
@@ -58,9 +58,9 @@ MAX_BACKOFF_SECONDS: Final = 10.0
 STORE_ERROR_RETRIES: Final = 2
 MAX_CONNECTIONS: Final = 32
 MIN_PROGRESS_BYTES: Final = 4 * 1024
-"""So much more of a body must come within `Timeouts.progress_seconds`: a byte a second is no progress."""
+"""Bytes of a body that must arrive within `Timeouts.progress_seconds`: a byte per second is no progress."""
 FAILOVER_AFTER_SECONDS: Final = 1.5
-"""Where another hub can be asked, one that fails is not tried again for longer."""
+"""If there is another hub, a failing one is retried no longer than this."""
 SPREAD_SECONDS: Final = 10.0
 API_KEY_HINT: Final = "check the API key in FC_HUB_HEADERS and what its plan allows"
 
@@ -70,7 +70,7 @@ class HubDisconnected(HubUnavailable):
 
 
 class HubBodyTooLarge(HubUnavailable):
-    """The answer is longer than the client's bound in bytes (hub-api T23); asking for less may help."""
+    """The answer exceeds the client's size limit (hub-api T23); a smaller page may help."""
 
 
 class HubMalformed(HubUnavailable):
@@ -89,8 +89,8 @@ class HubKeyRefused(HubRefused):
 class Timeouts:
     """Seconds until an answer's first byte, connecting included, and within which more of its body must come.
 
-    What is slow is not what hangs: where no other hub can be asked, each further attempt is given twice as long, up to
-    `max_seconds`, and so are the next questions to a hub that took long.
+    To tolerate slow hubs, if there is no other hub, each further attempt gets twice the time, up to `max_seconds`, and
+    so do the next requests to a hub that was slow.
     """
 
     first_byte_seconds: float = 3.0
@@ -100,14 +100,14 @@ class Timeouts:
 
 @dataclass
 class _Line:
-    """What is known of the connections to a hub, whoever asks."""
+    """The state of the connections to a hub, shared by its clients."""
 
     first_byte_seconds: float = 0.0
     spread_until: float = float("-inf")
 
 
 class _FailedAttempt(Exception):
-    """A failed attempt that may be repeated: what came back, and the error it ends in if nothing helps."""
+    """A failed attempt that may be retried: the answer, and the error to raise if the retries fail."""
 
     def __init__(
         self,
@@ -128,7 +128,7 @@ class _FailedAttempt(Exception):
 
 @cache
 def _certificates(*, trust_env: bool) -> ssl.SSLContext:
-    """Whom to trust, read once per process: reading the certificates takes 30 ms of CPU, and each client would."""
+    """The trusted certificates, read once per process: reading them takes 30 ms of CPU."""
     return httpx.create_ssl_context(trust_env=trust_env)
 
 
@@ -175,7 +175,7 @@ class HubClient:
             timeout=httpx.Timeout(None),
             limits=httpx.Limits(max_connections=MAX_CONNECTIONS, max_keepalive_connections=16),
             transport=transport,
-            # A proxy of the environment is for the world outside, not for this machine.
+            # The environment's proxy is for other machines, not for this one.
             trust_env=not endpoint.is_loopback,
             verify=_certificates(trust_env=not endpoint.is_loopback),
         )
@@ -197,7 +197,7 @@ class HubClient:
         return not self.endpoint.is_loopback or self._line.spread_until > float("-inf")
 
     def ask_another_node(self) -> None:
-        """Have the next questions asked over new connections: what answered is behind another node of this address."""
+        """Use new connections for the next requests: the node that answered is behind another one at this address."""
         self._line.spread_until = self._clock() + SPREAD_SECONDS
 
     async def __aenter__(self) -> Self:
@@ -270,7 +270,7 @@ class HubClient:
             raise _FailedAttempt(f"the SOCKS proxy of the environment does not speak SOCKS: {error}") from error
         except (httpx.TransportError, httpx.DecodingError) as error:
             reason = self.endpoint.redacted(str(error))
-            # An error that quotes a header is not told as the cause either.
+            # An error that quotes a header must not be the cause either.
             raise _FailedAttempt(f"{type(error).__name__}: {reason}") from (error if reason == str(error) else None)
         try:
             return parse(body)
@@ -334,7 +334,7 @@ class HubClient:
         return b"".join(chunks)
 
     async def _start_of_body(self, response: httpx.Response, timeout_factor: float) -> bytes:
-        """What an error's body begins with: as much of it as comes in time."""
+        """The beginning of an error's body: what arrives in time."""
         body = b""
         with suppress(TimeoutError):
             async with asyncio.timeout(self._timeouts.progress_seconds * timeout_factor):
@@ -367,7 +367,7 @@ class HubClient:
         return HubRefused(f"{self._asked(request)}: {what}", hint=hint)
 
     def _excerpt(self, body: bytes) -> str:
-        """The beginning of a body for a message: one line that no terminal obeys, without what is secret here."""
+        """The beginning of a body for a message: one line without control characters and secrets."""
         text = self.endpoint.redacted(body[:ERROR_BODY_BYTES].decode("utf-8", "replace"))
         return plain(" ".join(text.split())[:EXCERPT_CHARACTERS])
 

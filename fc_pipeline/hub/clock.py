@@ -20,7 +20,7 @@ __all__ = ["HubClock", "NoEvents", "TimeEstimate"]
 
 MAX_CACHED_TIMES: Final = 100_000
 NEWEST_EVENTS: Final = 2
-"""One to say how far the hub is, another that this is no absurd id, and that the hub heeded `reverse`."""
+"""One for the hub's height, another to check that its id is plausible and that the hub applied `reverse`."""
 PAGE_PAST_UNREADABLE: Final = 100
 
 
@@ -220,7 +220,7 @@ class HubClock:
             if not raws:
                 return None
             ids = [event_id for event_id in decode_events(raws)[0] if event_id >= floor]
-            # Of two events, one may have an id that is wrong: more of them tell.
+            # One of two events may have a wrong id, so read more of them.
             height = None if _is_oldest_first(ids) else await self._highest(raws[::-1], stop_id)
             if height is not None:
                 return height

@@ -47,8 +47,8 @@ _HEAD = msgspec.json.Decoder(_EventHead)
 class Undecodable:
     """An event that is not what the wire types say: its id where one can be trusted, why, and its raw bytes.
 
-    `raw` is empty for an event that the hub could not send at all and that was stepped over (hub-api T3); such an
-    event is in no `raws`. `near_id` is its own id or else its predecessor's, so it tells the block. The `reason` is
+    `raw` is empty for an event that the hub could not send at all and that was stepped over (hub-api T3); such an event
+    is in no `raws`. `near_id` is its own id or else its predecessor's, so it identifies the block. The `reason` is
     `misplaced` for one that decodes, but says of itself that it stands elsewhere: what it would decide is unknown.
     """
 
@@ -156,7 +156,7 @@ def batch_from_raws(
 ) -> EventBatch:
     """The EventBatch of complete blocks `from_height`…`to_height` from their stored raw events, in the hub's order.
 
-    `block_times` (height → unix seconds) holds the times known beside BLOCK_CONFIRMED; what BLOCK_CONFIRMED says wins.
+    `block_times` (height → unix seconds) holds the times known beside BLOCK_CONFIRMED; those of BLOCK_CONFIRMED win.
     """
     start = first_event_id(from_height)
     end = first_event_id(to_height + 1)
@@ -178,7 +178,7 @@ def batch_from_raws(
 def block_times_of(events: Iterable[HubEvent]) -> dict[int, int]:
     """Height → unix seconds, from the BLOCK_CONFIRMED among these events (Farcaster seconds on the wire).
 
-    Block times never go back; without the few that contradict the others, which are as if they were not told.
+    Block times never go back: the few that contradict the others are ignored.
     """
     known = [
         (event.id >> 14, event.blockConfirmedBody.timestamp + FARCASTER_EPOCH_UNIX)
@@ -264,7 +264,7 @@ class _Placing:
     shard: int | None
 
     def is_placed(self, outcome: HubEvent | Undecodable) -> bool:
-        """Whether its id is one to go by, as far as it alone tells."""
+        """Whether its id is plausible by itself."""
         if isinstance(outcome, Undecodable):
             return outcome.event_id is not None and self.floor <= outcome.event_id < self.ceiling
         if self.shard is not None and _is_elsewhere(outcome, self.shard):

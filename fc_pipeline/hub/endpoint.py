@@ -1,4 +1,4 @@
-"""Where a hub is and how it may be asked: its address, the headers it wants, and the requests per second it allows."""
+"""A hub's endpoint: its address, the headers it requires, and the requests per second it allows."""
 
 import ipaddress
 import json
@@ -19,7 +19,7 @@ __all__ = ["HubEndpoint"]
 HIDDEN: Final = "…hidden…"
 SHORTEST_SECRET: Final = 6
 SHORTEST_SECRET_PATH: Final = 12
-"""Shorter values are no secrets, and blotting them out would spoil messages."""
+"""Shorter values are no secrets, and redacting them would garble messages."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ class HubEndpoint:
         return unquote(parts.username), unquote(parts.password or "")
 
     def redacted(self, text: str) -> str:
-        """A text of the hub, or about it, without what is secret here: some hubs repeat the key that they refuse."""
+        """A text of the hub, or about it, without secrets: some hubs repeat the key that they refuse."""
         for secret in self._secrets:
             text = text.replace(secret, HIDDEN)
         return text

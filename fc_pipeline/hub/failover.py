@@ -3,9 +3,8 @@
 A hub is vetted by its `/v1/info` before it is followed, and again every half minute: it must be a Snapchain hub with
 the expected shards, not behind what was already folded, and not stale while another one is fresher.
 
-Behind one address may be several nodes, of which now the one, now the other answers. So what an answer says of a head
-is believed of the address as long as it is not too old; where an answer is behind, another node is asked, and one that
-goes on is waited for.
+One address may have several nodes that answer in turn. So a reported head is taken as that of the address while it is
+recent; if an answer is behind, another node is asked, and a node that catches up is waited for.
 """
 
 import asyncio
@@ -34,23 +33,23 @@ T = TypeVar("T")
 VETTED_SECONDS: Final = 30.0
 STALE_AFTER_SECONDS: Final = 120
 NODES_ASKED: Final = 4
-"""So often is a question asked at once where a node is behind: of two nodes, one in sixteen times all are the same."""
+"""How often a request is repeated at once if a node is behind: with two nodes, one time in sixteen all hit the same."""
 MAX_LAG_WAIT_SECONDS: Final = 15.0
 LAG_WAIT_SECONDS: Final = 1.0
 MAX_COOL_DOWN_SECONDS: Final = 600.0
 FAILOVER_ERRORS: Final = (HubUnavailable, HubUntrusted, HubKeyRefused)
-"""Errors that say something of the hub, not of the question."""
+"""Errors of the hub rather than of the request: another hub may succeed."""
 ANOTHER_NETWORK: Final = (
     "it is of another network, or was reset or resharded: name a hub of the replica's network in FC_HUB_URLS; another "
     "network wants a database and a lake of its own"
 )
 """What to do about OtherHistory."""
 HistoryCheck = Callable[[HubReads, HubInfo], Awaitable[None]]
-"""Raises HubUntrusted if what a hub has is not the continuation of what was read so far, HubBehind if it may be yet."""
+"""Raises HubUntrusted if a hub does not continue the history already read, HubBehind if it may do so later."""
 
 
 class _PooledHub(HubReads):
-    """A hub with what the pool knows of it."""
+    """A hub and its state in the pool."""
 
     def __init__(self, client: HubClient) -> None:
         super().__init__(client)
@@ -67,11 +66,10 @@ class _PooledHub(HubReads):
 class HubPool(ReadEndpoints):
     """Hubs in order of preference. An async context manager; safe for many tasks of one event loop.
 
-    Offers every read endpoint against the preferred hub that is fit, and `follow` for who reads a feed. A hub that
-    fails rests for `cool_down_seconds`, longer each time it fails again, then it is preferred again. One that is
-    a little behind is waited for as long as it goes on, or for `max_lag_wait_seconds`. `expected_shards` is the number
-    of data shards; without it, the first hub that answers sets it. `sleep`, `random`, `clock`, `now` and
-    `transport` as in HubClient.
+    Offers every read endpoint of the preferred usable hub, and `follow` for reading a feed. A hub that fails cools down
+    for `cool_down_seconds`, longer with each further failure, then it is preferred again. One that is slightly behind
+    is waited for while it catches up, or for `max_lag_wait_seconds`. `expected_shards` is the number of data shards;
+    without it, the first hub that answers sets it. `sleep`, `random`, `clock`, `now` and `transport` as in HubClient.
     """
 
     def __init__(
@@ -144,11 +142,11 @@ class HubPool(ReadEndpoints):
         return ", ".join(hub.name for hub in self._hubs)
 
     async def shards(self) -> list[int]:
-        """The data shards, 1…n, as the fit hub says."""
+        """The data shards, 1…n, of the usable hub."""
         return list(range(1, (await self.info()).numShards + 1))
 
     async def ask(self, question: Callable[[HubClient], Awaitable[T]]) -> T:
-        """The answer of the first fit hub; of the next one where it fails."""
+        """The answer of the first usable hub; of the next one if it fails."""
         failed: dict[HubReads, HubError] = {}
         while True:
             hub = await self._untried(failed)
@@ -159,7 +157,7 @@ class HubPool(ReadEndpoints):
                 failed[hub] = error
 
     async def pages(self, question: Callable[[HubClient], AsyncIterator[list[T]]]) -> AsyncIterator[list[T]]:
-        """The pages of a list, from the first fit hub, or from the next one where it fails.
+        """The pages of a list, from the first usable hub, or from the next one if it fails.
 
         Page tokens mean nothing to another hub (hub-api T25), so the list is walked from the start there; items that
         were already given are left out.
@@ -185,8 +183,8 @@ class HubPool(ReadEndpoints):
         """The hub to read `shard` from next, given that everything up to `cursor_height` was read.
 
         May be another one than before: then resume at the block boundary. A stale hub is followed only if no other is
-        fresher, one behind the cursor never; where there is none but such, and they are but a little behind, they are
-        waited for. Raises HubUntrusted or HubUnavailable saying why of each hub.
+        fresher, one behind the cursor never; if all are behind, but only slightly, they are waited for. Raises
+        HubUntrusted or HubUnavailable saying why of each hub.
         """
         chosen, errors = await self._fit(shard, cursor_height)
         waited_seconds, furthest = 0.0, _furthest(errors)
@@ -207,11 +205,11 @@ class HubPool(ReadEndpoints):
         return chosen
 
     async def wait_for_lag(self) -> None:
-        """Give a hub that is a little behind `LAG_WAIT_SECONDS` to go on."""
+        """Give a hub that is slightly behind `LAG_WAIT_SECONDS` to catch up."""
         await self._sleep(LAG_WAIT_SECONDS)
 
     def leave(self, hub: HubReads, error: HubError) -> None:
-        """Let a hub rest that failed: others are preferred until its cool-down, or its Retry-After, is over."""
+        """Cool down a hub that failed: others are preferred until its cool-down, or its Retry-After, is over."""
         for own in self._hubs:
             if own is hub:
                 own.failures = own.failures + 1 if own.failure is not None else 0
@@ -223,7 +221,7 @@ class HubPool(ReadEndpoints):
                 log.warning("hub_left hub=%s rest_seconds=%.0f reason=%r", hub.name, pause_seconds, str(error))
 
     def note_cursors(self, heights: Mapping[int, int]) -> None:
-        """Remember up to which height each shard was read: a hub that is behind one of them is not fit."""
+        """Remember up to which height each shard was read: a hub that is behind one of them is not usable."""
         self._cursors = dict(heights)
 
     def note_history(self, check: HistoryCheck, shard_count: int | None = None) -> None:
@@ -234,7 +232,7 @@ class HubPool(ReadEndpoints):
             hub.known_info = None
 
     async def confirm(self, hub: HubReads) -> None:
-        """Vet a hub once more, by what it says now: what it answered meanwhile is worth no more. Raises HubError."""
+        """Vet a hub again by its present state, which its recent answers depend on. Raises HubError."""
         for own in self._hubs:
             if own is hub:
                 own.known_info = None
@@ -256,7 +254,7 @@ class HubPool(ReadEndpoints):
         self._hubs.sort(key=lambda own: own is not hub)
 
     def known_head(self, hub: HubReads, shard: int) -> int:
-        """The highest block of a shard that a node of this hub has shown or told of lately; 0 if none has."""
+        """The highest block of a shard that a node of this hub has recently sent or reported; 0 if none has."""
         for own in self._hubs:
             if own is hub:
                 shard_infos = own.known_info.shardInfos if own.known_info is not None else ()
@@ -271,7 +269,7 @@ class HubPool(ReadEndpoints):
                 own.seen_heights[shard] = max(height, own.seen_heights.get(shard, 0))
 
     async def _untried(self, failed: dict[HubReads, HubError]) -> HubReads:
-        """The fit hub, unless it is one that has failed this very question: then that error."""
+        """The usable hub; raises its error if it has already failed this request."""
         try:
             hub = await self.follow(None)
         except HubError:
@@ -283,10 +281,10 @@ class HubPool(ReadEndpoints):
         return hub
 
     async def _fit(self, shard: int | None, cursor_height: int) -> tuple[_PooledHub | None, list[HubError]]:
-        """The hub to follow, resting ones last, and why others are not."""
+        """The hub to follow, cooling ones last, and why others are not followed."""
         now = self._clock()
         errors: list[HubError] = []
-        # Sorted beforehand: one that fails now is not to be asked a second time as one that rests.
+        # Sorted beforehand, so that one that fails now is not asked again as a cooling one.
         available = [hub for hub in self._hubs if hub.cooling_until <= now]
         cooling_down = [hub for hub in self._hubs if hub.cooling_until > now]
         for hubs in (available, cooling_down):
@@ -297,7 +295,7 @@ class HubPool(ReadEndpoints):
     async def _first_fit(
         self, hubs: Sequence[_PooledHub], shard: int | None, cursor_height: int, errors: list[HubError]
     ) -> _PooledHub | None:
-        """The first hub that is fit and fresh, else the first of those about as stale as the freshest."""
+        """The first hub that is usable and fresh, else the first of those about as stale as the freshest."""
         stale: list[tuple[_PooledHub, int]] = []
         for hub in hubs:
             try:
@@ -315,7 +313,7 @@ class HubPool(ReadEndpoints):
         return None
 
     async def _waited_for(self, hub: _PooledHub) -> None:
-        """Vet one hub; where it is a little behind, until it has caught up or patience is over."""
+        """Vet one hub; if it is slightly behind, until it has caught up or the wait is over."""
         waited_seconds, furthest = 0.0, 0
         while True:
             try:
@@ -375,7 +373,7 @@ class HubPool(ReadEndpoints):
         return max(shard.maxHeight, hub.seen_heights.get(shard.shardId, 0))
 
     def _shards_needed(self, hub: _PooledHub, info: HubInfo, shard: int | None) -> list[ShardInfo]:
-        """The hub's word on the shard, or on all data shards. Raises HubUntrusted where its shards are others."""
+        """The hub's info on the shard, or on all data shards. Raises HubUntrusted where its shards are others."""
         if not info.shardInfos:
             raise HubUntrusted(
                 f"hub {hub.name} (version {info.version}) is a Hubble hub; fc_pipeline reads Snapchain",
@@ -404,7 +402,7 @@ class HubPool(ReadEndpoints):
         """The hub's `/v1/info`, at most half a minute old, and another one than `newer_than`."""
         failure = hub.failure
         async with hub.asking:
-            # Several shards are vetted at a time; one answer serves them all, and so does none.
+            # Several shards are vetted at a time; one answer, or its failure, serves them all.
             if hub.failure is not None and hub.failure is not failure:
                 raise hub.failure
             known = hub.known_info
@@ -417,12 +415,12 @@ class HubPool(ReadEndpoints):
                     raise
                 hub.known_info = known
                 hub.known_at = self._clock()
-                # What it showed before counts no more: a hub can be set back to an older state.
+                # What it sent before no longer counts: a hub can be reset to an older state.
                 hub.seen_heights.clear()
             return known
 
     async def _refusal(self, hub: _PooledHub, info: HubInfo) -> HubUntrusted | None:
-        """What the check of its history objects to."""
+        """The error of the check of its history."""
         try:
             if self._check_history is not None:
                 await self._check_history(hub, info)
@@ -432,13 +430,13 @@ class HubPool(ReadEndpoints):
 
 
 def _is_at_its_tip(shard: ShardInfo, behind_heights: int) -> bool:
-    """Whether a hub that is behind has nothing to catch up with, for its newest block is new: there is one a second."""
+    """Whether a hub that is behind cannot catch up, because its newest block is recent: there is one per second."""
     is_new = shard.maxHeight > 0 and shard.blockDelay <= STALE_AFTER_SECONDS
     return is_new and behind_heights > MAX_NODE_LAG_HEIGHTS + 2 * shard.blockDelay
 
 
 def _furthest(errors: Sequence[HubError]) -> int | None:
-    """How far the hubs have come that are but a little behind; None if there are none."""
+    """The highest height of the hubs that are only slightly behind; None if there are none."""
     return max((error.height for error in errors if isinstance(error, HubBehind)), default=None)
 
 

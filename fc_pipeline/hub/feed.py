@@ -1,4 +1,4 @@
-"""The feed of one shard: complete blocks in order of height, from whichever hub is fit, past everything in the way."""
+"""The feed of one shard: complete blocks in order of height, from any usable hub, past unreadable events."""
 
 from collections.abc import AsyncIterator
 from typing import Final
@@ -15,7 +15,7 @@ from fc_pipeline.hub.wire import first_event_id, height_of
 __all__ = ["Feed"]
 
 LOWEST_HEIGHT: Final = 1
-"""Events at height 0 are strays of a node's bootstrap (hub-api 3.5)."""
+"""Events at height 0 are leftovers of a node's bootstrap (hub-api 3.5)."""
 
 
 class Feed:
@@ -30,16 +30,16 @@ class Feed:
     async def blocks(
         self, from_height: int, until_height: int | None = None, *, page_size: int = 1000
     ) -> AsyncIterator[EventBatch]:
-        """Complete blocks from `from_height` to the tip, or to `until_height` inclusive; about one batch per page.
+        """Complete blocks from `from_height` to the head, or to `until_height` inclusive; about one batch per page.
 
         Batches ascend and each covers its heights without a hole. Where one's `from_height` is above the last one's
         `to_height` + 1, the heights between are a hole: the hub has no events of them, or no longer. Only in a feed
         without BLOCK_CONFIRMED are left-out heights taken as covered: they had no events.
 
         Every height with events has its time in `block_times`. Events that the hub cannot send are in `undecodable`
-        with empty `raw` (hub-api T3). Ends at the tip; ask again from the last `to_height` + 1. The tip of a node that
-        is behind is none where the hub has shown more of the range: that is asked for again, and waited for a while.
-        Raises HubUnavailable or HubUntrusted when no hub can be followed.
+        with empty `raw` (hub-api T3). Ends at the head; call it again from the last `to_height` + 1. The head of a node
+        that is behind does not end it if the hub has sent more of the range: the rest is requested again, and waited
+        for a while. Raises HubUnavailable or HubUntrusted when no hub can be followed.
         """
         reading = _Reading(max(from_height, LOWEST_HEIGHT), until_height, page_size, self._shard)
         failed: dict[HubReads, HubError] = {}
@@ -62,7 +62,7 @@ class Feed:
                 self._pool.note_height(hub, self._shard, batch.to_height)
                 last_block = await self._fill_times(batch, last_block)
             batch = None
-            # Nothing here keeps a batch alive that its reader is done with: decoded events are what takes memory.
+            # No reference to a finished batch is kept: decoded events take most of the memory.
             while batches:
                 yield batches.pop(0)
             if at_end and reading.is_cut_short(self._pool.known_head(hub, self._shard)):
@@ -84,7 +84,7 @@ class Feed:
 
 
 class _Reading:
-    """One walk over a range of heights: the pages, and the blocks cut from them."""
+    """One reading of a range of heights: the pages, and the blocks cut from them."""
 
     def __init__(self, from_height: int, until_height: int | None, page_size: int, shard: int) -> None:
         self.cutter = BlockCutter(shard, from_height)
@@ -97,7 +97,7 @@ class _Reading:
 
     @property
     def is_done(self) -> bool:
-        """Whether all heights up to the last one wanted were handed out."""
+        """Whether all heights up to the last one requested were returned."""
         return self._until_height is not None and self.cutter.next_height > self._until_height
 
     def is_cut_short(self, known_head: int) -> bool:
@@ -110,7 +110,7 @@ class _Reading:
             self._hub = hub
             self.cutter.restart()
         start = self.cutter.next_event_id
-        # What stands at a page's beginning without an id belongs behind the page before, unless a block begins here.
+        # Records without an id at a page's beginning belong to the previous page, unless a block begins here.
         previous_id = start if start == first_event_id(height_of(start)) else start - 1
         page = await reader.read(start, self._stop_id, self._page_size, previous_id)
         if page.at_tip and page.events.last_id is None and not await self._is_half_read_block_whole(reader, page):

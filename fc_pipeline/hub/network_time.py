@@ -1,4 +1,4 @@
-"""The network's time: blocks carry it, and a hub says how old its newest one is, so a wrong clock here is found."""
+"""The network's time: blocks carry it, and a hub reports the age of its newest block, so a wrong clock here shows."""
 
 import time
 from collections.abc import Mapping
@@ -10,13 +10,13 @@ from fc_pipeline.hub.wire import HubInfo
 __all__ = ["MAX_CLOCK_SKEW_SECONDS", "clock_difference", "clock_warning"]
 
 MAX_CLOCK_SKEW_SECONDS: Final = 120.0
-"""Two nodes behind one address may be apart by less, and what is less matters to nothing here."""
+"""Two nodes behind one address may differ by less, and smaller differences do no harm."""
 
 
 def clock_difference(info: HubInfo, head_unix: Mapping[int, int]) -> float:
     """Seconds by which this machine's clock is ahead of the hub's, negative if behind; 0 where it does not matter.
 
-    By the newest block's time (`head_unix`, per shard) and its age as the hub tells it (hub-api 2: `blockDelay`).
+    By the newest block's time (`head_unix`, per shard) and its age as reported by the hub (hub-api 2: `blockDelay`).
     """
     now = time.time()
     delays = {shard.shardId: shard.blockDelay for shard in info.shardInfos}
@@ -26,7 +26,7 @@ def clock_difference(info: HubInfo, head_unix: Mapping[int, int]) -> float:
 
 
 def clock_warning(ahead_seconds: float) -> str | None:
-    """What a person is told of a clock that is wrong; None where it is not."""
+    """The warning for a wrong clock; None if it is right."""
     if not ahead_seconds:
         return None
     way = "ahead of" if ahead_seconds > 0 else "behind"

@@ -1,8 +1,8 @@
 """Pages of one shard's feed from one hub: checked, in order, and past events that the hub cannot send.
 
-An event that the hub's JSON mapper fails on kills every request whose page holds it (hub-api T3). The reader asks for
-ever smaller pages, finds the one id with `stop_id`, and steps over it with a record of what it left out; so, too, where
-an event is so little JSON that its page cannot be split: then the record has its bytes.
+An event that the hub's JSON mapper fails on fails every request whose page has it (hub-api T3). The reader requests
+smaller and smaller pages, finds the one id with `stop_id`, and steps over it with a record of what it left out. It does
+the same for an event whose invalid JSON keeps its page from being split: then the record has its bytes.
 """
 
 import logging
@@ -33,12 +33,12 @@ MIN_FOREIGN_SHARE: Final = 0.5
 """Where so many of a page's events, or two side by side, say that they belong elsewhere, it is the hub that answers
 something else."""
 _UNSENDABLE: Final = (HubDisconnected, HubBodyTooLarge, HubMalformed)
-"""How a hub fails that cannot send an event of a page, or not so that the page could be split."""
+"""The errors of a hub that cannot send an event of a page, or not so that the page could be split."""
 
 
 @dataclass(frozen=True, slots=True)
 class FeedPage:
-    """Events in order, the id to read on from, and whether the hub has no more for now."""
+    """Events in order, the id to resume from, and whether the hub has no more for now."""
 
     events: DecodedEvents
     next_event_id: int
@@ -78,7 +78,7 @@ class PageReader:
             page = await self._checked(raws, from_event_id, previous_id, stop_id)
             full = len(raws) >= self._size
             if page.last_id is None and full:
-                # Not one id to read on from: look further ahead for one.
+                # No id to resume from: look further ahead for one.
                 widest = self._widen(widest, page_size, raws)
                 continue
             at_tip = not full and (page.last_id is None or (len(raws) < self._longest_page and _ends_with_block(page)))
@@ -110,7 +110,7 @@ class PageReader:
         try:
             ids, _, undecodable = decode_events(await self._events(event_id, None, 2))
         except (HubDisconnected, HubBodyTooLarge):
-            return True  # there is an event, and it dies of it: it was stepped over before
+            return True  # there is an event that the hub cannot send: it was stepped over before
         is_nameless = len(ids) > 1 and bool(undecodable) and undecodable[-1].event_id is None
         following = [] if is_nameless and is_as_announced else ids[1:]
         return ids[:1] == [event_id] and all(height_of(later) > height_of(event_id) for later in following)
@@ -135,7 +135,7 @@ class PageReader:
     async def _checked(
         self, raws: list[bytes], from_event_id: int, previous_id: int, stop_id: int | None = None
     ) -> DecodedEvents:
-        """The page decoded, what is out of place in it set aside. Raises HubUntrusted if that is more than a few."""
+        """The decoded page, with misplaced events set aside. Raises HubUntrusted if these are more than a few."""
         page = decode_in_order(raws, floor=from_event_id, previous_id=previous_id, shard=self._shard)
         plausible = first_event_id(height_of(from_event_id) + PLAUSIBLE_JUMP_HEIGHTS)
         if page.last_id is not None and page.last_id >= plausible:
@@ -176,7 +176,7 @@ class PageReader:
                 "which was the lowest asked for",
                 hint="is it a Snapchain hub's HTTP API?",
             )
-        # Asked of no shard in particular, a hub sends a page of each of them (hub-api 3.1).
+        # Without a shard, a hub sends a page of each shard (hub-api 3.1).
         is_page_per_shard = bool(of_others) and len(page.raws) - len(of_others) <= self._size < len(page.raws)
         if is_page_per_shard or _is_of_the_hub(list(of_others), page):
             raise HubUntrusted(
@@ -210,7 +210,7 @@ class PageReader:
         try:
             raw = await self._hub.event_by_id(self._shard, event_id)
         except HubError:
-            raw = None  # it dies of this event there as well
+            raw = None  # that request fails on this event as well
         if raw is not None:
             return FeedPage(await self._checked([raw], event_id, event_id), event_id + 1, at_tip=False)
         log.warning("event_stepped_over hub=%s shard=%d event_id=%d", self._hub.name, self._shard, event_id)
@@ -222,7 +222,7 @@ class PageReader:
         return FeedPage(DecodedEvents(undecodable=[record]), event_id + 1, at_tip=False)
 
     async def _first_unsendable(self, from_event_id: int, stop_id: int | None) -> int | None:
-        """The id of the first event from `from_event_id` on if the hub dies of it; None if it can be sent after all."""
+        """The id of the first event from `from_event_id` on if the hub cannot send it; None if it can after all."""
         end = stop_id if stop_id is not None else END_OF_IDS
         without = from_event_id  # there is no event below this id
         step = 1
@@ -233,7 +233,7 @@ class PageReader:
             step *= 2
         if outcome == "sent":
             return None
-        beyond = min(without + step, end)  # the hub dies of an event below this id
+        beyond = min(without + step, end)  # the hub cannot send an event below this id
         while beyond - without > 1:
             middle = (without + beyond) // 2
             outcome = await self._probe(from_event_id, middle)
@@ -254,7 +254,7 @@ class PageReader:
 
 
 def stop_ignored(hub_name: str, shard: int, stop_id: int) -> HubUntrusted:
-    """The error for a hub that does not heed `stop_id`."""
+    """The error for a hub that ignores `stop_id`."""
     return HubUntrusted(
         f"hub {hub_name} answered events of shard {shard} from id {stop_id} on, which was where to stop",
         hint="is it a Snapchain hub's HTTP API?",
@@ -272,7 +272,8 @@ def _places_set_aside(page: DecodedEvents) -> Iterator[tuple[int, bytes]]:
 
 
 def _is_of_the_hub(places: Sequence[int], page: DecodedEvents) -> bool:
-    """Whether so many events, at these places of the page, are none that happen to be broken."""
+    """Whether so many misplaced events, at these places of the page, are the hub's fault rather than single bad
+    ones."""
     if not places:
         return False
     is_side_by_side = any(after - before == 1 for before, after in pairwise(places))

@@ -18,7 +18,7 @@ __all__ = ["ListPage", "fids_page", "raw_page", "walk"]
 T = TypeVar("T")
 
 MAX_IDLE_PAGES: Final = 100
-"""So many pages in a row may bring nothing new: a page of `/v1/fids` counts events, not FIDs (hub-api 6.3)."""
+"""How many pages in a row may have nothing new: a page of `/v1/fids` counts events, not FIDs (hub-api 6.3)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +94,7 @@ async def walk(ask: Callable[[str | None], Awaitable[ListPage[T]]], asked: str =
 
 
 class _Endlessness:
-    """Notices that a list of the hub does not end."""
+    """Detects a list of the hub that does not end."""
 
     def __init__(self, asked: str) -> None:
         self._asked = asked

@@ -1,4 +1,4 @@
-"""Hubs for who only looks, such as `status`, a check or a sensor: a hub that hangs is not waited for."""
+"""A hub pool for short reads, as by `status`, checks and sensors: a hub that hangs is not waited for."""
 
 import asyncio
 from collections.abc import AsyncGenerator, Sequence
@@ -13,7 +13,7 @@ from fc_pipeline.hub.failover import HubPool
 __all__ = ["PROBE_SECONDS", "probe_pool"]
 
 PROBE_SECONDS: Final = 5.0
-"""So long a hub, or all of several, may let one wait who only looks."""
+"""The time limit for such a read, over all hubs together."""
 SILENCE_SECONDS: Final = 3.6
 MAX_LAG_WAIT_SECONDS: Final = 2.0
 

@@ -1,4 +1,4 @@
-"""The proxies of the environment (HTTP_PROXY, HTTPS_PROXY, ALL_PROXY), through which hubs elsewhere are asked."""
+"""The environment's proxies (HTTP_PROXY, HTTPS_PROXY, ALL_PROXY), used for hubs on other machines."""
 
 from typing import Final
 from urllib.parse import urlsplit

@@ -34,7 +34,7 @@ ReactionType = Literal["None", "Like", "Recast"]
 
 PAGE_SIZE: Final = 1000
 MAX_NODE_LAG_HEIGHTS: Final = 120
-"""So many blocks, about as many seconds, may the nodes behind one address be apart, or a hub behind another one."""
+"""How many blocks, or about as many seconds, one node or hub may be behind another."""
 _INFO = msgspec.json.Decoder(HubInfo)
 _LIMITS = msgspec.json.Decoder(StorageLimits)
 _PROOF = msgspec.json.Decoder(UsernameProof)
@@ -45,7 +45,7 @@ _SIGNERS = raw_page("signers")
 
 
 class ReadEndpoints(ABC):
-    """The endpoints, on top of two ways to ask: one answer, or a walk over pages.
+    """The endpoints, on top of two kinds of requests: one answer, or all pages of a list.
 
     All raise HubUnavailable, HubRefused or HubUntrusted as HubClient and HubPool say.
     """

@@ -1,4 +1,4 @@
-"""A hub's budget of requests shared by all processes that ask it, through Redis."""
+"""A hub's request budget, shared by all processes through Redis."""
 
 import asyncio
 import hashlib
@@ -18,7 +18,7 @@ __all__ = ["SharedBudget"]
 log = logging.getLogger(__name__)
 
 REDIS_COOL_DOWN_SECONDS: Final = 30.0
-"""So long does a process keep its own budget after Redis failed, before it tries again."""
+"""How long a process uses a budget of its own after Redis failed, before it tries again."""
 REDIS_TIMEOUT_SECONDS: Final = 2.0
 KEPT_SECONDS: Final = 3600
 
@@ -51,7 +51,7 @@ return {string.format('%.6f', math.max(due, paused) - now), string.format('%.6f'
 
 @dataclass
 class _Outage:
-    """That a Redis does not answer, as all budgets of this process know it: each tick of a sensor has its own."""
+    """Whether a Redis is down, shared by all budgets of this process: each tick of a sensor has its own budget."""
 
     until: float = float("-inf")
     is_reported: bool = False
@@ -94,7 +94,7 @@ class SharedBudget(RequestBudget):
             await super().acquire()
 
     def pause(self, seconds: float) -> None:
-        """Let nothing through for `seconds` from now; the other processes hear of it with the next request."""
+        """Let nothing through for `seconds` from now; the other processes see it with the next request."""
         super().pause(seconds)
         self._unreported_pause_until = max(self._unreported_pause_until, self._clock() + seconds)
 
@@ -104,11 +104,11 @@ class SharedBudget(RequestBudget):
             await self._redis.aclose()
 
     async def _book(self, slots: int) -> float | None:
-        """Book slots, and tell of a pause; seconds to wait, or None where Redis does not answer."""
+        """Book slots, and publish a pause; returns seconds to wait, or None if Redis does not answer."""
         now = self._clock()
         if now < self._outage.until:
             return None
-        from redis.exceptions import RedisError  # takes a tenth of a second, which unlimited hubs need not wait for
+        from redis.exceptions import RedisError  # takes a tenth of a second, which unlimited hubs save
 
         unreported_pause = max(0.0, self._unreported_pause_until - now)
         try:

@@ -18,7 +18,7 @@ __all__ = [
 ]
 
 NO_RECORDS: Final = "none"
-"""Stands in the place of a kind for an FID of which the hub has nothing."""
+"""The kind of a page for an FID of which the hub has nothing."""
 
 CONTRACTS_FID: Final = 0
 """The FID of contract events that are of no user: SIGNER_MIGRATED, and channels without an owner (hub-api 4.3)."""
@@ -58,5 +58,5 @@ def _head_ids(info: HubInfo, heights: int) -> Mapping[int, int]:
 
 
 def _spread(hub: HubReads) -> int:
-    """The node that answers need not be the one that told its head."""
+    """The node that answers may not be the one that reported its head."""
     return MAX_NODE_LAG_HEIGHTS if hub.client.may_be_several else 0

@@ -234,7 +234,7 @@ class DbStats(Struct):
 class HubInfo(Struct):
     """`/v1/info`; `shardInfos` is unordered and holds shard 0, and is absent on Hubble (hub-api 2, T21).
 
-    Every hub says its version: an answer without one is none, but an error object of what stands before the hub.
+    Every hub says its version: an answer without one is an error object of a proxy in front of the hub.
     """
 
     version: str
@@ -259,7 +259,7 @@ class TierSubscription(Struct):
 
 
 class StorageLimits(Struct):
-    """`/v1/storageLimitsByFid`: what the FID may store and stores, per message set; Hubble tells no subscriptions."""
+    """`/v1/storageLimitsByFid`: what the FID may store and stores, per message set; Hubble reports no subscriptions."""
 
     limits: list[StorageLimit] = []
     units: BigInt = 0

@@ -3,7 +3,7 @@
 A file is named after the heights that it proves, its length and the beginning of its SHA-256, so a listing of a folder
 says what the log holds and what each file must be: a manifest that no crash can part from the files, in any store. Its
 content is what the hub sent, whether or not a later transaction committed: a file whose heights another one holds too
-is only waste. Files of lakes before there were checksums are named after their heights alone; they are read as ever.
+is only waste. Files of lakes before there were checksums are named after their heights alone; they remain readable.
 """
 
 import hashlib
@@ -65,7 +65,7 @@ class LogFile:
 
     @property
     def wrong_length(self) -> str | None:
-        """What is wrong with it as far as a listing tells, such as that it was cut short; None if nothing."""
+        """What is wrong with it by the listing alone, such as a truncated file; None if nothing."""
         if self.written_bytes is None or self.written_bytes == self.size_bytes:
             return None
         return f"it has {self.size_bytes} bytes, and {self.written_bytes} were written"
@@ -184,7 +184,7 @@ class EventLog:
         ) from error
 
     def join(self, files: Sequence[LogFile], events: pa.Table) -> LogFile:
-        """Put one file in the place of several of adjacent heights, whose events (EVENT_LOG_SCHEMA) are at hand."""
+        """Replace several files of adjacent heights by one, whose events (EVENT_LOG_SCHEMA) are in memory."""
         first = files[0]
         joined = self._write(events, first.shard, first.from_height, max(f.to_height for f in files), first.hour)
         # Readers prefer the longer file, so until here both are right.
@@ -200,7 +200,7 @@ class EventLog:
                 continue
             try:
                 self.join(run, self._events_of(run))
-            except FileNotFoundError:  # somebody else joins them just now
+            except FileNotFoundError:  # another run is compacting them
                 continue
             saved += len(run) - 1
         return saved
@@ -252,7 +252,7 @@ class EventLog:
     def damage(self, file: LogFile) -> str | None:
         """What is wrong with a file, which is read for that; None if it is whole, or was joined into another one.
 
-        Raises LakeUnreachable where nobody can say.
+        Raises LakeUnreachable if that cannot be checked.
         """
         try:
             self._table(file)
@@ -311,7 +311,7 @@ def _damaged(file: LogFile, problem: str) -> LakeError:
 
 
 def _naming(fids: Collection[int]) -> str | None:
-    """What is in an event's JSON that names one of these FIDs; None where looking for it would cost too much."""
+    """What is in an event's JSON that names one of these FIDs; None if searching would cost too much."""
     if not 0 < len(fids) <= MAX_NAMED_FIDS:
         return None
     return rf"[:\[,]\s*(?:{'|'.join(map(str, sorted(fids)))})\s*[,}}\]]"

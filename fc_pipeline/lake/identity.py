@@ -1,4 +1,4 @@
-"""A lake's id, which stands in it as a small JSON object: by it a database knows its lake, wherever that lies."""
+"""A lake's id, stored in it as a small JSON object: by it a database recognises its lake, wherever that is."""
 
 import json
 from typing import Final, cast

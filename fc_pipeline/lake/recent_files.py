@@ -12,7 +12,7 @@ from fc_pipeline.lake.event_log import EventLog, LogFile
 __all__ = ["JOINED_BYTES", "JOINED_FILES", "FileGroup", "RecentFiles"]
 
 JOINED_FILES: Final = 60
-"""So many files become one: those of a minute, where a micro-batch is stored every second."""
+"""How many files become one: those of a minute, with a micro-batch every second."""
 JOINED_BYTES: Final = 16 * 1024 * 1024
 """Events in memory of a shard, at most; a file with more than a quarter of it is large enough as it is."""
 

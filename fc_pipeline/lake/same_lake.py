@@ -16,7 +16,7 @@ from fc_pipeline.store.lake_id import DatabaseLake
 __all__ = ["RECHECK_SECONDS", "adopt_lake", "agree_on_lake", "refuse_another_lake"]
 
 RECHECK_SECONDS: Final = 300.0
-"""So long a process takes a store's word: sensors open the replica every few seconds, and each look is a request."""
+"""How long a process caches the check: sensors open the replica every few seconds, and each check is a request."""
 
 _agreed_at: dict[tuple[str, str], float] = {}
 

@@ -59,7 +59,7 @@ class ReconciledTargets:
         self._change = recompute.recompute(self._execute)
 
     def publish(self) -> None:
-        """Tell Redis what was committed."""
+        """Publish what was committed to Redis."""
         if self._change is not None:
             self._membership.publish(self._change)
             self._change = None

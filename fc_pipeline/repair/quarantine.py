@@ -105,7 +105,7 @@ def _line(row: "sa.RowMapping") -> QuarantineLine:
 class ReplayOutcome:
     """How many records were folded, the rows that this wrote per table, and why each other one is left, by name.
 
-    `hours` are those whose events were folded: their `fid_activity` was counted anew.
+    `hours` are those whose events were folded: their `fid_activity` was counted again.
     """
 
     resolved: int = 0
@@ -210,7 +210,7 @@ class Replay:
         )
 
     def _count_activity(self, outcome: ReplayOutcome) -> None:
-        """Count the hours anew from the raw log: whoever counted them last could not read these events."""
+        """Count the hours again from the raw log: whoever counted them last could not read these events."""
         if not outcome.hours:
             return
         with BatchWriter(self.replica, self.run_id, {FID_ACTIVITY.name}, Progress()) as writer:

@@ -1,4 +1,4 @@
-"""Daily: are the raw log's files still what was written? Those that are not are read anew, while a hub has them."""
+"""Daily: are the raw log's files still what was written? Those that are not are read again, while a hub has them."""
 
 import time
 from collections.abc import Callable
@@ -22,7 +22,7 @@ def repair_recent_log(
 ) -> list[Hour]:
     """Read the files of the finished hours that a hub may still have, and from the hub what they have lost.
 
-    Gives the hours in which something was lost, mended or not. Raises HubError if it cannot be read anew, as no hub is
+    Gives the hours in which something was lost, mended or not. Raises HubError if it cannot be read again, as no hub is
     there.
     """
     present = Hour.of(time.time() if now_unix is None else now_unix)

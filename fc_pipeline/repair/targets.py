@@ -2,7 +2,7 @@
 
 Whoever folds after a target came in keeps what concerns it, and whoever folded before has its blocks in the ledger: so
 what the ledger covers now, folded once more for the new targets alone, and the hub's own word on them are everything. A
-target is done once both are; what was cut short is begun anew, and changes nothing where it was done.
+target is done once both are; what was cut short is begun again, and changes nothing where it was done.
 """
 
 import logging
@@ -36,12 +36,12 @@ log = logging.getLogger(__name__)
 TARGETS_PER_ROUND: Final = 20_000
 NO_LONGER_TARGET: Final = "it was a target no more when its turn came"
 MAX_ROUNDS: Final = 100
-"""A round brings roots, the next one those whom they follow; whatever follows after that is new."""
+"""A round adds roots, the next one the users they follow; whatever follows after that is new."""
 
 
 @dataclass
 class TargetSync:
-    """What was done: targets made complete, those whom no hub could answer for, former targets' rows that went."""
+    """The result: completed targets, targets that no hub could answer for, rows of former targets that were deleted."""
 
     synced: int = 0
     failed: dict[int, str] = field(default_factory=dict[int, str])
@@ -67,7 +67,7 @@ def is_anything_due(replica: Replica) -> bool:
 
 
 def is_anything_new(replica: Replica) -> bool:
-    """The same without the targets whose history was asked for in vain."""
+    """The same without the targets whose history could not be fetched."""
     with replica.engine.connect() as connection:
         known = directory.numbers(connection)
         unsearched = connection.scalar(
@@ -85,7 +85,7 @@ def sync_targets(
     *,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> TargetSync:
-    """Bring in what the settings name, complete every new target, and settle the former ones.
+    """Apply the settings, complete every new target, and settle the former ones.
 
     `backfill` gives the work over a scope, which must fetch and fold. Targets that the hub cannot answer for are tried
     once and left for the next run. Raises HubError where the hub itself fails, LakeError.
@@ -125,7 +125,7 @@ def _round(
     done: TargetSync,
     should_stop: Callable[[], bool],
 ) -> None:
-    # Who signed up through a newly watched app, any event may tell.
+    # Any event may be a sign-up through a newly watched app.
     done.events_replayed += _replay(replica, run_id, fids, () if clients else fids, should_stop)
     with replica.engine.begin() as connection:
         searched = sa.update(TARGET_CLIENTS).where(TARGET_CLIENTS.c.fid.in_(clients))
@@ -141,21 +141,21 @@ def _round(
             failure = error
     if should_stop():
         raise Stopped
-    # Of users whom it could not read, it tells at its end only.
+    # Unreadable users are reported only at its end.
     is_cut_short = failure is not None and not (work.progress.unread and not work.progress.fids_left)
     with replica.engine.connect() as connection:
         # Who was a target before has an old snapshot.
         folded = snapshot_ledger.folded_fids(connection, since=begun_at if is_cut_short else None)
     reasons = {**dict.fromkeys(fids, str(failure) if failure else NO_LONGER_TARGET), **work.progress.unread}
     _note(replica, {fid: reasons[fid] for fid in fids}, folded - work.progress.unread.keys(), done)
-    # Whom a new root follows is known only now.
+    # The follows of a new root are known only now.
     publish(replica, owner.recompute_all(replica.engine))
     if failure is not None and is_cut_short:
         raise failure
 
 
 def adopt_settings(replica: Replica) -> SetChange | None:
-    """Have the set follow the settings, if it does not yet; what that changed."""
+    """Update the set from the settings, if they changed; returns the change."""
     if owner.is_adopted(replica.engine, replica.owner_settings):
         return None
     change = owner.adopt(replica.engine, replica.owner_settings)
@@ -164,7 +164,7 @@ def adopt_settings(replica: Replica) -> SetChange | None:
 
 
 def publish(replica: Replica, change: SetChange) -> None:
-    """Tell Redis, and the log, of a change that is committed."""
+    """Publish a committed change to Redis and the log."""
     if change.generation == change.base:
         return
     coherence.publish(replica.engine, replica.settings.redis_url, change)
@@ -186,7 +186,7 @@ def _replay(
 
 
 def _note(replica: Replica, reasons: Mapping[int, str], folded: Collection[int], done: TargetSync) -> None:
-    """Note who is complete: of whom a snapshot was folded; of the others, why not."""
+    """Record which targets are complete, by their folded snapshots, and why the others are not."""
     complete = sorted(reasons.keys() & set(folded))
     with replica.engine.begin() as connection:
         waiting = sa.and_(TARGETS.c.synced_at.is_(None), TARGETS.c.fid.in_(complete))

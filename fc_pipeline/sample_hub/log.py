@@ -1,6 +1,6 @@
 """The event log that the sample hub serves: per shard, the events' bytes as they stood in the file, found by id.
 
-Only what serving needs is read from each line (id, shard, block time); the JSON itself is never written anew.
+Only what serving needs is read from each line (id, shard, block time); the JSON itself is never written again.
 """
 
 import gzip

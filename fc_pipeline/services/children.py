@@ -68,7 +68,7 @@ def start_child(
 
 
 def inherited_environment() -> dict[str, str]:
-    """Our own, but for the wish to keep no compiled modules: each process would compile thousands of them anew."""
+    """Our own, but for the wish to keep no compiled modules: each process would compile thousands of them again."""
     return {name: value for name, value in os.environ.items() if name != _NO_CACHE}
 
 
@@ -90,7 +90,7 @@ def end_marked(
         signalled: set[int] = set()
         deadline = time.monotonic() + seconds
         while True:
-            # Looked up anew each time: a process may have started another one before it got its signal.
+            # Looked up again each time: a process may have started another one before it got its signal.
             marked = list(_marked(str(data_dir), only))
             if not marked:
                 return len(seen)

@@ -1,1 +1,1 @@
-"""How the replica and what it depends on stand, for people and monitoring."""
+"""The state of the replica and of what it depends on, for people and monitoring."""

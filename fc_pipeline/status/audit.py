@@ -16,9 +16,9 @@ _NEVER = datetime.min.replace(tzinfo=UTC)
 
 
 def next_buckets(replica: Replica, days: int) -> range:
-    """The adjacent buckets of a day such that in so many days all have had their turn: from the one that waits longest.
+    """The adjacent buckets for one day, from the one that has waited longest, so that all are covered in so many days.
 
-    A bucket has had its turn when a round over all of its users was finished.
+    A bucket is covered when a round over all of its users is finished.
     """
     rounds = SNAPSHOT_ROUNDS.c
     query = sa.select(rounds.bucket, sa.func.max(rounds.started_at))

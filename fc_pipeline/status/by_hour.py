@@ -1,4 +1,4 @@
-"""What the ledger and the quarantine show of the whole replica, by hour: holes, event counts, records set aside."""
+"""What the ledger and the quarantine show of the whole replica, by hour: holes, event counts, quarantined records."""
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -27,7 +27,7 @@ __all__ = [
 CATCH_UP_MINUTES: Final = 10
 """A hole is being filled while older hours were committed to, or the line above it began, within so many minutes."""
 
-# Lines never overlap, so the line before tells what is missing. `blocks` of the line above bounds its age: a block a
+# Lines never overlap, so the previous line shows what is missing. `blocks` of the line above bounds its age: a block a
 # second.
 _HOLES: Final = sa.text("""
     WITH lines AS (
@@ -128,7 +128,7 @@ class HourQuarantine:
 
     @property
     def set_aside(self) -> int:
-        """Records that made it into no table; a text that only lost its NULs did."""
+        """Records that are in no table; a text that only lost its NULs is."""
         return sum(count for reason, count in self.by_reason.items() if reason != "nul_removed")
 
     @property

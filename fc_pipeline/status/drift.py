@@ -1,4 +1,4 @@
-"""Which wrong rows did comparisons with the hub find, of users whom no later comparison has found right? By bucket."""
+"""The wrong rows that comparisons with the hub found and no later comparison cleared, by bucket."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -15,7 +15,7 @@ __all__ = ["BucketDrift", "drift_by_bucket"]
 MAX_FIDS: Final = 20
 
 # `folded_at` and `found_at` are of one transaction where a comparison found something: the next one over the same user
-# moves the former on. Who is compared no more, as a former target, is cleared by the next round over the bucket.
+# updates `folded_at`. Users no longer compared, such as former targets, are cleared by the next round over the bucket.
 _OPEN_DRIFT: Final = sa.text(f"""
     WITH rounds AS (
       SELECT bucket, max(started_at) FILTER (WHERE finished_at IS NOT NULL AND scope = '{ALL_FIDS}') AS last_round

@@ -1,4 +1,4 @@
-"""What must hold of an hour and of the whole: coverage, block counts, freshness, keys, quarantine. Reads only."""
+"""Health of an hour and of the replica: coverage, block counts, freshness, keys, quarantine. Read-only."""
 
 import asyncio
 import logging
@@ -102,7 +102,7 @@ def covered_hours(replica: Replica) -> set[Hour]:
 
 
 def open_gaps(replica: Replica) -> list[Gap]:
-    """What the feed cannot give any more, and nothing has healed yet."""
+    """The heights that the feed no longer has and nothing has healed yet."""
     with replica.engine.connect() as connection:
         return gaps.all_gaps(connection, only_open=True)
 
@@ -162,7 +162,7 @@ async def _end(clock: HubClock, head_unix: int, hour: Hour) -> int | None:
 
 
 def freshness(replica: Replica) -> FreshnessFinding:
-    """How far the ledger lies behind the hub's head now. Raises HubError if no hub can be asked."""
+    """How far the ledger is behind the hub's head now. Raises HubError if no hub answers."""
     state = asyncio.run(_surveyed(replica))
     behind: dict[int, int] = {}
     lag: dict[int, float] = {}

@@ -1,4 +1,4 @@
-"""The whole raw log against the ledger: files that are gone, cut short or changed, from one listing of the lake."""
+"""The raw log compared with the ledger: files that are missing, truncated or changed, from one listing of the lake."""
 
 import time
 from collections import defaultdict
@@ -18,7 +18,7 @@ from fc_pipeline.store.ledger import HeightRange
 __all__ = ["READ_BYTES", "LogFindings", "find_lost_log"]
 
 READ_BYTES: Final = 256 * 2**20
-"""So much of the log is read, newest finished hours first, to see whether files still have the content they had."""
+"""How much of the log is read, newest finished hours first, to verify checksums."""
 READ_FILES: Final = 500
 """In an object store each file is a request; hours that are over have one file per shard."""
 LISTED_LATE_SECONDS: Final = 2.0
@@ -41,7 +41,7 @@ class LogFindings:
 
 
 def find_lost_log(replica: Replica, *, read_bytes: int = READ_BYTES) -> LogFindings:
-    """Hold the ledger against a listing of the whole raw log, and read up to `read_bytes` of it.
+    """Compare the ledger with a listing of the whole raw log, and read up to `read_bytes` of it.
 
     Raises LakeError or OSError where the lake cannot be listed.
     """

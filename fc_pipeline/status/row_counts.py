@@ -11,7 +11,7 @@ __all__ = ["live_rows"]
 COUNTED_BYTES: Final = 16 << 20
 """Up to this size a table is counted: that takes milliseconds, and a table just made has no statistics yet."""
 SAMPLED_PAGES: Final = 1000
-"""So much is read of a larger one that Postgres has not analysed yet."""
+"""How much is read of a larger one that Postgres has not analysed yet."""
 
 _STATISTICS: Final = sa.text(
     "SELECT c.reltuples, s.null_frac, pg_relation_size(c.oid) AS bytes, "

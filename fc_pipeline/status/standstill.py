@@ -1,4 +1,4 @@
-"""Does the replica move while the hub does: per shard, the ledger's last commit against the hub's head."""
+"""Does the replica progress while the hub does: per shard, the ledger's last commit compared with the hub's head."""
 
 import asyncio
 import time
@@ -23,7 +23,7 @@ __all__ = [
 ]
 
 STALLED_AFTER_SECONDS = 60.0
-"""Blocks come every second and are folded every second: what did neither for so long stands still."""
+"""After this many seconds without a new block or a commit, a hub or a shard counts as stalled."""
 
 
 _FOLLOW_ADVICE = (
@@ -51,9 +51,9 @@ class ShardProgress:
 
 @dataclass(frozen=True)
 class Standstill:
-    """What stands still, a sentence per shard; `advice` is what to do, or why all is well.
+    """The stalled shards, a sentence for each; `advice` is what to do, or why all is well.
 
-    `now_unix` is the network's time of the look.
+    `now_unix` is the network's time of the reading.
     """
 
     shards: tuple[ShardProgress, ...]
@@ -70,17 +70,17 @@ def is_being_followed(replica: Replica) -> bool:
 
 
 def detect_standstill(replica: Replica, *, watched_seconds: float = float("inf")) -> Standstill:
-    """Ask the hub for its heads and hold them against the ledger.
+    """Read the hub's heads and compare them with the ledger.
 
-    Nobody is blamed for more than `watched_seconds`: after a start, the last commit is as old as the pause was long.
-    Raises HubError if no hub can be asked.
+    At most `watched_seconds` count: after a start, the last commit is as old as the pause was long. Raises HubError if
+    no hub answers.
     """
     shards, now = asyncio.run(_progress(replica))
     return replace(evaluate_progress(shards, now, watched_seconds), now_unix=now)
 
 
 def evaluate_progress(shards: Sequence[ShardProgress], now: float, watched_seconds: float = float("inf")) -> Standstill:
-    """What stands still of these shards.
+    """The stalled shards among these.
 
     A hub without blocks and a log that was recorded and has ended are as they should be: there is nothing to follow.
     """
@@ -123,7 +123,7 @@ def _silent(shard: ShardProgress, moving: Sequence[int], now: float) -> str:
 
 
 async def _progress(replica: Replica) -> tuple[list[ShardProgress], float]:
-    """What each shard does, and the network's time now (unix seconds)."""
+    """The progress of each shard, and the network's time now (unix seconds)."""
     with replica.engine.connect() as connection:
         origins = ledger.origins(connection)
         cursors = {shard: ledger.last_commit(connection, shard) for shard in origins}

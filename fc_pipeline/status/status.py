@@ -1,4 +1,4 @@
-"""How the replica stands: per shard head, cursor, lag and holes; gaps; rows per table; quarantine. Reads only."""
+"""The state of the replica: per shard head, cursor, lag and holes; gaps; rows per table; quarantine. Read-only."""
 
 import asyncio
 import time
@@ -26,7 +26,7 @@ __all__ = ["GapStatus", "ReplicaState", "ReplicaStatus", "ShardStatus", "TableSt
 ReplicaState = Literal["complete", "no_hub", "hub_unreachable", "behind", "holes"]
 
 LEVEL_WITHIN_BLOCKS: Final = 30
-"""A replica that follows is a block or two behind at any moment; so far behind it still counts as level."""
+"""A replica that follows is a block or two behind at any moment; up to this it counts as level."""
 COUNTED_ROWS: Final = 5_000_000
 """Above so many rows (Postgres' estimate), a table is not counted: it would be read whole."""
 
@@ -117,13 +117,13 @@ class ReplicaStatus:
     def is_complete(self) -> bool:
         """Whether there is no hole in the ledger up to the cursors and no open gap, and these are near the hub's heads.
 
-        Without a hub, nobody can say so.
+        Always False without a hub.
         """
         return self.state == "complete"
 
     @property
     def state(self) -> ReplicaState:
-        """The worst that is true of it: holes, else hub_unreachable or no_hub, else behind, else complete.
+        """The worst state that applies: holes, else hub_unreachable or no_hub, else behind, else complete.
 
         With no_hub there is nothing to compare with: none is configured, and the sample hub does not run.
         """
@@ -137,7 +137,7 @@ class ReplicaStatus:
 
 
 def read_status(replica: Replica) -> ReplicaStatus:
-    """Look at the replica. Where no hub is known or none answers, the rest is told all the same."""
+    """Read the replica's state. If there is no hub or none answers, the rest is reported anyway."""
     state, hub_error = _surveyed(replica)
     surveyed = {shard.shard: shard for shard in state.shards} if state else {}
     now = state.now_unix if state else time.time()

@@ -52,7 +52,7 @@ class AdvisoryLock:
         return f"SELECT pg_try_advisory_lock({self._key})"
 
     def unlock(self, *, shared: bool = False) -> str:
-        """The statement that lets go of it."""
+        """The statement that releases it."""
         return f"SELECT pg_advisory_unlock{'_shared' if shared else ''}({self._key})"
 
     @property
@@ -62,11 +62,11 @@ class AdvisoryLock:
 
 # The kinds keep them apart from one another and from other users' of the database.
 MIGRATION: Final = AdvisoryLock(7234163)
-"""Held by who migrates; shared by all who write, until their commit."""
+"""Exclusive for migrations; shared by every writer until its commit."""
 SUCCESSOR: Final = AdvisoryLock(0x66637375)  # "fcsu"
 """Shared by the runs that are ready to follow the feed, and wait for the lease of the one that does."""
 INSTANCE: Final = 0x6663696E  # "fcin"
-"""The kind of those that living instances hold."""
+"""The kind of the locks of living instances."""
 LEADER: Final = 0x66636C65  # "fcle"
 """The kind of the one that the leading instance's daemon holds."""
 
@@ -77,18 +77,18 @@ _TARGETS: Final = 0x6674  # "ft"
 HEALING_GAPS: Final = AdvisoryLock(_GAPS, 0)
 """Among those of gaps by shard, that of the one run which heals."""
 TARGET_SET: Final = AdvisoryLock(_TARGETS, 0)
-"""Held by who changes the target set; shared by those who look targets up."""
+"""Exclusive for changes of the target set; shared by look-ups of targets."""
 COMPLETING_TARGETS: Final = AdvisoryLock(_TARGETS, 1)
-"""Shared by those who complete the histories of new targets."""
+"""Shared by runs that complete the histories of new targets."""
 
 
 def shard(number: int | str) -> AdvisoryLock:
-    """Held by who folds a shard."""
+    """Held by the transaction that folds a shard."""
     return AdvisoryLock(_SHARDS, number)
 
 
 def gaps_of(number: int | str) -> AdvisoryLock:
-    """Held by who records or settles gaps of a shard."""
+    """Held by the transaction that records or settles gaps of a shard."""
     return AdvisoryLock(_GAPS, number)
 
 
@@ -114,13 +114,13 @@ def held(lock: AdvisoryLock) -> str:
 
 
 def is_held(connection: sa.Connection, lock: AdvisoryLock) -> bool:
-    """Whether anybody who lives holds a lock."""
+    """Whether any session holds a lock."""
     return bool(connection.scalar(sa.text(held(lock))))
 
 
 @contextmanager
 def shared(engine: sa.Engine, lock: AdvisoryLock) -> Generator[None]:
-    """Hold a lock, together with whoever else shares it, while the block runs and this process lives."""
+    """Hold a lock shared while the block runs and this process lives."""
     with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
         connection.execute(sa.text(lock.until_unlock(shared=True)))
         try:
@@ -131,7 +131,7 @@ def shared(engine: sa.Engine, lock: AdvisoryLock) -> Generator[None]:
 
 @contextmanager
 def attempted(engine: sa.Engine, lock: AdvisoryLock) -> Generator[bool]:
-    """Hold a lock while the block runs and this process lives, if nobody else does; whether it is held."""
+    """Hold a lock, if it is free, while the block runs and this process lives; gives whether it is held."""
     with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
         taken = bool(connection.scalar(sa.text(lock.attempt())))
         try:

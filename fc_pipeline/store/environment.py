@@ -1,7 +1,8 @@
-"""What Postgres' variables of the shell may say: who we are and whom we trust; all else is said by the URL.
+"""The shell's PG… variables: credentials and certificates may come from them, everything else from the URL.
 
 libpq, which both drivers use, takes every parameter that a URL does not name from PG… variables: another port, another
-session, a service file. Only the environment itself can be mended: PGSERVICE, PGTZ and others beat any parameter.
+session, a service file. Only changing the environment helps: PGSERVICE, PGTZ and others take precedence over any
+parameter.
 """
 
 import logging
@@ -32,7 +33,7 @@ COMPLETING: Final = frozenset(
         "PGLOCALEDIR",
     }
 )
-"""What may complete a URL that does not say it: who we are, and whom we trust."""
+"""Variables that may complete a URL: credentials and certificates."""
 
 IGNORED: Final = frozenset(
     {
@@ -68,16 +69,16 @@ IGNORED: Final = frozenset(
         "PGMAXPROTOCOLVERSION",
     }
 )
-"""What only a URL says; the same names, as parameters of a URL, do what they always do."""
+"""Variables that are ignored; the same parameters in a URL work as usual."""
 
 _log = logging.getLogger(__name__)
 _changing = Lock()
 
 
 def hide_postgres_variables() -> None:
-    """Take the variables out of this process' environment that only a URL is to say, and so out of its children's.
+    """Remove the variables that only a URL may set from this process's environment, and so from its children's.
 
-    Called before each connection. What is taken out is said once, in the log.
+    Called before each connection. What is removed is logged once.
     """
     with _changing:
         found = sorted(name for name in IGNORED if os.environ.pop(name, None) is not None)

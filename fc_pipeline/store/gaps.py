@@ -157,17 +157,17 @@ def heal(engine: sa.Engine, shard: int, reason: str, heights: HeightRange, run_i
 
 
 def healing_lock(engine: sa.Engine) -> AbstractContextManager[bool]:
-    """Be the one run that heals, if nobody else is; the lock ends with the session, however the run ends."""
+    """Become the only run that heals, if there is none; the lock ends with the session, however the run ends."""
     return advisory_locks.attempted(engine, HEALING_GAPS)
 
 
 def is_being_healed(connection: sa.Connection) -> bool:
-    """Whether a living run heals."""
+    """Whether a live run is healing."""
     return advisory_locks.is_held(connection, HEALING_GAPS)
 
 
 def reopen(connection: sa.Connection) -> None:
-    """Note that no snapshot has healed a gap: a table was lost and made anew, without what they had brought."""
+    """Note that no snapshot has healed a gap: a table was lost and rebuilt, without what they had brought."""
     connection.execute(
         sa.update(GAPS).where(GAPS.c.healed_how == "snapshots").values(healed_at=None, healed_by=None, healed_how=None)
     )

@@ -1,4 +1,4 @@
-"""The totals of an hour: what its events became, and what folding it for the first time wrote to each table.
+"""The totals of an hour: its events by outcome, and what folding it for the first time wrote to each table.
 
 The coverage ledger adds up events per line, `pipeline.hour_rows` rows per table. Both are written in the transaction
 that folds, so they are right whatever run is cut short, and folding an hour again adds nothing.
@@ -51,7 +51,7 @@ ADD_FIRST_ROWS: Final = (
 )
 """Rows that folding heights $7 to $8 again wrote, of tables that these were not written to before."""
 ADD_ACTIVITY_ROWS: Final = f"{_INSERT}WHERE EXISTS ({_NOT_YET}) {_ADD}"
-"""Rows that counting an hour anew wrote, of a table that some of it was not written to before."""
+"""Rows that counting an hour again wrote, of a table that some of it was not written to before."""
 
 
 class _Rows(Protocol):
@@ -96,7 +96,7 @@ class RowTotals:
 
 @dataclass(frozen=True, slots=True)
 class EventTotals:
-    """What became of an hour's events, each counted once, and what folding them took."""
+    """An hour's events by outcome, each counted once, and the duration of folding them."""
 
     with_rows: int
     written: int
@@ -117,7 +117,7 @@ class EventTotals:
 
     @property
     def accounted(self) -> int:
-        """Events of which it is known what became."""
+        """Events with a known outcome."""
         return self.with_rows + self.without_rows + self.filtered + self.set_aside
 
 

@@ -1,10 +1,10 @@
-"""Leases: one writer per shard and hour. Taken and given back here; checked inside each micro-batch's transaction.
+"""Leases: one writer per shard and hour. Acquired and released here; checked inside each micro-batch's transaction.
 
-A holder renews its leases by the clock for as long as its process runs, however long a micro-batch takes or is waited
-for. A process that is paused or gone renews nothing, and its leases run out.
+A holder renews its leases at fixed intervals while its process runs, even if a micro-batch takes long. A process that
+is paused or gone renews nothing, and its leases expire.
 
-A run that is ready to follow the feed, and waits for the lease of the one that does, lets that one know by an advisory
-lock, which dies with its session.
+A run that is ready to follow the feed, and waits for the lease of the one that does, announces itself by an advisory
+lock, which ends with its session.
 """
 
 from contextlib import AbstractContextManager
@@ -74,10 +74,10 @@ def try_take(
     backend_pid: int,
     planned_end_unix: float | None = None,
 ) -> bool:
-    """Take the lease on a shard's hour if nobody alive holds it; whether it is now `holder`'s.
+    """Acquire the lease on a shard's hour if no live run holds it; returns whether it is now `holder`'s.
 
-    `holder` is a run id, a slash and what tells its attempts apart; `backend_pid` the Postgres session through which
-    it will write.
+    `holder` is a run id, a slash and an id of the attempt; `backend_pid` the Postgres session through which it will
+    write.
     """
     values = {
         "shard": shard,
@@ -116,7 +116,7 @@ def renew(engine: sa.Engine, *, holder: str) -> None:
 
 
 def release(engine: sa.Engine, *, holder: str) -> None:
-    """Give back every lease of this holder."""
+    """Release every lease of this holder."""
     with engine.begin() as connection:
         connection.execute(sa.delete(LEASES).where(LEASES.c.holder == holder))
 
@@ -128,7 +128,7 @@ def runs_at_work(connection: sa.Connection) -> set[str]:
 
 
 def holders(connection: sa.Connection, *, partition: str) -> dict[int, Holder]:
-    """Who holds the hour, per shard: only holders whose session lives and whose heartbeat is fresh."""
+    """The live holders of the hour, per shard: their session exists and their heartbeat is fresh."""
     query = sa.select(LEASES.c.shard, LEASES.c.holder, LEASES.c.planned_end_at)
     rows = connection.execute(query.where(LEASES.c.partition == partition, *_LIVING))
     return {
@@ -138,14 +138,14 @@ def holders(connection: sa.Connection, *, partition: str) -> dict[int, Holder]:
 
 
 def is_held_by_another(connection: sa.Connection, *, shard: int, partition: str, holder: str) -> bool:
-    """Whether somebody else who is alive may write a shard's hour."""
+    """Whether another live run may write a shard's hour."""
     this_hour = sa.and_(LEASES.c.shard == shard, LEASES.c.partition == partition)
     query = sa.select(LEASES.c.shard).where(this_hour, LEASES.c.holder != holder, *_LIVING)
     return connection.execute(query).first() is not None
 
 
 def as_successor(engine: sa.Engine) -> AbstractContextManager[None]:
-    """Be known as a run that waits to follow the feed, for as long as the block runs and this process lives."""
+    """Announce a run that waits to follow the feed, while the block runs and this process lives."""
     return advisory_locks.shared(engine, SUCCESSOR)
 
 

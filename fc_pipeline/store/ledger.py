@@ -1,4 +1,4 @@
-"""The coverage ledger: which heights are folded, where the holes are, and the leases of those who write.
+"""The coverage ledger: which heights are folded, where the holes are, and the leases of the writers.
 
 Statements with `$1` belong to a micro-batch's own transaction (FoldSession); the functions read and prepare through
 SQLAlchemy.
@@ -58,7 +58,7 @@ RENEW_LEASE = (
     "UPDATE pipeline.leases SET heartbeat_at = clock_timestamp() "
     "WHERE shard = $1::integer AND partition = $2 AND holder = $3 RETURNING shard"
 )
-"""The fence: no row means that the lease is someone else's now."""
+"""The fence: no row means that another run has the lease now."""
 
 _TOTALS: Final = {
     name: f"${number}::{'double precision' if name == 'postgres_seconds' else 'bigint'}"
@@ -125,7 +125,7 @@ class NewlyWritten:
 
 @dataclass(frozen=True, slots=True)
 class ShardOrigin:
-    """Where the replica of a shard begins, and how many shards the network had then."""
+    """The origin of a shard's replica, and how many shards the network had then."""
 
     shard: int
     height: int
@@ -205,7 +205,7 @@ def unfinished_partitions(connection: sa.Connection, tables: Sequence[str]) -> l
 
 
 def forget_table(connection: sa.Connection, table: str) -> None:
-    """Note that nothing was written to a table: it was lost and made anew."""
+    """Note that nothing was written to a table: it was lost and rebuilt."""
     connection.execute(
         sa.update(COVERAGE)
         .where(COVERAGE.c.tables.contains([table]))

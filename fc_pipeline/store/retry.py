@@ -1,7 +1,7 @@
-"""What Postgres' errors mean for who writes: whether to try again, for how long, and what to tell a person.
+"""Postgres' errors: which are transient, how long to retry, and how to explain them to a person.
 
-A transaction that failed is rolled back, and nothing of it is left. So what may pass by itself is tried again for a
-while: a deadlock, a lock that another session holds too long, a full disk, a server that restarts, a cut connection.
+A failed transaction is rolled back completely. So transient failures are retried for a while: a deadlock, a lock that
+another session holds too long, a full disk, a server that restarts, a cut connection.
 """
 
 import logging
@@ -33,20 +33,20 @@ T = TypeVar("T")
 _log = logging.getLogger(__name__)
 
 POSTGRES_ERRORS: Final = (adbc_driver_manager.Error, DBAPIError)
-"""Of the two drivers: that of a run's data, and that of everything else."""
+"""Errors of the two drivers: that of a run's data, and that of everything else."""
 
 RETRY_BUDGET_SECONDS: Final = 45.0
-"""So long is one thing tried again: after a minute without a heartbeat a lease is free, for another run to do better"""
+"""The retry budget of one operation: after a minute without a heartbeat a lease is free for another run."""
 FIRST_PAUSE_SECONDS: Final = 0.1
 MAX_PAUSE_SECONDS: Final = 2.0
 
 MAX_CHARACTERS: Final = 300
 _STATEMENT: Final = re.compile(r"Failed to execute query '.*': ", re.DOTALL)
-"""What the data's driver puts before Postgres' own words: the whole statement."""
+"""The prefix that the data's driver adds to Postgres' message: the whole statement."""
 _DRIVER_WORDS: Final = re.compile(r"^.*?\bERROR: +|\s*Query was: .*$|\s*\.? *SQLSTATE: \w{5}\s*$", re.DOTALL)
-"""What it puts around them besides: what it was about to do, the statement, and the SQLSTATE, which is told anyway."""
+"""What else it adds: the operation, the statement, and the SQLSTATE, which is shown anyway."""
 _PLACE: Final = re.compile(r"\nLINE \d+: .*?\n *\^", re.DOTALL)
-"""What Postgres adds of a statement to its words: the line with the mistake, and a mark below it."""
+"""Postgres' excerpt of the statement: the line with the error, and a mark below it."""
 
 _QUERY_CANCELED: Final = "57014"
 _ROLES: Final = (
@@ -83,16 +83,16 @@ _REFUSALS: Final = {
     "permission denied": _ROLES,
     "(?i)too many (clients|connections)|remaining connection slots": _HINTS["53300"],
 }
-"""In whose words a server refuses a connection; the drivers give no SQLSTATE of it."""
+"""Messages of refused connections, for which the drivers give no SQLSTATE."""
 
 
 def is_of_postgres(error: BaseException) -> bool:
-    """Whether one of the drivers, or what they are used through, raised it."""
+    """Whether one of the drivers, or their connection pool, raised it."""
     return isinstance(error, (*POSTGRES_ERRORS, psycopg2.Error, PoolTimeoutError))
 
 
 def is_transient(error: BaseException) -> bool:
-    """Whether the same may succeed a little later: also where the session or the server is gone."""
+    """Whether a retry may succeed, also where the session or the server is gone."""
     if not isinstance(error, POSTGRES_ERRORS):
         return isinstance(error, SessionLost)
     state = _sqlstate(error)
@@ -104,7 +104,7 @@ def is_transient(error: BaseException) -> bool:
 
 
 def explained(error: BaseException) -> FcPipelineError:
-    """The same for a person: what Postgres said, its SQLSTATE, and a remedy where one is known."""
+    """The error for a person: Postgres' message, its SQLSTATE, and a remedy where one is known."""
     if isinstance(error, FcPipelineError):
         return error
     state = _sqlstate(error)
@@ -141,9 +141,10 @@ def _explained_by(error: BaseException) -> FcPipelineError:
 
 
 class RetryBudget:
-    """How long one thing is tried again.
+    """How long one operation is retried.
 
-    Pauses grow, until `seconds` (default: RETRY_BUDGET_SECONDS) after it first failed, or until it is given up.
+    With exponential backoff, until `seconds` (default: RETRY_BUDGET_SECONDS) after the first failure, or until
+    abandoned.
     """
 
     def __init__(
@@ -162,7 +163,7 @@ class RetryBudget:
         self._pause_seconds = FIRST_PAUSE_SECONDS
 
     def pause_after(self, error: BaseException) -> None:
-        """Wait before the next attempt; raises PostgresError or SessionLost if there is to be none."""
+        """Wait before the next attempt; raises PostgresError or SessionLost if the budget is used up."""
         now = time.monotonic()
         if self._deadline is None:
             self._deadline = now + self._seconds
@@ -183,9 +184,9 @@ def with_retries(
     done: Callable[[], int] = lambda: 0,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> T:
-    """Do work that goes on from what Postgres has, and once more, after `reopen`, where it failed on the way.
+    """Do work that resumes from what Postgres has; after a transient failure, `reopen` and retry.
 
-    As long as `done` grows from one failure to the next, that goes on for ever; else for a RetryBudget.
+    Retries without limit as long as `done` grows between failures, else for a RetryBudget.
     """
     retry_budget: RetryBudget | None = None
     done_before = 0

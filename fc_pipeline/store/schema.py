@@ -52,9 +52,9 @@ NEWEST_REVISION: Final = _KNOWN_REVISIONS[0]
 def ensure_schema(engine: sa.Engine) -> None:
     """Create or migrate the database; afterwards every table exists.
 
-    A table that a user dropped is made anew, empty, and the ledger forgets that anything was written to it: so it is
-    work to do, from the raw log. Several processes may call this at
-    once. Raises ConfigError if the database was migrated by a newer release: nothing is written then.
+    A table that a user dropped is rebuilt, empty, and the ledger forgets that anything was written to it: so it is work
+    to do, from the raw log. Several processes may call this at once. Raises ConfigError if the database was migrated by
+    a newer release: nothing is written then.
     """
     with engine.begin() as connection:
         if _is_current(connection):

@@ -1,4 +1,4 @@
-"""The one place that opens sessions of Postgres, and that says what our statements take for granted in them.
+"""The one place that opens Postgres sessions, with the settings that our statements rely on.
 
 A session comes as the shell, the role (ALTER ROLE … SET), the database (ALTER DATABASE … SET) and the URL made it. What
 is said here beats them all. It is set by a statement after connecting, not by the connection's `options`, which poolers
@@ -70,7 +70,7 @@ SESSION: Final[Mapping[str, str]] = {
     "lock_timeout": "0",
     "transaction_timeout": "0",
     "idle_session_timeout": "0",
-    # Whoever stands still inside a transaction, such as a paused process, loses its session, and so its locks.
+    # A process that hangs inside a transaction, such as a paused one, loses its session, and so its locks.
     "idle_in_transaction_session_timeout": "15min",
     # The order of locks and reads in a fold is made for this level, and a fold writes.
     "default_transaction_isolation": "read committed",
@@ -88,7 +88,7 @@ WAIT_FOR_CONNECTION_SECONDS: Final = 45.0
 FIRST_PAUSE_SECONDS: Final = 0.2
 MAX_PAUSE_SECONDS: Final = 2.0
 
-# No driver tells the SQLSTATE of a connection that was not made.
+# No driver gives the SQLSTATE of a failed connection.
 _TOO_MANY: Final = (
     "too many clients already",
     "remaining connection slots are reserved",
@@ -127,7 +127,7 @@ def make_engine(url: str, *, settings: Mapping[str, str] | None = None, **option
         "postgresql+psycopg2://",
         creator=partial(connect, url, **(settings or {})),
         pool_pre_ping=True,
-        use_native_hstore=False,  # would ask each new session for a type that nobody uses
+        use_native_hstore=False,  # would query each new session for an unused type
         **options,
     )
     return engine.execution_options(schema_translate_map={None: "public"})
@@ -158,7 +158,7 @@ def require_utf8(encoding: str, database: str) -> None:
 
 
 def with_connection_slot(attempt: Callable[[], T]) -> T:
-    """Connect; while the server has no connection to spare, wait for one."""
+    """Connect; while the server has no free connection slot, wait for one."""
     deadline = time.monotonic() + WAIT_FOR_CONNECTION_SECONDS
     pause_seconds = FIRST_PAUSE_SECONDS
     while True:

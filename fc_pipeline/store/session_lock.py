@@ -1,4 +1,4 @@
-"""Advisory locks of a session of their own: held while their process lives and reaches Postgres, not a moment longer.
+"""Advisory locks of a session of their own: held only while their process lives and reaches Postgres.
 
 No row has to be believed: what a process that was killed had locked, nobody holds.
 """
@@ -28,9 +28,9 @@ POLL_SECONDS: Final = 2.0
 MAX_NAME_BYTES: Final = 63
 
 UNREACHABLE: Final = (psycopg2.OperationalError, psycopg2.InterfaceError, PostgresError)
-"""What a Postgres raises that is away, starting or full."""
+"""Errors of a Postgres that is down, starting or full."""
 
-# A machine that lost its power says no goodbye: the server would keep its sessions, and their locks, for two hours.
+# A machine that loses power closes no connections: the server would keep its sessions and locks for two hours.
 _DEAD_CLIENT_SETTINGS: Final = {
     "tcp_keepalives_idle": "10",
     "tcp_keepalives_interval": "5",
@@ -58,7 +58,7 @@ class SessionLock:
             return self._ask(self._connected(), held(self.lock))
 
     def is_held(self) -> bool:
-        """Whether the session that took it still lives; it is to be taken anew where not."""
+        """Whether the session that took it still lives; it is to be taken again where not."""
         with self._use:
             try:
                 return self._connection is not None and self._ask(self._connection, "SELECT true")
@@ -66,7 +66,7 @@ class SessionLock:
                 return False
 
     def release(self) -> None:
-        """Let go of it."""
+        """Release it."""
         with self._use:
             self._close()
 
@@ -96,7 +96,7 @@ class SessionLock:
 
 @contextmanager
 def kept(lock: SessionLock) -> Generator[bool]:
-    """Hold the lock while the block runs, and take it anew whenever its session was lost; whether it is held at first.
+    """Hold the lock while the block runs, and take it again whenever its session was lost; whether it is held at first.
 
     Raises what UNREACHABLE names where Postgres does not answer at first.
     """

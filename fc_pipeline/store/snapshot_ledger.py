@@ -1,4 +1,4 @@
-"""The ledger of snapshots: which FIDs were asked when, where their records lie, and the rounds over the buckets."""
+"""The ledger of snapshots: which FIDs were fetched when, where their records are, and the rounds over the buckets."""
 
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping
@@ -37,7 +37,7 @@ ALL_FIDS: Final = "all"
 """The scope of a round over every FID of its bucket."""
 
 RESUMABLE_FOR: Final = timedelta(days=1)
-"""So long after its last snapshot can an interrupted run be gone on with; after that, its rounds begin anew."""
+"""How long after its last snapshot an interrupted run can be resumed; after that, its rounds start over."""
 
 
 _ADD_TO_ROUND: Final = sa.text(
@@ -115,7 +115,7 @@ def add_to_rounds(
 
 
 def finish_rounds(connection: sa.Connection, scope: str, begun: Mapping[int, datetime]) -> None:
-    """Note that every FID of these rounds was asked."""
+    """Record that every FID of these rounds was fetched."""
     connection.execute(
         sa.update(SNAPSHOT_ROUNDS)
         .where(SNAPSHOT_ROUNDS.c.scope == scope, _is_one_of(begun))
@@ -231,7 +231,7 @@ def drift_of_run(connection: sa.Connection, run_id: str, bucket: int) -> dict[st
 
 
 def forget_folds(connection: sa.Connection) -> None:
-    """Note that no snapshot is folded: a table was lost and made anew, without its history."""
+    """Note that no snapshot is folded: a table was lost and rebuilt, without its history."""
     connection.execute(
         sa.update(SNAPSHOTS)
         .where(SNAPSHOTS.c.folded_at.is_not(None))

@@ -1,7 +1,7 @@
 """The target set's copy in Redis: one set of FIDs, and the generation that it is of.
 
-Postgres is the truth: whoever asks knows from there which generation counts, and takes an answer of another one for
-none. Every change names the generation that it builds on, so that late, lost or repeated ones do no harm.
+Postgres is the source of truth: a reader gets the current generation from there, and ignores an answer of another one.
+Every change names the generation that it builds on, so that late, lost or repeated ones do no harm.
 """
 
 import logging
@@ -22,7 +22,7 @@ __all__ = ["CacheState", "RedisDown", "TargetCache"]
 log = logging.getLogger(__name__)
 
 FAILED_FOR_SECONDS: Final = 5.0
-"""So long after Redis failed it is not asked again, so that no micro-batch waits for it twice."""
+"""How long Redis is not used after it failed, so that no micro-batch waits for it twice."""
 TIMEOUT_SECONDS: Final = 2.0
 _CHUNK_FIDS: Final = 50_000
 _POWERS_OF_TEN: Final = 10 ** np.arange(19, dtype=np.int64)

@@ -39,7 +39,7 @@ class CacheDrift:
 
     @property
     def is_behind(self) -> bool:
-        """Whether Redis is of another generation: not yet told, emptied, or restored from an old dump."""
+        """Whether Redis has another generation: not yet updated, emptied, or restored from an old dump."""
         return self.reachable and self.cached_generation != self.generation
 
     @property
@@ -92,7 +92,7 @@ def warm(engine: sa.Engine, redis_url: str | None) -> None:
 
 
 def publish(engine: sa.Engine, redis_url: str | None, change: SetChange) -> None:
-    """Tell Redis of a change that is committed. One that does not reach it is made up for by whoever asks next."""
+    """Publish a committed change to Redis. If that fails, the next reader makes up for it."""
     with engine.connect() as connection, _cache(connection, redis_url) as cache:
         Membership(_query(connection), cache).publish(change)
 

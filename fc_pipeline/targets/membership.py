@@ -71,7 +71,7 @@ class Membership:
             return
 
     def publish(self, change: SetChange) -> None:
-        """Tell Redis of a change that is committed. One that does not reach it is made up for by whoever asks next."""
+        """Publish a committed change to Redis. If that fails, the next reader makes up for it."""
         if self._cache is None or change.generation == change.base:
             return
         try:

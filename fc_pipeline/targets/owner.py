@@ -1,4 +1,4 @@
-"""What the owner decides: roots, watched apps, whom never. After each change the set is up to date in one commit."""
+"""The owner's decisions: roots, watched apps, denied users. Each change updates the set in the same commit."""
 
 from collections.abc import Collection, Generator, Sequence
 from contextlib import contextmanager
@@ -55,7 +55,7 @@ class OwnerSettings:
 
 
 def declare_mode(engine: sa.Engine, mode: Literal["all", "set"]) -> None:
-    """Note of whom this database is: all users, or the target set; it stays so from the first fold on.
+    """Record whether this database is of all users or of the target set; fixed from the first fold on.
 
     Raises ConfigError where its tables were filled in the other mode: rows would be missing that the ledger has.
     """
@@ -192,7 +192,7 @@ def _switch_mentions(connection: sa.Connection, change: SetChange, *, on: bool) 
 
 
 def add_root(engine: sa.Engine, fids: Collection[int], *, follows: bool, most_followed: int | None) -> SetChange:
-    """Name users: targets from now on and, if `follows`, those whom they follow, at most so many of each.
+    """Add roots: targets from now on and, if `follows`, the users they follow, at most so many of each.
 
     An FID that was denied no longer is.
     """
@@ -205,7 +205,7 @@ def add_root(engine: sa.Engine, fids: Collection[int], *, follows: bool, most_fo
 
 
 def remove(engine: sa.Engine, fids: Collection[int]) -> SetChange:
-    """Take back that users were named, by whatever; whom a root follows stays a target.
+    """Remove users as roots, whatever named them; the follows of another root stay targets.
 
     Raises ConfigError, and changes nothing, where no root or client would be left.
     """
@@ -216,7 +216,7 @@ def remove(engine: sa.Engine, fids: Collection[int]) -> SetChange:
 
 
 def deny(engine: sa.Engine, fids: Collection[int]) -> SetChange:
-    """Users who are no targets from now on, whoever follows or named them. Raises ConfigError as `remove` does."""
+    """Deny users: no targets from now on, even if followed or named. Raises ConfigError as `remove` does."""
     with _changing(engine) as connection:
         connection.execute(sa.delete(TARGET_ROOTS).where(TARGET_ROOTS.c.fid.in_(fids)))
         _refuse_empty_set(connection)
@@ -248,7 +248,7 @@ def _recompute(connection: sa.Connection, *, everyone: bool = False) -> SetChang
 
 
 def _recompute_around(connection: sa.Connection, fids: Collection[int]) -> SetChange:
-    """After roots changed, also in what they bring: they and all whom they follow."""
+    """After roots changed: they and all users they follow."""
     candidates = sa.text(
         "INSERT INTO stage_target_candidates SELECT unnest(CAST(:fids AS bigint[])) UNION "
         "SELECT target_fid FROM public.links WHERE fid = ANY (CAST(:fids AS bigint[])) AND type = 'follow'"

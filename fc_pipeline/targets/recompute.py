@@ -145,7 +145,7 @@ _PAIRS: Final = (
     "EXCEPT SELECT fid FROM roots) AS c) * (SELECT count(*) FROM roots WHERE follows)"
 )
 _MAX_PAIRS: Final = 20_000
-"""So many look-ups of a candidate and a root take about as long as reading some tens of thousands of follows."""
+"""This many look-ups of a candidate and a root take about as long as reading some tens of thousands of follows."""
 
 _NEXT_GENERATION: Final = "(SELECT generation + 1 FROM pipeline.target_set)"
 

@@ -30,12 +30,12 @@ NOT_TARGET: Final = "not_target"
 
 
 def concerning(table: DataTable, *, mentions: bool) -> tuple[str, ...]:
-    """The columns that name whom a row of the table concerns."""
+    """The columns with the FIDs that a row of the table concerns."""
     return tuple(name for name in table.concerns if mentions or name != "mentions")
 
 
 def always_kept(table: DataTable, rows: pa.Table) -> Mask:
-    """Rows that are kept whoever they concern, for they decide over others that may still come."""
+    """Rows that are kept for all users, because they decide over rows that may still come."""
     if table.decisive_tombstones is None:
         return np.zeros(len(rows), np.bool_)
     return _plain(pc.equal(rows["deleted_reason"], pa.scalar(table.decisive_tombstones)))

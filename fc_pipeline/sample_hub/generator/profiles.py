@@ -31,7 +31,7 @@ class Profiles:
         self._solana = [base58(scribe.rng.randbytes(32)) for _ in range(SOLANA_POOL)]
 
     def edit(self) -> None:
-        """One field of an active user's profile set anew."""
+        """One field of an active user's profile set again."""
         user = self._world.active(self._scribe.random)
         choice = self._scribe.below(100)
         if choice < 12:
