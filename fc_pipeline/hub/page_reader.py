@@ -272,8 +272,7 @@ def _places_set_aside(page: DecodedEvents) -> Iterator[tuple[int, bytes]]:
 
 
 def _is_of_the_hub(places: Sequence[int], page: DecodedEvents) -> bool:
-    """Whether so many misplaced events, at these places of the page, are the hub's fault rather than single bad
-    ones."""
+    """Whether so many misplaced events, at these places of a page, are the hub's fault, not single broken ones."""
     if not places:
         return False
     is_side_by_side = any(after - before == 1 for before, after in pairwise(places))

@@ -106,9 +106,7 @@ def compare_with_log(
     """
     started = time.monotonic()
     with _Comparison(replica, tables) as work:
-        hours, expected, found = work.read(
-            lambda: work.compare_newest(max_events, time.time() if now is None else now)
-        )
+        hours, expected, found = work.read(lambda: work.compare_newest(max_events, time.time() if now is None else now))
     return LogComparison(found, hours, expected.events, expected.unread, time.monotonic() - started)
 
 
