@@ -16,6 +16,7 @@ import pyarrow.compute as pc
 
 from fc_pipeline.fold.micro_batch import MicroBatch
 from fc_pipeline.fold.outcomes import events_of
+from fc_pipeline.store.writer_session import WriterSession
 from fc_pipeline.tables.casts import CASTS
 from fc_pipeline.tables.columns import Comparison, DataTable
 from fc_pipeline.tables.link_compactions import LINK_COMPACTIONS
@@ -68,13 +69,13 @@ class _SetState:
 
 @dataclass
 class TargetSelection:
-    """Selects for one connection. `execute` and `copy` work in its transaction; `merge` merges staged rows and links.
+    """Selects for one session, in its transactions; `stage` copies rows, `merge_staged` merges staged rows and links.
 
     After `select`, `change` is what the transaction does to the set; it counts once that is committed (`publish`).
     """
 
     access: TargetAccess
-    execute: Callable[..., Sequence[tuple[Any, ...]]]
+    session: WriterSession
     stage: Callable[[DataTable, pa.Table], None]
     merge_staged: Callable[[], None]
     change: SetChange | None = field(default=None, init=False)
@@ -83,11 +84,11 @@ class TargetSelection:
     def __post_init__(self) -> None:
         """Make the staging tables, and find the copy in Redis."""
         for statement in recompute.CREATE_STAGING:
-            self.execute(statement)
-        keys = self.execute(CACHE_KEY)
+            self.session.execute(statement)
+        keys = self.session.execute(CACHE_KEY)
         url = self.access.redis_url
         self._cache = TargetCache(url, keys[0][0]) if url is not None and keys else None
-        self._membership = Membership(self.execute, self._cache)
+        self._membership = Membership(self.session.query, self._cache)
         self._only = None if self.access.only is None else np.array(sorted(self.access.only), np.int64)
 
     def close(self) -> None:
@@ -110,7 +111,7 @@ class TargetSelection:
         state = self._read_state()
         acts = self._acts(batch, state)
         may_change = acts is not None
-        self.execute(recompute.LOCK_TO_CHANGE if may_change else recompute.LOCK_TO_READ)
+        self.session.execute(recompute.LOCK_TO_CHANGE if may_change else recompute.LOCK_TO_READ)
         if self._read_state() is not state:  # another transaction was faster
             state = self._read_state()
             acts = self._acts(batch, state)
@@ -132,16 +133,16 @@ class TargetSelection:
 
     def members_of(self, fids: Fids) -> Fids:
         """Those of these FIDs that are targets and selected; locks the set until commit."""
-        self.execute(recompute.LOCK_TO_READ)
+        self.session.execute(recompute.LOCK_TO_READ)
         asked = np.unique(fids)
         members = asked[self._membership.among(asked, self._read_state().generation)]
         return members if self._only is None else np.intersect1d(members, self._only)
 
     def _read_state(self) -> _SetState:
-        generation, mentions = self.execute(recompute.GENERATION)[0]
+        generation, mentions = self.session.execute(recompute.GENERATION)[0]
         if self._state is None or self._state.generation != generation:
-            roots = np.array(sorted(row[0] for row in self.execute(_ROOTS)), np.int64)
-            prefixes = frozenset(row[0] for row in self.execute(_PREFIXES))
+            roots = np.array(sorted(row[0] for row in self.session.execute(_ROOTS)), np.int64)
+            prefixes = frozenset(row[0] for row in self.session.execute(_PREFIXES))
             self._state = _SetState(generation, mentions, roots, prefixes)
         return self._state
 
@@ -174,13 +175,13 @@ class TargetSelection:
         if acts.follows is not None:
             self.stage(LINKS, acts.follows)
         self.stage(LINK_COMPACTIONS, acts.compactions)
-        self.execute(recompute.SIGN_UPS_STAGED)
+        self.session.execute(recompute.SIGN_UPS_STAGED)
         self.merge_staged()
         for statement in recompute.STAGED_FOLLOWS:
-            self.execute(statement)
-        change = recompute.recompute(self.execute)
+            self.session.execute(statement)
+        change = recompute.recompute(self.session.execute)
         for table in (ON_CHAIN_EVENTS, LINKS, LINK_COMPACTIONS):
-            self.execute(f"DELETE FROM stage_{table.name}")
+            self.session.execute(f"DELETE FROM stage_{table.name}")
         return change
 
     def _fids(self, batch: MicroBatch, *, mentions: bool) -> Fids:

@@ -101,9 +101,7 @@ class FoldSession:
         self._session.execute(quarantine.CREATE_STAGING)
         self.backend_pid = self._session.execute(_BACKEND_PID)[0][0]
         if self.targets is not None:
-            self._selection = TargetSelection(
-                self.targets, self._session.execute, self._stage_table, self._merges.merge_early
-            )
+            self._selection = TargetSelection(self.targets, self._session, self._stage_table, self._merges.merge_early)
 
     def _close_selection(self) -> None:
         if self._selection is not None:

@@ -91,7 +91,7 @@ class Reconciler:
         for statement in (*compare_sql.CREATE_STAGING, STAGE_PROFILE_FIDS, quarantine.CREATE_STAGING):
             self._session.execute(statement)
         if self.targets is not None:
-            self._set = ReconciledTargets(self.targets, self._session.execute)
+            self._set = ReconciledTargets(self.targets, self._session)
 
     def _close_set(self) -> None:
         if self._set is not None:

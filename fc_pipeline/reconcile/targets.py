@@ -1,9 +1,9 @@
 """The target set in a fold of snapshots: only targets are folded, and what their snapshots say may change the set."""
 
-from collections.abc import Callable, Sequence
-from typing import Any, Final
+from typing import Final
 
 from fc_pipeline.fold.selection import CACHE_KEY, TargetAccess
+from fc_pipeline.store.writer_session import WriterSession
 from fc_pipeline.targets import recompute
 from fc_pipeline.targets.cache import TargetCache
 from fc_pipeline.targets.membership import Membership
@@ -26,16 +26,16 @@ _CANDIDATES: Final = (
 
 
 class ReconciledTargets:
-    """For one connection; `execute` works in its transaction."""
+    """For one session, in its transactions."""
 
-    def __init__(self, access: TargetAccess, execute: Callable[..., Sequence[tuple[Any, ...]]]) -> None:
-        self._execute = execute
+    def __init__(self, access: TargetAccess, session: WriterSession) -> None:
+        self._execute = session.execute
         for statement in recompute.CREATE_STAGING:
-            execute(statement)
-        keys = execute(CACHE_KEY)
+            session.execute(statement)
+        keys = session.execute(CACHE_KEY)
         url = access.redis_url
         self._cache = TargetCache(url, keys[0][0]) if url is not None and keys else None
-        self._membership = Membership(execute, self._cache)
+        self._membership = Membership(session.query, self._cache)
         self._change: SetChange | None = None
 
     def close(self) -> None:

@@ -1,14 +1,16 @@
 """The session of Postgres through which rows are written: COPY into staging tables, then SQL, in one transaction."""
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, TypeVar
 
 import adbc_driver_manager
 import pyarrow as pa
+import sqlalchemy as sa
 
 from fc_pipeline.errors import SessionLost
+from fc_pipeline.store.query import numbered
 from fc_pipeline.store.retry import RetryBudget, with_retries
 from fc_pipeline.store.writer_connection import WriterConnection
 
@@ -128,6 +130,11 @@ class WriterSession:
         """Execute a statement with `$1`…; its rows."""
         self._cursor.execute(statement, parameters)
         return list(self._cursor.fetchall()) if self._cursor.description else []
+
+    def query(self, statement: sa.TextClause, /, **parameters: Any) -> Sequence[tuple[Any, ...]]:
+        """Execute a statement with named parameters (store.query); its rows."""
+        text, names = numbered(statement)
+        return self.execute(text, tuple(parameters[name] for name in names) or None)
 
     def read(self, statement: str) -> pa.Table:
         """Execute a statement; its rows as Arrow."""

@@ -1,14 +1,15 @@
 """Whether Redis holds just the set that Postgres does; brings it there where it does not."""
 
 import logging
-from collections.abc import Generator, Sequence
+from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 import sqlalchemy as sa
 
 from fc_pipeline.store.bookkeeping import TARGET_SET, TARGETS
+from fc_pipeline.store.query import query_of
 from fc_pipeline.targets import recompute
 from fc_pipeline.targets.cache import RedisDown, TargetCache
 from fc_pipeline.targets.membership import Membership
@@ -88,13 +89,13 @@ _repaired: set[tuple[str, str | None]] = set()
 def warm(engine: sa.Engine, redis_url: str | None) -> None:
     """Have Redis hold what Postgres does, if it is of another generation."""
     with _held(engine) as connection, _cache(connection, redis_url) as cache:
-        Membership(_query(connection), cache).warm(_generation(connection))
+        Membership(query_of(connection), cache).warm(_generation(connection))
 
 
 def publish(engine: sa.Engine, redis_url: str | None, change: SetChange) -> None:
     """Publish a committed change to Redis. If that fails, the next reader makes up for it."""
     with engine.connect() as connection, _cache(connection, redis_url) as cache:
-        Membership(_query(connection), cache).publish(change)
+        Membership(query_of(connection), cache).publish(change)
 
 
 def _compare(connection: sa.Connection, cache: TargetCache | None) -> CacheDrift:
@@ -115,7 +116,7 @@ def _fill(connection: sa.Connection, cache: TargetCache, found: CacheDrift) -> N
     try:
         if found.cached_generation is not None and found.cached_generation > found.generation:
             cache.forget(found.cached_generation)  # of a future that a restored Postgres has lost
-        cache.replace(found.generation, Membership(_query(connection), cache).everybody())
+        cache.replace(found.generation, Membership(query_of(connection), cache).everybody())
     except RedisDown:
         log.warning("redis_not_repaired: it went away meanwhile")
 
@@ -142,16 +143,3 @@ def _cache(connection: sa.Connection, redis_url: str | None) -> Generator[Target
         yield cache
     finally:
         cache.close()
-
-
-def _query(connection: sa.Connection) -> Any:
-    """Statements with `$1`… as this connection executes them."""
-
-    def execute(statement: str, parameters: tuple[Any, ...]) -> Sequence[tuple[Any, ...]]:
-        for number in range(len(parameters), 0, -1):
-            statement = statement.replace(f"${number}::bigint", f"CAST(:p{number} AS bigint)")
-            statement = statement.replace(f"${number}", f":p{number}")
-        values = {f"p{number}": value for number, value in enumerate(parameters, 1)}
-        return [tuple(row) for row in connection.execute(sa.text(statement), values)]
-
-    return execute

@@ -1,34 +1,36 @@
 """Who of many FIDs is a target, as of the generation that counts by Postgres: from Redis, a local copy, or Postgres."""
 
 import logging
-from collections.abc import Callable, Sequence
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
+import sqlalchemy as sa
 
 from fc_pipeline.errors import ConfigError
+from fc_pipeline.store.query import Query
 from fc_pipeline.targets.cache import RedisDown, TargetCache
 from fc_pipeline.targets.recompute import SetChange
 from fc_pipeline.targets.rule import is_member
 
-__all__ = ["LOCAL_ABOVE_TARGETS", "Membership", "Query"]
+__all__ = ["LOCAL_ABOVE_TARGETS", "Membership"]
 
 log = logging.getLogger(__name__)
 
 LOCAL_ABOVE_TARGETS: Final = 20_000
 """A larger set is kept in this process, as a sorted array (8 bytes each), and brought up to date by what changed."""
 
-Query = Callable[[str, tuple[Any, ...]], Sequence[tuple[Any, ...]]]
-"""Executes a statement with `$1`… in the caller's transaction; its rows."""
-
-_COUNT: Final = "SELECT (SELECT count(*) FROM pipeline.targets), (SELECT count(*) FROM pipeline.target_clients)"
-_AMONG: Final = "SELECT fid FROM pipeline.targets WHERE fid = ANY (CAST(string_to_array($1, ',') AS bigint[]))"
-_ALL: Final = "SELECT string_agg(int8send(fid), ''::bytea ORDER BY fid) FROM pipeline.targets"
+_COUNT: Final = sa.text(
+    "SELECT (SELECT count(*) FROM pipeline.targets), (SELECT count(*) FROM pipeline.target_clients)"
+)
+_AMONG: Final = sa.text(
+    "SELECT fid FROM pipeline.targets WHERE fid = ANY (CAST(string_to_array(:fids, ',') AS bigint[]))"
+)
+_ALL: Final = sa.text("SELECT string_agg(int8send(fid), ''::bytea ORDER BY fid) FROM pipeline.targets")
 """One value of 8 bytes per FID: a million rows would take a hundred times the memory on their way."""
-_SINCE: Final = (
-    "SELECT fid, true FROM pipeline.targets WHERE generation > $1::bigint "
-    "UNION ALL SELECT fid, false FROM pipeline.former_targets WHERE generation > $1::bigint"
+_SINCE: Final = sa.text(
+    "SELECT fid, true FROM pipeline.targets WHERE generation > CAST(:since AS bigint) "
+    "UNION ALL SELECT fid, false FROM pipeline.former_targets WHERE generation > CAST(:since AS bigint)"
 )
 
 Fids = npt.NDArray[np.int64]
@@ -82,7 +84,7 @@ class Membership:
     def _targets(self, generation: int) -> int:
         """How many targets there are; counted once a generation."""
         if self._counted[0] != generation:
-            targets, clients = self._query(_COUNT, ())[0]
+            targets, clients = self._query(_COUNT)[0]
             if not targets and not clients:
                 raise ConfigError(
                     "FC_TARGETS=set, and the target set is empty: nothing at all would be kept",
@@ -107,7 +109,7 @@ class Membership:
 
     def _warm(self, cache: TargetCache, held: int | None, generation: int) -> None:
         if held is not None and held < generation:
-            lines = self._query(_SINCE, (held,))
+            lines = self._query(_SINCE, since=held)
             added = tuple(fid for fid, is_target in lines if is_target)
             removed = tuple(fid for fid, is_target in lines if not is_target)
             if cache.apply(SetChange(held, generation, added, removed)):
@@ -121,12 +123,12 @@ class Membership:
         log.warning("redis_warmed generation=%d targets=%d held=%s", generation, len(everybody), held)
 
     def _ask_postgres(self, fids: Fids) -> npt.NDArray[np.bool_]:
-        found = self._query(_AMONG, (",".join(map(str, fids.tolist())),))
+        found = self._query(_AMONG, fids=",".join(map(str, fids.tolist())))
         return np.isin(fids, np.array([row[0] for row in found], np.int64), assume_unique=True)
 
     def everybody(self) -> Fids:
         """All targets by Postgres, ascending."""
-        packed = self._query(_ALL, ())[0][0]
+        packed = self._query(_ALL)[0][0]
         return np.frombuffer(packed or b"", np.dtype(">i8")).astype(np.int64)
 
     def _local_copy(self, generation: int) -> Fids:
@@ -134,7 +136,7 @@ class Membership:
             self._local = (generation, self.everybody())
         elif self._local[0] < generation:
             since, members = self._local
-            lines = self._query(_SINCE, (since,))
+            lines = self._query(_SINCE, since=since)
             removed = np.array([fid for fid, is_target in lines if not is_target], np.int64)
             added = np.array([fid for fid, is_target in lines if is_target], np.int64)
             self._local = (generation, np.union1d(np.setdiff1d(members, removed), added))

@@ -2,7 +2,7 @@
 
 import statistics
 import time
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -15,6 +15,7 @@ import sqlalchemy as sa
 from redis import Redis
 
 from fc_pipeline.services.redis import EmbeddedRedis
+from fc_pipeline.store.query import query_of
 from fc_pipeline.store.schema import ensure_schema
 from fc_pipeline.targets import coherence, directory, owner, recompute
 from fc_pipeline.targets.cache import TargetCache
@@ -144,15 +145,8 @@ def _asking(
     timed.time(f"ask_{ASKED}", lambda: cache.ask(fids))
     timed.time(f"one_by_one_ask_{ASKED}", lambda: [plain.sismember(members, fid) for fid in fids.tolist()])
     with engine.connect() as connection:
-
-        def query(statement: str, parameters: tuple[Any, ...]) -> Sequence[tuple[Any, ...]]:
-            values = {f"p{number}": value for number, value in enumerate(parameters, 1)}
-            for number in range(1, len(parameters) + 1):
-                statement = statement.replace(f"${number}::bigint", f"CAST(:p{number} AS bigint)")
-                statement = statement.replace(f"${number}", f":p{number}")
-            return [tuple(row) for row in connection.execute(sa.text(statement), values)]
-
-        generation = int(query(recompute.GENERATION, ())[0][0])
+        query = query_of(connection)
+        generation = int(query(sa.text(recompute.GENERATION))[0][0])
         by_redis = Membership(query, cache, local_above=2 * size)
         timed.time(f"among_{ASKED}_by_redis", lambda: by_redis.among(fids, generation))
         before = rss_bytes()

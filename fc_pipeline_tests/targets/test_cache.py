@@ -210,7 +210,7 @@ def test_drift_is_found_both_ways_and_put_right(filtered: Filtered, redis_url: s
 
 def test_a_local_copy_answers_as_redis_does_while_the_set_changes(replica: FoldedDatabase, redis_url: str) -> None:
     with opened(replica, redis_url, OwnerSettings((ROOT,))) as filtered:
-        query = filtered.session._session.execute
+        query = filtered.session._session.query
         with TargetCacheOf(replica, redis_url) as cache:
             local, remote, alone = (
                 Membership(query, cache, local_above=0),
@@ -225,7 +225,7 @@ def test_a_local_copy_answers_as_redis_does_while_the_set_changes(replica: Folde
             ):
                 filtered.fold(*events)
                 filtered.complete()
-                generation = query("SELECT generation FROM pipeline.target_set", ())[0][0]
+                generation = query(sa.text("SELECT generation FROM pipeline.target_set"))[0][0]
                 answers = [one.among(asked, generation).tolist() for one in (local, remote, alone)]
                 assert answers[0] == answers[1] == answers[2]
                 assert set(asked[answers[0]].tolist()) == set(filtered.targets())
