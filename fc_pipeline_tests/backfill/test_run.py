@@ -196,6 +196,7 @@ def test_contract_events_of_no_user_are_in_bucket_0(bench: Workbench):
     assert all(bucket_of(row.fid) == 0 for row in bench.rows("SELECT fid FROM pipeline.snapshots"))
 
 
+@pytest.mark.slow
 def test_every_recorded_message_of_the_live_network_lands_unchanged(
     database: Database, lake: Path, shared_fixtures: Path
 ):

@@ -29,6 +29,7 @@ def run(environment: dict[str, str], *arguments: str, lake: Path, answer: str = 
     )
 
 
+@pytest.mark.slow
 def test_another_lake_is_refused_until_it_is_adopted(environment: dict[str, str], tmp_path: Path) -> None:
     first, other = tmp_path / "first", tmp_path / "my other, läke"
     with open_replica(Settings.load({**environment, "FC_LAKE_URI": str(first)}, dotenv=None)):

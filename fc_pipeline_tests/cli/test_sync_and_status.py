@@ -77,6 +77,7 @@ def test_sync_reads_everything_once_and_status_says_so(hub: str, tmp_path: Path)
     assert found["gaps"] == []
 
 
+@pytest.mark.slow
 def test_without_a_hub_sync_fails_readably_and_status_still_tells(tmp_path: Path):
     project = Project(tmp_path / "data", "http://127.0.0.1:9")
     failed = project.run("sync")

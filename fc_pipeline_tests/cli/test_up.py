@@ -67,6 +67,7 @@ def not_for_others(path: Path) -> bool:
     return not path.parent.stat().st_mode & 0o077 or not path.stat().st_mode & 0o022
 
 
+@pytest.mark.slow
 def test_up_twice_killed_and_stopped(data_dir: Path):  # noqa: F811
     first = Up(data_dir, free_port())
     first.wait_until_up()

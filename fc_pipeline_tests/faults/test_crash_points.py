@@ -34,6 +34,7 @@ def ended_by(code: int, number: signal.Signals) -> bool:
     return code == -signal.SIGKILL if number == signal.SIGKILL else code == 0
 
 
+@pytest.mark.slow
 def test_a_run_ended_at_every_named_point(scene: Scene, database: Database, tmp_path: Path) -> None:
     """One run after the other gets a little further, each ended at another point; the last one ends the work."""
     seeded = random.Random(SEED)
@@ -67,6 +68,7 @@ def test_a_run_asked_to_end_in_the_middle_of_a_copy(scene: Scene, database: Data
         scene.check(bench)
 
 
+@pytest.mark.slow
 def test_a_backfill_killed_at_every_named_point(scene: Scene, database: Database, tmp_path: Path) -> None:
     seeded = random.Random(SEED)
     with workbench(database, tmp_path / "lake", scene.url) as bench, Runner(bench, scene.hours) as runner:

@@ -141,6 +141,7 @@ def live_outputs() -> tuple[str, ...]:
     return ("hub_events", *DATA_TABLES)
 
 
+@pytest.mark.slow
 def test_an_hour_that_is_counted_anew_while_it_is_followed_is_counted_outside_the_locks(live: Workbench) -> None:
     """Inside are at most one listing per shard, and files that were folded since the counting outside."""
     holds = (

@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import pytest
+
 from fc_pipeline.hours import Hour
 from fc_pipeline.sample_hub.generator import generate
 from fc_pipeline.sample_hub.live import Endless
@@ -74,6 +76,7 @@ def heights_of(bench: Workbench, run_id: str) -> int:
     return sum(line[2] - line[1] + 1 for line in lines_of(bench, run_id))
 
 
+@pytest.mark.slow
 def test_a_run_that_was_paused_and_taken_over_writes_nothing_when_it_wakes(database: Database, tmp_path: Path) -> None:
     now = int(time.time())
     log = log_from_lines(generate(11, fids=50, events=400, events_per_second=40.0, start_unix=now - 12))

@@ -47,6 +47,8 @@ from fc_pipeline_tests.support.postgres import Database, fresh_database
 from fc_pipeline_tests.support.small_hub import registered
 from fc_pipeline_tests.support.workbench import Workbench, workbench
 
+pytestmark = pytest.mark.slow
+
 HOSTILE = (
     # The first five are what a sample in the UI shows.
     "<script>alert(1)</script><img src=x onerror=alert(1)>",

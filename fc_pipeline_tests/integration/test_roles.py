@@ -21,6 +21,8 @@ from fc_pipeline_tests.support.pipeline import project_environment, sample_hub
 from fc_pipeline_tests.support.postgres import Database
 from fc_pipeline_tests.support.workbench import workbench
 
+pytestmark = pytest.mark.slow
+
 PASSWORD = 'roles\' "own" %40 pass/word'  # such as a URL must have quoted
 READABLE = ("coverage", "gaps", "leases", "shards", "snapshots", "snapshot_rounds")
 SECRET = ("quarantine", "drift")

@@ -28,6 +28,8 @@ from fc_pipeline_tests.support.canaries import Canaries
 from fc_pipeline_tests.support.pipeline import SAMPLE_HOURS, failure, open_pipeline, project_environment
 from fc_pipeline_tests.support.postgres import Database
 
+pytestmark = pytest.mark.slow
+
 POSTGRES_PASSWORD = 'CANARYpostgres p%73w/rd\'s "own"'
 WRONG_PASSWORD = "CANARYwrong p%73w/rd"
 API_KEY = "CANARYkey-7f3a9c"
