@@ -6,6 +6,7 @@ from fc_pipeline.orchestration.assets.hourly import hourly_tables
 from fc_pipeline.orchestration.assets.snapshots import fid_tables
 from fc_pipeline.orchestration.assets.targets import target_set
 from fc_pipeline.orchestration.checks.catalog import ALL_CHECKS
+from fc_pipeline.orchestration.healing_job import HEAL_GAPS
 from fc_pipeline.orchestration.jobs import MICRO_BATCHES, RUN_CHECKS, SNAPSHOTS, TARGET_SET_JOB
 from fc_pipeline.orchestration.maintenance import MAINTENANCE
 from fc_pipeline.orchestration.quarantine_job import REPLAY_QUARANTINE
@@ -15,6 +16,7 @@ from fc_pipeline.orchestration.sensors.feed import hub_event_sensor
 from fc_pipeline.orchestration.sensors.gaps import gap_sensor
 from fc_pipeline.orchestration.sensors.standstill import standstill_sensor
 from fc_pipeline.orchestration.sensors.targets import hourly_targets, target_sensor
+from fc_pipeline.orchestration.target_sync_job import SYNC_TARGETS
 
 __all__ = ["build_defs", "defs"]
 
@@ -24,7 +26,16 @@ def build_defs() -> Definitions:
     return Definitions(
         assets=[hourly_tables, fid_tables, target_set],
         asset_checks=ALL_CHECKS,
-        jobs=[MICRO_BATCHES, SNAPSHOTS, TARGET_SET_JOB, RUN_CHECKS, MAINTENANCE, REPLAY_QUARANTINE],
+        jobs=[
+            MICRO_BATCHES,
+            SNAPSHOTS,
+            HEAL_GAPS,
+            SYNC_TARGETS,
+            TARGET_SET_JOB,
+            RUN_CHECKS,
+            MAINTENANCE,
+            REPLAY_QUARANTINE,
+        ],
         sensors=[hub_event_sensor, gap_sensor, target_sensor, standstill_sensor],
         schedules=[close_hour, daily_audit, hourly_targets, daily_maintenance, regular_checks],
         resources={"replica": ReplicaResource()},

@@ -195,4 +195,13 @@ def test_all_is_switched_on_from_the_start():
     running = {one.default_status.value for one in (*repository.sensor_defs, *repository.schedule_defs)}
     assert running == {"RUNNING"}
     jobs = {job.name for job in repository.get_all_jobs()}
-    assert jobs >= {"micro_batches", "snapshots", "target_set", "run_checks", "maintenance", "replay_quarantine"}
+    assert jobs >= {
+        "micro_batches",
+        "snapshots",
+        "heal_gaps",
+        "sync_targets",
+        "target_set",
+        "run_checks",
+        "maintenance",
+        "replay_quarantine",
+    }

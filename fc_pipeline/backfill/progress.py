@@ -1,15 +1,19 @@
 """What a backfill has done, per bucket and in all, and the estimated time for the rest."""
 
 import time
-from collections.abc import Callable, Collection, Iterable
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
 
 from fc_pipeline.hub.snapshot import CONTRACTS_FID
 from fc_pipeline.lake.snapshot_log import bucket_of
 from fc_pipeline.reconcile.outcome import Reconciled
 from fc_pipeline.store.snapshot_ledger import SnapshotLine
 
-__all__ = ["BackfillProgress", "BucketProgress", "duration"]
+__all__ = ["BackfillOutcome", "BackfillProgress", "BucketProgress", "duration"]
 
 
 @dataclass(slots=True)
@@ -24,6 +28,47 @@ class BucketProgress:
     requests: int = 0
     records: int = 0
     unread: dict[int, str] = field(default_factory=dict[int, str])
+
+
+@dataclass(frozen=True)
+class BackfillOutcome:
+    """What finished backfills did, in numbers; `drift` counts rows per table.
+
+    `unjudged_fids` are those of the `reconciled_fids` whose history is not covered, `unknown_fids` users of whom the
+    hub has no record at all.
+    """
+
+    fids: int = 0
+    requests: int = 0
+    records: int = 0
+    rows_written: int = 0
+    drift: Mapping[str, int] = field(default_factory=dict[str, int])
+    quarantined: int = 0
+    reconciled_fids: int = 0
+    unjudged_fids: int = 0
+    unknown_fids: tuple[int, ...] = ()
+
+    def __add__(self, other: "BackfillOutcome") -> "BackfillOutcome":
+        return BackfillOutcome(
+            self.fids + other.fids,
+            self.requests + other.requests,
+            self.records + other.records,
+            self.rows_written + other.rows_written,
+            Counter(self.drift) + Counter(other.drift),
+            self.quarantined + other.quarantined,
+            self.reconciled_fids + other.reconciled_fids,
+            self.unjudged_fids + other.unjudged_fids,
+            (*self.unknown_fids, *other.unknown_fids),
+        )
+
+    def figures(self) -> dict[str, Any]:
+        """The same as JSON takes it; `of_figures` reads it."""
+        return msgspec.to_builtins(self)
+
+    @classmethod
+    def of_figures(cls, figures: Mapping[str, Any]) -> "BackfillOutcome":
+        """What `figures` gave. Raises msgspec.ValidationError for something else."""
+        return msgspec.convert(dict(figures), cls)
 
 
 @dataclass
@@ -102,6 +147,20 @@ class BackfillProgress:
             if not bucket.fids_left:
                 ended.append(bucket.bucket)
         return ended
+
+    def outcome(self) -> BackfillOutcome:
+        """What is done so far."""
+        return BackfillOutcome(
+            self.fids,
+            self.requests,
+            self.records,
+            sum(written.rows for written in self.reconciled.written.values()),
+            dict(self.reconciled.drift),
+            self.reconciled.quarantined,
+            self.reconciled.fids,
+            self.reconciled.unjudged_fids,
+            tuple(self.unknown_fids),
+        )
 
     def line(self) -> str:
         """One line for a log."""

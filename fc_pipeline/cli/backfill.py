@@ -21,9 +21,8 @@ from fc_pipeline.services import close_services_for_process, open_services
 
 if TYPE_CHECKING:
     from fc_pipeline.backfill.estimate import BackfillEstimate
-    from fc_pipeline.backfill.progress import BackfillProgress
+    from fc_pipeline.backfill.progress import BackfillOutcome, BackfillProgress
     from fc_pipeline.backfill.scope import BackfillScope
-    from fc_pipeline.reconcile.outcome import Reconciled
     from fc_pipeline.repair.gaps import HealingPlan
     from fc_pipeline.replica import Replica
 
@@ -65,8 +64,7 @@ def backfill(
         elif dry_run:
             _print_estimate(opened, plan.scope if plan is not None else scope, as_json=as_json)
         elif plan is not None:
-            done = _run([_span_of(plan)], gaps=True, quiet=as_json)
-            print_outcome(done, as_json=as_json, gaps=len(plan.damaged_ranges))
+            print_outcome(_heal(quiet=as_json), as_json=as_json, gaps=len(plan.damaged_ranges))
         else:
             fids_of_scope = sorted(scope.fids) if scope.fids is not None else None
             print_outcome(_run(_spans_of(scope), fids=fids_of_scope, quiet=as_json), as_json=as_json)
@@ -164,12 +162,6 @@ def _plan_healing(settings: Settings, *, dry_run: bool) -> "HealingPlan":
         return plan_healing(replica)
 
 
-def _span_of(plan: "HealingPlan") -> tuple[int, int]:
-    """The buckets of the FIDs left to do, as one range; any bucket, if there are none."""
-    buckets = plan.scope.buckets or (0,)
-    return buckets[0], buckets[-1]
-
-
 def _spans_of(scope: "BackfillScope") -> list[tuple[int, int]]:
     """The ranges of adjacent buckets, for a run each.
 
@@ -178,30 +170,44 @@ def _spans_of(scope: "BackfillScope") -> list[tuple[int, int]]:
     return _spans(scope.buckets) if scope.fids is None else [(scope.buckets[0], scope.buckets[-1])]
 
 
-def _run(
-    spans: list[tuple[int, int]], *, fids: list[int] | None = None, gaps: bool = False, quiet: bool
-) -> "list[BackfillProgress]":
-    """A run per range of buckets; returns what each has done."""
+def _run(spans: list[tuple[int, int]], *, fids: list[int] | None = None, quiet: bool) -> "BackfillOutcome":
+    """A run per range of buckets; returns what they have done together."""
     from dagster import DagsterInstance  # importing Dagster takes seconds
 
+    from fc_pipeline.backfill.progress import BackfillOutcome
     from fc_pipeline.cli.in_process import run_over_partitions
     from fc_pipeline.lake.snapshot_log import bucket_key
     from fc_pipeline.orchestration.assets.snapshots import BackfillConfig, fid_tables
     from fc_pipeline.orchestration.jobs import SNAPSHOTS
 
-    done: list[BackfillProgress] = []
+    done = BackfillOutcome()
+    config = BackfillConfig(fids=fids)
     try:
-        with DagsterInstance.from_config(str(project_root())) as instance, _bar(done, quiet=quiet):
+        with DagsterInstance.from_config(str(project_root())) as instance, _bar(quiet=quiet):
             for first, last in spans:
-                config = BackfillConfig(fids=fids, gaps=gaps)
-                failure = run_over_partitions(
+                figures = run_over_partitions(
                     instance, SNAPSHOTS.name, fid_tables.op.name, config, bucket_key(first), bucket_key(last)
                 )
-                if failure is not None:
-                    raise failure
+                done += BackfillOutcome.of_figures(figures)
     finally:
         close_services_for_process()
     return done
+
+
+def _heal(*, quiet: bool) -> "BackfillOutcome":
+    """A run that heals the gaps; returns what it has done."""
+    from dagster import DagsterInstance  # importing Dagster takes seconds
+
+    from fc_pipeline.backfill.progress import BackfillOutcome
+    from fc_pipeline.cli.in_process import run_for_output
+    from fc_pipeline.orchestration.healing_job import HEAL_GAPS, heal_open_gaps
+
+    try:
+        with DagsterInstance.from_config(str(project_root())) as instance, _bar(quiet=quiet):
+            healed = run_for_output(instance, HEAL_GAPS.name, heal_open_gaps.name)
+    finally:
+        close_services_for_process()
+    return BackfillOutcome.of_figures(healed["outcome"])
 
 
 def _spans(buckets: Collection[int]) -> list[tuple[int, int]]:
@@ -215,8 +221,8 @@ def _spans(buckets: Collection[int]) -> list[tuple[int, int]]:
 
 
 @contextmanager
-def _bar(done: "list[BackfillProgress]", *, quiet: bool) -> Generator[None]:
-    """A progress bar over FIDs, fed by what the work logs; `done` gets the progress of each run."""
+def _bar(*, quiet: bool) -> Generator[None]:
+    """A progress bar over FIDs, fed by what the work logs."""
     columns = (
         TextColumn("reconciling"),
         BarColumn(),
@@ -233,8 +239,6 @@ def _bar(done: "list[BackfillProgress]", *, quiet: bool) -> Generator[None]:
             def emit(self, record: logging.LogRecord) -> None:
                 now: BackfillProgress | None = getattr(record, "progress", None)
                 if now is not None:
-                    if not done or done[-1] is not now:
-                        done.append(now)
                     progress.update(bar, total=now.fids, completed=now.fids - now.fids_left, requests=now.requests)
 
         feed = Feed(logging.DEBUG)
@@ -248,24 +252,18 @@ def _bar(done: "list[BackfillProgress]", *, quiet: bool) -> Generator[None]:
             logger.setLevel(before)
 
 
-def print_outcome(done: "list[BackfillProgress]", *, as_json: bool, gaps: int | None = None) -> None:
+def print_outcome(done: "BackfillOutcome", *, as_json: bool, gaps: int | None = None) -> None:
     """Print the results of the runs, as text or JSON."""
-    from fc_pipeline.reconcile.outcome import Reconciled
-
-    total = sum((one.reconciled for one in done), Reconciled())
-    fids, requests = sum(one.fids for one in done), sum(one.requests for one in done)
-    rows = sum(written.rows for written in total.written.values())
-    unknown = sorted(fid for one in done for fid in one.unknown_fids)
     if as_json:
         outcome = {
-            "fids": fids,
-            "requests": requests,
-            "records": sum(one.records for one in done),
-            "rows_written": rows,
-            "drift": dict(total.drift),
-            "quarantined": total.quarantined,
-            "unjudged_fids": total.unjudged_fids,
-            "unknown_fids": unknown,
+            "fids": done.fids,
+            "requests": done.requests,
+            "records": done.records,
+            "rows_written": done.rows_written,
+            "drift": dict(done.drift),
+            "quarantined": done.quarantined,
+            "unjudged_fids": done.unjudged_fids,
+            "unknown_fids": sorted(done.unknown_fids),
         }
         if gaps is not None:
             outcome["gaps"] = gaps
@@ -275,23 +273,24 @@ def print_outcome(done: "list[BackfillProgress]", *, as_json: bool, gaps: int | 
     if gaps is not None:
         console.print(f"{counted(gaps, 'gap')} healed")
     console.print(
-        f"{counted(fids, 'FID')} reconciled with {counted(requests, 'request')}: {counted(rows, 'row')} written"
-        f"{_describe_drift(total)}"
+        f"{counted(done.fids, 'FID')} reconciled with {counted(done.requests, 'request')}: "
+        f"{counted(done.rows_written, 'row')} written{_describe_drift(done)}"
     )
+    unknown = sorted(done.unknown_fids)
     if unknown:
         named = ", ".join(map(str, unknown[:_MAX_NAMED])) + (", …" if len(unknown) > _MAX_NAMED else "")
         console.print(f"The hub has no record of {counted(len(unknown), 'FID')}: {named}")
 
 
-def _describe_drift(total: "Reconciled") -> str:
+def _describe_drift(done: "BackfillOutcome") -> str:
     """The result of the comparison, and how many FIDs it does not cover."""
-    drift = sum(total.drift.values())
+    drift = sum(done.drift.values())
     if drift:
         sentence = f", {drift:,} of them drift (pipeline.drift)"
     else:
-        sentence = ", no drift" if total.unjudged_fids < total.fids else ""
-    if total.unjudged_fids:
-        sentence += f"; {counted(total.unjudged_fids, 'FID')} not judged (history not covered)"
+        sentence = ", no drift" if done.unjudged_fids < done.reconciled_fids else ""
+    if done.unjudged_fids:
+        sentence += f"; {counted(done.unjudged_fids, 'FID')} not judged (history not covered)"
     return sentence
 
 

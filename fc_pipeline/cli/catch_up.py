@@ -56,7 +56,11 @@ def _raise_first(failures: list[FcPipelineError | None]) -> None:
 def _run(instance: DagsterInstance, first: Hour, last: Hour) -> FcPipelineError | None:
     """One run of the job over the hours from `first` to `last`; returns its error, or None."""
     config = MicroBatchConfig(rebuild=False)
-    return run_over_partitions(instance, MICRO_BATCHES.name, hourly_tables.op.name, config, first.key, last.key)
+    try:
+        run_over_partitions(instance, MICRO_BATCHES.name, hourly_tables.op.name, config, first.key, last.key)
+    except FcPipelineError as failure:
+        return failure
+    return None
 
 
 @contextmanager

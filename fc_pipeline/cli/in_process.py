@@ -1,7 +1,8 @@
 """Runs of our jobs in this process, recorded in the Dagster instance like any other."""
 
 import logging
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, cast
 
 from dagster import Config, DagsterInstance, DagsterRunStatus, ExecuteInProcessResult, RunConfig, RunsFilter
 from dagster._core.storage.tags import ASSET_PARTITION_RANGE_END_TAG, ASSET_PARTITION_RANGE_START_TAG
@@ -9,6 +10,7 @@ from dagster._core.storage.tags import ASSET_PARTITION_RANGE_END_TAG, ASSET_PART
 from fc_pipeline.config.settings import Settings
 from fc_pipeline.definitions import build_defs
 from fc_pipeline.errors import FcPipelineError, ServiceError
+from fc_pipeline.orchestration.assets.outputs import OUTCOME
 from fc_pipeline.orchestration.failures import failure_of_step
 from fc_pipeline.orchestration.instance.instances import INSTANCE_TAG, new_instance, present
 from fc_pipeline.services import open_services_for_process
@@ -18,28 +20,26 @@ __all__ = ["run_for_output", "run_over_partitions"]
 
 def run_over_partitions(
     instance: DagsterInstance, job: str, op: str, config: Config, first: str, last: str
-) -> FcPipelineError | None:
-    """One run of a job over the partitions from `first` to `last`; returns its error, or None.
+) -> Mapping[str, Any]:
+    """One run of a job over the partitions from `first` to `last`; returns what its step reports under OUTCOME.
 
-    Raises KeyboardInterrupt where the run was asked to end.
+    Raises FcPipelineError if it failed, KeyboardInterrupt where it was asked to end.
     """
     tags = {ASSET_PARTITION_RANGE_START_TAG: first, ASSET_PARTITION_RANGE_END_TAG: last}
-    result = _run(instance, job, op, config, tags)
-    return None if result.success else _failure(result)
+    result = _run(instance, job, RunConfig(ops={op: config}), tags)
+    outputs = (event.step_output_data.metadata for event in result.all_events if event.is_successful_output)
+    return next((cast("Mapping[str, Any]", one[OUTCOME].value) for one in outputs if OUTCOME in one), {})
 
 
-def run_for_output(instance: DagsterInstance, job: str, op: str, config: Config) -> Any:
+def run_for_output(instance: DagsterInstance, job: str, op: str, config: Config | None = None) -> Any:
     """One run of a job without partitions; returns the output of its op.
 
     Raises FcPipelineError if it failed, KeyboardInterrupt where it was asked to end.
     """
-    result = _run(instance, job, op, config, {})
-    if not result.success:
-        raise _failure(result)
-    return result.output_for_node(op)
+    return _run(instance, job, RunConfig(ops={} if config is None else {op: config}), {}).output_for_node(op)
 
 
-def _run(instance: DagsterInstance, job: str, op: str, config: Config, tags: dict[str, Any]) -> ExecuteInProcessResult:
+def _run(instance: DagsterInstance, job: str, config: RunConfig, tags: dict[str, Any]) -> ExecuteInProcessResult:
     logging.getLogger("dagster").setLevel(logging.CRITICAL)
     settings = open_services_for_process(Settings.load(), need_hub=False, need_redis=False)
     launched_by = new_instance(settings.data_dir)
@@ -52,7 +52,7 @@ def _run(instance: DagsterInstance, job: str, op: str, config: Config, tags: dic
                 raise_on_error=False,
                 tags={**tags, INSTANCE_TAG: launched_by},
                 run_config=RunConfig(
-                    ops={op: config},
+                    ops=config.ops,
                     loggers={"console": {"config": {"log_level": "CRITICAL"}}},  # its message is in the UI
                 ),
             )
@@ -60,6 +60,8 @@ def _run(instance: DagsterInstance, job: str, op: str, config: Config, tags: dic
     canceled = RunsFilter(run_ids=[result.run_id], statuses=[DagsterRunStatus.CANCELED])
     if instance.get_runs_count(canceled):
         raise KeyboardInterrupt  # the run has received Ctrl-C or SIGTERM, and ended early
+    if not result.success:
+        raise _failure(result)
     return result
 
 

@@ -15,7 +15,13 @@ from dataclasses import dataclass
 from types import FrameType
 from typing import Any
 
-from dagster import AssetExecutionContext, DagsterExecutionInterruptedError, DagsterRun, DagsterRunStatus
+from dagster import (
+    AssetExecutionContext,
+    DagsterExecutionInterruptedError,
+    DagsterRun,
+    DagsterRunStatus,
+    OpExecutionContext,
+)
 from dagster._core.storage.tags import SCHEDULE_NAME_TAG, SENSOR_NAME_TAG
 
 __all__ = ["Interruption", "interruptible", "is_automatic"]
@@ -37,7 +43,7 @@ class Interruption:
             self.reason = "the code server that started it has ended"
         return self.reason is not None
 
-    def end_run(self, context: AssetExecutionContext) -> bool:
+    def end_run(self, context: AssetExecutionContext | OpExecutionContext) -> bool:
         """Whether the run was asked to end, and must end now.
 
         Raises DagsterExecutionInterruptedError if Dagster should show it as canceled.

@@ -1,12 +1,17 @@
 """The jobs: micro-batches over hours, snapshots over buckets of users, the target set, and all checks."""
 
+from typing import Final
+
 from dagster import AssetSelection, define_asset_job
 
 from fc_pipeline.orchestration.assets.hourly import hourly_tables
 from fc_pipeline.orchestration.assets.snapshots import fid_tables
 from fc_pipeline.orchestration.assets.targets import target_set
 
-__all__ = ["MICRO_BATCHES", "RUN_CHECKS", "SNAPSHOTS", "TARGET_SET_JOB"]
+__all__ = ["LONG_RUN_TAGS", "MICRO_BATCHES", "RUN_CHECKS", "SNAPSHOTS", "TARGET_SET_JOB"]
+
+LONG_RUN_TAGS: Final = {"dagster/max_runtime": str(30 * 24 * 3600)}
+"""For runs that fetch whole histories: a round over the network takes days at a hosted hub's budget."""
 
 MICRO_BATCHES = define_asset_job(
     "micro_batches",
@@ -18,8 +23,7 @@ MICRO_BATCHES = define_asset_job(
 SNAPSHOTS = define_asset_job(
     "snapshots",
     selection=AssetSelection.assets(fid_tables).without_checks(),
-    # A round over the whole network takes days at a hosted hub's budget.
-    tags={"dagster/max_runtime": 30 * 24 * 3600},
+    tags=LONG_RUN_TAGS,
     description="Ask the hub for all records of the users of a bucket, and make the tables equal to them.",
 )
 

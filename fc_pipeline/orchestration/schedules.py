@@ -18,9 +18,11 @@ from fc_pipeline.hours import HOUR_SECONDS, Hour
 from fc_pipeline.lake.snapshot_log import bucket_key
 from fc_pipeline.orchestration.assets.hourly import MicroBatchConfig, hourly_tables
 from fc_pipeline.orchestration.failures import failing_tick
+from fc_pipeline.orchestration.healing_job import HEAL_GAPS
 from fc_pipeline.orchestration.jobs import MICRO_BATCHES, RUN_CHECKS, SNAPSHOTS
 from fc_pipeline.orchestration.maintenance import MAINTENANCE
 from fc_pipeline.orchestration.resources import ReplicaResource
+from fc_pipeline.orchestration.target_sync_job import SYNC_TARGETS
 from fc_pipeline.status.audit import next_buckets
 from fc_pipeline.store import ledger
 
@@ -66,8 +68,8 @@ def close_hour(context: ScheduleEvaluationContext, replica: ReplicaResource) -> 
 @failing_tick()
 def daily_audit(context: ScheduleEvaluationContext, replica: ReplicaResource) -> RunRequest | SkipReason:
     """The buckets that have waited longest, in one run; none while another run takes snapshots."""
-    unfinished = RunsFilter(job_name=SNAPSHOTS.name, statuses=list(_UNFINISHED))
-    if context.instance.get_runs_count(unfinished):
+    jobs = (SNAPSHOTS.name, HEAL_GAPS.name, SYNC_TARGETS.name)
+    if any(context.instance.get_runs_count(RunsFilter(job_name=name, statuses=list(_UNFINISHED))) for name in jobs):
         return SkipReason("another run over buckets is under way")
     with replica.open(need_hub=False) as opened:
         with opened.engine.connect() as connection:

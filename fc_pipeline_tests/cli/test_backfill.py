@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from fc_pipeline.backfill.progress import BackfillProgress, duration
+from fc_pipeline.backfill.progress import BackfillOutcome, BackfillProgress, duration
 from fc_pipeline.cli.backfill import numbers_of, print_outcome
 from fc_pipeline.errors import ConfigError
 from fc_pipeline.reconcile.outcome import Reconciled
@@ -70,10 +70,17 @@ def test_the_last_line_says_of_whom_nothing_can_be_said(
     for line in lines:
         progress.expect(line.bucket, 1)
     progress.add_folded(lines, reconciled)
-    print_outcome([progress], as_json=False)
+    print_outcome(progress.outcome(), as_json=False)
     told = capsys.readouterr().out
     assert said in told
     assert "The hub has no record of 1 FID: 4\n" in told
+
+
+def test_outcomes_add_up_and_survive_json():
+    one = BackfillOutcome(2, 12, 30, 20, {"casts": 1}, 1, 2, 1, (4,))
+    other = BackfillOutcome(1, 6, 5, 5, {"casts": 2, "links": 1}, 0, 1, 0, (5,))
+    total = one + BackfillOutcome.of_figures(json.loads(json.dumps(other.figures())))
+    assert total == BackfillOutcome(3, 18, 35, 25, {"casts": 3, "links": 1}, 1, 3, 1, (4, 5))
 
 
 @pytest.mark.parametrize(("seconds", "said"), [(2.4, "2 s"), (75, "1 min 15 s"), (7_260, "2 h 01 min")])

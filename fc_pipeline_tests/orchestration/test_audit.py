@@ -17,7 +17,7 @@ from dagster import (
 
 from fc_pipeline.backfill.run import Backfill
 from fc_pipeline.backfill.scope import BackfillScope
-from fc_pipeline.orchestration.assets.snapshots import RECONCILED
+from fc_pipeline.orchestration.assets.bucket_reports import RECONCILED
 from fc_pipeline.orchestration.checks.drift import NO_DRIFT
 from fc_pipeline.orchestration.jobs import SNAPSHOTS
 from fc_pipeline.orchestration.resources import ReplicaResource

@@ -16,6 +16,7 @@ from dagster import (
     AssetExecutionContext,
     AssetKey,
     EventLogRecord,
+    OpExecutionContext,
 )
 from dagster._core.definitions.asset_checks.asset_check_evaluation import (
     AssetCheckEvaluationTargetMaterializationData,
@@ -65,7 +66,7 @@ def _targeting(found: AssetCheckEvaluation, newest: EventLogRecord | None) -> As
 class CheckReporter:
     """Reports check results for one run of assets. Not for several threads at once."""
 
-    def __init__(self, context: AssetExecutionContext, assets: Iterable[str]) -> None:
+    def __init__(self, context: AssetExecutionContext | OpExecutionContext, assets: Iterable[str]) -> None:
         self._context = context
         self._instance = context.instance
         self._keys = keys_of(assets)

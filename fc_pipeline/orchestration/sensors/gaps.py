@@ -7,7 +7,6 @@ from dagster import (
     DagsterInstance,
     DagsterRunStatus,
     DefaultSensorStatus,
-    RunConfig,
     RunRecord,
     RunRequest,
     RunsFilter,
@@ -16,15 +15,12 @@ from dagster import (
     SkipReason,
     sensor,
 )
-from dagster._core.storage.tags import ASSET_PARTITION_RANGE_END_TAG, ASSET_PARTITION_RANGE_START_TAG
 
-from fc_pipeline.lake.snapshot_log import BUCKETS, bucket_key
-from fc_pipeline.orchestration.assets.snapshots import GAPS_TAG, BackfillConfig, fid_tables
 from fc_pipeline.orchestration.checks.evaluation import evaluation_of
 from fc_pipeline.orchestration.checks.gaps import evaluate_gaps
 from fc_pipeline.orchestration.checks.wording import heights_of
 from fc_pipeline.orchestration.failures import failing_tick
-from fc_pipeline.orchestration.jobs import SNAPSHOTS
+from fc_pipeline.orchestration.healing_job import GAPS_TAG, HEAL_GAPS
 from fc_pipeline.orchestration.resources import ReplicaResource
 from fc_pipeline.orchestration.sensors.attempts import DEAD_AFTER_SECONDS, Attempt
 from fc_pipeline.replica import Replica
@@ -36,11 +32,10 @@ __all__ = ["gap_sensor"]
 
 POLL_SECONDS = 15
 MAX_COUNTED_ATTEMPTS = 10
-RANGE_TAGS = {ASSET_PARTITION_RANGE_START_TAG: bucket_key(0), ASSET_PARTITION_RANGE_END_TAG: bucket_key(BUCKETS - 1)}
 
 
 @sensor(
-    job=SNAPSHOTS,
+    job=HEAL_GAPS,
     name="gap_sensor",
     minimum_interval_seconds=POLL_SECONDS,
     default_status=DefaultSensorStatus.RUNNING,
@@ -60,9 +55,7 @@ def gap_sensor(context: SensorEvaluationContext, replica: ReplicaResource) -> Se
         reason = _reason_to_wait(context.instance, opened, lost, time.time())
     if reason is not None:
         return SensorResult(skip_reason=SkipReason(reason), asset_events=evaluations, cursor=cursor)
-    config = RunConfig(ops={fid_tables.op.name: BackfillConfig(gaps=True)})
-    request = RunRequest(run_config=config, tags={**RANGE_TAGS, GAPS_TAG: "true"})
-    return SensorResult(run_requests=[request], asset_events=evaluations, cursor=cursor)
+    return SensorResult(run_requests=[RunRequest(tags={GAPS_TAG: "true"})], asset_events=evaluations, cursor=cursor)
 
 
 def _reason_to_wait(instance: DagsterInstance, replica: Replica, found: list[Gap], now: float) -> str | None:
@@ -73,7 +66,7 @@ def _reason_to_wait(instance: DagsterInstance, replica: Replica, found: list[Gap
         if gaps.is_being_healed(connection):
             return "a run is healing"
     newest = instance.get_run_records(
-        RunsFilter(job_name=SNAPSHOTS.name, tags={GAPS_TAG: "true"}), limit=MAX_COUNTED_ATTEMPTS
+        RunsFilter(job_name=HEAL_GAPS.name, tags={GAPS_TAG: "true"}), limit=MAX_COUNTED_ATTEMPTS
     )
     if any(_is_on_its_way(record, now) for record in newest):
         return "a run that will heal is on its way"

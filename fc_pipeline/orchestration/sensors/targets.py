@@ -10,7 +10,6 @@ from dagster import (
     DagsterRunStatus,
     DefaultScheduleStatus,
     DefaultSensorStatus,
-    RunConfig,
     RunRecord,
     RunRequest,
     RunsFilter,
@@ -22,14 +21,13 @@ from dagster import (
     sensor,
 )
 
-from fc_pipeline.orchestration.assets.snapshots import TARGETS_TAG, BackfillConfig, fid_tables
 from fc_pipeline.orchestration.assets.targets import ALL_USERS
 from fc_pipeline.orchestration.checks.targets import TARGETS_ASSET
 from fc_pipeline.orchestration.failures import failing_tick
-from fc_pipeline.orchestration.jobs import SNAPSHOTS, TARGET_SET_JOB
+from fc_pipeline.orchestration.jobs import TARGET_SET_JOB
 from fc_pipeline.orchestration.resources import ReplicaResource
 from fc_pipeline.orchestration.sensors.attempts import DEAD_AFTER_SECONDS, Attempt
-from fc_pipeline.orchestration.sensors.gaps import RANGE_TAGS
+from fc_pipeline.orchestration.target_sync_job import SYNC_TARGETS, TARGETS_TAG
 from fc_pipeline.repair.targets import is_anything_due, is_anything_new
 from fc_pipeline.replica import Replica
 from fc_pipeline.targets import coherence, directory
@@ -49,7 +47,7 @@ _UNFINISHED = (
 
 
 @sensor(
-    job=SNAPSHOTS,
+    job=SYNC_TARGETS,
     name="target_sensor",
     minimum_interval_seconds=POLL_SECONDS,
     default_status=DefaultSensorStatus.RUNNING,
@@ -69,8 +67,7 @@ def target_sensor(context: SensorEvaluationContext, replica: ReplicaResource) ->
         reason = _reason_to_wait(context.instance, opened, time.time())
     if reason is not None:
         return SkipReason(reason)
-    config = RunConfig(ops={fid_tables.op.name: BackfillConfig(targets=True)})
-    return RunRequest(run_config=config, tags={**RANGE_TAGS, TARGETS_TAG: "true"})
+    return RunRequest(tags={TARGETS_TAG: "true"})
 
 
 def _skip_without_set(context: SensorEvaluationContext) -> SensorResult | SkipReason:
@@ -88,7 +85,7 @@ def _reason_to_wait(instance: DagsterInstance, replica: Replica, now: float) -> 
             return "a run is completing targets"
         failed = directory.failed_attempts(connection)
     newest = instance.get_run_records(
-        RunsFilter(job_name=SNAPSHOTS.name, tags={TARGETS_TAG: "true"}), limit=MAX_COUNTED_ATTEMPTS
+        RunsFilter(job_name=SYNC_TARGETS.name, tags={TARGETS_TAG: "true"}), limit=MAX_COUNTED_ATTEMPTS
     )
     if any(_is_on_its_way(record, now) for record in newest):
         return "a run that will complete targets is on its way"

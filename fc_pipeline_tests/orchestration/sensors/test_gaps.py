@@ -1,6 +1,7 @@
 """Gaps under Dagster: seen, shown red, healed by the run that the sensor asks for, shown green; and by hand."""
 
 import json
+import logging
 import signal
 import time
 from bisect import bisect_left
@@ -9,7 +10,15 @@ from collections.abc import Iterator
 import pytest
 import sqlalchemy as sa
 from click.testing import Result
-from dagster import AssetCheckEvaluation, DagsterRunStatus, RunRequest, SensorResult, build_sensor_context
+from dagster import (
+    AssetCheckEvaluation,
+    AssetKey,
+    DagsterEventType,
+    DagsterRunStatus,
+    RunRequest,
+    SensorResult,
+    build_sensor_context,
+)
 from dagster._core.storage.runs.schema import RunsTable
 from dagster._core.storage.runs.sql_run_storage import SqlRunStorage
 from dagster._core.test_utils import create_run_for_test
@@ -20,8 +29,9 @@ from fc_pipeline.errors import ServiceError
 from fc_pipeline.feed.run import RAW_LOG
 from fc_pipeline.hours import Hour
 from fc_pipeline.hub.wire import first_event_id, height_of
-from fc_pipeline.orchestration.assets.snapshots import GAPS_TAG
-from fc_pipeline.orchestration.jobs import SNAPSHOTS
+from fc_pipeline.lake.snapshot_log import bucket_key
+from fc_pipeline.orchestration.assets.bucket_reports import RECONCILED, SNAPSHOTS_ASSET
+from fc_pipeline.orchestration.healing_job import GAPS_TAG, HEAL_GAPS
 from fc_pipeline.orchestration.resources import ReplicaResource
 from fc_pipeline.orchestration.sensors.gaps import gap_sensor
 from fc_pipeline.sample_hub.faults import Faults
@@ -131,10 +141,16 @@ def test_a_gap_turns_the_checks_red_is_healed_by_itself_and_turns_them_green(pip
     (request,) = requests_of(asked)
     assert said(asked) == [False]
     assert said(tick(pipeline, asked.cursor)) == []  # once
-    healing = defs.resolve_job_def(SNAPSHOTS.name).execute_in_process(
+    healing = defs.resolve_job_def(HEAL_GAPS.name).execute_in_process(
         instance=pipeline.instance, tags=dict(request.tags), run_config=request.run_config
     )
     assert healing.success
+    planned = pipeline.instance.all_logs(healing.run_id, of_type=DagsterEventType.ASSET_MATERIALIZATION_PLANNED)
+    assert list(planned) == []  # a run that fails leaves no bucket red
+    users = pipeline.bench.rows("SELECT DISTINCT bucket FROM pipeline.snapshots WHERE folded_at IS NOT NULL")
+    for asset in (SNAPSHOTS_ASSET, RECONCILED):
+        reported = pipeline.instance.get_materialized_partitions(AssetKey(asset))
+        assert reported == {bucket_key(row.bucket) for row in users} != set()
     assert healed_by(pipeline) == [healing.run_id] * 2
     assert pipeline.checks(RAW_LOG, "no_open_gaps")[None].passed
     green = pipeline.checks(RAW_LOG, "coverage_without_holes")[None]
@@ -147,7 +163,7 @@ def test_a_gap_turns_the_checks_red_is_healed_by_itself_and_turns_them_green(pip
     assert pipeline.materialize(hour=HOUR, rebuild=False).success
 
 
-def test_sync_fails_until_the_gaps_are_healed_by_hand(pipeline: Pipeline):
+def test_sync_fails_until_the_gaps_are_healed_by_hand(pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch):
     def run(*arguments: str) -> Result:
         return CliRunner().invoke(app, arguments)
 
@@ -161,7 +177,9 @@ def test_sync_fails_until_the_gaps_are_healed_by_hand(pipeline: Pipeline):
     assert "outage" in run("status").stdout
 
     everyone = json.loads(run("backfill", "--gaps", "--dry-run", "--json").stdout)["fids"]
-    healed = json.loads(run("backfill", "--gaps", "--json").stdout)
+    with monkeypatch.context() as silent:
+        silent.setattr(logging.getLogger("fc_pipeline.backfill.run"), "disabled", True)  # the outcome is no log record
+        healed = json.loads(run("backfill", "--gaps", "--json").stdout)
     assert (healed["gaps"], healed["fids"], healed["drift"]) == (2, everyone, {})
     assert run("backfill", "--gaps").stdout == "no gap is open\n"
     synced = run("sync", "--json")
@@ -178,7 +196,7 @@ def open_gap(pipeline: Pipeline) -> None:
 
 
 def make_run(pipeline: Pipeline, status: DagsterRunStatus, **seconds_ago: float) -> None:
-    run = create_run_for_test(pipeline.instance, job_name=SNAPSHOTS.name, status=status, tags={GAPS_TAG: "true"})
+    run = create_run_for_test(pipeline.instance, job_name=HEAL_GAPS.name, status=status, tags={GAPS_TAG: "true"})
     storage = pipeline.instance.run_storage
     assert isinstance(storage, SqlRunStorage)
     with storage.connect() as connection:

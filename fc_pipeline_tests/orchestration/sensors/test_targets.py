@@ -21,11 +21,11 @@ from dagster._core.storage.runs.schema import RunsTable
 from dagster._core.storage.runs.sql_run_storage import SqlRunStorage
 from dagster._core.test_utils import create_run_for_test
 
-from fc_pipeline.orchestration.assets.snapshots import TARGETS_TAG
 from fc_pipeline.orchestration.checks.targets import TARGETS_ASSET
-from fc_pipeline.orchestration.jobs import SNAPSHOTS, TARGET_SET_JOB
+from fc_pipeline.orchestration.jobs import TARGET_SET_JOB
 from fc_pipeline.orchestration.resources import ReplicaResource
 from fc_pipeline.orchestration.sensors.targets import hourly_targets, target_sensor
+from fc_pipeline.orchestration.target_sync_job import SYNC_TARGETS, TARGETS_TAG
 from fc_pipeline.sample_hub.faults import Faults
 from fc_pipeline.sample_hub.serving import serving
 from fc_pipeline.services.postgres import EmbeddedPostgres
@@ -108,7 +108,7 @@ def unsynced(pipeline: Pipeline) -> dict[int, tuple[int, str | None]]:
     return {row.fid: (row.attempts, row.failure) for row in pipeline.bench.rows(query)}
 
 
-def make_run(pipeline: Pipeline, status: DagsterRunStatus, job: str = SNAPSHOTS.name, **seconds_ago: float) -> None:
+def make_run(pipeline: Pipeline, status: DagsterRunStatus, job: str = SYNC_TARGETS.name, **seconds_ago: float) -> None:
     run = create_run_for_test(pipeline.instance, job_name=job, status=status, tags={TARGETS_TAG: "true"})
     storage = pipeline.instance.run_storage
     assert isinstance(storage, SqlRunStorage)
@@ -121,7 +121,7 @@ def make_run(pipeline: Pipeline, status: DagsterRunStatus, job: str = SNAPSHOTS.
 def test_the_run_that_it_asks_for_completes_all_who_wait(pipeline: Pipeline):
     assert set(unsynced(pipeline)) == {1, 2, 3, 4}
     request = asked(pipeline)
-    assert pipeline.launch(request, SNAPSHOTS.name).success
+    assert pipeline.launch(request, SYNC_TARGETS.name).success
     assert unsynced(pipeline) == {}
     assert {row.fid for row in pipeline.bench.rows("SELECT fid FROM pipeline.snapshots WHERE folded_file = file")} == {
         1,
@@ -134,7 +134,7 @@ def test_the_run_that_it_asks_for_completes_all_who_wait(pipeline: Pipeline):
 
 def test_one_whom_the_hub_refuses_is_tried_later_and_later_and_holds_nobody_up(pipeline: Pipeline):
     faults.refused_fids.add(3)
-    assert pipeline.launch(asked(pipeline), SNAPSHOTS.name).success
+    assert pipeline.launch(asked(pipeline), SYNC_TARGETS.name).success
     ((fid, (attempts, failure)),) = unsynced(pipeline).items()
     assert (fid, attempts) == (3, 1)
     assert "400" in (failure or "")
@@ -142,7 +142,7 @@ def test_one_whom_the_hub_refuses_is_tried_later_and_later_and_holds_nobody_up(p
     assert waiting == "the targets that are left were asked for in vain: waiting before the next attempt"
 
     set_targets(pipeline, "tried_at = now() - interval '16 seconds'")
-    assert pipeline.launch(asked(pipeline), SNAPSHOTS.name).success
+    assert pipeline.launch(asked(pipeline), SYNC_TARGETS.name).success
     assert unsynced(pipeline)[3][0] == 2
     set_targets(pipeline, "tried_at = now() - interval '16 seconds'")
     assert tick(pipeline) == waiting  # it takes 30 now
@@ -152,17 +152,17 @@ def test_one_whom_the_hub_refuses_is_tried_later_and_later_and_holds_nobody_up(p
     set_targets(pipeline, "tried_at = now()")
     set_targets(pipeline, "synced_at = NULL, attempts = 0 WHERE fid = 2")  # a new one does not wait for it
     faults.refused_fids.clear()
-    assert pipeline.launch(asked(pipeline), SNAPSHOTS.name).success
+    assert pipeline.launch(asked(pipeline), SYNC_TARGETS.name).success
     assert unsynced(pipeline) == {}
     assert pipeline.bench.rows("SELECT 1 FROM pipeline.targets WHERE failure IS NOT NULL OR attempts > 0") == []
 
 
 def test_a_hub_that_cannot_be_asked_fails_the_run_and_completes_nobody(pipeline: Pipeline):
-    assert pipeline.launch(asked(pipeline), SNAPSHOTS.name).success
+    assert pipeline.launch(asked(pipeline), SYNC_TARGETS.name).success
     set_targets(pipeline, "synced_at = NULL")  # as where Redis had not known them: there are snapshots from before
     request = asked(pipeline)
     faults.num_shards = 2
-    assert not pipeline.launch(request, SNAPSHOTS.name, raise_on_error=False).success
+    assert not pipeline.launch(request, SYNC_TARGETS.name, raise_on_error=False).success
     assert {attempts for attempts, _ in unsynced(pipeline).values()} == {1}
     assert set(unsynced(pipeline)) == {1, 2, 3, 4}
     assert tick(pipeline) == "the last 1 runs failed: waiting before the next attempt"
@@ -190,10 +190,10 @@ def test_changed_settings_are_taken_up_at_once(pipeline: Pipeline, monkeypatch: 
     assert tick(pipeline) == COMPLETE
     with monkeypatch.context() as patched:
         patched.setenv("FC_ROOT_FIDS", "1,5")
-        assert pipeline.launch(asked(pipeline), SNAPSHOTS.name).success
+        assert pipeline.launch(asked(pipeline), SYNC_TARGETS.name).success
         assert tick(pipeline) == COMPLETE
         assert [row.fid for row in pipeline.bench.rows("SELECT fid FROM pipeline.targets ORDER BY 1")] == [*range(1, 7)]
-    assert pipeline.launch(asked(pipeline), SNAPSHOTS.name).success  # and back
+    assert pipeline.launch(asked(pipeline), SYNC_TARGETS.name).success  # and back
     assert [row.fid for row in pipeline.bench.rows("SELECT fid FROM pipeline.targets ORDER BY 1")] == [1, 2, 3, 4]
     assert [row.fid for row in pipeline.bench.rows("SELECT fid FROM pipeline.former_targets ORDER BY 1")] == [5, 6]
 
@@ -220,7 +220,7 @@ def test_former_targets_are_settled_by_a_run(pipeline: Pipeline):
     owner.add_root(engine, [9], follows=False, most_followed=None)
     set_targets(pipeline, "synced_at = now()")
     owner.remove(engine, [9])
-    assert pipeline.launch(asked(pipeline), SNAPSHOTS.name).success
+    assert pipeline.launch(asked(pipeline), SYNC_TARGETS.name).success
     settled = "SELECT policy FROM pipeline.former_targets WHERE fid = 9 AND settled_at IS NOT NULL"
     assert [row.policy for row in pipeline.bench.rows(settled)] == ["drop"]
     assert tick(pipeline) == COMPLETE

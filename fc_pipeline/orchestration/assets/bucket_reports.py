@@ -1,0 +1,120 @@
+"""Reports of a backfill to Dagster: a materialisation per finished bucket, and whether there is drift."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from dagster import AssetExecutionContext, AssetMaterialization, OpExecutionContext
+
+from fc_pipeline.backfill.progress import BackfillOutcome, BackfillProgress, BucketProgress
+from fc_pipeline.backfill.run import Backfill
+from fc_pipeline.backfill.scope import BackfillScope
+from fc_pipeline.hours import Hour
+from fc_pipeline.lake.snapshot_log import bucket_key
+from fc_pipeline.orchestration.checks.drift import evaluate_drift
+from fc_pipeline.orchestration.checks.evaluation import CheckReporter
+from fc_pipeline.orchestration.checks.gaps import evaluate_gaps
+from fc_pipeline.orchestration.checks.raw_log import evaluate_coverage
+from fc_pipeline.orchestration.interruption import Interruption
+from fc_pipeline.replica import Replica
+from fc_pipeline.status import health
+from fc_pipeline.store import snapshot_ledger
+
+__all__ = ["RECONCILED", "SNAPSHOTS_ASSET", "BucketReporter"]
+
+SNAPSHOTS_ASSET: Final = "fid_snapshots"
+RECONCILED: Final = "reconciled_fids"
+EVALUATE_SECONDS: Final = 60.0
+
+
+@dataclass
+class BucketReporter:
+    """Reports each finished bucket to Dagster, and from time to time whether any had drift."""
+
+    context: AssetExecutionContext | OpExecutionContext
+    replica: Replica
+    interruption: Interruption
+    assets: Sequence[str] = (SNAPSHOTS_ASSET, RECONCILED)
+    _backfills: list[Backfill] = field(default_factory=list[Backfill])
+    _evaluated_at: float = float("-inf")
+
+    def __post_init__(self) -> None:
+        self._checks = CheckReporter(self.context, self.assets)
+
+    def backfill(self, scope: BackfillScope) -> Backfill:
+        """A backfill over a scope for these assets that reports here; a signal to the run ends it early."""
+        work = Backfill(
+            self.replica,
+            self.context.run.run_id,
+            scope,
+            fetch=SNAPSHOTS_ASSET in self.assets,
+            fold=RECONCILED in self.assets,
+            should_stop=self.interruption.is_asked_for,
+            on_progress=lambda progress: self.context.log.info(progress.line()),
+        )
+        work.on_bucket = lambda bucket: self._report(work.progress, bucket)
+        self._backfills.append(work)
+        return work
+
+    def outcome(self) -> BackfillOutcome:
+        """The sum over all backfills of this run."""
+        return sum((work.progress.outcome() for work in self._backfills), BackfillOutcome())
+
+    def _report(self, progress: BackfillProgress, bucket: BucketProgress) -> None:
+        """Log a materialisation per asset."""
+        metadata = {SNAPSHOTS_ASSET: _fetched(bucket), RECONCILED: self._folded(progress, bucket)}
+        for asset in self.assets:
+            self.context.log_event(
+                AssetMaterialization(
+                    asset, partition=bucket_key(bucket.bucket), metadata={**metadata[asset], **_of_run(progress)}
+                )
+            )
+        self._checks.repeat()
+        if time.monotonic() - self._evaluated_at >= EVALUATE_SECONDS:
+            self.evaluate()
+
+    def evaluate(self) -> None:
+        """Log whether any bucket has drift that was not cleared."""
+        self._evaluated_at = time.monotonic()
+        if RECONCILED in self.assets:
+            self._checks.report([evaluate_drift(self.replica)])
+
+    def evaluate_gaps(self, hours: Sequence[Hour]) -> None:
+        """Log whether any gap is open now, and whether the hours that had some are whole."""
+        for hour in hours:
+            found = health.coverage_of_hours(self.replica, [hour])
+            self.context.log.info(
+                f"{hour.key}: {found.missing_blocks:,} blocks missing, {found.blocks_by_snapshots:,} known by snapshots"
+            )
+        self._checks.report([evaluate_gaps(self.replica), evaluate_coverage(self.replica)])
+
+    def _folded(self, progress: BackfillProgress, bucket: BucketProgress) -> dict[str, Any]:
+        with self.replica.engine.connect() as connection:
+            drift = snapshot_ledger.drift_of_run(connection, self.context.run.run_id, bucket.bucket)
+        return {
+            "fids_folded": bucket.fids_folded,
+            "drift_rows": sum(drift.values()),
+            **{f"drift_{table}": rows for table, rows in sorted(drift.items())},
+            "run_messages_folded": progress.reconciled.messages,
+            "run_unjudged_fids": progress.reconciled.unjudged_fids,
+        }
+
+
+def _fetched(bucket: BucketProgress) -> dict[str, Any]:
+    return {
+        "fids_fetched": bucket.fids_fetched,
+        "requests": bucket.requests,
+        "records": bucket.records,
+        "unread_fids": len(bucket.unread),
+    }
+
+
+def _of_run(progress: BackfillProgress) -> dict[str, Any]:
+    return {
+        "run_fids_done": progress.fids - progress.fids_left,
+        "run_fids_left": progress.fids_left,
+        "run_requests": progress.requests,
+        "run_seconds": round(progress.seconds, 1),
+        "run_seconds_left": round(progress.seconds_left or 0.0, 1),
+    }
