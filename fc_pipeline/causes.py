@@ -30,7 +30,7 @@ __all__ = ["cause_of"]
 
 
 _CONSEQUENCES: Final = (LeaseLost, AlreadyFolded)
-"""What one task fails with because another one did: told only where nothing else is known."""
+"""Follow-up errors of a task whose sibling failed: reported only if there is no other cause."""
 
 
 def cause_of(error: BaseException) -> FcPipelineError:
@@ -137,7 +137,7 @@ def _migrations(error: BaseException) -> FcPipelineError:
 
 def _dagster(error: BaseException) -> FcPipelineError | None:
     if error.__cause__ is not None and type(error).__name__ != "Failure":
-        return None  # what it was caused by tells more
+        return None  # its cause says more
     reason = one_line(getattr(error, "description", None) or error)
     if type(error).__module__.startswith("dagster_postgres"):
         return PostgresError(f"Dagster's storage: {reason}", hint="is Postgres up, and can it be reached?")

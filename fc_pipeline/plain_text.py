@@ -1,4 +1,4 @@
-"""Text as it may be shown: of strangers, without what a terminal obeys or turns letters round; URLs without secrets."""
+"""Text safe to show: without control and bidirectional characters; URLs without secrets."""
 
 import re
 from typing import Final

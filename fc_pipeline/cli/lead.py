@@ -35,9 +35,9 @@ def refuse_to_lead_alone(settings: Settings) -> None:
 
 
 def _unfit(settings: Settings, known: FcPipelineError | None = None) -> FcPipelineError | None:
-    from fc_pipeline.services.candidacy import unfit_to_lead  # takes a second, which other commands save
+    from fc_pipeline.services.candidacy import leadership_error  # takes a second, which other commands save
 
-    return unfit_to_lead(settings, known)
+    return leadership_error(settings, known)
 
 
 class Lead:
@@ -72,15 +72,15 @@ class Lead:
         """The message on the present leader, given the one reported last; None if there is nothing to report yet."""
         own, before = self._dagster.name, self._announced
         if leader == own:
-            return f"this one does the work now{self._fate_of_predecessor(before)}"
+            return f"this one does the work now{self._predecessor_state(before)}"
         unfit = self._unfit = _unfit(self._dagster.settings, self._unfit)
         if leader is None:
             # An `up` that can lead will do so soon.
-            return f"nobody does the work now{self._fate_of_predecessor(before)}; {_cannot(unfit)}" if unfit else None
+            return f"nobody does the work now{self._predecessor_state(before)}; {_cannot(unfit)}" if unfit else None
         will = _cannot(unfit) if unfit else "it takes over at its end"
         return f"another `up` on this Postgres does the work ({_place(leader)}): this one shows it; {will}"
 
-    def _fate_of_predecessor(self, before: str | None) -> str:
+    def _predecessor_state(self, before: str | None) -> str:
         """What is known of the previous leader: it may be alive without leading, as after a crash of Postgres."""
         if not before or before == self._dagster.name:
             return ""

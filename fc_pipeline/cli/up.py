@@ -284,6 +284,6 @@ def _mode(settings: Settings) -> str:
 def _silent_hubs(settings: Settings) -> dict[str, str]:
     """The hubs that do not answer within HUB_SECONDS, each with the reason."""
     from fc_pipeline.replica import hub_endpoints
-    from fc_pipeline.status.hub_reach import silent_hubs
+    from fc_pipeline.status.hub_reach import unreachable_hubs
 
-    return asyncio.run(silent_hubs(hub_endpoints(settings), HUB_SECONDS))
+    return asyncio.run(unreachable_hubs(hub_endpoints(settings), HUB_SECONDS))

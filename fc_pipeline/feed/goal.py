@@ -33,7 +33,7 @@ class Goal:
 
     @classmethod
     def now(cls, replica: Replica) -> Self:
-        """Ask the hub for its heads. Raises HubError."""
+        """Request from the hub its heads. Raises HubError."""
 
         async def heights(state: Survey) -> dict[int, tuple[int, int]]:
             return {shard.shard: (shard.origin_height, shard.head_height) for shard in state.shards}

@@ -123,7 +123,7 @@ class BatchWriter:
         Raises LeaseLost if another run has taken an hour over meanwhile.
         """
         self._session.reopen()
-        regained = lease.regain(self._replica.engine, holder=self._holder, backend_pid=self._session.backend_pid)
+        regained = lease.reacquire(self._replica.engine, holder=self._holder, backend_pid=self._session.backend_pid)
         lost = sorted((shard, hour.key) for shard, hour in self._held if (shard, hour.key) not in regained)
         if lost:
             raise LeaseLost(

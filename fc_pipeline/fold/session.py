@@ -158,11 +158,11 @@ class FoldSession:
         return self._transaction(lambda: self._replace_activity(shards, count, partition, add))
 
     def _transaction(self, write: Callable[[], T]) -> T:
-        def begun_anew() -> T:
+        def attempt() -> T:
             self._merges.begin()
             return write()
 
-        written = self._session.retried_transaction(begun_anew, restart_on=TargetsMoved)
+        written = self._session.retried_transaction(attempt, restart_on=TargetsMoved)
         if self._selection is not None:
             self._selection.publish()
         return written

@@ -108,11 +108,11 @@ KEYED_PLANS = "SELECT " + ", ".join(f"set_config('enable_{scan}', 'off', true)" 
 table looks cheap until it has grown; the merges keep the plan of a connection's first micro-batch."""
 
 FREE_PLANS = "SELECT " + ", ".join(f"set_config('enable_{scan}', 'on', true)" for scan in _PLANS_OF_WHOLE_TABLES)
-"""For the rest of the transaction: as ever."""
+"""For the rest of the transaction: the session's plan settings again."""
 
 # A link is masked by a compact state that is newer than the event which decided it, was made no earlier than the link,
-# is of its type (or type-blind), and does not name its target. The earliest such state tells when it was deleted, so
-# that the order in which they arrive does not matter.
+# is of its type (or type-blind), and does not name its target. The earliest such state decides when it was deleted, so
+# that their order of arrival does not matter.
 _MASKABLE = (
     "c.version > l.version AND c.timestamp >= l.timestamp AND (c.type = l.type OR NOT c.scoped) "
     "AND (l.deleted_at IS NULL OR l.deleted_reason = 'compacted')"

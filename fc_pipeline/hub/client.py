@@ -171,7 +171,7 @@ class HubClient:
             base_url=endpoint.base_url,
             auth=endpoint.basic_auth,
             headers={"user-agent": "fc-pipeline", **endpoint.headers},
-            # Ours are around it: httpx bounds each read alone, and a byte a second would go on for ever.
+            # Ours are around it: httpx limits each read alone, so a byte per second would never time out.
             timeout=httpx.Timeout(None),
             limits=httpx.Limits(max_connections=MAX_CONNECTIONS, max_keepalive_connections=16),
             transport=transport,

@@ -239,8 +239,8 @@ def decode_in_order(
     """Decode events; one that is out of place is set aside as Undecodable, and is none to read on from.
 
     Out of place is an id that does not ascend (hub-api 3.1), lies below `floor` or not below `ceiling`, and, where
-    `shard` is given, an event that says it is of another shard, or of block 0 (hub-api 3.5, 4.1). The very same event
-    a second time is left out: it says nothing new; of records without an id, nobody can say that they are the same.
+    `shard` is given, an event that says it is of another shard, or of block 0 (hub-api 3.5, 4.1). The very same event a
+    second time is left out: it is a duplicate; records without an id cannot be told apart, and stay.
     """
     ids, events, undecodable = decode_events(raws, previous_id=previous_id)
     is_ordered = not ids or (ids[0] >= floor and ids[-1] < ceiling and all(map(lt, ids, islice(ids, 1, None))))

@@ -186,11 +186,11 @@ class HubPool(ReadEndpoints):
         fresher, one behind the cursor never; if all are behind, but only slightly, they are waited for. Raises
         HubUntrusted or HubUnavailable saying why of each hub.
         """
-        chosen, errors = await self._fit(shard, cursor_height)
+        chosen, errors = await self._usable(shard, cursor_height)
         waited_seconds, furthest = 0.0, _furthest(errors)
         while chosen is None and furthest is not None and waited_seconds < self.max_lag_wait_seconds:
             await self.wait_for_lag()
-            chosen, errors = await self._fit(shard, cursor_height)
+            chosen, errors = await self._usable(shard, cursor_height)
             now_at = _furthest(errors)
             waited_seconds = 0.0 if now_at is not None and now_at > furthest else waited_seconds + LAG_WAIT_SECONDS
             furthest = max(furthest, now_at or 0)
@@ -280,7 +280,7 @@ class HubPool(ReadEndpoints):
             raise failed[hub]
         return hub
 
-    async def _fit(self, shard: int | None, cursor_height: int) -> tuple[_PooledHub | None, list[HubError]]:
+    async def _usable(self, shard: int | None, cursor_height: int) -> tuple[_PooledHub | None, list[HubError]]:
         """The hub to follow, cooling ones last, and why others are not followed."""
         now = self._clock()
         errors: list[HubError] = []
@@ -288,11 +288,11 @@ class HubPool(ReadEndpoints):
         available = [hub for hub in self._hubs if hub.cooling_until <= now]
         cooling_down = [hub for hub in self._hubs if hub.cooling_until > now]
         for hubs in (available, cooling_down):
-            if (chosen := await self._first_fit(hubs, shard, cursor_height, errors)) is not None:
+            if (chosen := await self._first_usable(hubs, shard, cursor_height, errors)) is not None:
                 return chosen, errors
         return None, errors
 
-    async def _first_fit(
+    async def _first_usable(
         self, hubs: Sequence[_PooledHub], shard: int | None, cursor_height: int, errors: list[HubError]
     ) -> _PooledHub | None:
         """The first hub that is usable and fresh, else the first of those about as stale as the freshest."""

@@ -104,8 +104,7 @@ class PageReader:
     async def ends_block(self, event_id: int, *, is_as_announced: bool) -> bool:
         """Whether the hub has this event, and none of the same block behind it.
 
-        Of a record without an id nobody can say of which block it is: there, it must be known by the block's
-        announcement that no event is left to come.
+        The block of a record without an id is unknown: then the block's announcement must show that it is complete.
         """
         try:
             ids, _, undecodable = decode_events(await self._events(event_id, None, 2))
@@ -283,7 +282,7 @@ def _ends_with_block(page: DecodedEvents) -> bool:
     """Whether all is there that the BLOCK_CONFIRMED of the page's last block announces.
 
     A page that is shorter than asked for need not end at the tip: what stands before a hub may cut it at some length of
-    its own, in the middle of a block. Where the announcement is not on the page, the next page tells, by being empty;
-    so, too, where a record is broken, which may be two in one.
+    its own, in the middle of a block. If the announcement is not on the page, an empty next page shows it; so, too,
+    where a record is broken, which may be two in one.
     """
     return not page.undecodable and ends_as_announced(page.events, page.event_ids)

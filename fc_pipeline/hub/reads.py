@@ -136,7 +136,7 @@ class ReadEndpoints(ABC):
         return _newest_per_name(page.items)
 
     async def username_proof_by_name(self, name: str) -> bytes | None:
-        """The proof of a name, raw; None where nobody holds it."""
+        """The proof of a name, raw; None if no FID holds it."""
         return await self._or_none(lambda hub: hub.read("/v1/userNameProofByName", {"name": name}, _one_object))
 
     def on_chain_signers_by_fid(self, fid: int, page_size: int = PAGE_SIZE) -> AsyncIterator[list[bytes]]:

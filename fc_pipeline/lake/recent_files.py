@@ -41,7 +41,7 @@ class FileGroup:
 
 
 class RecentFiles:
-    """The files that a writer has stored and nobody has joined yet, per shard and hour. For one thread at a time."""
+    """The files that a writer has stored and not yet joined, per shard and hour. For one thread at a time."""
 
     def __init__(self) -> None:
         self._groups: defaultdict[tuple[int, Hour], FileGroup] = defaultdict(FileGroup)

@@ -22,7 +22,7 @@ from fc_pipeline.plain_text import one_line, shown_url
 __all__ = ["LakeStorage"]
 
 UNFINISHED_SECONDS: Final = 86_400
-"""No file takes so long to be written: what is older was left by a process that died."""
+"""An older temporary file was left by a process that died: writing one takes less."""
 _UNFINISHED: Final = ".unfinished"
 _PATH_CHARACTERS: Final = "/%:@!$&'()*+,;=~"
 """Not escaped in the path of a URI; a percent sign there begins an escape."""
@@ -213,7 +213,7 @@ def _cannot_write(path: str, error: OSError) -> LakeError:
 
 
 def _write_new_locally(target: Path, content: pa.Buffer) -> bool:
-    """The file has its name only once it is whole, and nobody else's is replaced."""
+    """The file gets its name only once it is complete, and replaces no other one."""
     target.parent.mkdir(parents=True, exist_ok=True)
     unfinished = target.with_name(f".{target.name}.{uuid.uuid4().hex}{_UNFINISHED}")
     try:

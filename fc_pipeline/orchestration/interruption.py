@@ -36,7 +36,7 @@ class Interruption:
 
     reason: str | None = None
 
-    def is_asked_for(self) -> bool:
+    def is_requested(self) -> bool:
         """Whether the run should end. Also true once the process that started it, Dagster's code server, is gone."""
         parent = multiprocessing.parent_process()
         if self.reason is None and parent is not None and not parent.is_alive():
@@ -48,7 +48,7 @@ class Interruption:
 
         Raises DagsterExecutionInterruptedError if Dagster should show it as canceled.
         """
-        if not self.is_asked_for():
+        if not self.is_requested():
             return False
         context.log.info(f"ending early: {self.reason}; the next run goes on after the last committed micro-batch")
         found = context.instance.get_run_by_id(context.run.run_id)

@@ -23,7 +23,7 @@ def complete_histories(context: OpExecutionContext, replica: ReplicaResource) ->
     """Reports the buckets of these targets as materialised; returns how many targets were completed."""
     with interruptible() as interruption, replica.open() as opened:
         reporter = BucketReporter(context, opened, interruption)
-        synced = sync_targets(opened, context.run.run_id, reporter.backfill, should_stop=interruption.is_asked_for)
+        synced = sync_targets(opened, context.run.run_id, reporter.backfill, should_stop=interruption.is_requested)
         context.log.info(synced.line())
         reporter.evaluate()
         interruption.end_run(context)  # either way the work is complete

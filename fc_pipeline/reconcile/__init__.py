@@ -1,1 +1,1 @@
-"""Tables made equal to what they are made from: the hub's snapshots, and the raw log."""
+"""Reconciles the tables with their sources: the hub's snapshots, and the raw log."""

@@ -1,4 +1,4 @@
-"""The SQL that compares snapshots with the tables: what differs ends up in `change_…`, nothing is written here.
+"""The SQL that compares snapshots with the tables: differences are staged in `change_…`, no table is written.
 
 A row is compared only if no event that came after the snapshot's version has decided it: its own version is not above
 the snapshot's. (A version above all that the ledger has folded is no event's, and so is compared, too.) Rows are found
@@ -19,7 +19,7 @@ from fc_pipeline.tables.username_proofs import USERNAME_PROOFS
 __all__ = ["COMPARED", "CREATE_STAGING", "DROP_OUTDATED", "change_name", "compare", "create_changes", "keep_newest"]
 
 COMPARED: Final = tuple(table for table in DATA_TABLES.values() if table.comparison is not Comparison.NONE)
-"""The tables that snapshots speak of, in the order in which they are compared: profiles behind their sources."""
+"""The tables that snapshots cover, in the order of comparison: profiles after their sources."""
 
 CREATE_STAGING: Final = (
     # The FIDs of a fold.
@@ -39,16 +39,16 @@ DROP_OUTDATED: Final = (
     "WITH outdated AS (DELETE FROM stage_snapshots AS p USING pipeline.snapshots AS s "
     "WHERE s.fid = p.fid AND s.folded_version > p.version RETURNING 1) SELECT count(*) FROM outdated"
 )
-"""Leave out the snapshots of FIDs of which a newer one was folded; how many these are."""
+"""Leave out the snapshots of FIDs with a newer folded one; returns how many."""
 
 
 def change_name(table: DataTable) -> str:
-    """The temporary table of what is to be changed in `table`."""
+    """The temporary table of the changes to `table`."""
     return f"change_{table.name}"
 
 
 def create_changes(table: DataTable) -> str:
-    """Created once per connection: the rows as they are to be, how each differs, and the version that it replaces."""
+    """Created once per connection: the expected rows, how each differs, and the version that it replaces."""
     columns = ", ".join(f"{c.name} {c.type.postgres}" for c in table.columns)
     return (
         f"CREATE TEMPORARY TABLE IF NOT EXISTS {change_name(table)} ({columns}, about_fid bigint, change text, "
@@ -58,7 +58,7 @@ def create_changes(table: DataTable) -> str:
 
 @cache
 def keep_newest(table: DataTable) -> str:
-    """Of a key that a snapshot lists twice, as its list moved while it was walked, keep the newest (hub-api 6.1, 7.1).
+    """Keep the newest record of a key listed twice, because the list changed while it was read (hub-api 6.1, 7.1).
 
     A cast's remove wins over the cast. Contract events and names are settled where they are compared.
     """
@@ -122,7 +122,7 @@ def _content(table: DataTable) -> tuple[str, ...]:
     return tuple(name for name in table.names if name not in left_out)
 
 
-# A link that a compact state after the snapshot masks is none any more, whatever the snapshot says.
+# A link masked by a compact state newer than the snapshot is deleted, whatever the snapshot says.
 _MASK_LINKS = (
     "UPDATE stage_links AS s SET deleted_reason = 'compacted', deleted_at = m.compacted_at FROM ("
     "SELECT l.fid, l.type, l.target_fid, min(c.compacted_at) AS compacted_at FROM stage_links AS l "
@@ -134,7 +134,7 @@ _MASK_LINKS = (
 
 
 def _message_rows(table: DataTable) -> str:
-    """Snapshot and table side by side, for tables whose rows never leave their FID."""
+    """Full join of snapshot and table, for tables whose rows never change their FID."""
     same_key = " AND ".join(f"s.{name} = t.{name}" for name in table.key)
     columns: list[str] = []
     for name in table.names:
@@ -201,7 +201,7 @@ _LISTED_PROOFS = (
     f"THEN {_PROOF_DIFFERS} ELSE NOT {_PROOF_NEWER} END)"
 )
 
-# A live row without an FID is nobody's; it is looked for once a round, with the contract events of no FID.
+# A live row without an FID belongs to no user; it is checked once a round, with the contract events of no FID.
 _UNLISTED_PROOFS = (
     f"INSERT INTO change_username_proofs {_PROOFS_IN_ORDER} "
     "SELECT t.name, t.type, NULL, NULL, t.timestamp, t.hash, NULL, t.precedence, 'reconciled', "
@@ -222,7 +222,7 @@ _ASKED_TYPES = (
 )
 
 
-# What contracts say of nobody (FID 0) may stand on any shard.
+# Contract events of no FID (FID 0) may be on any shard.
 _CONTRACT_TOUCHED = f"CASE WHEN p.fid = 0 THEN {_TOUCHED_ANYWHERE} ELSE {_TOUCHED} END"
 
 
@@ -231,9 +231,9 @@ def _same_contract_key(ours: str) -> str:
 
 
 def _listed_contract_events() -> str:
-    """A contract event is what it is for ever: where the hub lists it, nothing but its own words can stand.
+    """Contract events are immutable: a row of a listed event must equal it.
 
-    A row that somebody gave to another FID, maybe of another shard, is found by its key.
+    A row that was assigned to another FID, perhaps of another shard, is found by its key.
     """
     key = ", ".join(ON_CHAIN_EVENTS.key)
     columns = ", ".join(
@@ -269,7 +269,7 @@ def _unlisted_contract_events() -> str:
     )
 
 
-# A profile whose sources are changed is derived again; that is no difference of its own.
+# A profile whose sources change is derived again; that is not counted as a difference.
 _UNTOUCHED_PROFILES = "INSERT INTO stage_profile_fids SELECT p.fid FROM stage_snapshots AS p WHERE " + " AND ".join(
     f"NOT EXISTS (SELECT FROM change_{source} AS c WHERE c.fid = p.fid OR c.about_fid = p.fid)"
     for source in PROFILE_SOURCES
@@ -277,7 +277,7 @@ _UNTOUCHED_PROFILES = "INSERT INTO stage_profile_fids SELECT p.fid FROM stage_sn
 
 
 def _profiles() -> str:
-    """Profiles whose sources are as the hub says, against what is derived from these sources."""
+    """Profiles whose sources equal the hub's, compared with what is derived from these sources."""
     names = USER_PROFILES.names
     columns: list[str] = []
     for name in names:

@@ -1,4 +1,4 @@
-"""The SQL that acts on what a comparison found: counts it, keeps drift with both versions of a row, and writes."""
+"""The SQL that applies a comparison's changes: counts them, records drift with both versions of a row, and writes."""
 
 from functools import cache
 from typing import Final
@@ -25,14 +25,14 @@ LOCK_NAMES: Final = (
     "SELECT count(*) FROM (SELECT FROM public.username_proofs AS t JOIN change_username_proofs AS c "
     "ON c.name = t.name AND c.type = t.type ORDER BY t.name, t.type FOR UPDATE OF t) AS locked"
 )
-"""Names are of all shards, so another shard's fold may write them meanwhile: in the same order, so that none waits."""
+"""Names belong to all shards, so folds of other shards may write them meanwhile: same order, to avoid deadlocks."""
 
 NOTE_FOLDED: Final = (
     "UPDATE pipeline.snapshots AS s SET folded_version = p.version, "
     "folded_file = CASE WHEN s.version = p.version THEN s.file ELSE s.folded_file END, "
     "folded_at = now(), folded_run_id = $1, folded_until_id = p.until_id FROM stage_snapshots AS p WHERE s.fid = p.fid"
 )
-"""What the next comparison starts from."""
+"""Empties the staging tables for the next comparison."""
 
 CHANGED_PROFILES: Final = (
     "INSERT INTO stage_profile_fids SELECT DISTINCT fid FROM ("
@@ -74,7 +74,7 @@ _HUB_ROW = (
 
 @cache
 def record_drift(table: DataTable) -> str:
-    """Keep every change of a covered history in `pipeline.drift`; `$1` is the run's id. Before they are written."""
+    """Record every change of a covered history in `pipeline.drift`, before it is written; `$1` is the run's id."""
     return (
         "INSERT INTO pipeline.drift (table_name, fid, bucket, shard, kind, key, table_row, hub_row, table_version, "
         f"snapshot_version, run_id) SELECT '{table.name}', c.about_fid, c.about_fid % 256, p.shard, c.change, "
@@ -95,9 +95,9 @@ def examples(table: DataTable) -> str:
 
 @cache
 def correct(table: DataTable) -> tuple[str, ...]:
-    """Make the rows what the changes say; the last statement returns how many were inserted, updated and deleted.
+    """Apply the changes to the rows; the last statement returns how many were inserted, updated and deleted.
 
-    A row that is not the compared one any more stays: that can only be a name.
+    A row that changed since the comparison stays: that can only be a name.
     """
     same_key = " AND ".join(f"t.{name} = c.{name}" for name in table.key)
     updated = ", ".join(f"{name} = c.{name}" for name in table.names if name not in table.key)

@@ -22,7 +22,7 @@ FIRST_HEIGHT: Final = 1
 """Where a shard's chain begins."""
 
 CONTRACT_DELAY_SECONDS: Final = 2
-"""A contract's event takes at least a block of its own chain (OP Mainnet's are of two seconds) to come to a hub."""
+"""A contract event takes at least one block of its own chain (two seconds on OP Mainnet) to reach a hub."""
 
 LINES: Final = (
     "SELECT from_height, to_height, array_to_string(tables, ',') FROM pipeline.coverage WHERE shard = $1::integer "
@@ -36,18 +36,18 @@ TOPS: Final = "SELECT shard, max(to_height) FROM pipeline.coverage GROUP BY shar
 GAPS: Final = (
     "SELECT from_height, to_height FROM pipeline.gaps WHERE shard = $1::integer AND healed_how IS DISTINCT FROM 'feed'"
 )
-"""Heights of which events are missing for all that the ledger says, unless the feed gave them later."""
+"""Folded heights with missing events, unless the feed has delivered them later."""
 
 ORIGIN: Final = (
     f"SELECT coalesce((SELECT origin_height FROM pipeline.shards WHERE shard = $1::integer), {FIRST_HEIGHT})"
 )
-"""Where the replica of a shard begins."""
+"""The origin of a shard's replica."""
 
 FOLLOWED: Final = (
     "SELECT count(*) FROM pipeline.leases WHERE shard = $1::integer AND heartbeat_at > now() - interval '15 seconds' "
     "AND EXISTS (SELECT FROM pg_stat_activity WHERE pid = backend_pid)"
 )
-"""Whether somebody is reading the shard's feed right now."""
+"""Whether a run is reading the shard's feed now."""
 
 _IS_REGISTER: Final = "->>'eventType' IN ('Register', 'ID_REGISTER_EVENT_TYPE_REGISTER')"
 
@@ -56,7 +56,7 @@ REGISTERED: Final = (
     "FROM public.on_chain_events WHERE fid = p.fid AND type = 'id_register' AND deleted_at IS NULL "
     f"AND body{_IS_REGISTER} OFFSET 0) AS o WHERE p.fid > 0 GROUP BY p.fid"
 )
-"""The event by which each FID of a fold came into being, where the tables know it."""
+"""The registration event of each FID of a fold, where the tables have it."""
 
 REGISTERED_SINCE_ORIGIN: Final = (
     "SELECT p.fid, o.origin_height FROM stage_snapshots AS p JOIN pipeline.shards AS o ON o.shard = p.shard "
@@ -65,7 +65,7 @@ REGISTERED_SINCE_ORIGIN: Final = (
     "GROUP BY p.fid, o.origin_height, o.origin_at "
     f"HAVING bool_and(coalesce(s.block_timestamp >= o.origin_at - interval '{CONTRACT_DELAY_SECONDS} seconds', false))"
 )
-"""The FIDs of a fold that by their snapshots came into being after the replica of their shard began, and its height.
+"""The FIDs of a fold that, by their snapshots, were registered after their shard's origin, and that origin's height.
 
 A hub merges a contract's event in a block of its own that is later, so theirs is above that height, also where the
 table has lost it.
@@ -76,7 +76,7 @@ table has lost it.
 class ShardHistory:
     """What the ledger has of a shard, per table, as ranges in ascending order that do not touch; and its known gaps.
 
-    `origin` is the first height that the ledger is to cover.
+    `origin` is the first height that the ledger must cover.
     """
 
     covered: Mapping[str, Sequence[HeightRange]]
@@ -98,7 +98,7 @@ class ShardHistory:
         return max((ranges[-1].last for ranges in self.covered.values()), default=None)
 
     def covered_since(self, table: str, height: int) -> int | None:
-        """From which height on everything up to `height` was folded into a table, and has no known gap; else None."""
+        """The height from which everything up to `height` was folded into a table, without a known gap; else None."""
         for one in self.covered.get(table, ()):
             if one.first <= height <= one.last:
                 open_until = [gap.last for gap in self.gaps if gap.first <= height and gap.last >= one.first]

@@ -1,7 +1,7 @@
-"""raw log → the rows that its events must have left: per table the row of each key that decides, as Arrow.
+"""raw log → the rows expected from its events: per table the deciding row of each key, as Arrow.
 
-The way is the fold's own: decode, changes, last per key. Events that an earlier release set aside, and that nobody has
-replayed yet, are left out, though this release may understand them.
+Uses the fold's own steps: decode, changes, last per key. Events that an earlier release quarantined and that were not
+replayed yet are left out, even if this release understands them.
 """
 
 from collections import defaultdict

@@ -18,7 +18,7 @@ __all__ = ["LEDGER_WAIT_SECONDS", "Judge"]
 LEDGER_WAIT_SECONDS: Final = 30.0
 LEDGER_POLL_SECONDS: Final = 0.1
 SPREAD_HEIGHTS: Final = 3600
-"""So far apart may the copies of an fname's proof be that each shard gets (hub-api 7.5)."""
+"""The largest distance between the copies of an fname's proof on different shards (hub-api 7.5)."""
 
 _FOLDED_BEFORE: Final = (
     "SELECT s.fid, s.folded_version, s.folded_until_id FROM stage_snapshots AS p CROSS JOIN LATERAL "
@@ -42,7 +42,7 @@ class Judge:
     def judge(self, snapshots: Sequence[FidSnapshot], heads: Heads) -> dict[int, Judgement]:
         """How far each FID can be judged; takes the staged records into account.
 
-        Waits while that may still change: the ledger has everything but what came last, and somebody is reading it.
+        Waits while that may still change: the ledger lacks only the newest heights, and a run is reading them.
         """
         since, until = self._bounds()
         deadline = self.clock() + LEDGER_WAIT_SECONDS
@@ -53,7 +53,7 @@ class Judge:
             if not behind or not may_be_covered or self.clock() >= deadline or not any(map(self._is_followed, behind)):
                 break
             self.sleep(LEDGER_POLL_SECONDS)
-        # Names, and what contracts say of nobody (FID 0), may come from any shard.
+        # Names, and contract events of no FID (FID 0), may come from any shard.
         others_are_known = all(_is_known_lately(histories[shard], event_id) for shard, event_id in heads.after.items())
         judged: dict[int, Judgement] = {}
         synced = self.targets.synced() if self.targets is not None else None
@@ -79,7 +79,7 @@ class Judge:
         rows = self.execute(_FOLDED_BEFORE)
         since = {fid: height_of(version) + 1 for fid, version, _ in rows}
         until = {fid: height_of(until_id) for fid, _, until_id in rows if until_id is not None}
-        # Nobody has done anything before being registered. The table may have lost that row, so the hub is heard, too.
+        # No user acts before being registered. The table may have lost that row, so the hub's records count, too.
         for fid, version in self.execute(covered_history.REGISTERED):
             since[fid] = max(since.get(fid, 0), height_of(version))
         for fid, origin_height in self.execute(covered_history.REGISTERED_SINCE_ORIGIN):

@@ -1,4 +1,4 @@
-"""The tables against the raw log, without a hub: exact for the hours that are compared; and making them equal again."""
+"""Compares the tables with the raw log, without a hub: exact for the compared hours; and corrects them."""
 
 import time
 from collections import defaultdict
@@ -34,7 +34,7 @@ __all__ = ["HourDifferences", "LogComparison", "TableComparison", "compare_with_
 T = TypeVar("T")
 
 MAX_EVENTS: Final = 150_000
-"""Of the newest finished hours so many events are compared, and one hour at least."""
+"""How many events of the newest finished hours are compared, at least one hour."""
 SETTLED_SECONDS: Final = 300.0
 """An hour's files are joined a few minutes after its end; before that it has one for every micro-batch."""
 
@@ -111,9 +111,9 @@ def compare_with_log(
 
 
 def repair_hour(replica: Replica, hour: Hour, tables: Collection[str]) -> dict[str, int]:
-    """Make these tables' rows of an hour what the raw log says; how many were written, per table.
+    """Correct these tables' rows of an hour by the raw log; returns how many were written, per table.
 
-    What is right is not touched, and nobody is kept waiting who folds meanwhile, unless something is wrong.
+    Correct rows are not touched, and concurrent folds wait only if something is wrong.
     """
     with _Comparison(replica, tables) as work:
         _, found = work.read(lambda: work.compare([hour]))
@@ -124,7 +124,7 @@ def repair_hour(replica: Replica, hour: Hour, tables: Collection[str]) -> dict[s
 
 
 class _Comparison:
-    """One connection with temporary tables of its own; what is not committed is gone at the end."""
+    """One connection with its own temporary tables; uncommitted work is dropped at the end."""
 
     def __init__(self, replica: Replica, tables: Collection[str]) -> None:
         self._replica = replica
@@ -153,7 +153,7 @@ class _Comparison:
                 self._session.execute(statement)
 
     def read(self, work: Callable[[], T]) -> T:
-        """Do work that reads everything as it is at one moment; what it stages is dropped."""
+        """Do work that reads one consistent state; what it stages is dropped."""
 
         def at_one_moment() -> T:
             self._session.execute(_AT_ONE_MOMENT)
@@ -162,7 +162,7 @@ class _Comparison:
         return self._session.transaction(at_one_moment, commit=False)
 
     def repair(self, hour: Hour) -> dict[str, int]:
-        """Compare an hour while nobody folds or migrates, and correct what differs; how many rows, per table."""
+        """Compare an hour while no run folds or migrates, and correct differences; returns how many rows, per table."""
 
         def repaired() -> dict[str, int]:
             self._hold()
@@ -172,7 +172,7 @@ class _Comparison:
         return self._session.transaction(repaired)
 
     def _hold(self) -> None:
-        """Nobody folds, or migrates, until the transaction ends."""
+        """Keep out folds and migrations until the transaction ends."""
         hold_schema(self._session.execute)
         for shard in sorted(row[0] for row in self._session.execute(_SHARDS_OF_LINES)):
             self._session.execute(ledger.LOCK_SHARD, (shard,))
@@ -229,7 +229,7 @@ class _Comparison:
         return written
 
     def _members(self) -> "np.ndarray[Any, np.dtype[np.int64]] | None":
-        """The targets whose histories are complete; None where everybody is replicated."""
+        """The targets whose histories are complete; None if every user is replicated."""
         if self._replica.targets is None:
             return None
         return np.array(sorted(row[0] for row in self._session.execute(_TARGETS)), np.int64)

@@ -1,4 +1,4 @@
-"""The SQL that holds the tables against the rows that the raw log must have left, and that puts them right.
+"""The SQL that compares the tables with the rows expected from the raw log, and corrects them.
 
 A row of the table is right if the event that decided it says so, or if it was decided by something that was not
 compared: an event of other heights, or a snapshot, whose version is the last id that a height can have.
@@ -64,17 +64,17 @@ MASK_EXPECTED_LINKS: Final = (
 """Apply every known compact state, as the fold does."""
 
 _OF_ANY_SHARD: Final = (USERNAME_PROOFS.name, USER_PROFILES.name)
-"""Tables whose rows may have been decided by an event of any shard, and do not tell of which."""
+"""Tables whose rows may have been decided by an event of any shard, without saying which."""
 
 
 def expected_name(table: DataTable) -> str:
-    """The temporary table of the rows that are expected."""
+    """The temporary table of the expected rows."""
     return f"expected_{table.name}"
 
 
 @cache
 def create_staging(table: DataTable) -> tuple[str, ...]:
-    """Created once per connection: the rows expected, rows that nothing explains so far, and all that is wrong."""
+    """Created once per connection: expected rows, rows without an explanation so far, and wrong rows."""
     columns = ", ".join(f"{c.name} {c.type.staging}" for c in table.columns)
     key = ", ".join(f"{c.name} {c.type.staging}" for c in table.columns if c.name in table.key)
     return (
@@ -129,13 +129,13 @@ def _is_set_aside(version: str) -> str:
 
 
 def _was_compared_anywhere(table: DataTable, version: str) -> str:
-    """The same where nobody can tell of which shard it would be: of all of them."""
+    """The same if the shard is unknown: for all shards."""
     return f"NOT EXISTS (SELECT FROM shard_bounds AS s WHERE NOT {_was_compared(table, version, 's.shard')})"
 
 
 @cache
 def compare(table: DataTable) -> str:
-    """Note every expected row that the table lacks, or has otherwise."""
+    """Stage every expected row that is missing or different in the table."""
     if table is FID_ACTIVITY:
         verdict = f"e.wanted AND (t.version IS NULL OR {_differs(table)})"
     elif table is USERNAME_PROOFS:
@@ -152,7 +152,7 @@ def compare(table: DataTable) -> str:
 
 def _verdict(table: DataTable) -> str:
     compared = _was_compared(table, "t.version", "e.shard")
-    if table is ON_CHAIN_EVENTS:  # what contracts say of nobody may come from any shard
+    if table is ON_CHAIN_EVENTS:  # contract events of no FID may come from any shard
         compared = f"CASE WHEN e.fid > 0 THEN {compared} ELSE {_was_compared_anywhere(table, 't.version')} END"
     return (
         "CASE WHEN t.version IS NULL THEN e.wanted "
@@ -164,7 +164,7 @@ def _verdict(table: DataTable) -> str:
 
 
 def _verdict_of_proofs() -> str:
-    """Between proofs their times decide; one of somebody who is no target may be kept as its time alone."""
+    """Between proofs their times decide; of a proof of a user who is no target, only the time may be kept."""
     ours, theirs = "(t.timestamp, t.precedence, t.version)", "(e.timestamp, e.precedence, e.version)"
     return (
         "CASE WHEN t.version IS NULL THEN e.wanted "
@@ -222,7 +222,7 @@ COMPARE_PROFILES: Final = (
     f"synced_targets)) OR (t.fid IS NOT NULL AND e.fid IS NOT NULL AND {_differs(USER_PROFILES)} "
     "AND ($1::boolean OR f.fid IN (SELECT fid FROM synced_targets)))"
 )
-"""Profiles of `stage_profile_fids` against what their sources say; `$1` is whether everybody is replicated."""
+"""Profiles of `stage_profile_fids` compared with their sources; `$1` is whether every user is replicated."""
 
 
 @cache
@@ -240,7 +240,7 @@ def count_by_hour(table: DataTable) -> str:
     hour = (
         "to_char(w.hour AT TIME ZONE 'UTC', 'YYYY-MM-DD-HH24:00')"
         if table is FID_ACTIVITY
-        # An id that is not of the row's own shard may be another's: what claims it is mended with that hour.
+        # An id that is not of the row's own shard may be another's: such rows are repaired with that hour.
         else "(SELECT g.partition FROM compared_ranges AS g WHERE w.at_version BETWEEN g.first_id AND g.last_id "
         "ORDER BY g.shard IS NOT DISTINCT FROM w.of_shard DESC, g.partition DESC LIMIT 1)"
     )
@@ -261,7 +261,7 @@ FIDS_OF_PROFILES_TO_DERIVE: Final = (
 
 @cache
 def correct(table: DataTable) -> tuple[str, ...]:
-    """Make wrong rows what is expected, and delete those that nothing explains; each returns how many it wrote."""
+    """Correct wrong rows, and delete those without an explanation; each returns how many it wrote."""
     delete = (
         f"WITH gone AS (DELETE FROM {table.qualified} AS t USING wrong_{table.name} AS w "
         f"WHERE {_same_key(table, 't', 'w')} AND w.kind = 'invented' RETURNING 1) SELECT count(*) FROM gone"

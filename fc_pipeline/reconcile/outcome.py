@@ -93,5 +93,5 @@ def _sum(some: Mapping[str, int], more: Mapping[str, int]) -> dict[str, int]:
 
 
 def first_examples(found: Sequence[Difference]) -> tuple[Difference, ...]:
-    """So many as are kept, drift first."""
+    """As many examples as are kept, drift first."""
     return tuple(sorted(found, key=lambda one: not one.is_drift)[:MAX_EXAMPLES])

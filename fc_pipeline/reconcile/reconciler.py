@@ -1,4 +1,4 @@
-"""Snapshots → tables: a snapshot's word stands wherever no later event has decided, and what it corrects is told.
+"""Snapshots → tables: a snapshot's records apply wherever no later event has decided; corrections are recorded.
 
 Its version is an event id: everything up to it is in the answers. So a row that a later event decided is left alone, a
 row as the hub has it is not written at all, and any other becomes what the hub says, or a tombstone. Events that arrive
@@ -119,8 +119,8 @@ class Reconciler:
         at a time. `ids_before` and `ids_after` say of every shard what `version` and `until_id` say of an FID's own:
         an FID's names may come from any shard. Where they are not given, the snapshots' own have to do.
 
-        While somebody follows the feed, this waits for the ledger to reach the snapshots, so that what happened while
-        they were read is not taken for drift.
+        While a run follows the feed, this waits for the ledger to reach the snapshots, so that events that happened
+        while they were read do not count as drift.
         """
         if not snapshots:
             return Reconciled()
@@ -139,7 +139,7 @@ class Reconciler:
         judge = Judge(self._session.execute, self._set, self.sleep, self.clock)
         judged = judge.judge(snapshots, heads)
         self._session.copy("stage_judged", judged_lines({fid: one.tables for fid, one in judged.items()}))
-        # Everything up to here is the reading of this connection alone; from here on nobody else folds these shards.
+        # Up to here this connection only reads; from here on no other run folds these shards.
         self._session.execute(_MUST_NOT_STAND_STILL)
         for shard in sorted({one.shard for one in snapshots}):
             self._session.execute(ledger.LOCK_SHARD, (shard,))
@@ -191,7 +191,7 @@ class Reconciler:
             for _, is_drift, rows in self._session.execute(correct_sql.count(table)):
                 counts = drift if is_drift else history
                 counts[table.name] = counts.get(table.name, 0) + rows
-            # History is written by the million, and looked at only where nothing is written.
+            # History is written by the million rows, and examples of it are read only if nothing is written.
             if table.name in drift or (table.name in history and not write):
                 found = self._session.execute(correct_sql.examples(table), (MAX_EXAMPLES,))
                 examples += [Difference(table.name, *row) for row in found]

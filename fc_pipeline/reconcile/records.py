@@ -37,7 +37,7 @@ _ON_CHAIN: Final = msgspec.json.Decoder(OnChainEvent)
 class SetAside(NamedTuple):
     """A record that is not among the rows: a live row of its FID and table may be of it, the one with its hash.
 
-    `hash` is None where the record does not tell.
+    `hash` is None if the record has none.
     """
 
     fid: int

@@ -18,7 +18,7 @@ _DROP_OTHERS: Final = (
     "WITH others AS (DELETE FROM stage_snapshots AS p WHERE NOT EXISTS (SELECT FROM pipeline.targets AS t "
     "WHERE t.fid = p.fid) RETURNING 1) SELECT count(*) FROM others"
 )
-# Whatever a snapshot has put right of a root's links may have brought or taken whom it follows.
+# Corrections of a root's links may have added or removed users that it follows.
 _CANDIDATES: Final = (
     "INSERT INTO stage_target_candidates SELECT l.target_fid FROM stage_snapshots AS p JOIN pipeline.targets AS t "
     "ON t.fid = p.fid AND t.reason IN ('root', 'client') JOIN public.links AS l ON l.fid = p.fid AND l.type = 'follow'"
@@ -44,11 +44,11 @@ class ReconciledTargets:
             self._cache.close()
 
     def synced(self) -> set[int]:
-        """The staged FIDs whose history is complete: of any other, what differs was never told."""
+        """The staged FIDs whose history is complete: differences of others are history that was never read."""
         return {row[0] for row in self._execute(_SYNCED)}
 
     def hold(self, *, write: bool) -> int:
-        """Hold the set still until commit, and leave out whoever is no target; how many these are."""
+        """Lock the set until commit, and leave out users who are no targets; returns how many."""
         self._execute(recompute.LOCK_TO_CHANGE if write else recompute.LOCK_TO_READ)
         return int(self._execute(_DROP_OTHERS)[0][0])
 

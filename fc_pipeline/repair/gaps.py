@@ -1,7 +1,7 @@
 """Heals gaps by snapshots: every FID that a gap may have touched is made equal to the hub, then the gap is closed.
 
-What is left to do is in the ledgers alone: an FID is done with a gap once a snapshot from after it was folded, whoever
-fetched it. So healing that was cut short goes on where it ended.
+The state is in the ledgers alone: an FID is done with a gap once a later snapshot of it was folded, whichever run
+fetched it. So interrupted healing resumes where it ended.
 """
 
 import asyncio
@@ -49,25 +49,25 @@ class DamagedRange:
 
 @dataclass(frozen=True)
 class HealingPlan:
-    """All that is to be healed now."""
+    """The gaps to heal now."""
 
     damaged_ranges: tuple[DamagedRange, ...]
 
     @cached_property
     def fids(self) -> frozenset[int]:
-        """Whose snapshots that takes."""
+        """The FIDs whose snapshots this takes."""
         return frozenset().union(*(damaged.fids for damaged in self.damaged_ranges))
 
     @property
     def scope(self) -> BackfillScope:
-        """The same as a scope, of which a run goes on with what one over the same gaps has fetched."""
+        """The same as a scope, so that a run resumes what one over the same gaps has fetched."""
         named = ",".join(f"{w.shard}:{w.heights.first}-{w.heights.last}" for w in self.damaged_ranges)
         scope = BackfillScope.of_fids(self.fids)
         return BackfillScope(scope.buckets, scope.fids, f"gaps-{hashlib.sha256(named.encode()).hexdigest()[:16]}")
 
 
 def plan_healing(replica: Replica) -> HealingPlan:
-    """Ask the hub what it has, and find what must be healed. Raises HubError, LakeError."""
+    """Survey the hub, and find what must be healed. Raises HubError, LakeError."""
     return asyncio.run(_plan(replica))
 
 
@@ -86,7 +86,7 @@ async def _plan(replica: Replica) -> HealingPlan:
         lost = [DamagedRange(one.shard, OUTAGE, heights, frozenset()) for one in state.shards for heights in one.lost]
         if lost or not all(damaged.fids for damaged in damaged_ranges):
             everyone = await find_fids(replica, hubs, BackfillScope())
-            # Of a block of which nothing can be read, anybody may have been the author.
+            # Any user may be the author of events in an unreadable block.
             damaged_ranges = [
                 damaged
                 if damaged.fids
@@ -97,7 +97,7 @@ async def _plan(replica: Replica) -> HealingPlan:
 
 
 def _left(replica: Replica, damaged_ranges: list[DamagedRange]) -> Iterator[DamagedRange]:
-    """The same with those FIDs only of which no snapshot from after the gap was folded, and that are replicated."""
+    """The same with only the replicated FIDs that have no folded snapshot later than the gap."""
     if not damaged_ranges:
         return
     with replica.engine.connect() as connection:
@@ -110,7 +110,7 @@ def _left(replica: Replica, damaged_ranges: list[DamagedRange]) -> Iterator[Dama
 
 
 def _fids_of_block(replica: Replica, shard: int, heights: HeightRange, shard_count: int) -> frozenset[int]:
-    """Of whom the readable events of these blocks are, as far as this is their shard."""
+    """The FIDs of the readable events of these blocks, as far as this is their shard."""
     found: set[int] = set()
     with replica.engine.connect() as connection:
         keys = ledger.partitions_of(connection, shard, heights)
@@ -145,7 +145,7 @@ def _fids_of(event: HubEvent) -> Iterator[int]:
 
 
 def heal_gaps(replica: Replica, run_id: str, backfill: Callable[[BackfillScope], Backfill]) -> HealingPlan:
-    """Heal all that is open and that the feed cannot fill; what there was to do.
+    """Heal all open gaps that the feed cannot fill; returns the plan.
 
     `backfill` gives the work over a scope, which must fetch and fold. A gap is closed once all its FIDs are done; that
     the hub cannot answer for some of them keeps an outage open, but not a poison page, whose own FID may be such.

@@ -1,4 +1,4 @@
-"""The quarantine: what is in it, and folding what this release can understand of it by now."""
+"""The quarantine: listing its records, and folding those that this release understands."""
 
 import logging
 from collections import defaultdict
@@ -125,7 +125,7 @@ class ReplayOutcome:
 
 @dataclass
 class Replay:
-    """Folds unresolved records once more: all of these reasons or names, or all that there are."""
+    """Folds unresolved records again: those of these reasons or names, or all."""
 
     replica: Replica
     run_id: str
@@ -133,7 +133,7 @@ class Replay:
     names: Collection[str] = ()
 
     def execute(self) -> ReplayOutcome:
-        """Do it. A record is resolved in the transaction that folds it; what still cannot be is left as it is.
+        """Run it. A record is resolved in the transaction that folds it; one that still cannot be folded is left.
 
         Raises ConfigError for an unknown reason or name, LakeError if the raw log cannot be read.
         """
@@ -210,7 +210,7 @@ class Replay:
         )
 
     def _count_activity(self, outcome: ReplayOutcome) -> None:
-        """Count the hours again from the raw log: whoever counted them last could not read these events."""
+        """Count the hours again from the raw log: the last count could not read these events."""
         if not outcome.hours:
             return
         with BatchWriter(self.replica, self.run_id, {FID_ACTIVITY.name}, Progress()) as writer:

@@ -1,4 +1,4 @@
-"""Daily: are the raw log's files still what was written? Those that are not are read again, while a hub has them."""
+"""Daily: verify the raw log's files; damaged ones are read again, while a hub has their events."""
 
 import time
 from collections.abc import Callable
@@ -14,7 +14,7 @@ from fc_pipeline.status import health
 __all__ = ["REPAIRABLE_HOURS", "repair_recent_log"]
 
 REPAIRABLE_HOURS: Final = 80
-"""A hub keeps about three days of events; hours that it has forgotten in part are judged, too."""
+"""A hub keeps about three days of events; hours that it retains only in part are verified, too."""
 
 
 def repair_recent_log(
@@ -22,8 +22,7 @@ def repair_recent_log(
 ) -> list[Hour]:
     """Read the files of the finished hours that a hub may still have, and from the hub what they have lost.
 
-    Gives the hours in which something was lost, mended or not. Raises HubError if it cannot be read again, as no hub is
-    there.
+    Returns the hours in which something was lost, repaired or not. Raises HubError if no hub answers.
     """
     present = Hour.of(time.time() if now_unix is None else now_unix)
     oldest = Hour(present.start_unix - REPAIRABLE_HOURS * 3600)

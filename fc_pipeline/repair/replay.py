@@ -1,4 +1,4 @@
-"""Quarantined records → micro-batches: what this release can understand of what an earlier one, or another, set aside.
+"""Quarantined records → micro-batches: those that this release understands although another one quarantined them.
 
 A record of the feed is folded by its event id, as it would have been at first; one of a snapshot by the version of its
 FID's newest snapshot, if that still lists it. Nothing here touches Postgres or the lake.
@@ -23,7 +23,7 @@ from fc_pipeline.tables.registry import DATA_TABLES, MESSAGE_TABLES
 __all__ = ["NEVER_REPLAYED", "CurrentSnapshot", "QuarantineLine", "Replayed", "replay_events", "replay_snapshots"]
 
 NEVER_REPLAYED: Final = frozenset({"misplaced", NUL_REASON, "poison_page"})
-"""Reasons that no release can do anything about: no place to fold it at, folded already, nothing to fold."""
+"""Reasons that no release can resolve: no place to fold it at, folded already, nothing to fold."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +58,7 @@ class QuarantineLine:
         return height_of(self.event_id)
 
     def as_resolved(self) -> Quarantined:
-        """What tells Postgres which line it is."""
+        """The key of the line in Postgres."""
         return Quarantined(self.event_id, self.reason, self.detail, self.raw, self.source, self.fid)
 
 

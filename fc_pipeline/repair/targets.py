@@ -1,8 +1,8 @@
-"""Makes new targets complete: the feed's past from the raw log, all that is older from snapshots, without a hole.
+"""Completes new targets: the feed's past from the raw log, everything older from snapshots, without a hole.
 
-Whoever folds after a target came in keeps what concerns it, and whoever folded before has its blocks in the ledger: so
-what the ledger covers now, folded once more for the new targets alone, and the hub's own word on them are everything. A
-target is done once both are; what was cut short is begun again, and changes nothing where it was done.
+A fold after a target was added keeps what concerns it, and earlier folds have their blocks in the ledger: so folding
+the covered blocks again for the new targets only, plus the hub's snapshots of them, is complete. A target is done once
+both are; interrupted work is repeated, and is idempotent.
 """
 
 import logging
@@ -58,7 +58,7 @@ class TargetSync:
 
 
 def is_anything_due(replica: Replica) -> bool:
-    """Whether a target waits for its history, a former one for what becomes of its rows, or the settings changed."""
+    """Whether a target waits for its history, a former one for the removal of its rows, or the settings changed."""
     if replica.targets is None:
         return False
     with replica.engine.connect() as connection:
@@ -144,7 +144,7 @@ def _round(
     # Unreadable users are reported only at its end.
     is_cut_short = failure is not None and not (work.progress.unread and not work.progress.fids_left)
     with replica.engine.connect() as connection:
-        # Who was a target before has an old snapshot.
+        # A user who was a target before has an old snapshot.
         folded = snapshot_ledger.folded_fids(connection, since=begun_at if is_cut_short else None)
     reasons = {**dict.fromkeys(fids, str(failure) if failure else NO_LONGER_TARGET), **work.progress.unread}
     _note(replica, {fid: reasons[fid] for fid in fids}, folded - work.progress.unread.keys(), done)
@@ -203,7 +203,7 @@ def _note(replica: Replica, reasons: Mapping[int, str], folded: Collection[int],
 
 
 def settle(replica: Replica) -> dict[str, int]:
-    """Do with former targets' rows what FC_REMOVED_TARGETS says; rows that went, per table."""
+    """Apply FC_REMOVED_TARGETS to former targets' rows; returns the deleted rows, per table."""
     dropped = sweep.settle_former(replica.engine, replica.settings.removed_targets)
     for name, rows in sweep.trim_all(replica.engine).items():
         dropped[name] = dropped.get(name, 0) + rows

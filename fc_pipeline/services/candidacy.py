@@ -6,11 +6,11 @@ from fc_pipeline.feed.continuity import other_history
 from fc_pipeline.replica import open_replica_to_read
 from fc_pipeline.services.opening import with_running
 
-__all__ = ["unfit_to_lead"]
+__all__ = ["leadership_error"]
 
 
-def unfit_to_lead(settings: Settings, known: FcPipelineError | None = None) -> FcPipelineError | None:
-    """Why this one must not lead; None where it can. Where no hub tells, what was `known` before holds.
+def leadership_error(settings: Settings, known: FcPipelineError | None = None) -> FcPipelineError | None:
+    """Why this `up` must not lead; None if it may. If no hub answers, the error `known` before holds.
 
     The hubs of the settings, or the sample hub that runs, are asked whether they go on from what was read. Raises
     PostgresError where Postgres cannot be asked.

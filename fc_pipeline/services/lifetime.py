@@ -103,7 +103,7 @@ class EmbeddedServer(ABC):
                     self._users = os.open(self.run_dir / f"{self.name}.users.lock", os.O_RDWR | os.O_CREAT, 0o600)
                     fcntl.flock(self._users, fcntl.LOCK_SH)
             except BaseException:
-                # Also on Ctrl-C: nobody holds it yet, so nobody else would stop it.
+                # Also on Ctrl-C: no process uses it yet, so no other one would stop it.
                 if self.started_here and self._process is not None:
                     self._abandon(self._process)
                 raise
@@ -129,7 +129,7 @@ class EmbeddedServer(ABC):
             process.wait()
 
     def release(self) -> bool:
-        """Use the server no longer, and stop it if nobody else does.
+        """Stop using the server, and stop it if no other process uses it.
 
         Returns:
             Whether the server is stopped now.

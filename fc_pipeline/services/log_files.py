@@ -14,12 +14,12 @@ MAX_LOG_BYTES: Final = 32 * 2**20
 def keep_small(folder: Path, max_bytes: int = MAX_LOG_BYTES) -> list[Path]:
     """Move what is in too long a log to `NAME.log.1` and empty the log itself; returns those.
 
-    Their writers need not be told: they append to the file that they have open, whatever its length. What they write
-    while it is copied may be missing.
+    Their writers need no signal: they append to the open file, whatever its length. What they write while it is copied
+    may be missing.
     """
     moved: list[Path] = []
     for file in folder.glob("*.log"):
-        with suppress(FileNotFoundError):  # somebody else removes it
+        with suppress(FileNotFoundError):  # another process removes it
             if file.stat().st_size > max_bytes:
                 shutil.copyfile(file, file.with_suffix(".log.1"))
                 with file.open("r+b") as log:

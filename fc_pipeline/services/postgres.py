@@ -264,7 +264,7 @@ def _server_uid() -> int:
 
 
 def _as_server_user() -> _StartAs:
-    """How to start a process of the server: as whom, and with an environment that holds no secret of ours."""
+    """How to start a process of the server: its user, and an environment without our secrets."""
     environment = {"PATH": os.defpath, "LC_ALL": "C", "TZ": "UTC"}
     if os.geteuid() != 0:
         return {"env": environment, "cwd": "/"}
@@ -273,7 +273,7 @@ def _as_server_user() -> _StartAs:
 
 
 def _system_user() -> pwd.struct_passwd:
-    """The user as whom root runs the server; made at first need."""
+    """The user that runs the server if we are root; created when needed."""
     try:
         return pwd.getpwnam(_SYSTEM_USER)
     except KeyError:
@@ -284,7 +284,7 @@ def _system_user() -> pwd.struct_passwd:
         text=True,
     )
     try:
-        return pwd.getpwnam(_SYSTEM_USER)  # also where another process was quicker
+        return pwd.getpwnam(_SYSTEM_USER)  # also where another process was faster
     except KeyError:
         raise ServiceError(
             f"Postgres does not run as root, and the system user {_SYSTEM_USER} cannot be made: {made.stderr.strip()}",

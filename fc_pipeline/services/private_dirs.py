@@ -19,11 +19,11 @@ __all__ = ["private_dir", "remove_private_dir", "remove_stale_private_dirs"]
 
 ELSEWHERE: Final = Path("/tmp")  # noqa: S108 - whose a folder is, is checked
 STALE_SECONDS: Final = 3600.0
-"""A folder so old in which nobody listens is nobody's: who has just made one listens within minutes."""
+"""A folder of this age without a listener is stale: a server listens within minutes."""
 
 _MAX_SOCKET_PATH_BYTES: Final = 107
 _PLAIN_PATH: Final = re.compile(r"[A-Za-z0-9/._-]+")
-"""Paths that everybody reads alike: to Postgres a comma ends one, gRPC reads a socket's as a part of a URI."""
+"""Paths that all programs parse alike: Postgres splits at commas, gRPC parses a socket's path as part of a URI."""
 _SOCKETS: Final = (".s.PGSQL.5432", "redis.sock", "code_server.sock")
 _FILES: Final = (*_SOCKETS, ".s.PGSQL.5432.lock")
 _NAME: Final = re.compile(r"fc_pipeline-[a-z]+-(?P<uid>\d+)-[0-9a-f]{12}")
@@ -49,14 +49,14 @@ def private_dir(data_dir: Path, name: str, socket_name: str, uid: int) -> Path:
 
 
 def remove_private_dir(data_dir: Path, name: str) -> None:
-    """Remove the folder of a server that has ended, where it is below /tmp: nobody would ever."""
+    """Remove the folder of a server that has ended, if it is below /tmp, where nothing else removes it."""
     digest = _digest(data_dir)
     for folder in ELSEWHERE.glob(f"fc_pipeline-{name}-*-{digest}"):
         _remove(folder)
 
 
 def remove_stale_private_dirs() -> None:
-    """Remove those of this user (of any, for root) below /tmp in which nobody listens any more."""
+    """Remove those of this user (of any, for root) below /tmp that have no listener any more."""
     for folder in ELSEWHERE.glob("fc_pipeline-*"):
         with suppress(OSError):  # another process is quicker, or it is another user's
             if time.time() - folder.lstat().st_mtime > STALE_SECONDS and not _is_in_use(folder):
@@ -72,7 +72,7 @@ def _digest(data_dir: Path) -> str:
 
 
 def _is_in_use(folder: Path) -> bool:
-    """Whether somebody listens on a socket in it; one that is too busy to answer does."""
+    """Whether a process listens on a socket in it, even if too busy to answer."""
     for name in _SOCKETS:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
             client.settimeout(1.0)
@@ -92,7 +92,7 @@ def _remove(folder: Path) -> None:
     if named is None:
         return
     with suppress(OSError):  # not empty, not ours, or gone
-        # By descriptor: below /tmp, somebody could put a link in its place.
+        # By descriptor: below /tmp, another user could replace it by a link.
         descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
         try:
             if os.fstat(descriptor).st_uid != int(named["uid"]):

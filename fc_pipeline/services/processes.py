@@ -1,4 +1,4 @@
-"""What is told of processes that may be ending while they are looked at.
+"""Attributes of processes that may end while they are read.
 
 A process that ends cannot be looked into any more a moment before it is gone: where one exits just then, psutil says
 AccessDenied to an ordinary user, NoSuchProcess to root. Neither is an error here: it is no process to count on.

@@ -89,7 +89,7 @@ class EmbeddedRedis(EmbeddedServer):
                 cwd="/",
             )
         if process.stdin is not None:
-            with suppress(BrokenPipeError), process.stdin as stdin:  # broken: it ended at once, told by the wait
+            with suppress(BrokenPipeError), process.stdin as stdin:  # broken pipe: it ended, which the wait reports
                 stdin.write("".join(f"{name} {value}\n" for name, value in configuration.items()).encode())
         return process
 

@@ -1,4 +1,4 @@
-"""How often what has ended is started again: a process that was killed is; one that cannot run is not, for ever."""
+"""How often an ended process is restarted: one that was killed is; one that cannot run is not."""
 
 import time
 from collections import defaultdict

@@ -8,10 +8,10 @@ from fc_pipeline.hub.client import HubClient
 from fc_pipeline.hub.endpoint import HubEndpoint
 from fc_pipeline.hub.reads import HubReads
 
-__all__ = ["silent_hubs"]
+__all__ = ["unreachable_hubs"]
 
 
-async def silent_hubs(endpoints: Sequence[HubEndpoint], timeout_seconds: float) -> dict[str, str]:
+async def unreachable_hubs(endpoints: Sequence[HubEndpoint], timeout_seconds: float) -> dict[str, str]:
     """The names of the hubs whose `/v1/info` cannot be read within the time-out, each with the reason.
 
     All are asked at once.

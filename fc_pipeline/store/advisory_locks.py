@@ -48,7 +48,7 @@ class AdvisoryLock:
         return f"SELECT pg_advisory_lock{'_shared' if shared else ''}({self._key})"
 
     def attempt(self) -> str:
-        """The statement that takes the lock as `until_unlock` if nobody else holds it; whether it did."""
+        """The statement that takes the lock as `until_unlock` if it is free; returns whether it did."""
         return f"SELECT pg_try_advisory_lock({self._key})"
 
     def unlock(self, *, shared: bool = False) -> str:
@@ -93,7 +93,7 @@ def gaps_of(number: int | str) -> AdvisoryLock:
 
 
 def locks_held(kind: int | str, *, columns: str = "1", joined: str = "", bits: int = 32) -> str:
-    """The query of the locks of a kind that anybody holds in this database; rows of `pg_locks`.
+    """The query of the held locks of a kind in this database; rows of `pg_locks`.
 
     With 64 `bits`, of the one lock with that number.
     """
@@ -107,7 +107,7 @@ def locks_held(kind: int | str, *, columns: str = "1", joined: str = "", bits: i
 
 
 def held(lock: AdvisoryLock) -> str:
-    """The query whether anybody holds a lock; it is not taken by that."""
+    """The query whether a lock is held; does not take it."""
     if lock.thing is None:
         return f"SELECT EXISTS ({locks_held(lock.kind, bits=64)})"
     return f"SELECT EXISTS ({locks_held(lock.kind)} AND objid::bigint = {lock.thing})"

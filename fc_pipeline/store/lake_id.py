@@ -25,7 +25,7 @@ def known(connection: sa.Connection) -> DatabaseLake | None:
 
 
 def hold(connection: sa.Connection) -> None:
-    """Let nobody else record a lake until the end of the transaction."""
+    """Lock the record of the lake until the end of the transaction."""
     connection.execute(sa.text("LOCK TABLE pipeline.lake IN SHARE ROW EXCLUSIVE MODE"))
 
 

@@ -23,7 +23,7 @@ __all__ = [
     "as_successor",
     "holders",
     "is_held_by_another",
-    "regain",
+    "reacquire",
     "release",
     "renew",
     "runs_at_work",
@@ -90,8 +90,8 @@ def try_take(
         return connection.execute(_TAKE, values).first() is not None
 
 
-def regain(engine: sa.Engine, *, holder: str, backend_pid: int) -> set[tuple[int, str]]:
-    """Hold through a new session what nobody has taken since the old one was lost; gives shards and partitions."""
+def reacquire(engine: sa.Engine, *, holder: str, backend_pid: int) -> set[tuple[int, str]]:
+    """Reacquire in a new session the leases not taken since the old one was lost; returns shards and partitions."""
     mine = (
         sa.update(LEASES).where(LEASES.c.holder == holder).values(backend_pid=backend_pid, heartbeat_at=sa.func.now())
     )

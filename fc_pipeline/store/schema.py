@@ -107,8 +107,8 @@ def require_schema(engine: sa.Engine) -> None:
 def hold_schema(execute: Callable[[str], Any]) -> None:
     """Keep the schema as this process knows it until the end of the transaction; each that writes begins with this.
 
-    `execute` executes a statement of that transaction and gives its rows. Waits while somebody migrates. Raises
-    ConfigError if a newer release has migrated the database meanwhile: nothing is to be written then.
+    `execute` executes a statement of that transaction and gives its rows. Waits during a migration. Raises ConfigError
+    if a newer release has migrated the database meanwhile: nothing is to be written then.
     """
     execute(MIGRATION.until_commit(shared=True))
     found = [row[0] for row in execute(_REVISION)]

@@ -1,6 +1,6 @@
 """Advisory locks of a session of their own: held only while their process lives and reaches Postgres.
 
-No row has to be believed: what a process that was killed had locked, nobody holds.
+Locks of a killed process are released with its session, unlike a row.
 """
 
 from collections.abc import Generator
@@ -48,12 +48,12 @@ class SessionLock:
         self._use = Lock()
 
     def try_take(self) -> bool:
-        """Take it if nobody else holds it; whether it is ours now. Raises what UNREACHABLE names."""
+        """Take it if it is free; returns whether it is ours now. Raises the errors in UNREACHABLE."""
         with self._use:
             return self._ask(self._connected(), self.lock.attempt())
 
     def is_taken(self) -> bool:
-        """Whether somebody holds it; it is not taken by the look. Raises what UNREACHABLE names."""
+        """Whether a session holds it; does not take it. Raises the errors in UNREACHABLE."""
         with self._use:
             return self._ask(self._connected(), held(self.lock))
 
@@ -122,7 +122,7 @@ def kept(lock: SessionLock) -> Generator[bool]:
 
 
 def objects_locked(cursor: Any, kind: int) -> set[int]:
-    """The objects of a kind that somebody holds."""
+    """The keys of a kind that are held."""
     cursor.execute(locks_held(kind, columns="objid::bigint"))
     return {row[0] for row in cursor.fetchall()}
 

@@ -33,7 +33,7 @@ CASTS = DataTable(
         "WHERE c.deleted_at IS NULL ORDER BY c.timestamp DESC LIMIT 20;"
     ),
     # A CAST_REMOVE may name any hash; it takes effect only for its own FID (hub-api 5.2, 7.1). With the FID in the key,
-    # one that names a stranger's cast leaves a tombstone of its own and the cast as it is.
+    # one that names another user's cast leaves a tombstone of its own and the cast unchanged.
     key=("hash", "fid"),
     columns=(
         HASH,
@@ -57,7 +57,7 @@ CASTS = DataTable(
         Index(("parent_url", "timestamp"), where="parent_url IS NOT NULL"),
     ),
     concerns=("fid", "parent_fid", "mentions"),
-    # A CAST_REMOVE says nothing of the cast but its hash: whether that replied to a target, only the cast itself tells.
+    # A CAST_REMOVE has only the cast's hash: whether that replied to a target is known from the cast itself.
     decisive_tombstones="removed",
 )
 
@@ -116,7 +116,7 @@ def _tombstone(message: Message, version: int, deletion: Deletion) -> Row:
 
 
 def named(message: Message) -> tuple[int, list[int]]:
-    """Whom a CAST_ADD that went away replied to (0: nobody) and mentioned, which its tombstone does not tell."""
+    """The FIDs that a removed CAST_ADD replied to (0: none) and mentioned, which its tombstone lacks."""
     body = message.data.castAddBody
     if body is None:
         return 0, []

@@ -103,8 +103,8 @@ class DataTable:
     each page, in percent, so that an update stays there and touches no index. `concerns` names the columns with the
     FIDs for whose sake a row is kept where only targets are replicated, `keyed_fid` the one that tombstones have in
     their key alone. `decisive_tombstones` is a reason of deletion whose tombstones decide over rows that may still
-    come, and so are kept whoever they concern. `is_compacted`: link_compactions mask its rows. `sql_example` is a
-    query to begin with, shown on the page of the table's asset.
+    come, and so are kept for all users. `is_compacted`: link_compactions mask its rows. `sql_example` is a query to
+    begin with, shown on the page of the table's asset.
     """
 
     name: str

@@ -37,4 +37,4 @@ PROFILE_SOURCES = ("user_data", "verifications", "on_chain_events")
 """Tables whose rows a profile is derived from."""
 
 PROFILE_CHAIN_EVENT = "id_register"
-"""The only type of on_chain_events that tells of a profile: registrations and transfers."""
+"""The only type of on_chain_events that affects a profile: registrations and transfers."""

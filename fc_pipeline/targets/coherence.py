@@ -1,4 +1,4 @@
-"""Whether Redis holds just the set that Postgres does; brings it there where it does not."""
+"""Checks that Redis has the same set as Postgres, and corrects it."""
 
 import logging
 from collections.abc import Generator
@@ -24,10 +24,10 @@ MAX_NAMED: Final = 10
 
 @dataclass(frozen=True, slots=True)
 class CacheDrift:
-    """Both sets side by side; `reachable` is False where Redis does not answer, and nothing can be said of it.
+    """Both sets compared; `reachable` is False if Redis does not answer.
 
     Of another generation, Redis is behind, which every reader sees. Of the same one, FIDs that are `missing` in it, or
-    that only it has (`extra`), are drift: micro-batches have taken its word for them.
+    that only it has (`extra`), are drift: micro-batches have relied on it.
     """
 
     reachable: bool
@@ -45,20 +45,20 @@ class CacheDrift:
 
     @property
     def is_drift(self) -> bool:
-        """Whether Redis is wrong where it was believed."""
+        """Whether Redis is wrong although its generation is current."""
         return self.reachable and not self.is_behind and bool(self.missing or self.extra)
 
 
 def compare(engine: sa.Engine, redis_url: str | None) -> CacheDrift:
-    """Compare count and members, both ways, while nobody changes the set; changes nothing."""
+    """Compare count and members, both ways, under a lock on the set; changes nothing."""
     with _held(engine) as connection, _cache(connection, redis_url) as cache:
         return _compare(connection, cache)
 
 
 def repair(engine: sa.Engine, redis_url: str | None) -> CacheDrift:
-    """The same, and put Redis right; what was found before that.
+    """The same, and correct Redis; returns what was found before.
 
-    Targets that it did not know are asked for their history again: something of theirs may have been left out.
+    The histories of targets that it lacked are fetched again: some of their rows may have been left out.
     """
     with _held(engine) as connection, _cache(connection, redis_url) as cache:
         found = _compare(connection, cache)
@@ -77,7 +77,7 @@ def repair(engine: sa.Engine, redis_url: str | None) -> CacheDrift:
 
 
 def repair_at_start(engine: sa.Engine, redis_url: str | None) -> None:
-    """Put Redis right once in this process: what it kept from before may be anything."""
+    """Correct Redis once per process: its earlier content is not trusted."""
     replica = (str(engine.url), redis_url)
     if replica not in _repaired and repair(engine, redis_url).reachable:
         _repaired.add(replica)
@@ -87,7 +87,7 @@ _repaired: set[tuple[str, str | None]] = set()
 
 
 def warm(engine: sa.Engine, redis_url: str | None) -> None:
-    """Have Redis hold what Postgres does, if it is of another generation."""
+    """Bring Redis up to Postgres' generation, if it has another."""
     with _held(engine) as connection, _cache(connection, redis_url) as cache:
         Membership(query_of(connection), cache).warm(_generation(connection))
 
@@ -115,7 +115,7 @@ def _fill(connection: sa.Connection, cache: TargetCache, found: CacheDrift) -> N
     """Fill it whole: what changed since its generation says nothing of what was wrong in it by then."""
     try:
         if found.cached_generation is not None and found.cached_generation > found.generation:
-            cache.forget(found.cached_generation)  # of a future that a restored Postgres has lost
+            cache.forget(found.cached_generation)  # newer than a Postgres restored from a backup
         cache.replace(found.generation, Membership(query_of(connection), cache).everybody())
     except RedisDown:
         log.warning("redis_not_repaired: it went away meanwhile")

@@ -1,4 +1,4 @@
-"""That somebody completes new targets just now: noted in Postgres, for as long as that process lives."""
+"""Marks in Postgres that a process is completing new targets, while that process lives."""
 
 from contextlib import AbstractContextManager
 
@@ -11,10 +11,10 @@ __all__ = ["completing", "is_being_completed"]
 
 
 def completing(engine: sa.Engine) -> AbstractContextManager[None]:
-    """Say so meanwhile; several may, and hinder each other as little as they harm."""
+    """Mark it while the block runs; several processes may."""
     return advisory_locks.shared(engine, COMPLETING_TARGETS)
 
 
 def is_being_completed(connection: sa.Connection) -> bool:
-    """Whether a living process completes targets."""
+    """Whether a live process is completing targets."""
     return advisory_locks.is_held(connection, COMPLETING_TARGETS)

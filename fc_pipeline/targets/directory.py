@@ -1,4 +1,4 @@
-"""What is known of the set: who is in it and why, in words too, whose history is to come, its numbers. Reads only."""
+"""Queries on the set: its members with reasons, in words too, pending histories, its numbers. Read-only."""
 
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -44,7 +44,7 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class SetNumbers:
-    """How large the set is, per reason; `unsynced` targets wait for their history, `failing` ones in vain until now."""
+    """How large the set is, per reason; `unsynced` targets wait for their history, `failing` ones failed before."""
 
     generation: int
     by_reason: dict[str, int]
@@ -72,7 +72,7 @@ def pending_fids(connection: sa.Connection) -> list[int]:
 
 
 def failed_attempts(connection: sa.Connection) -> list[tuple[int, datetime]]:
-    """Of the targets whose history was asked for in vain: how often that was, and when last."""
+    """The failed attempts at targets' histories: how many, and when last."""
     failing = sa.and_(TARGETS.c.synced_at.is_(None), TARGETS.c.attempts > 0)
     query = sa.select(TARGETS.c.attempts, sa.func.max(TARGETS.c.tried_at)).where(failing).group_by(TARGETS.c.attempts)
     return [(row[0], row[1]) for row in connection.execute(query)]

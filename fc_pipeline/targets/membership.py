@@ -1,4 +1,4 @@
-"""Who of many FIDs is a target, as of the generation that counts by Postgres: from Redis, a local copy, or Postgres."""
+"""Which of many FIDs are targets in Postgres' current generation: from Redis, a local copy, or Postgres."""
 
 import logging
 from typing import Final
@@ -39,8 +39,8 @@ Fids = npt.NDArray[np.int64]
 class Membership:
     """Answers for one process; not for several threads at once.
 
-    `query` reads in the caller's transaction, which holds the set still (recompute.LOCK_TO_READ). Without a `cache`,
-    everything is asked of Postgres.
+    `query` reads in the caller's transaction, which locks the set (recompute.LOCK_TO_READ). Without a `cache`,
+    everything is read from Postgres.
     """
 
     def __init__(self, query: Query, cache: TargetCache | None, *, local_above: int = LOCAL_ABOVE_TARGETS) -> None:
@@ -62,7 +62,7 @@ class Membership:
         return self._ask_postgres(fids) if found is None else found
 
     def warm(self, generation: int) -> None:
-        """Have Redis hold this generation: by what changed since its own, or as a whole."""
+        """Bring Redis to this generation: by the changes since its own, or as a whole."""
         if self._cache is None:
             return
         try:
@@ -116,7 +116,7 @@ class Membership:
                 log.info("redis_caught_up generation=%d since=%d fids=%d", generation, held, len(lines))
                 return
         if held is not None and held > generation:
-            # Nobody changes the set meanwhile: it is of a future that a restored Postgres has lost.
+            # Nobody changes the set meanwhile: it is newer than a Postgres restored from a backup.
             cache.forget(held)
         everybody = self.everybody()
         cache.replace(generation, everybody)

@@ -77,7 +77,7 @@ def declare_mode(engine: sa.Engine, mode: Literal["all", "set"]) -> None:
 
 
 def refuse_other_mode(engine: sa.Engine, mode: Literal["all", "set"]) -> None:
-    """The same without noting anything."""
+    """The same without recording anything."""
     with engine.connect() as connection:
         found = connection.scalar(sa.select(TARGET_SET.c.mode))
         if found not in (None, mode) and _is_begun(connection):
@@ -106,7 +106,7 @@ def is_empty(engine: sa.Engine) -> bool:
 
 
 def is_adopted(engine: sa.Engine, settings: OwnerSettings) -> bool:
-    """Whether the set was made by these wishes."""
+    """Whether the set follows these settings."""
     with engine.connect() as connection:
         limits = sa.union(
             sa.select(TARGET_CLIENTS.c.most_followed),
@@ -129,9 +129,9 @@ def _fids(connection: sa.Connection, table: sa.Table, named_by: str) -> tuple[in
 
 
 def adopt(engine: sa.Engine, settings: OwnerSettings) -> SetChange:
-    """Make the set follow the settings: what they name comes in, what they name no longer goes out.
+    """Update the set from the settings: add what they name, remove what they no longer name.
 
-    What commands named stays. Raises ConfigError, and changes nothing, where no root or client would be left.
+    What commands added stays. Raises ConfigError, and changes nothing, where no root or client would be left.
     """
     with _changing(engine) as connection:
         _replace(connection, TARGET_ROOTS, settings.root_fids, follows=True, most_followed=settings.most_followed)
@@ -146,7 +146,7 @@ def adopt(engine: sa.Engine, settings: OwnerSettings) -> SetChange:
 
 
 def _replace(connection: sa.Connection, table: sa.Table, fids: Sequence[int], **values: Any) -> None:
-    """Have exactly these lines named by the settings; what a command named stays the command's."""
+    """Replace the lines of the settings by these; lines of commands stay."""
     is_named = table.c.fid == sa.any_(_array(fids))
     connection.execute(sa.delete(table).where(table.c.named_by == SETTINGS, sa.not_(is_named)))
     insert = _named(table, fids, named_by=SETTINGS, **values)
@@ -180,7 +180,7 @@ def _replace_clients(connection: sa.Connection, settings: OwnerSettings) -> None
 
 
 def _switch_mentions(connection: sa.Connection, change: SetChange, *, on: bool) -> SetChange:
-    """From now on mentions count, and what lies behind is to be read again; or they do not, and rows are to go."""
+    """Switch mentions on, so that past events must be read again, or off, so that rows must be deleted."""
     generation = connection.execute(
         sa.update(TARGET_SET)
         .values(mentions=on, generation=TARGET_SET.c.generation + 1, **({} if on else {"trimmed_at": None}))
@@ -226,7 +226,7 @@ def deny(engine: sa.Engine, fids: Collection[int]) -> SetChange:
 
 
 def recompute_all(engine: sa.Engine) -> SetChange:
-    """Have the whole set follow from what the tables say; nothing changes where it already does."""
+    """Recompute the whole set from the tables; idempotent."""
     with _changing(engine) as connection:
         return _recompute(connection, everyone=True)
 
@@ -268,7 +268,7 @@ def _refuse_empty_set(connection: sa.Connection) -> None:
 
 
 def refuse_empty_set(engine: sa.Engine, settings: OwnerSettings) -> None:
-    """Raise ConfigError where there is no target, and the settings would make nobody one either."""
+    """Raise ConfigError if there is no target and the settings name none."""
     named = set(settings.root_fids).difference(settings.deny_fids) or settings.client_fids
     if not named and is_empty(engine):
         raise _empty_set_error()

@@ -29,7 +29,7 @@ Execute = Callable[[str], Sequence[tuple[Any, ...]]]
 """Executes a statement in the caller's transaction; its rows."""
 
 LOCK_TO_READ: Final = TARGET_SET.until_commit(shared=True)
-"""Until commit nobody changes the set: so whatever was selected by it is committed before a new target is looked up."""
+"""Locks the set until commit, so that what was selected by it is committed before a new target is looked up."""
 
 LOCK_TO_CHANGE: Final = TARGET_SET.until_commit()
 
@@ -42,7 +42,7 @@ CREATE_STAGING: Final = (
     "ON COMMIT DELETE ROWS",
 )
 
-# Whoever may bring others: those whom the owner named, and users of watched apps; a denied one brings nobody.
+# Roots: users named by the owner, and users of watched apps, without denied ones.
 _ROOTS: Final = """
   SELECT r.fid, 'root' AS reason, NULL::bigint AS via_fid, r.follows, r.most_followed, 0 AS place
   FROM pipeline.target_roots AS r
@@ -56,7 +56,7 @@ _ROOTS: Final = """
 """
 
 _LIVE_FOLLOW: Final = "l.type = 'follow' AND l.deleted_at IS NULL"
-# Of a root with a limit, the follows that are oldest by the user's own word count.
+# Of a root with a limit, the oldest follows by the user's own timestamps count.
 _WITHIN_LIMIT: Final = (
     "(r.most_followed IS NULL OR r.most_followed > (SELECT count(*) FROM public.links AS k WHERE k.fid = l.fid "
     "AND k.type = 'follow' AND k.deleted_at IS NULL "
@@ -64,7 +64,7 @@ _WITHIN_LIMIT: Final = (
 )
 
 STAGED_FOLLOWS: Final = (
-    # Whom roots now follow, or no longer do. Of a limited root, anybody may take a freed place.
+    # New and removed follows of roots. Any follow of a limited root may take a freed place.
     f"WITH roots AS ({_ROOTS}), acting AS (SELECT DISTINCT r.fid, r.most_followed FROM stage_links AS s "
     "JOIN roots AS r ON r.fid = s.fid AND r.follows) "
     "INSERT INTO stage_target_candidates SELECT s.target_fid FROM stage_links AS s JOIN acting AS a ON a.fid = s.fid "
@@ -89,7 +89,7 @@ def _sign_ups(events: str, body: str) -> str:
 
 
 SIGN_UPS_STAGED: Final = _sign_ups("stage_on_chain_events", "o.body::jsonb")
-"""Note who signed up by the staged contract events; they become candidates."""
+"""Record sign-ups among the staged contract events; they become candidates."""
 
 SIGN_UPS_KNOWN: Final = _sign_ups("public.on_chain_events", "o.body")
 """The same by all contract events that the table has, for a client that is watched from now on."""
@@ -100,7 +100,7 @@ STAGE_ALL: Final = (
     f"JOIN public.links AS l ON l.fid = r.fid AND {_LIVE_FOLLOW} WHERE r.follows"
 )
 
-# Who becomes a root, or stops being one, brings or takes those whom it follows.
+# A user that becomes a root, or stops being one, adds or removes its follows as candidates.
 _WIDEN: Final = (
     f"WITH roots AS ({_ROOTS}), turned AS (SELECT c.fid FROM (SELECT DISTINCT fid FROM stage_target_candidates) AS c "
     # By key: a plan that reads the whole set looks cheaper, for nothing is known of how many are staged.
@@ -112,7 +112,7 @@ _WIDEN: Final = (
 
 
 def _desired(follows: str) -> str:
-    """What the candidates are to be. Of several reasons the strongest counts; who is in by one root stays by it."""
+    """The new places of the candidates. Of several reasons the strongest counts; a target keeps its root."""
     return (
         f"WITH roots AS MATERIALIZED ({_ROOTS}), "
         "candidates AS MATERIALIZED (SELECT DISTINCT fid FROM stage_target_candidates WHERE fid > 0), "
@@ -159,7 +159,7 @@ _ENTER: Final = (
     "SELECT fid, is_new FROM entered"
 )
 
-# What a root follows is not known before its history is: until then nobody is taken out for its sake.
+# A root's follows are unknown before its history is complete: until then its targets are not removed.
 _LEAVE: Final = (
     f"WITH roots AS ({_ROOTS}), gone AS (DELETE FROM pipeline.targets AS t USING "
     "(SELECT DISTINCT fid FROM stage_target_candidates) AS c WHERE t.fid = c.fid "
@@ -171,7 +171,7 @@ _LEAVE: Final = (
     f"SELECT fid, reason, via_fid, since, {_NEXT_GENERATION} FROM gone ON CONFLICT (fid) DO UPDATE SET "
     "reason = excluded.reason, via_fid = excluded.via_fid, since = excluded.since, removed_at = now(), "
     "generation = excluded.generation, policy = NULL, settled_at = NULL), "
-    # Its history will have a hole, so that nothing can be held against it if it ever comes back.
+    # Its history will have a hole, so that differences do not count as drift if it is added again.
     "forgotten AS (DELETE FROM pipeline.snapshots AS s USING gone WHERE s.fid = gone.fid) "
     "SELECT fid FROM gone"
 )
@@ -193,7 +193,7 @@ class SetChange:
 
 
 def recompute(execute: Execute, *, everyone: bool = False) -> SetChange:
-    """Bring the candidates' places up to date, or those of everyone; LOCK_TO_CHANGE must be held.
+    """Update the candidates' places, or those of all users; LOCK_TO_CHANGE must be held.
 
     The candidates stay staged until commit; a second call in one transaction begins with them.
     """

@@ -103,7 +103,7 @@ def distinct(parts: Iterable[Fids]) -> Fids:
 
 
 def without_holder(rows: pa.Table) -> pa.Table:
-    """Rows of `username_proofs` as tombstones that say only that somebody who is no target holds the name since then.
+    """Rows of `username_proofs` as tombstones that say only since when a user who is no target holds the name.
 
     They keep an older proof of a target from coming back.
     """

@@ -1,4 +1,4 @@
-"""What becomes of the rows of users who are targets no more: they stay as they were, or go; both is noted, per user."""
+"""Applies the policy to the rows of former targets: keep or delete; recorded per user."""
 
 import logging
 from collections.abc import Sequence
@@ -44,11 +44,11 @@ def _concerns(table: DataTable, is_one: str, has_one: str, mentions: bool) -> st
 
 
 def settle_former(engine: sa.Engine, policy: Literal["keep", "drop"]) -> dict[str, int]:
-    """Do what the policy says with all former targets that nothing was done with yet; rows that went, per table."""
+    """Apply the policy to all former targets not yet handled; returns the deleted rows, per table."""
     dropped: dict[str, int] = {}
     while True:
         with engine.begin() as connection:
-            # As a fold does: nobody changes the set meanwhile, so whoever comes back does so with its rows gone.
+            # As in a fold, the set is locked meanwhile, so a target that is added again starts without rows.
             connection.execute(sa.text(recompute.LOCK_TO_READ))
             fids = list(connection.scalars(_UNSETTLED, {"most": FIDS_PER_TRANSACTION}))
             if not fids:
@@ -67,7 +67,7 @@ def settle_former(engine: sa.Engine, policy: Literal["keep", "drop"]) -> dict[st
 
 
 def trim_all(engine: sa.Engine) -> dict[str, int]:
-    """Drop the casts that no target explains any more, once mentions no longer count; rows that went, per table."""
+    """Delete the casts kept only for mentions, once mentions no longer count; returns the deleted rows, per table."""
     with engine.begin() as connection:
         connection.execute(sa.text(recompute.LOCK_TO_READ))
         untrimmed = sa.text(

@@ -91,9 +91,9 @@ def _execute(given: dict[str, Any]) -> None:
     with interruptible() as interruption, open_replica(Settings(**given["settings"])) as replica:
         if given["kind"] == "backfill":
             fetch.CHUNK_FIDS = backfill.CHUNK_FIDS = FIDS_PER_CHUNK  # pyright: ignore
-            Backfill(replica, given["run_id"], BackfillScope(), should_stop=interruption.is_asked_for).execute()
+            Backfill(replica, given["run_id"], BackfillScope(), should_stop=interruption.is_requested).execute()
         else:
-            _micro_batches(replica, given, interruption.is_asked_for)
+            _micro_batches(replica, given, interruption.is_requested)
 
 
 def _micro_batches(replica: Replica, given: dict[str, Any], should_stop: Any) -> None:

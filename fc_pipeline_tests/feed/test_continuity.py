@@ -9,7 +9,7 @@ from fc_pipeline.errors import HubBehind, OtherHistory
 from fc_pipeline.feed.continuity import other_history
 from fc_pipeline.sample_hub.log import EventLog
 from fc_pipeline.sample_hub.serving import serving
-from fc_pipeline.services.candidacy import unfit_to_lead
+from fc_pipeline.services.candidacy import leadership_error
 from fc_pipeline.services.ports import free_port
 from fc_pipeline_tests.support.networks import changed, generated_network, log_of, up_to
 from fc_pipeline_tests.support.postgres import Database
@@ -54,7 +54,7 @@ def test_a_hub_of_another_network_is_told_from_one_that_is_behind(begun: Databas
 @pytest.mark.usefixtures("no_pauses")
 def test_one_that_is_behind_may_lead(begun: Database, lake: Path) -> None:
     with serving(log_of(up_to(LINES, 0.9))) as url, workbench(begun, lake, url) as bench:
-        assert unfit_to_lead(bench.replica.settings) is None
+        assert leadership_error(bench.replica.settings) is None
         for look in (lambda: other_history(bench.replica), bench.survey):
             with pytest.raises(HubBehind):
                 look()
@@ -65,17 +65,17 @@ def test_of_several_hubs_one_will_do_and_one_that_does_not_answer_may(begun: Dat
     with serving(parted(1.0)) as other, serving(log_of(LINES)) as right:
         for hubs, is_unfit in (((other, right), False), ((other, silent), False), ((silent,), False), ((other,), True)):
             with workbench(begun, lake, *hubs) as bench:
-                assert (unfit_to_lead(bench.replica.settings) is not None) == is_unfit
+                assert (leadership_error(bench.replica.settings) is not None) == is_unfit
 
 
 def test_what_was_known_of_a_hub_holds_while_it_does_not_answer(begun: Database, lake: Path) -> None:
     with serving(parted(1.0)) as other, workbench(begun, lake, other) as bench:
-        known = unfit_to_lead(bench.replica.settings)
+        known = leadership_error(bench.replica.settings)
     assert known is not None
     with workbench(begun, lake, other) as bench:
-        assert unfit_to_lead(bench.replica.settings, known) is known
+        assert leadership_error(bench.replica.settings, known) is known
     with serving(log_of(LINES)) as right, workbench(begun, lake, right) as bench:
-        assert unfit_to_lead(bench.replica.settings, known) is None
+        assert leadership_error(bench.replica.settings, known) is None
 
 
 def test_another_number_of_shards_is_another_network(begun: Database, lake: Path) -> None:
@@ -88,4 +88,4 @@ def test_where_nothing_was_read_any_hub_will_do(database: Database, empty_databa
     with serving(log_of(LINES)) as url, workbench(database, lake, url) as bench:
         assert other_history(bench.replica) is None
         without_tables = bench.replica.settings.model_copy(update={"postgres_url": empty_database.url})
-        assert unfit_to_lead(without_tables) is None
+        assert leadership_error(without_tables) is None

@@ -8,7 +8,7 @@ from fc_pipeline.hub.endpoint import HubEndpoint
 from fc_pipeline.sample_hub.log import load_log
 from fc_pipeline.sample_hub.serving import serving
 from fc_pipeline.services.ports import free_port
-from fc_pipeline.status.hub_reach import silent_hubs
+from fc_pipeline.status.hub_reach import unreachable_hubs
 
 
 def test_dead_and_hanging_hubs_are_named_with_the_reason() -> None:
@@ -17,6 +17,6 @@ def test_dead_and_hanging_hubs_are_named_with_the_reason() -> None:
         hanging.listen()
         hangs = f"http://127.0.0.1:{hanging.getsockname()[1]}"
         dead = f"http://127.0.0.1:{free_port(0)}"
-        found = asyncio.run(silent_hubs([HubEndpoint(url) for url in (healthy, hangs, dead)], 1.0))
+        found = asyncio.run(unreachable_hubs([HubEndpoint(url) for url in (healthy, hangs, dead)], 1.0))
     assert found.keys() == {hangs, dead}
     assert "no answer within 1 s" in found[hangs]

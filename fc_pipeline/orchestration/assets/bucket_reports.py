@@ -50,7 +50,7 @@ class BucketReporter:
             scope,
             fetch=SNAPSHOTS_ASSET in self.assets,
             fold=RECONCILED in self.assets,
-            should_stop=self.interruption.is_asked_for,
+            should_stop=self.interruption.is_requested,
             on_progress=lambda progress: self.context.log.info(progress.line()),
         )
         work.on_bucket = lambda bucket: self._report(work.progress, bucket)

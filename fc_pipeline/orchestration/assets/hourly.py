@@ -101,7 +101,7 @@ def hourly_tables(
             rebuild=config.rebuild,
             report=reporter.report,
             report_seconds=REPORT_SECONDS if window.first == window.last else RANGE_REPORT_SECONDS,
-            should_stop=interruption.is_asked_for,
+            should_stop=interruption.is_requested,
         )
         try:
             progress = run.execute()
@@ -146,7 +146,7 @@ class _RunReporter:
                 self.context.log_event(event)
         self._checks.repeat()
         is_due = time.monotonic() - self._evaluated_at >= EVALUATE_SECONDS
-        if self.follows and is_due and not self.interruption.is_asked_for():  # checks query hubs, which may take long
+        if self.follows and is_due and not self.interruption.is_requested():  # checks query hubs, which may take long
             self.evaluate()
 
     def _earlier_sample(self, asset: str, partition: str) -> TableMetadataValue | None:

@@ -17,16 +17,16 @@ from fc_pipeline.config.settings import Settings
 from fc_pipeline.errors import FcPipelineError
 from fc_pipeline.orchestration.instance.instances import INSTANCE_VARIABLE, leader_lock, new_instance
 from fc_pipeline.services import open_services_for_process
-from fc_pipeline.services.candidacy import unfit_to_lead
+from fc_pipeline.services.candidacy import leadership_error
 from fc_pipeline.store.session_lock import POLL_SECONDS, UNREACHABLE, SessionLock
 
 __all__ = ["main"]
 
 _log = logging.getLogger(__name__)
 
-REGAIN_SECONDS: Final = 10.0
+REACQUIRE_SECONDS: Final = 10.0
 """How long the leader may take to reacquire its lock after its session was lost."""
-UNFIT_POLL_SECONDS: Final = 15.0
+CANDIDACY_POLL_SECONDS: Final = 15.0
 """How often an `up` that cannot lead checks its hub again."""
 END_SECONDS: Final = 20.0
 DEAD_EVERY_SECONDS: Final = 30.0
@@ -59,9 +59,9 @@ def _lead(lock: SessionLock, settings: Settings) -> None:
             why = ""
             if lock.is_taken():
                 why = "the daemon of another `up` on this Postgres is at work"
-            elif (unfit := unfit_to_lead(settings, unfit)) is not None:  # asked before it is taken
+            elif (unfit := leadership_error(settings, unfit)) is not None:  # asked before it is taken
                 why = f"nobody leads, and this one cannot: {unfit}"
-                pause_seconds = UNFIT_POLL_SECONDS
+                pause_seconds = CANDIDACY_POLL_SECONDS
             elif lock.try_take():
                 return
             if why and why != reported:
@@ -87,7 +87,7 @@ def _keep(lock: SessionLock) -> None:
                 continue
             _log.warning("another `up` leads now: this daemon ends, to stand by")
             _end()
-        if time.monotonic() - lost_at > REGAIN_SECONDS:
+        if time.monotonic() - lost_at > REACQUIRE_SECONDS:
             _log.warning("Postgres does not answer: this daemon ends, to stand by")
             _end()
 

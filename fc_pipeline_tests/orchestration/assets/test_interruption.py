@@ -14,8 +14,8 @@ import multiprocessing, sys, time
 def run():
     from fc_pipeline.orchestration.interruption import interruptible
     with interruptible() as interruption:
-        print("asked before:", interruption.is_asked_for(), flush=True)
-        while not interruption.is_asked_for():
+        print("asked before:", interruption.is_requested(), flush=True)
+        while not interruption.is_requested():
             time.sleep(0.02)
         print("asked because", interruption.reason, flush=True)
 
@@ -29,10 +29,10 @@ if __name__ == "__main__":
 def test_a_signal_is_noticed_and_interrupts_nothing():
     before = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)
     with interruptible() as interruption:
-        assert not interruption.is_asked_for()
+        assert not interruption.is_requested()
         os.kill(os.getpid(), signal.SIGTERM)
         os.kill(os.getpid(), signal.SIGINT)
-        assert interruption.is_asked_for()
+        assert interruption.is_requested()
         assert interruption.reason == "SIGTERM"
     assert (signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)) == before
 

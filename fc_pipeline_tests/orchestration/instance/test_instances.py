@@ -42,7 +42,7 @@ from fc_pipeline.orchestration.instance.instances import leader_lock
 from fc_pipeline.config.settings import Settings
 settings = Settings.load(dotenv=None)
 lock = leader_lock(settings, os.environ["FC_PIPELINE_INSTANCE"])
-daemon.UNFIT_POLL_SECONDS = 0.5
+daemon.CANDIDACY_POLL_SECONDS = 0.5
 daemon._lead(lock, settings)
 print("leads", flush=True)
 daemon._keep(lock)
