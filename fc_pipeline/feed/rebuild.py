@@ -12,8 +12,9 @@ from fc_pipeline.hours import Hour
 from fc_pipeline.lake.event_log import LogFile
 from fc_pipeline.reconcile.set_aside import set_aside_of_hour, without_set_aside
 from fc_pipeline.replica import Replica
-from fc_pipeline.store import ledger
+from fc_pipeline.store import coverage, ledger
 from fc_pipeline.store.ledger import HeightRange, NewlyWritten
+from fc_pipeline.store.query import query_of
 from fc_pipeline.tables.fid_activity import FID_ACTIVITY
 
 __all__ = ["rebuild_hour", "replay_hour"]
@@ -147,7 +148,7 @@ def _rebuild_shard(
     covered, files = ledger_and_log(replica, shard, hour)
     refuse_missing(hour, shard, covered, files)
     with replica.engine.connect() as connection:  # later: a line may be longer by now, but every range has its own
-        lines = ledger.lines_of(connection, shard, hour.key)
+        lines = coverage.lines_of_shard(query_of(connection), shard, hour=hour)
     aside = set_aside_of_hour(replica, hour, shard)
     refold = not set(tables) <= {FID_ACTIVITY.name}
     newly_written: dict[int, NewlyWritten] = {}
@@ -156,7 +157,7 @@ def _rebuild_shard(
         for hole in ledger.holes(covered, batch.from_height, batch.to_height) if fill else ():
             writer.fold_stored(hour, within(batch, hole.first, hole.last))
         for part in parts_within(batch, covered) if refold else ():
-            line = ledger.line_with(lines, part.from_height)
+            line = coverage.line_with(lines, part.from_height)
             news = writer.refold(hour, without_set_aside(part, aside), line.tables)
             newly_written[line.heights.first] = newly_written.get(line.heights.first, NewlyWritten()) + news
     return (max(file.to_height for file in files) if fill else covered[-1].last), newly_written

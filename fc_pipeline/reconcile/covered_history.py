@@ -4,17 +4,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from fc_pipeline.store.coverage import CoveredLine
 from fc_pipeline.store.ledger import HeightRange
 
 __all__ = [
     "FIRST_HEIGHT",
     "FOLLOWED",
     "GAPS",
-    "LINES",
     "ORIGIN",
     "REGISTERED",
     "REGISTERED_SINCE_ORIGIN",
-    "TOPS",
     "ShardHistory",
 ]
 
@@ -23,15 +22,6 @@ FIRST_HEIGHT: Final = 1
 
 CONTRACT_DELAY_SECONDS: Final = 2
 """A contract event takes at least one block of its own chain (two seconds on OP Mainnet) to reach a hub."""
-
-LINES: Final = (
-    "SELECT from_height, to_height, array_to_string(tables, ',') FROM pipeline.coverage WHERE shard = $1::integer "
-    "ORDER BY from_height"
-)
-"""The ledger of a shard, in order."""
-
-TOPS: Final = "SELECT shard, max(to_height) FROM pipeline.coverage GROUP BY shard"
-"""The highest folded height of every shard."""
 
 GAPS: Final = (
     "SELECT from_height, to_height FROM pipeline.gaps WHERE shard = $1::integer AND healed_how IS DISTINCT FROM 'feed'"
@@ -76,26 +66,24 @@ table has lost it.
 class ShardHistory:
     """What the ledger has of a shard, per table, as ranges in ascending order that do not touch; and its known gaps.
 
-    `origin` is the first height that the ledger must cover.
+    `origin` is the first height that the ledger must cover, `top` the highest folded one.
     """
 
     covered: Mapping[str, Sequence[HeightRange]]
     gaps: Sequence[HeightRange]
     origin: int
+    top: int | None
 
     @classmethod
-    def of(cls, lines: Sequence[tuple[int, int, str]], gaps: Sequence[tuple[int, int]], origin: int) -> "ShardHistory":
-        """From the answers to LINES, GAPS and ORIGIN."""
+    def of(cls, lines: Sequence[CoveredLine], gaps: Sequence[tuple[int, int]], origin: int) -> "ShardHistory":
+        """From the shard's lines of the ledger, ascending, and the answers to GAPS and ORIGIN."""
         covered: dict[str, list[HeightRange]] = {}
         for tables, ranges in _by_tables(lines).items():
-            for name in tables.split(","):
+            for name in tables:
                 covered.setdefault(name, []).extend(ranges)
         joined = {name: _joined(ranges) for name, ranges in covered.items()}
-        return cls(joined, [HeightRange(*gap) for gap in gaps], origin)
-
-    def top(self) -> int | None:
-        """The highest folded height."""
-        return max((ranges[-1].last for ranges in self.covered.values()), default=None)
+        top = max((line.heights.last for line in lines), default=None)
+        return cls(joined, [HeightRange(*gap) for gap in gaps], origin, top)
 
     def covered_since(self, table: str, height: int) -> int | None:
         """The height from which everything up to `height` was folded into a table, without a known gap; else None."""
@@ -118,15 +106,15 @@ class ShardHistory:
         return start is not None and start <= max(until - heights, self.origin)
 
 
-def _by_tables(lines: Sequence[tuple[int, int, str]]) -> dict[str, list[HeightRange]]:
+def _by_tables(lines: Sequence[CoveredLine]) -> dict[frozenset[str], list[HeightRange]]:
     """Lines of the same tables, adjacent ones as one."""
-    found: dict[str, list[HeightRange]] = {}
-    for first, last, tables in lines:
-        ranges = found.setdefault(tables, [])
-        if ranges and ranges[-1].last + 1 == first:
-            ranges[-1] = HeightRange(ranges[-1].first, last)
+    found: dict[frozenset[str], list[HeightRange]] = {}
+    for line in lines:
+        ranges = found.setdefault(line.tables, [])
+        if ranges and ranges[-1].last + 1 == line.heights.first:
+            ranges[-1] = HeightRange(ranges[-1].first, line.heights.last)
         else:
-            ranges.append(HeightRange(first, last))
+            ranges.append(line.heights)
     return found
 
 

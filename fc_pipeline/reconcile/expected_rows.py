@@ -22,20 +22,11 @@ from fc_pipeline.hub.wire import first_event_id
 from fc_pipeline.lake.event_log import EventLog
 from fc_pipeline.reconcile.set_aside import without_set_aside
 from fc_pipeline.store import ledger
-from fc_pipeline.store.ledger import HeightRange
+from fc_pipeline.store.coverage import CoveredLine
 from fc_pipeline.tables.fid_activity import FID_ACTIVITY, sum_activity
 from fc_pipeline.tables.registry import DATA_TABLES, MESSAGE_TABLES
 
-__all__ = ["ComparedRange", "CoveredLine", "ExpectedRows", "expected_rows"]
-
-
-class CoveredLine(NamedTuple):
-    """Folded heights of a shard in an hour, and what they were written to."""
-
-    shard: int
-    hour: Hour
-    heights: HeightRange
-    tables: frozenset[str]
+__all__ = ["ComparedRange", "ExpectedRows", "expected_rows"]
 
 
 class ComparedRange(NamedTuple):

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 from fc_pipeline.hub.wire import height_of
 from fc_pipeline.reconcile import covered_history
@@ -10,6 +10,8 @@ from fc_pipeline.reconcile.covered_history import ShardHistory
 from fc_pipeline.reconcile.outcome import TABLES, Judgement
 from fc_pipeline.reconcile.staging import FidSnapshot, Heads
 from fc_pipeline.reconcile.targets import ReconciledTargets
+from fc_pipeline.store import coverage
+from fc_pipeline.store.writer_session import WriterSession
 from fc_pipeline.tables.on_chain_events import ON_CHAIN_EVENTS
 from fc_pipeline.tables.username_proofs import USERNAME_PROOFS
 
@@ -28,13 +30,13 @@ _FOLDED_BEFORE: Final = (
 
 @dataclass(frozen=True)
 class Judge:
-    """Judges the staged snapshots of one fold; `execute` works in its transaction.
+    """Judges the staged snapshots of one fold, in its transaction.
 
     `sleep` and `clock` (seconds) are for waiting until the ledger is where a snapshot is. With `targets`, only those
     whose history is complete are judged.
     """
 
-    execute: Callable[..., Sequence[tuple[Any, ...]]]
+    session: WriterSession
     targets: ReconciledTargets | None
     sleep: Callable[[float], None]
     clock: Callable[[], float]
@@ -65,7 +67,7 @@ class Judge:
             tables = {t for t in TABLES if history.is_covered(t, since=since.get(one.fid), until=last)}
             if not others_are_known:
                 tables = tables - {USERNAME_PROOFS.name} if one.fid else set[str]()
-            is_behind = history.top() is None or (one.shard in behind and _may_be_covered(history, since.get(one.fid)))
+            is_behind = history.top is None or (one.shard in behind and _may_be_covered(history, since.get(one.fid)))
             judged[one.fid] = Judgement(frozenset(tables), awaits_ledger=is_behind or not others_are_known)
         return judged
 
@@ -76,28 +78,28 @@ class Judge:
         snapshot may be of any moment while it was read: until the events of these moments are folded, too, one that
         was read earlier but is folded later would contradict them.
         """
-        rows = self.execute(_FOLDED_BEFORE)
+        rows = self.session.execute(_FOLDED_BEFORE)
         since = {fid: height_of(version) + 1 for fid, version, _ in rows}
         until = {fid: height_of(until_id) for fid, _, until_id in rows if until_id is not None}
         # No user acts before being registered. The table may have lost that row, so the hub's records count, too.
-        for fid, version in self.execute(covered_history.REGISTERED):
+        for fid, version in self.session.execute(covered_history.REGISTERED):
             since[fid] = max(since.get(fid, 0), height_of(version))
-        for fid, origin_height in self.execute(covered_history.REGISTERED_SINCE_ORIGIN):
+        for fid, origin_height in self.session.execute(covered_history.REGISTERED_SINCE_ORIGIN):
             since[fid] = max(since.get(fid, 0), origin_height)
         return since, until
 
     def _history(self, shard: int) -> ShardHistory:
-        lines = [(row[0], row[1], row[2]) for row in self.execute(covered_history.LINES, (shard,))]
-        gaps = [(row[0], row[1]) for row in self.execute(covered_history.GAPS, (shard,))]
-        return ShardHistory.of(lines, gaps, self.execute(covered_history.ORIGIN, (shard,))[0][0])
+        lines = coverage.lines_of_shard(self.session.query, shard)
+        gaps = [(row[0], row[1]) for row in self.session.execute(covered_history.GAPS, (shard,))]
+        return ShardHistory.of(lines, gaps, self.session.execute(covered_history.ORIGIN, (shard,))[0][0])
 
     def _is_followed(self, shard: int) -> bool:
-        return self.execute(covered_history.FOLLOWED, (shard,))[0][0] > 0
+        return self.session.execute(covered_history.FOLLOWED, (shard,))[0][0] > 0
 
 
 def _is_reached(history: ShardHistory, event_id: int) -> bool:
     """Whether the ledger is where a snapshot ended."""
-    top = history.top()
+    top = history.top
     return top is not None and top >= height_of(event_id)
 
 
@@ -109,5 +111,5 @@ def _is_known_lately(history: ShardHistory, event_id: int) -> bool:
 
 def _may_be_covered(history: ShardHistory, since: int | None) -> bool:
     """Whether an FID's history is covered as far as the ledger goes."""
-    top = history.top()
+    top = history.top
     return top is not None and any(history.is_covered(table, since=since, until=top) for table in TABLES)

@@ -15,11 +15,10 @@ from fc_pipeline.hours import Hour
 from fc_pipeline.hub.snapshot import shard_of
 from fc_pipeline.hub.wire import first_event_id
 from fc_pipeline.reconcile import log_sql
-from fc_pipeline.reconcile.expected_rows import CoveredLine, ExpectedRows, expected_rows
+from fc_pipeline.reconcile.expected_rows import ExpectedRows, expected_rows
 from fc_pipeline.reconcile.set_aside import IN_HOURS
 from fc_pipeline.replica import Replica
-from fc_pipeline.store import ledger
-from fc_pipeline.store.ledger import HeightRange
+from fc_pipeline.store import coverage, ledger
 from fc_pipeline.store.schema import hold_schema
 from fc_pipeline.store.writer_session import WriterSession
 from fc_pipeline.tables.columns import DataTable
@@ -39,16 +38,7 @@ SETTLED_SECONDS: Final = 300.0
 """An hour's files are joined a few minutes after its end; before that it has one for every micro-batch."""
 
 _AT_ONE_MOMENT: Final = "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ"
-_PARTITIONS: Final = "SELECT partition, sum(events)::bigint FROM pipeline.coverage GROUP BY partition ORDER BY 1 DESC"
-_LINES: Final = (
-    "SELECT shard, partition, from_height, to_height, array_to_string(tables, ',') FROM pipeline.coverage "
-    "WHERE partition = ANY (string_to_array($1, ',')) ORDER BY shard, from_height"
-)
-_BOUNDS: Final = (
-    "SELECT s.shard, coalesce(min(c.from_height), s.origin_height), max(c.to_height), s.shard_count "
-    "FROM pipeline.shards AS s LEFT JOIN pipeline.coverage AS c USING (shard) GROUP BY s.shard"
-)
-_SHARDS_OF_LINES: Final = "SELECT DISTINCT shard FROM pipeline.coverage"
+_SHARDS: Final = "SELECT shard, shard_count FROM pipeline.shards"
 _SET_ASIDE: Final = "SELECT q.shard, q.raw FROM pipeline.quarantine AS q WHERE " + IN_HOURS.format(
     partitions="string_to_array($1, ',')"
 )
@@ -174,7 +164,7 @@ class _Comparison:
     def _hold(self) -> None:
         """Keep out folds and migrations until the transaction ends."""
         hold_schema(self._session.execute)
-        for shard in sorted(row[0] for row in self._session.execute(_SHARDS_OF_LINES)):
+        for shard in sorted(coverage.heights(self._session.query)):
             self._session.execute(ledger.LOCK_SHARD, (shard,))
 
     def compare_newest(
@@ -187,11 +177,10 @@ class _Comparison:
     def _newest_hours(self, max_events: int, now: float) -> list[Hour]:
         """The newest hours that are over, as many as the budget of events allows."""
         chosen: list[Hour] = []
-        for partition, events in self._session.execute(_PARTITIONS):
-            hour = Hour.from_key(partition)
+        for hour, events in coverage.events_by_hour(self._session.query).items():
             if hour.end_unix + SETTLED_SECONDS > now:
                 continue
-            max_events -= int(events)
+            max_events -= events
             if chosen and max_events < 0:
                 break
             chosen.append(hour)
@@ -200,10 +189,7 @@ class _Comparison:
     def compare(self, hours: Sequence[Hour]) -> tuple[ExpectedRows, dict[str, TableComparison]]:
         """Fold what the log has of these hours, and note what the tables have otherwise."""
         keys = ",".join(hour.key for hour in hours)
-        lines = [
-            CoveredLine(shard, Hour.from_key(partition), HeightRange(first, last), frozenset(names.split(",")))
-            for shard, partition, first, last, names in self._session.execute(_LINES, (keys,))
-        ]
+        lines = coverage.lines_of_hours(self._session.query, hours)
         set_aside: defaultdict[int, set[bytes]] = defaultdict(set)
         for shard, raw in self._session.execute(_SET_ASIDE, (keys,)):
             set_aside[shard].add(bytes(raw))
@@ -266,10 +252,11 @@ class _Comparison:
         )
 
     def _compare_tables(self, expected: ExpectedRows, *, everybody: bool) -> None:
+        folded = coverage.heights(self._session.query)
         bounds = [
-            (shard, first_event_id(first), first_event_id(last + 1) - 1, count)
-            for shard, first, last, count in self._session.execute(_BOUNDS)
-            if last is not None
+            (shard, first_event_id(folded[shard].first), first_event_id(folded[shard].last + 1) - 1, count)
+            for shard, count in self._session.execute(_SHARDS)
+            if shard in folded
         ]
         for shard, origin_id, top_id, _ in bounds:
             self._session.execute(log_sql.ADD_BOUNDS, (shard, origin_id, top_id))

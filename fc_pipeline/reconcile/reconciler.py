@@ -19,7 +19,7 @@ from fc_pipeline.fold.changes import Quarantined
 from fc_pipeline.fold.profiles import EMPTY_PROFILE_FIDS, STAGE_PROFILE_FIDS, UPSERT_PROFILES
 from fc_pipeline.fold.selection import TargetAccess
 from fc_pipeline.fold.written import Written
-from fc_pipeline.reconcile import compare_sql, correct_sql, covered_history
+from fc_pipeline.reconcile import compare_sql, correct_sql
 from fc_pipeline.reconcile.judging import Judge
 from fc_pipeline.reconcile.outcome import MAX_EXAMPLES, Difference, Reconciled, first_examples
 from fc_pipeline.reconcile.records import snapshot_rows
@@ -32,7 +32,7 @@ from fc_pipeline.reconcile.staging import (
     snapshot_lines,
 )
 from fc_pipeline.reconcile.targets import ReconciledTargets
-from fc_pipeline.store import ledger
+from fc_pipeline.store import coverage, ledger
 from fc_pipeline.store.schema import hold_schema
 from fc_pipeline.store.writer_session import STANDSTILL_SECONDS, WriterSession
 from fc_pipeline.tables.registry import MESSAGE_TABLES
@@ -136,7 +136,7 @@ class Reconciler:
         hold_schema(self._session.execute)
         self._session.copy("stage_snapshots", snapshot_lines(snapshots))
         messages, quarantined = self._stage(records)
-        judge = Judge(self._session.execute, self._set, self.sleep, self.clock)
+        judge = Judge(self._session, self._set, self.sleep, self.clock)
         judged = judge.judge(snapshots, heads)
         self._session.copy("stage_judged", judged_lines({fid: one.tables for fid, one in judged.items()}))
         # Up to here this connection only reads; from here on no other run folds these shards.
@@ -145,7 +145,7 @@ class Reconciler:
             self._session.execute(ledger.LOCK_SHARD, (shard,))
         others = self._set.hold(write=write) if self._set is not None else 0
         outdated = self._session.execute(compare_sql.DROP_OUTDATED)[0][0]
-        tops = dict(self._session.execute(covered_history.TOPS))
+        tops = coverage.heights(self._session.query)
         self._session.copy("stage_heads", head_lines(heads, tops))
         for table in compare_sql.COMPARED:
             for statement in compare_sql.compare(table):

@@ -8,6 +8,7 @@ import pyarrow as pa
 
 from fc_pipeline.hub.wire import first_event_id
 from fc_pipeline.reconcile.records import SetAside
+from fc_pipeline.store.ledger import HeightRange
 
 __all__ = ["FidSnapshot", "Heads", "head_lines", "judged_lines", "set_aside_lines", "snapshot_lines"]
 
@@ -82,13 +83,13 @@ def set_aside_lines(set_aside: Sequence[SetAside]) -> pa.Table:
     )
 
 
-def head_lines(heads: Heads, tops: Mapping[int, int]) -> pa.Table:
+def head_lines(heads: Heads, folded: Mapping[int, HeightRange]) -> pa.Table:
     """Per shard the ids between which nothing is for certain → the rows of `stage_heads`.
 
-    `tops` says of every shard the highest height that the ledger has.
+    `folded` says of every shard from where to where the ledger goes.
     """
     shards = sorted(heads.before)
-    top_ids = [first_event_id(tops[shard] + 1) - 1 if shard in tops else 0 for shard in shards]
+    top_ids = [first_event_id(folded[shard].last + 1) - 1 if shard in folded else 0 for shard in shards]
     return pa.table(
         {
             "shard": pa.array(shards, pa.int32()),

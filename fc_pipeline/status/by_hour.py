@@ -8,9 +8,11 @@ from typing import Final
 
 import sqlalchemy as sa
 
+from fc_pipeline.hours import Hour
 from fc_pipeline.replica import Replica
-from fc_pipeline.store import gaps, ledger
+from fc_pipeline.store import coverage, gaps, ledger
 from fc_pipeline.store.ledger import HeightRange
+from fc_pipeline.store.query import query_of
 
 __all__ = [
     "Coverage",
@@ -57,9 +59,6 @@ _COUNTS: Final = sa.text("""
     FROM pipeline.coverage GROUP BY partition, shard HAVING sum(events) <> sum(confirmed_events)
     ORDER BY partition DESC, shard
 """)
-_TOTALS: Final = sa.text(
-    "SELECT coalesce(sum(events), 0)::bigint, coalesce(sum(confirmed_events), 0)::bigint FROM pipeline.coverage"
-)
 _SET_ASIDE: Final = sa.text("""
     SELECT c.partition, q.reason, count(*) AS records
     FROM pipeline.quarantine AS q CROSS JOIN LATERAL (
@@ -68,10 +67,6 @@ _SET_ASIDE: Final = sa.text("""
     WHERE q.resolved_at IS NULL AND q.source = 'feed' AND q.event_id >> 14 <= c.to_height
     GROUP BY c.partition, q.reason
 """)
-_EVENTS_OF: Final = sa.text(
-    "SELECT partition, sum(events)::bigint FROM pipeline.coverage WHERE partition = ANY (:partitions) "
-    "GROUP BY partition"
-)
 _UNKNOWN_TYPES: Final = sa.text("""
     SELECT detail, count(*) AS records, min(first_seen) AS first_seen, max(last_seen) AS last_seen
     FROM pipeline.quarantine WHERE resolved_at IS NULL AND reason = 'unknown_type'
@@ -173,7 +168,7 @@ def event_counts(replica: Replica) -> tuple[list[HourCounts], int, int]:
     with replica.engine.connect() as connection:
         rows = connection.execute(_COUNTS)
         different = [HourCounts(row.partition, row.shard, row.events, row.confirmed) for row in rows]
-        events, confirmed = connection.execute(_TOTALS).one()
+        events, confirmed = coverage.event_totals(query_of(connection))
     return different, events, confirmed
 
 
@@ -183,9 +178,11 @@ def quarantine_by_hour(replica: Replica) -> list[HourQuarantine]:
     with replica.engine.connect() as connection:
         for row in connection.execute(_SET_ASIDE):
             by_hour[row.partition][row.reason] = row.records
-        rows = connection.execute(_EVENTS_OF, {"partitions": list(by_hour)})
-        events: dict[str, int] = {row[0]: row[1] for row in rows}
-    found = [HourQuarantine(hour, events.get(hour, 0), reasons) for hour, reasons in by_hour.items()]
+        events = coverage.events_by_hour(query_of(connection), [Hour.from_key(partition) for partition in by_hour])
+    found = [
+        HourQuarantine(partition, events.get(Hour.from_key(partition), 0), reasons)
+        for partition, reasons in by_hour.items()
+    ]
     return sorted(found, key=lambda one: (-one.share, one.hour))
 
 

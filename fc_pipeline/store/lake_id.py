@@ -5,7 +5,9 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql as pg
 
-from fc_pipeline.store.bookkeeping import COVERAGE, LAKE
+from fc_pipeline.store import coverage
+from fc_pipeline.store.bookkeeping import LAKE
+from fc_pipeline.store.query import query_of
 
 __all__ = ["DatabaseLake", "has_folded_from_log", "hold", "known", "record"]
 
@@ -42,4 +44,4 @@ def record(connection: sa.Connection, lake: DatabaseLake) -> None:
 
 def has_folded_from_log(connection: sa.Connection) -> bool:
     """Whether the ledger covers anything, which a lake must have the events of."""
-    return connection.execute(sa.select(COVERAGE.c.shard).limit(1)).first() is not None
+    return coverage.is_anything_folded(query_of(connection))

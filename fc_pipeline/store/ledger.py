@@ -7,7 +7,7 @@ SQLAlchemy.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Final, NamedTuple
+from typing import Final
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql as pg
@@ -20,7 +20,6 @@ __all__ = [
     "LOCK_SHARD",
     "OVERLAP_SQLSTATES",
     "RENEW_LEASE",
-    "FoldedLine",
     "HeightRange",
     "NewlyWritten",
     "ShardOrigin",
@@ -37,8 +36,6 @@ __all__ = [
     "last_commit",
     "last_covered",
     "line_of",
-    "line_with",
-    "lines_of",
     "origins",
     "overlap",
     "partitions_of",
@@ -105,13 +102,6 @@ class HeightRange:
     last: int
 
 
-class FoldedLine(NamedTuple):
-    """A line of the ledger: its heights, and what they were written to."""
-
-    heights: HeightRange
-    tables: frozenset[str]
-
-
 @dataclass(frozen=True, slots=True)
 class NewlyWritten:
     """Events that have rows in tables which their heights were not written to before, and those that changed some."""
@@ -163,21 +153,6 @@ def covered(
     if tables:
         query = query.where(COVERAGE.c.tables.contains(list(tables)))
     return [HeightRange(*row) for row in connection.execute(query.order_by(COVERAGE.c.from_height))]
-
-
-def lines_of(connection: sa.Connection, shard: int, partition: str) -> list[FoldedLine]:
-    """The lines of an hour of a shard, ascending."""
-    columns = COVERAGE.c
-    query = sa.select(columns.from_height, columns.to_height, columns.tables).where(
-        columns.shard == shard, columns.partition == partition
-    )
-    rows = connection.execute(query.order_by(columns.from_height))
-    return [FoldedLine(HeightRange(first, last), frozenset(tables)) for first, last, tables in rows]
-
-
-def line_with(lines: Sequence[FoldedLine], height: int) -> FoldedLine:
-    """The line that holds a height, which must be covered."""
-    return max((line for line in lines if line.heights.first <= height), key=lambda line: line.heights)
 
 
 def covered_shards(connection: sa.Connection, partition: str) -> set[int]:

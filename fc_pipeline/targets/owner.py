@@ -10,8 +10,8 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql as pg
 
 from fc_pipeline.errors import ConfigError
+from fc_pipeline.store import coverage
 from fc_pipeline.store.bookkeeping import (
-    COVERAGE,
     SNAPSHOTS,
     TARGET_CLIENTS,
     TARGET_DENIALS,
@@ -19,6 +19,7 @@ from fc_pipeline.store.bookkeeping import (
     TARGET_SET,
     TARGETS,
 )
+from fc_pipeline.store.query import query_of
 from fc_pipeline.targets import recompute
 from fc_pipeline.targets.recompute import SetChange
 from fc_pipeline.targets.sign_ups import metadata_prefix
@@ -86,8 +87,8 @@ def refuse_other_mode(engine: sa.Engine, mode: Literal["all", "set"]) -> None:
 
 def _is_begun(connection: sa.Connection) -> bool:
     """Whether anything was folded."""
-    found = sa.select(sa.exists(sa.select(COVERAGE.c.shard)) | sa.exists(sa.select(SNAPSHOTS.c.fid)))
-    return bool(connection.scalar(found))
+    has_snapshots = sa.select(sa.exists(sa.select(SNAPSHOTS.c.fid)))
+    return coverage.is_anything_folded(query_of(connection)) or bool(connection.scalar(has_snapshots))
 
 
 def _filled_otherwise(mode: str, found: str) -> ConfigError:

@@ -9,7 +9,6 @@ from datetime import datetime
 from typing import Any, Final
 
 import pyarrow as pa
-import sqlalchemy as sa
 from dagster import AssetMaterialization, MetadataValue, TableColumn, TableMetadataValue, TableRecord, TableSchema
 
 from fc_pipeline.feed.progress import HourProgress, TableProgress
@@ -18,8 +17,9 @@ from fc_pipeline.plain_text import plain
 from fc_pipeline.replica import Replica
 from fc_pipeline.status import health
 from fc_pipeline.status.row_counts import live_rows
-from fc_pipeline.store.bookkeeping import COVERAGE
+from fc_pipeline.store import coverage
 from fc_pipeline.store.hour_totals import HourTotals, RowTotals, totals_of_hour
+from fc_pipeline.store.query import query_of
 from fc_pipeline.tables.registry import DATA_TABLES, MESSAGE_TABLES
 from fc_pipeline.tables.user_profiles import USER_PROFILES
 
@@ -45,7 +45,7 @@ def materializations(
     """
     with replica.engine.connect() as connection:
         totals = totals_of_hour(connection, progress.hour.key)
-        all_events = int(connection.execute(sa.select(sa.func.sum(COVERAGE.c.events))).scalar_one() or 0)
+        all_events, _ = coverage.event_totals(query_of(connection))
         rows = {name: live_rows(connection, DATA_TABLES[name]) for name in outputs if name in DATA_TABLES}
     lag = _lag(progress, totals)
     last_heights = {shard: last for shard, (_, last) in sorted(totals.heights.items())}
