@@ -11,7 +11,7 @@
 # make bench     measure decoding, catching up and following live; prints a table, writes data/bench.json
 #                following for 15 minutes alone: make bench BENCH="--only live --live-seconds 900"
 # make docs      write docs/tables.md and the settings of README.md from their declarations
-# make lock      resolve the dependencies anew
+# make lock      resolve the dependencies again
 # make audit     look the locked dependencies up among known vulnerabilities
 # make clean     remove .venv and caches; the data stays
 

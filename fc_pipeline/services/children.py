@@ -75,7 +75,7 @@ def inherited_environment() -> dict[str, str]:
 def end_marked(
     data_dir: Path, *, patience_seconds: float, only: Callable[[psutil.Process], bool] = lambda process: True
 ) -> int:
-    """End every process that carries the mark of this data folder: SIGTERM, and SIGKILL after the patience.
+    """End every process that carries the mark of this data folder: SIGTERM, then SIGKILL after the grace period.
 
     With `only`, those of them that it says yes to.
 
