@@ -68,9 +68,8 @@ def add(
     opening = open_services_read_only if what_if else open_services
     with opening(settings, need_hub=what_if, need_redis=None) as opened:
         from fc_pipeline.backfill.what_if import what_if_added
-        from fc_pipeline.repair.targets import publish
         from fc_pipeline.replica import open_replica, open_replica_to_read
-        from fc_pipeline.targets import owner
+        from fc_pipeline.targets import coherence, owner
 
         if what_if:
             with open_replica_to_read(opened, may_be_empty=True) as replica:
@@ -79,7 +78,7 @@ def add(
             return
         with open_replica(opened, may_be_empty=True) as replica:
             change = owner.add_root(replica.engine, chosen, follows=root, most_followed=limit)
-            publish(replica, change)
+            coherence.publish(replica.engine, opened.redis_url, change)
             _print_change(replica, change, as_json=as_json)
 
 
@@ -94,13 +93,12 @@ def remove(
     settings = _settings()
     _refuse_named(chosen, settings.root_fids, "FC_ROOT_FIDS", "bring them back")
     with open_services(settings, need_hub=False, need_redis=None) as opened:
-        from fc_pipeline.repair.targets import publish
         from fc_pipeline.replica import open_replica
-        from fc_pipeline.targets import directory, owner
+        from fc_pipeline.targets import coherence, directory, owner
 
         with open_replica(opened) as replica:
             change = owner.deny(replica.engine, chosen) if deny else owner.remove(replica.engine, chosen)
-            publish(replica, change)
+            coherence.publish(replica.engine, opened.redis_url, change)
             with replica.engine.connect() as connection:
                 still = [one.fid for one in directory.all_targets(connection, chosen)]
                 never = sorted(set(chosen) - set(still) - set(change.removed))

@@ -24,9 +24,8 @@ from fc_pipeline.tables.links import LINKS
 from fc_pipeline.tables.on_chain_events import ON_CHAIN_EVENTS
 from fc_pipeline.tables.registry import MESSAGE_TABLES
 from fc_pipeline.targets import recompute, rule
-from fc_pipeline.targets.cache import TargetCache
-from fc_pipeline.targets.membership import Membership
 from fc_pipeline.targets.recompute import SetChange
+from fc_pipeline.targets.set_session import TargetSetSession
 from fc_pipeline.targets.sign_ups import METADATA_PREFIX_CHARACTERS, SIGNER_ADDED
 
 __all__ = ["TargetAccess", "TargetSelection", "TargetsMoved"]
@@ -36,7 +35,6 @@ _ROOTS: Final = (
     "JOIN pipeline.target_clients AS c ON c.fid = s.client_fid"
 )
 _PREFIXES: Final = "SELECT metadata_prefix FROM pipeline.target_clients"
-CACHE_KEY: Final = "SELECT cache_key FROM pipeline.target_set"
 
 Fids = npt.NDArray[np.int64]
 Mask = npt.NDArray[np.bool_]
@@ -71,61 +69,52 @@ class _SetState:
 class TargetSelection:
     """Selects for one session, in its transactions; `stage` copies rows, `merge_staged` merges staged rows and links.
 
-    After `select`, `change` is what the transaction does to the set; it counts once that is committed (`publish`).
+    What the transaction of `select` does to the set counts once that is committed (`publish`).
     """
 
     access: TargetAccess
     session: WriterSession
     stage: Callable[[DataTable, pa.Table], None]
     merge_staged: Callable[[], None]
-    change: SetChange | None = field(default=None, init=False)
     _state: _SetState | None = field(default=None, init=False)
 
     def __post_init__(self) -> None:
         """Make the staging tables, and find the copy in Redis."""
-        for statement in recompute.CREATE_STAGING:
-            self.session.execute(statement)
-        keys = self.session.execute(CACHE_KEY)
-        url = self.access.redis_url
-        self._cache = TargetCache(url, keys[0][0]) if url is not None and keys else None
-        self._membership = Membership(self.session.query, self._cache)
+        self._set = TargetSetSession(self.session, self.access.redis_url)
         self._only = None if self.access.only is None else np.array(sorted(self.access.only), np.int64)
 
     def close(self) -> None:
         """Close the connection to Redis."""
-        if self._cache is not None:
-            self._cache.close()
+        self._set.close()
 
     def publish(self) -> None:
         """Publish what was committed to Redis."""
-        if self.change is not None:
-            self._membership.publish(self.change)
-            self.change = None
+        self._set.publish()
 
     def select(self, batch: MicroBatch) -> MicroBatch:
         """The same micro-batch with what concerns targets only; locks the set until commit.
 
         Raises TargetsMoved, before anything is written, if the transaction must restart.
         """
-        self.change = None
+        self._set.change = None
         state = self._read_state()
         acts = self._acts(batch, state)
         may_change = acts is not None
-        self.session.execute(recompute.LOCK_TO_CHANGE if may_change else recompute.LOCK_TO_READ)
+        self._set.lock(to_change=may_change)
         if self._read_state() is not state:  # another transaction was faster
             state = self._read_state()
             acts = self._acts(batch, state)
             if acts is not None and not may_change:
                 raise TargetsMoved
         fids = self._fids(batch, mentions=state.mentions)
-        members = fids[self._membership.among(fids, state.generation)]
+        members = fids[self._set.membership.among(fids, state.generation)]
         removed_fids: dict[int, int] = {}
         merged = () if acts is None else acts.tables
         if acts is not None:
-            self.change = self._act(acts)
-            members = np.union1d(members, np.intersect1d(fids, np.array(self.change.added, np.int64)))
-            members = np.setdiff1d(members, np.array(self.change.removed, np.int64))
-            removed_fids = acts.last_versions(self.change.removed)
+            change = self._act(acts)
+            members = np.union1d(members, np.intersect1d(fids, np.array(change.added, np.int64)))
+            members = np.setdiff1d(members, np.array(change.removed, np.int64))
+            removed_fids = acts.last_versions(change.removed)
         if self._only is not None:
             members = np.intersect1d(members, self._only)
         selected = self._selected(batch, members, removed_fids, mentions=state.mentions)
@@ -133,9 +122,9 @@ class TargetSelection:
 
     def members_of(self, fids: Fids) -> Fids:
         """Those of these FIDs that are targets and selected; locks the set until commit."""
-        self.session.execute(recompute.LOCK_TO_READ)
+        self._set.lock(to_change=False)
         asked = np.unique(fids)
-        members = asked[self._membership.among(asked, self._read_state().generation)]
+        members = asked[self._set.membership.among(asked, self._read_state().generation)]
         return members if self._only is None else np.intersect1d(members, self._only)
 
     def _read_state(self) -> _SetState:
@@ -175,11 +164,9 @@ class TargetSelection:
         if acts.follows is not None:
             self.stage(LINKS, acts.follows)
         self.stage(LINK_COMPACTIONS, acts.compactions)
-        self.session.execute(recompute.SIGN_UPS_STAGED)
+        self._set.note_sign_ups()
         self.merge_staged()
-        for statement in recompute.STAGED_FOLLOWS:
-            self.session.execute(statement)
-        change = recompute.recompute(self.session.execute)
+        change = self._set.recompute(*recompute.STAGED_FOLLOWS)
         for table in (ON_CHAIN_EVENTS, LINKS, LINK_COMPACTIONS):
             self.session.execute(f"DELETE FROM stage_{table.name}")
         return change

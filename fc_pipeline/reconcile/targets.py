@@ -2,12 +2,9 @@
 
 from typing import Final
 
-from fc_pipeline.fold.selection import CACHE_KEY, TargetAccess
+from fc_pipeline.fold.selection import TargetAccess
 from fc_pipeline.store.writer_session import WriterSession
-from fc_pipeline.targets import recompute
-from fc_pipeline.targets.cache import TargetCache
-from fc_pipeline.targets.membership import Membership
-from fc_pipeline.targets.recompute import SetChange
+from fc_pipeline.targets.set_session import TargetSetSession
 
 __all__ = ["ReconciledTargets"]
 
@@ -30,18 +27,11 @@ class ReconciledTargets:
 
     def __init__(self, access: TargetAccess, session: WriterSession) -> None:
         self._execute = session.execute
-        for statement in recompute.CREATE_STAGING:
-            session.execute(statement)
-        keys = session.execute(CACHE_KEY)
-        url = access.redis_url
-        self._cache = TargetCache(url, keys[0][0]) if url is not None and keys else None
-        self._membership = Membership(session.query, self._cache)
-        self._change: SetChange | None = None
+        self._set = TargetSetSession(session, access.redis_url)
 
     def close(self) -> None:
         """Close the connection to Redis."""
-        if self._cache is not None:
-            self._cache.close()
+        self._set.close()
 
     def synced(self) -> set[int]:
         """The staged FIDs whose history is complete: differences of others are history that was never read."""
@@ -49,17 +39,14 @@ class ReconciledTargets:
 
     def hold(self, *, write: bool) -> int:
         """Lock the set until commit, and leave out users who are no targets; returns how many."""
-        self._execute(recompute.LOCK_TO_CHANGE if write else recompute.LOCK_TO_READ)
+        self._set.lock(to_change=write)
         return int(self._execute(_DROP_OTHERS)[0][0])
 
     def follow(self) -> None:
         """Bring the set up to date with what was written."""
-        self._execute(recompute.SIGN_UPS_STAGED)
-        self._execute(_CANDIDATES)
-        self._change = recompute.recompute(self._execute)
+        self._set.note_sign_ups()
+        self._set.recompute(_CANDIDATES)
 
     def publish(self) -> None:
         """Publish what was committed to Redis."""
-        if self._change is not None:
-            self._membership.publish(self._change)
-            self._change = None
+        self._set.publish()

@@ -29,7 +29,7 @@ from fc_pipeline.targets import coherence, directory, owner, sweep
 from fc_pipeline.targets.completing import completing
 from fc_pipeline.targets.recompute import SetChange
 
-__all__ = ["TargetSync", "adopt_settings", "is_anything_due", "is_anything_new", "publish", "settle", "sync_targets"]
+__all__ = ["TargetSync", "adopt_settings", "is_anything_due", "is_anything_new", "settle", "sync_targets"]
 
 log = logging.getLogger(__name__)
 
@@ -149,7 +149,7 @@ def _round(
     reasons = {**dict.fromkeys(fids, str(failure) if failure else NO_LONGER_TARGET), **work.progress.unread}
     _note(replica, {fid: reasons[fid] for fid in fids}, folded - work.progress.unread.keys(), done)
     # The follows of a new root are known only now.
-    publish(replica, owner.recompute_all(replica.engine))
+    coherence.publish(replica.engine, replica.settings.redis_url, owner.recompute_all(replica.engine))
     if failure is not None and is_cut_short:
         raise failure
 
@@ -159,18 +159,8 @@ def adopt_settings(replica: Replica) -> SetChange | None:
     if owner.is_adopted(replica.engine, replica.owner_settings):
         return None
     change = owner.adopt(replica.engine, replica.owner_settings)
-    publish(replica, change)
-    return change
-
-
-def publish(replica: Replica, change: SetChange) -> None:
-    """Publish a committed change to Redis and the log."""
-    if change.generation == change.base:
-        return
     coherence.publish(replica.engine, replica.settings.redis_url, change)
-    log.info(
-        "targets_changed generation=%d added=%d removed=%d", change.generation, len(change.added), len(change.removed)
-    )
+    return change
 
 
 def _replay(

@@ -93,9 +93,14 @@ def warm(engine: sa.Engine, redis_url: str | None) -> None:
 
 
 def publish(engine: sa.Engine, redis_url: str | None, change: SetChange) -> None:
-    """Publish a committed change to Redis. If that fails, the next reader makes up for it."""
+    """Publish a committed change to Redis and the log. If Redis cannot be reached, the next reader makes up for it."""
+    if change.generation == change.base:
+        return
     with engine.connect() as connection, _cache(connection, redis_url) as cache:
         Membership(query_of(connection), cache).publish(change)
+    log.info(
+        "targets_changed generation=%d added=%d removed=%d", change.generation, len(change.added), len(change.removed)
+    )
 
 
 def _compare(connection: sa.Connection, cache: TargetCache | None) -> CacheDrift:

@@ -21,12 +21,12 @@ from fc_pipeline.orchestration.assets.specs import OWNERS
 from fc_pipeline.orchestration.checks.targets import TARGETS_ASSET
 from fc_pipeline.orchestration.failures import failing_step
 from fc_pipeline.orchestration.resources import ReplicaResource
-from fc_pipeline.repair.targets import adopt_settings, publish, settle
+from fc_pipeline.repair.targets import adopt_settings, settle
 from fc_pipeline.replica import Replica
 from fc_pipeline.store.bookkeeping import TARGETS
 from fc_pipeline.tables.links import LINKS
 from fc_pipeline.tables.on_chain_events import ON_CHAIN_EVENTS
-from fc_pipeline.targets import directory, owner
+from fc_pipeline.targets import coherence, directory, owner
 
 __all__ = ["ALL_USERS", "TARGETS_ASSET", "TARGETS_SPEC", "target_set"]
 
@@ -75,7 +75,7 @@ def target_set(context: AssetExecutionContext, replica: ReplicaResource) -> Iter
             return
         adopted = adopt_settings(opened)
         change = owner.recompute_all(opened.engine)
-        publish(opened, change)
+        coherence.publish(opened.engine, opened.settings.redis_url, change)
         dropped = settle(opened)
         added, removed = (
             [*(getattr(adopted, what) if adopted else ()), *getattr(change, what)] for what in ("added", "removed")
