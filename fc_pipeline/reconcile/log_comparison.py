@@ -262,7 +262,7 @@ class _Comparison:
             self._session.execute(log_sql.ADD_BOUNDS, (shard, origin_id, top_id))
         if not any(expected.ranges.values()):
             return
-        self._session.execute("ANALYZE compared_ranges")
+        self._session.execute(log_sql.ANALYZE_RANGES)
         if LINKS in self._tables:
             self._session.execute(log_sql.MASK_EXPECTED_LINKS)
         spans = _spans(expected, [(origin_id, top_id) for _, origin_id, top_id, _ in bounds])
@@ -311,7 +311,7 @@ class _Comparison:
         self._session.copy("stage_profile_fids", pa.table({"fid": pa.array(expected.profile_fids, pa.int64())}))
         for span in spans:
             self._session.execute(log_sql.PROFILES_IN_SPAN, span)
-        self._session.execute("ANALYZE stage_profile_fids")
+        self._session.execute(log_sql.ANALYZE_PROFILE_FIDS)
         self._session.execute(log_sql.COMPARE_PROFILES, (everybody,))
 
     def _counted(self, table: DataTable, expected: ExpectedRows) -> TableComparison:

@@ -17,6 +17,8 @@ from fc_pipeline.targets.rule import NOT_TARGET
 
 __all__ = [
     "ADD_BOUNDS",
+    "ANALYZE_PROFILE_FIDS",
+    "ANALYZE_RANGES",
     "CREATE_STAGING",
     "EMPTY_FID_SHARDS",
     "FIDS_OF_PROFILES_TO_DERIVE",
@@ -46,6 +48,8 @@ CREATE_STAGING: Final = (
 
 ADD_BOUNDS: Final = "INSERT INTO shard_bounds VALUES ($1::integer, $2::bigint, $3::bigint)"
 EMPTY_FID_SHARDS: Final = "DELETE FROM fid_shards"
+ANALYZE_RANGES: Final = "ANALYZE compared_ranges"
+ANALYZE_PROFILE_FIDS: Final = "ANALYZE stage_profile_fids"
 
 PROFILES_IN_SPAN: Final = (
     "INSERT INTO stage_profile_fids SELECT fid FROM public.user_profiles "

@@ -15,6 +15,7 @@ from fc_pipeline.store.session import SESSION, address, pinning, require_utf8, w
 
 __all__ = ["WriterConnection"]
 
+_ENCODING: Final = "SELECT current_setting('server_encoding'), current_database()"
 _BEGIN: Final = "BEGIN"
 _COMMIT: Final = "COMMIT"
 _ROLLBACK: Final = "ROLLBACK"
@@ -35,7 +36,7 @@ class WriterConnection:
         connection = with_connection_slot(lambda: adbc.connect(address(libpq_url), autocommit=True))
         try:
             with connection.cursor() as cursor:
-                cursor.execute("SELECT current_setting('server_encoding'), current_database()")
+                cursor.execute(_ENCODING)
                 require_utf8(*(cursor.fetchone() or ("unknown", "unknown")))
                 wanted = {**SESSION, **settings}
                 cursor.execute(pinning(wanted, [f"${n}" for n in range(1, len(wanted) + 1)]), tuple(wanted.values()))

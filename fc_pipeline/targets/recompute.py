@@ -140,6 +140,8 @@ _DESIRED_OF_ALL: Final = _desired(
     "WHERE r.follows AND l.target_fid IN (SELECT fid FROM candidates)"
 )
 
+_EMPTY_DESIRED: Final = "DELETE FROM stage_target_desired"
+
 _PAIRS: Final = (
     f"WITH roots AS ({_ROOTS}) SELECT (SELECT count(*) FROM (SELECT fid FROM stage_target_candidates "
     "EXCEPT SELECT fid FROM roots) AS c) * (SELECT count(*) FROM roots WHERE follows)"
@@ -201,7 +203,7 @@ def recompute(execute: Execute, *, everyone: bool = False) -> SetChange:
     if everyone:
         execute(STAGE_ALL)
     execute(_WIDEN)
-    execute("DELETE FROM stage_target_desired")
+    execute(_EMPTY_DESIRED)
     are_few = not everyone and execute(_PAIRS)[0][0] <= _MAX_PAIRS
     execute(_DESIRED_OF_FEW if are_few else _DESIRED_OF_ALL)
     entered = execute(_ENTER)

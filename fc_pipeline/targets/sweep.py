@@ -19,6 +19,10 @@ log = logging.getLogger(__name__)
 FIDS_PER_TRANSACTION: Final = 500
 
 _UNSETTLED: Final = sa.text("SELECT fid FROM pipeline.former_targets WHERE settled_at IS NULL ORDER BY fid LIMIT :most")
+_UNTRIMMED: Final = sa.text(
+    "SELECT 1 FROM pipeline.target_set WHERE mode = 'set' AND trimmed_at IS NULL AND NOT mentions"
+)
+_NOTE_TRIMMED: Final = sa.text("UPDATE pipeline.target_set SET trimmed_at = now()")
 _SETTLE: Final = sa.text(
     "UPDATE pipeline.former_targets SET settled_at = now(), policy = :policy WHERE fid = ANY (:fids)"
 )
@@ -70,13 +74,10 @@ def trim_all(engine: sa.Engine) -> dict[str, int]:
     """Delete the casts kept only for mentions, once mentions no longer count; returns the deleted rows, per table."""
     with engine.begin() as connection:
         connection.execute(sa.text(recompute.LOCK_TO_READ))
-        untrimmed = sa.text(
-            "SELECT 1 FROM pipeline.target_set WHERE mode = 'set' AND trimmed_at IS NULL AND NOT mentions"
-        )
-        if connection.scalar(untrimmed) is None:
+        if connection.scalar(_UNTRIMMED) is None:
             return {}
         dropped = {"casts": _delete(connection, CASTS, "true", (), mentions=False)}
-        connection.execute(sa.text("UPDATE pipeline.target_set SET trimmed_at = now()"))
+        connection.execute(_NOTE_TRIMMED)
     log.warning("mentions_dropped rows=%d", dropped["casts"])
     return dropped
 
