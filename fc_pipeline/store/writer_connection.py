@@ -6,12 +6,14 @@ warning in the server's log, or takes a transaction that was never begun for one
 """
 
 from contextlib import suppress
-from typing import Final, Self
+from typing import TYPE_CHECKING, Final, Self
 
 import adbc_driver_manager
-import adbc_driver_postgresql.dbapi as adbc
 
 from fc_pipeline.store.session import SESSION, address, pinning, require_utf8, with_connection_slot
+
+if TYPE_CHECKING:
+    import adbc_driver_postgresql.dbapi as adbc
 
 __all__ = ["WriterConnection"]
 
@@ -27,12 +29,14 @@ class WriterConnection:
     Not for several threads at once. Every method raises adbc_driver_manager.Error.
     """
 
-    def __init__(self, connection: adbc.Connection) -> None:
+    def __init__(self, connection: "adbc.Connection") -> None:
         self._connection = connection
 
     @classmethod
     def open(cls, libpq_url: str, **settings: str) -> Self:
         """Connect. `settings` hold in the session above store.session.SESSION. Raises as store.session.connect, too."""
+        import adbc_driver_postgresql.dbapi as adbc  # it brings pandas: half a second, for commands that write nothing
+
         connection = with_connection_slot(lambda: adbc.connect(address(libpq_url), autocommit=True))
         try:
             with connection.cursor() as cursor:
@@ -47,7 +51,7 @@ class WriterConnection:
             raise
         return cls(connection)
 
-    def cursor(self) -> adbc.Cursor:
+    def cursor(self) -> "adbc.Cursor":
         """A new cursor."""
         return self._connection.cursor()
 
