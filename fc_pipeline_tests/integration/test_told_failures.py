@@ -62,7 +62,7 @@ def opened(postgres: EmbeddedPostgres, tmp_path_factory: pytest.TempPathFactory,
 
 @pytest.fixture
 def pipeline(opened: Pipeline, monkeypatch: pytest.MonkeyPatch) -> Iterator[Pipeline]:
-    monkeypatch.setattr(retry, "TIMEOUT_SECONDS", 0.1)
+    monkeypatch.setattr(retry, "RETRY_BUDGET_SECONDS", 0.1)
     before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)}
     yield opened
     for number, handler in before.items():
