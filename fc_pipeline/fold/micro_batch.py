@@ -95,7 +95,7 @@ def prepare(
         # Where no height has a block (feeds without BLOCK_CONFIRMED), all that is known is the hour.
         last_block_unix=max(batch.block_times.values(), default=hour_unix),
         last_block_hash=_last_block_hash(batch),
-        outcomes=_outcomes(changes, wanted),
+        outcomes=_outcomes(batch, changes, wanted),
         events_with_first_rows=_events_with_rows(changes, wanted.union(known_tables))
         - (_events_with_rows(changes, frozenset(known_tables)) if known_tables else 0),
     )
@@ -107,14 +107,16 @@ def _events_with_rows(changes: Changes, tables: frozenset[str]) -> int:
     return events_of([*kept, changes.compactions] if "links" in tables else kept)
 
 
-def _outcomes(changes: Changes, wanted: frozenset[str]) -> EventOutcomes:
+def _outcomes(batch: EventBatch, changes: Changes, wanted: frozenset[str]) -> EventOutcomes:
     compactions = [changes.compactions] if len(changes.compactions) else []
     all_events = events_of([*changes.rows.values(), *compactions])
     wants_all = changes.rows.keys() <= wanted and (not compactions or "links" in wanted)
     with_rows = all_events if wants_all else _events_with_rows(changes, wanted)
     # A text without its U+0000 is stored; an event that no hub could send was not read.
     set_aside = sum(record.reason not in (NUL_REASON, "poison_page") for record in changes.quarantined)
-    return EventOutcomes(changes.without_rows, set_aside, all_events - with_rows, with_rows)
+    # What is in quarantine already is not folded again: it is among the raw bytes alone.
+    left_out = len(batch.raws) - len(batch.events) - sum(1 for bad in batch.undecodable if bad.raw)
+    return EventOutcomes(changes.without_rows, set_aside + left_out, all_events - with_rows, with_rows)
 
 
 def joined(parts: Sequence[MicroBatch]) -> MicroBatch:
