@@ -112,7 +112,11 @@ class EmbeddedServer(ABC):
     def _wait_until_ready(self) -> None:
         deadline = time.monotonic() + self.start_seconds
         while (problem := self._not_ready()) is not None:
-            ended = self._process.poll() is not None if self.started_here and self._process else not self.running_pid()
+            if not self.started_here and not self.running_pid():
+                # It was found, but was about to end: whoever used it last has just stopped it.
+                self.started_here = True
+                self._process = self._launch()
+            ended = self._process is not None and self._process.poll() is not None if self.started_here else False
             if ended or time.monotonic() > deadline:
                 what = "ended at its start" if ended else f"does not serve after {self.start_seconds:.0f} s: {problem}"
                 raise ServiceError(
