@@ -124,6 +124,7 @@ def test_a_socket_whose_killed_server_nobody_has_taken_note_of_is_taken_over(ser
     (folder,) = parse_qs(urlsplit(url).query)["host"]
     assert server.release()
     with subprocess.Popen(["sleep", "60"], **_as_server_user()) as living:
+        Path(folder).mkdir(mode=0o700, exist_ok=True)  # a server that ends removes its folder; a killed one does not
         (Path(folder) / ".s.PGSQL.5432.lock").write_text(f"{living.pid}\n{server.cluster_dir}\n")
         assert rows(server.acquire(), "SELECT 1") == [(1,)]
         living.kill()

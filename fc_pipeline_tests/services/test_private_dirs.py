@@ -2,6 +2,7 @@
 
 import os
 import socket
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,12 +15,11 @@ from fc_pipeline.services.redis import EmbeddedRedis
 
 
 @pytest.fixture
-def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """What stands for /tmp: a folder of this test."""
-    folder = tmp_path / "e"
-    folder.mkdir()
-    monkeypatch.setattr(private_dirs, "ELSEWHERE", folder)
-    return folder
+def elsewhere(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """What stands for /tmp: a folder of this test, with a path that is short enough for sockets."""
+    with tempfile.TemporaryDirectory(prefix="fc_test-", dir=private_dirs.ELSEWHERE) as folder:
+        monkeypatch.setattr(private_dirs, "ELSEWHERE", Path(folder))
+        yield Path(folder)
 
 
 @pytest.fixture

@@ -124,7 +124,8 @@ def test_a_leader_whose_session_is_cut_and_whose_place_is_taken_ends(settings: S
     end_session(settings, first.instance)
     assert second.says() == "leads"
     os.kill(first.process.pid, signal.SIGCONT)
-    assert first.process.wait(TIMEOUT_SECONDS) == -signal.SIGTERM
+    assert first.process.stderr is not None
+    assert first.process.wait(TIMEOUT_SECONDS) == -signal.SIGTERM, first.process.stderr.read()
     assert leader(settings) == name_of(second.instance)
 
 
