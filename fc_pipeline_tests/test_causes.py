@@ -37,6 +37,7 @@ from fc_pipeline.errors import (
     ServiceError,
     UnexpectedError,
 )
+from fc_pipeline.lake.store_errors import store_hint
 from fc_pipeline_tests.support.postgres import Database
 
 OURS = [kind for _, kind in inspect.getmembers(errors, inspect.isclass) if issubclass(kind, FcPipelineError)]
@@ -185,6 +186,14 @@ def test_a_role_without_rights(empty_database: Database):
         engine.dispose()
         with database.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as admin:
             admin.exec_driver_sql(f"DROP ROLE {database.name}")
+
+
+def test_digits_of_an_address_are_no_status():
+    """A port or a hash may hold 403 or 503."""
+    said = store_hint("AWS Error NETWORK_CONNECTION: Failed to connect to 127.0.0.1 port 40350 after 0 ms")
+    assert said.startswith("is the store up")
+    assert "right to list" in store_hint("HTTP response code 403: Forbidden")
+    assert "try again later" in store_hint("HTTP response code 503")
 
 
 def test_a_store_that_is_down():

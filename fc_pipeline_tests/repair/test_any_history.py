@@ -39,6 +39,8 @@ from fc_pipeline_tests.support.forgetting import forget_messages, forget_values
 from fc_pipeline_tests.support.postgres import fresh_database
 from fc_pipeline_tests.support.workbench import Workbench, workbench
 
+pytestmark = pytest.mark.slow
+
 FIDS = 25
 HOURS = 3
 FORGETS = (None, None, None, forget_values, forget_messages)
