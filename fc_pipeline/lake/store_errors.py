@@ -47,8 +47,8 @@ SYSTEM_HINTS: Final = {
 }
 _STORE_HINTS: Final = {
     "NoSuchBucket|bucket does not exist|bucket.*not found": "make the bucket, or name another one in FC_LAKE_URI",
-    r"ACCESS_DENIED|AccessDenied|\b403\b|Forbidden|SIGNATURE|InvalidAccessKey|credentials": "does the key in FC_LAKE_URI, "
-    "or in the environment, give the right to list, read, write and delete there?",
+    r"ACCESS_DENIED|AccessDenied|\b403\b|Forbidden|SIGNATURE|InvalidAccessKey|credentials": "does the key in "
+    "FC_LAKE_URI, or in the environment, give the right to list, read, write and delete there?",
     "NETWORK_CONNECTION|curlCode|Could not connect|connect to|timed? ?out|resolve": "is the store up, and its endpoint "
     "in FC_LAKE_URI right (endpoint_override, region)?",
     r"SLOW_DOWN|SlowDown|\b503\b|throttl": "the store limits requests: try again later",
