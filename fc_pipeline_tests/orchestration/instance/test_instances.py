@@ -35,7 +35,8 @@ from fc_pipeline_tests.support.workbench import Workbench
 TIMEOUT_SECONDS = 120.0
 
 _LEADER = """
-import logging, os
+import logging, os, signal
+signal.signal(signal.SIGTERM, signal.SIG_DFL)  # what ignores it, as a shell's background may, passes that on
 logging.basicConfig(level=logging.INFO)
 from fc_pipeline.orchestration.servers import daemon
 from fc_pipeline.orchestration.instance.instances import leader_lock
