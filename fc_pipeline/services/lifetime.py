@@ -116,7 +116,8 @@ class EmbeddedServer(ABC):
                 # It was found, but was about to end: whoever used it last has just stopped it.
                 self.started_here = True
                 self._process = self._launch()
-            ended = self._process is not None and self._process.poll() is not None
+            # Of an earlier start there may be a process, too, which ended long ago.
+            ended = self.started_here and self._process is not None and self._process.poll() is not None
             if ended or time.monotonic() > deadline:
                 what = "ended at its start" if ended else f"does not serve after {self.start_seconds:.0f} s: {problem}"
                 raise ServiceError(
