@@ -39,7 +39,7 @@ test: $(VENV)/.dev
 	$(PYTEST) $(TESTS)
 
 test-slow: $(VENV)/.dev
-	$(PYTEST) -m slow $(TESTS)
+	$(PYTEST) -m "slow and not faults and not mutations" $(TESTS)
 
 test-pythons:
 	@.ci/test-pythons

@@ -153,9 +153,14 @@ def _python(error: BaseException) -> FcPipelineError | None:
         return _system(error)
     if isinstance(error, MemoryError):
         return ServiceError("out of memory", hint="lower FC_BATCH_EVENTS, or give the process more memory")
+    if isinstance(error, ImportError) and (error.name or "").startswith("fc_pipeline."):
+        return ConfigError(
+            f"there is no module {error.name}: dagster.yaml in DAGSTER_HOME was written by another release",
+            hint="`fc-pipeline init` in that folder updates it",
+        )
     if isinstance(error, ImportError):
         return ConfigError(
-            f"a package is missing: {one_line(error)}", hint="install fc_pipeline anew with all it depends on"
+            f"a package is missing: {one_line(error)}", hint="install fc_pipeline again with all it depends on"
         )
     return None
 
@@ -192,8 +197,7 @@ _DRIVERS: Final[dict[str, Callable[[BaseException], FcPipelineError | None]]] = 
     "gcsfs": _object_store,
     "adlfs": _object_store,
     "fsspec": _object_store,
-    "httpx": _hub,
-    "httpcore": _hub,
+    "aiohttp": _hub,
     "redis": _redis,
     "alembic": _migrations,
     "dagster": _dagster,

@@ -8,13 +8,15 @@ from fc_pipeline.orchestration.assets.targets import target_set
 from fc_pipeline.orchestration.checks.catalog import ALL_CHECKS
 from fc_pipeline.orchestration.healing_job import HEAL_GAPS
 from fc_pipeline.orchestration.jobs import MICRO_BATCHES, RUN_CHECKS, SNAPSHOTS, TARGET_SET_JOB
+from fc_pipeline.orchestration.key_reading_job import READ_KEYS
 from fc_pipeline.orchestration.maintenance import MAINTENANCE
 from fc_pipeline.orchestration.quarantine_job import REPLAY_QUARANTINE
 from fc_pipeline.orchestration.resources import ReplicaResource
 from fc_pipeline.orchestration.schedules import close_hour, daily_audit, daily_maintenance, regular_checks
 from fc_pipeline.orchestration.sensors.feed import hub_event_sensor
 from fc_pipeline.orchestration.sensors.gaps import gap_sensor
-from fc_pipeline.orchestration.sensors.standstill import standstill_sensor
+from fc_pipeline.orchestration.sensors.keys import key_sensor
+from fc_pipeline.orchestration.sensors.stall import stall_sensor
 from fc_pipeline.orchestration.sensors.targets import hourly_targets, target_sensor
 from fc_pipeline.orchestration.target_sync_job import SYNC_TARGETS
 
@@ -35,8 +37,9 @@ def build_defs() -> Definitions:
             RUN_CHECKS,
             MAINTENANCE,
             REPLAY_QUARANTINE,
+            READ_KEYS,
         ],
-        sensors=[hub_event_sensor, gap_sensor, target_sensor, standstill_sensor],
+        sensors=[hub_event_sensor, gap_sensor, key_sensor, target_sensor, stall_sensor],
         schedules=[close_hour, daily_audit, hourly_targets, daily_maintenance, regular_checks],
         resources={"replica": ReplicaResource()},
         executor=in_process_executor,

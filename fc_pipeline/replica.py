@@ -13,6 +13,7 @@ from fc_pipeline.hub.endpoint import HubEndpoint
 from fc_pipeline.lake.event_log import EventLog
 from fc_pipeline.lake.same_lake import agree_on_lake, refuse_another_lake
 from fc_pipeline.lake.storage import LakeStorage
+from fc_pipeline.store import ledger
 from fc_pipeline.store.pooling import require_own_session
 from fc_pipeline.store.retry import POSTGRES_ERRORS, explained
 from fc_pipeline.store.schema import ensure_schema, require_schema
@@ -41,6 +42,15 @@ class Replica:
     def targets(self) -> TargetAccess | None:
         """How to look up targets; None if every user is replicated."""
         return TargetAccess(self.settings.redis_url) if self.settings.targets == "set" else None
+
+    def shard_count(self) -> int | None:
+        """How many data shards the network has: what a hub said or, before the first contact, the raw log's highest.
+
+        A database that was lost is rebuilt from its log without a hub. None where nothing is known.
+        """
+        with self.engine.connect() as connection:
+            known = ledger.shard_count(connection)
+        return known if known is not None else self.log.highest_shard()
 
     @property
     def owner_settings(self) -> OwnerSettings:

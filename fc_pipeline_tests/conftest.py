@@ -23,6 +23,7 @@ from fc_pipeline.services.redis import EmbeddedRedis
 from fc_pipeline_tests.support.feeding import lake, lines, no_pauses, other_database  # noqa: F401
 from fc_pipeline_tests.support.folded import folded_database, replica, writer  # noqa: F401
 from fc_pipeline_tests.support.postgres import Database, fresh_database
+from fc_pipeline_tests.support.signals import do_not_ignore_interrupts, restored_signals
 
 _FIRST_TEST_HOUR = Hour.from_key("2026-10-25-00:00")
 # Partitions begin where the database says that was asked when they were loaded: not one that is in use on this machine.
@@ -45,11 +46,12 @@ _OWN_FOLDER = pytest.StashKey[Path]()
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_configure(config: pytest.Config) -> None:
-    """Give this run a folder of its own, unless `--basetemp` names one.
+    """Undo what a shell's background ignores, and give this run a folder of its own, unless `--basetemp` names one.
 
     pytest's default is one folder per user, whose mode each of its runs resets: where root runs the suite, the user who
     runs Postgres would be locked out in the midst of another run.
     """
+    do_not_ignore_interrupts()
     if config.option.basetemp is None:
         config.stash[_OWN_FOLDER] = Path(tempfile.mkdtemp(prefix="fc_pipeline_tests-"))
         config.option.basetemp = str(config.stash[_OWN_FOLDER] / "run")
@@ -68,6 +70,13 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
     folder = config.stash.get(_OWN_FOLDER, None)
     if folder is not None and folder.is_dir():
         terminalreporter.write_line(f"what failed tests have written is in {folder}")
+
+
+@pytest.fixture(autouse=True)
+def signals() -> Iterator[None]:
+    """Handlers that a command or Dagster has set in this process are taken back when the test is over."""
+    with restored_signals():
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -16,12 +16,12 @@ from fc_pipeline.feed.run import RAW_LOG
 from fc_pipeline.orchestration.assets.links import SQL_EXAMPLES
 from fc_pipeline.orchestration.instance.concurrency import CATCH_UP_TAG
 from fc_pipeline.tables.registry import DATA_TABLES, MESSAGE_TABLES
-from fc_pipeline.tables.user_profiles import PROFILE_SOURCES
+from fc_pipeline.tables.user_profiles import PROFILES
 from fc_pipeline_tests.support.pipeline import defs, project_environment
 from fc_pipeline_tests.support.postgres import Database
 
 ASSETS = (RAW_LOG, *DATA_TABLES)
-BY_FID = ("fid_snapshots", "reconciled_fids")
+BY_FID = ("fid_snapshots", "reconciled_fids", "gasless_keys")
 TARGETS = "targets"
 GRAPH = defs.resolve_asset_graph()
 
@@ -32,6 +32,7 @@ def run(tmp_path: Path, *command: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, cwd=project_root(), env=environment, capture_output=True, text=True, timeout=180)
 
 
+@pytest.mark.slow
 def test_a_fresh_interpreter_loads_the_definitions_and_starts_nothing(tmp_path: Path):
     script = "from fc_pipeline.definitions import build_defs; print(len(list(build_defs().resolve_all_asset_specs())))"
     done = run(tmp_path, sys.executable, "-W", "error::SyntaxWarning", "-c", script)
@@ -40,12 +41,14 @@ def test_a_fresh_interpreter_loads_the_definitions_and_starts_nothing(tmp_path: 
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_dagster_validates_the_workspace(tmp_path: Path):
     done = run(tmp_path, sys.executable, "-m", "dagster", "definitions", "validate", "-w", "workspace.yaml")
     assert done.returncode == 0, done.stderr
     assert "Validation successful for code location fc_pipeline" in done.stdout + done.stderr
 
 
+@pytest.mark.slow
 def test_dg_checks_the_project(tmp_path: Path):
     pytest.importorskip("dagster_dg_cli")
     done = run(tmp_path, str(Path(sys.executable).parent / "dg"), "check", "defs")
@@ -140,24 +143,29 @@ def test_lineage():
     parents = {name: {key.to_user_string() for key in GRAPH.get(AssetKey(name)).parent_keys} for name in ASSETS}
     assert parents[RAW_LOG] == set()
     assert all(parents[table] == {RAW_LOG} for table in (*MESSAGE_TABLES, "fid_activity"))
-    assert parents["user_profiles"] == set(PROFILE_SOURCES)
+    assert parents["user_profiles"] == set(PROFILES.sources)
+    assert parents["signers"] == {"on_chain_events", "gasless_keys"}
     by_fid = {
         name: {key.to_user_string() for key in GRAPH.get(AssetKey(name)).parent_keys} for name in (*BY_FID, TARGETS)
     }
     assert by_fid == {
         "fid_snapshots": {TARGETS},
         "reconciled_fids": {"fid_snapshots"},
+        "gasless_keys": {"reconciled_fids"},
         TARGETS: {"links", "on_chain_events"},
     }
     groups = {name: GRAPH.get(AssetKey(name)).group_name for name in ASSETS}
-    assert {groups[name] for name in MESSAGE_TABLES} == {"message_sets"}
+    assert {name: groups[name] for name in DATA_TABLES} == {name: one.group for name, one in DATA_TABLES.items()}
+    assert [groups[name] for name in ("casts", "embeds", "channel_pins", "channels", "storage_lends")] == [
+        *("message_sets", "message_sets", "channels", "channels", "storage")
+    ]
     assert groups[RAW_LOG] == "raw_log"
     assert (groups["user_profiles"], groups["fid_activity"]) == ("profiles", "activity")
 
 
 def test_every_asset_has_a_check():
     checks = {(key.asset_key.to_user_string(), key.name): GRAPH.get(key) for key in GRAPH.asset_check_keys}
-    assert {asset for asset, _ in checks} == {*ASSETS, "reconciled_fids", TARGETS}
+    assert {asset for asset, _ in checks} == {*ASSETS, "reconciled_fids", "gasless_keys", TARGETS}
     assert {name for asset, name in checks if asset == RAW_LOG} == {
         "coverage_without_holes",
         "blocks_have_their_events",
@@ -174,7 +182,7 @@ def test_every_asset_has_a_check():
 
 
 def test_every_check_can_be_executed_by_its_own_button_and_names_remedy_and_runbook():
-    """The UI disables Execute for a check with partitions, and for one of several that are judged only together."""
+    """The UI disables Execute for a check with partitions, and for one of several that are evaluated only together."""
     runbook = (project_root() / "docs" / "checks.md").read_text()
     for key in GRAPH.asset_check_keys:
         node = GRAPH.get(key)
@@ -187,7 +195,7 @@ def test_every_check_can_be_executed_by_its_own_button_and_names_remedy_and_runb
 
 def test_all_is_switched_on_from_the_start():
     repository = defs.get_repository_def()
-    sensors = ["gap_sensor", "hub_event_sensor", "standstill_sensor", "target_sensor"]
+    sensors = ["gap_sensor", "hub_event_sensor", "key_sensor", "standstill_sensor", "target_sensor"]
     assert [one.name for one in repository.sensor_defs] == sensors
     schedules = {"close_hour", "daily_audit", "daily_maintenance", "hourly_targets", "regular_checks"}
     assert {one.name for one in repository.schedule_defs} == schedules
@@ -204,4 +212,5 @@ def test_all_is_switched_on_from_the_start():
         "run_checks",
         "maintenance",
         "replay_quarantine",
+        "read_keys",
     }

@@ -1,16 +1,17 @@
 """All records that a hub's by-FID endpoints have of one FID: raw, page by page (hub-api 6)."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import suppress
 from typing import Final
 
 import msgspec
 
+from fc_pipeline.backfill.fid_keys import gasless_keys
 from fc_pipeline.errors import HubRefused
 from fc_pipeline.hub.client import HubKeyRefused
 from fc_pipeline.hub.decode import DECODE_ERRORS
 from fc_pipeline.hub.reads import PAGE_SIZE, HubReads, OnChainEventType
-from fc_pipeline.hub.snapshot import CONTRACTS_FID, SnapshotPage
+from fc_pipeline.hub.snapshot import CONTRACTS_FID, NAMES_ASKED, SnapshotPage
 from fc_pipeline.hub.wire import Message, StorageLimits, UsernameProof
 from fc_pipeline.tables.on_chain_events import ON_CHAIN_EVENTS
 from fc_pipeline.tables.registry import MESSAGE_SETS
@@ -34,33 +35,32 @@ _UNKNOWN_VALUE: Final = "Invalid query parameters"
 """Prefix of a hub's refusal of a parameter value that it does not know (hub-api 1.3)."""
 
 
-async def snapshot(hub: HubReads, fid: int) -> AsyncIterator[SnapshotPage]:
+async def snapshot(hub: HubReads, fid: int, held_names: Collection[str] = ()) -> AsyncIterator[SnapshotPage]:
     """Every record of an FID, page by page, the pages of one kind after those of another.
 
-    Lists that the storage limits call empty are not requested; no limit covers name proofs and contract events. If the
-    FID shows a name whose proof is not listed, the proof is requested by name. Message removes, other than of casts,
-    and compact link states are not served (hub-api 6.2). A record that changes while its list is read may occur twice,
-    the newer one later. Raises HubError.
+    Lists that the storage limits call empty are not requested; no limit covers name proofs, contract events and keys.
+    A name that the FID shows, or holds by the tables (`held_names`), and whose proof is not listed, is requested by
+    name: the list has one fname per FID (hub-api T9). Message removes, other than of casts, and compact link states are
+    not served (hub-api 6.2). A record that changes while its list is read may occur twice, the newer one later. Raises
+    HubError.
     """
     if fid == CONTRACTS_FID:
-        for event_type in _OF_CONTRACTS:
-            async for page in _on_chain_events(hub, fid, event_type):
-                yield page
+        async for page in _on_chain_events(hub, fid, _OF_CONTRACTS):
+            yield page
         return
     limits = await _limits(hub, fid)
-    shown: set[str] = set()
+    names = set(held_names)
     for one in MESSAGE_SETS:
-        if _may_have(limits, one.storage_type):
+        if one.list_by_fid and one.storage_type and _may_have(limits, one.storage_type):
             async for records in one.list_by_fid(hub, fid):
-                shown |= _shown_names(records) if one.table is USER_DATA else set()
+                names |= _shown_names(records) if one.table is USER_DATA else set()
                 yield SnapshotPage(one.name, records)
-    proofs = await hub.username_proofs_by_fid(fid)
-    proofs += await _unlisted_proofs(hub, fid, shown, proofs)
-    if proofs:
-        yield SnapshotPage(USERNAME_PROOFS.name, proofs)
-    for event_type in _event_types(limits):
-        async for page in _on_chain_events(hub, fid, event_type):
-            yield page
+    async for page in _proofs(hub, fid, names):
+        yield page
+    async for page in _on_chain_events(hub, fid, _event_types(limits)):
+        yield page
+    async for page in gasless_keys(hub, fid):
+        yield page
 
 
 def _shown_names(user_data: Sequence[bytes]) -> set[str]:
@@ -74,15 +74,19 @@ def _shown_names(user_data: Sequence[bytes]) -> set[str]:
     return names
 
 
-async def _unlisted_proofs(hub: HubReads, fid: int, shown: set[str], listed: Sequence[bytes]) -> list[bytes]:
-    """The proofs of names that the FID shows and its list left out: a renewed fname may be missing (hub-api T9)."""
-    found: list[bytes] = []
-    for name in shown - {proof.name for raw in listed if (proof := _proof(raw))}:
+async def _proofs(hub: HubReads, fid: int, names: set[str]) -> AsyncIterator[SnapshotPage]:
+    """The FID's listed proofs, and those of `names` that the list leaves out."""
+    found = await hub.username_proofs_by_fid(fid)
+    asked = sorted(names - {proof.name for raw in found if (proof := _proof(raw))})
+    for name in asked:
         raw = await hub.username_proof_by_name(name)
         proof = _proof(raw) if raw else None
         if raw and proof and proof.fid == fid:
             found.append(raw)
-    return found
+    if found:
+        yield SnapshotPage(USERNAME_PROOFS.name, found)
+    if asked:
+        yield SnapshotPage(NAMES_ASKED, [name.encode() for name in asked])
 
 
 def _proof(raw: bytes) -> UsernameProof | None:
@@ -92,33 +96,39 @@ def _proof(raw: bytes) -> UsernameProof | None:
 
 
 def expected_requests(limits: StorageLimits) -> int:
-    """How many requests the snapshot of an FID with these limits takes, with the pages that the limits imply."""
+    """How many requests the snapshot of an FID with these limits takes, with the pages that the limits imply.
+
+    Limits, name proofs and signers take one each, contract events one per type.
+    """
     pages = sum(
         used // PAGE_SIZE + 1
         for one in MESSAGE_SETS
-        if _may_have(limits, one.storage_type)
+        if one.storage_type and _may_have(limits, one.storage_type)
         for used in [sum(limit.used for limit in limits.limits if limit.name == one.storage_type)]
     )
-    return 1 + pages + 1 + len(_event_types(limits))
+    return 1 + pages + 1 + len(_event_types(limits)) + 1
 
 
 def expected_messages(limits: StorageLimits) -> int:
     """About how many messages there are: removes count as used, but not all of them are served (hub-api 6.2)."""
-    names = {one.storage_type for one in MESSAGE_SETS}
+    names = {one.storage_type for one in MESSAGE_SETS if one.storage_type}
     return sum(limit.used for limit in limits.limits if limit.name in names)
 
 
-async def _on_chain_events(hub: HubReads, fid: int, event_type: OnChainEventType) -> AsyncIterator[SnapshotPage]:
-    try:
-        async for records in hub.on_chain_events_by_fid(fid, event_type):
-            yield SnapshotPage(ON_CHAIN_EVENTS.name, records)
-    except HubKeyRefused:
-        raise
-    except HubRefused as refused:
-        # A hub that does not know the event type has no such event. Any other refusal must not be read as "none",
-        # because that would delete the rows that the tables have.
-        if event_type not in _NEW_EVENT_TYPES or not (refused.detail or "").startswith(_UNKNOWN_VALUE):
+async def _on_chain_events(
+    hub: HubReads, fid: int, event_types: Sequence[OnChainEventType]
+) -> AsyncIterator[SnapshotPage]:
+    for event_type in event_types:
+        try:
+            async for records in hub.on_chain_events_by_fid(fid, event_type):
+                yield SnapshotPage(ON_CHAIN_EVENTS.name, records)
+        except HubKeyRefused:
             raise
+        except HubRefused as refused:
+            # A hub that does not know the event type has no such event. Any other refusal must not be read as "none",
+            # because that would delete the rows that the tables have.
+            if event_type not in _NEW_EVENT_TYPES or not (refused.detail or "").startswith(_UNKNOWN_VALUE):
+                raise
 
 
 async def _limits(hub: HubReads, fid: int) -> StorageLimits | None:

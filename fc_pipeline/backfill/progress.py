@@ -34,7 +34,7 @@ class BucketProgress:
 class BackfillOutcome:
     """What finished backfills did, in numbers; `drift` counts rows per table.
 
-    `unjudged_fids` are those of the `reconciled_fids` whose history is not covered, `unknown_fids` users of whom the
+    `uncovered_fids` are those of the `reconciled_fids` whose history is not covered, `unknown_fids` users of whom the
     hub has no record at all.
     """
 
@@ -45,7 +45,7 @@ class BackfillOutcome:
     drift: Mapping[str, int] = field(default_factory=dict[str, int])
     quarantined: int = 0
     reconciled_fids: int = 0
-    unjudged_fids: int = 0
+    uncovered_fids: int = 0
     unknown_fids: tuple[int, ...] = ()
 
     def __add__(self, other: "BackfillOutcome") -> "BackfillOutcome":
@@ -57,7 +57,7 @@ class BackfillOutcome:
             Counter(self.drift) + Counter(other.drift),
             self.quarantined + other.quarantined,
             self.reconciled_fids + other.reconciled_fids,
-            self.unjudged_fids + other.unjudged_fids,
+            self.uncovered_fids + other.uncovered_fids,
             (*self.unknown_fids, *other.unknown_fids),
         )
 
@@ -158,7 +158,7 @@ class BackfillProgress:
             dict(self.reconciled.drift),
             self.reconciled.quarantined,
             self.reconciled.fids,
-            self.reconciled.unjudged_fids,
+            self.reconciled.uncovered_fids,
             tuple(self.unknown_fids),
         )
 

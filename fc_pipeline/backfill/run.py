@@ -1,8 +1,8 @@
 """hub → lake → tables, FID by FID: what Dagster's snapshot assets, `fc-pipeline backfill` and tests call.
 
 Per chunk of FIDs: the shards' heads, the answers, the heads again, Parquet in the lake, a line per FID in
-`pipeline.snapshots`, one fold. The next chunk is fetched while one is folded. The next run of the same scope folds what
-a run that died had fetched from the lake, without fetching it again.
+`pipeline.snapshots`. What was fetched while a fold was at work is folded next, in one transaction if it is little. The
+next run of the same scope folds what a run that died had fetched from the lake, without fetching it again.
 """
 
 import asyncio
@@ -10,7 +10,7 @@ import logging
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, aclosing
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import partial, reduce
@@ -20,13 +20,12 @@ from typing import Final, TypeVar
 
 import pyarrow as pa
 
-from fc_pipeline.backfill.fetch import CHUNK_FIDS, FetchedChunk, fetch_chunk
-from fc_pipeline.backfill.lost_past import refuse_lost_past
+from fc_pipeline.backfill.chunks import ChunkFetcher
+from fc_pipeline.backfill.fetch import CHUNK_FIDS, FetchedChunk
 from fc_pipeline.backfill.progress import BackfillProgress, BucketProgress
 from fc_pipeline.backfill.scope import BackfillScope, ScopedFids, find_fids, vet_hub
-from fc_pipeline.errors import HubError, HubUnavailable, HubUntrusted, LakeError
-from fc_pipeline.hub.failover import FAILOVER_ERRORS, HubPool
-from fc_pipeline.hub.reads import HubReads
+from fc_pipeline.errors import HubError, LakeError
+from fc_pipeline.hub.failover import HubPool
 from fc_pipeline.lake.snapshot_log import SnapshotLog, bucket_of
 from fc_pipeline.reconcile.outcome import Reconciled
 from fc_pipeline.reconcile.reconciler import Reconciler
@@ -42,11 +41,11 @@ __all__ = ["Backfill"]
 T = TypeVar("T")
 log = logging.getLogger(__name__)
 
-RETRY_BUDGET_SECONDS: Final = 300.0
-"""How long a hub that fails in the middle of a run is retried."""
-MAX_PAUSE_SECONDS: Final = 30.0
+FIDS_PER_FOLD: Final = 512
 RECORDS_PER_FOLD: Final = 20_000
-"""A transaction folds no more than this, unless a single FID has more."""
+"""A transaction folds no more than these, unless a single FID has more: its statements cost the same for few."""
+MAX_WAITING_CHUNKS: Final = FIDS_PER_FOLD // CHUNK_FIDS
+"""How many chunks are fetched while others are folded."""
 JOINED_BYTES: Final = 4 * 1024 * 1024
 ORPHANED_FOR: Final = timedelta(minutes=15)
 """A file may be on disk for a moment before its lines are written: no other run deletes it meanwhile."""
@@ -109,14 +108,22 @@ class Backfill:
             try:
                 if reconciler is not None and stored:
                     folding = asyncio.create_task(asyncio.to_thread(self._fold, reconciler, stored))
-                for chunk in _chunks(missing):
-                    if self.should_stop():
-                        break
-                    fetched = await self._fetch(hubs, chunk)
-                    await asyncio.to_thread(self._record, fetched)
-                    if folding is not None:
-                        await folding
-                    folding = asyncio.create_task(asyncio.to_thread(self._settle, reconciler, fetched))
+                waiting: list[FetchedChunk] = []
+                fetcher = ChunkFetcher(self.replica, self._log, self.run_id, self.should_stop)
+                async with aclosing(fetcher.fetched(hubs, _chunks(missing))) as chunks:
+                    async for fetched in chunks:
+                        await asyncio.to_thread(self._record, fetched)
+                        waiting.append(fetched)
+                        if folding is not None and (folding.done() or len(waiting) == MAX_WAITING_CHUNKS):
+                            await folding
+                            folding = None
+                        if folding is None:
+                            folding = asyncio.create_task(asyncio.to_thread(self._settle, reconciler, waiting))
+                            waiting = []
+                if folding is not None:
+                    await folding
+                    folding = None
+                await asyncio.to_thread(self._settle, reconciler, waiting)
             finally:
                 if folding is not None:
                     await folding
@@ -162,46 +169,6 @@ class Backfill:
         self._end([one.bucket for one in self.progress.buckets.values() if not one.fids])
         return missing, stored
 
-    async def _fetch(self, hubs: HubPool, chunk: Sequence[tuple[int, int]]) -> FetchedChunk:
-        """A chunk from the first usable hub; a failing hub is replaced by another, or retried for a while.
-
-        Answers count only if the hub is usable afterwards, too: a hub that was reset has lost what is requested.
-        """
-        retry_until: float | None = None
-        pause_seconds = 1.0
-        retry_budget = RetryBudget(f"run {self.run_id}", should_stop=self.should_stop)
-        untrusted: dict[HubReads, HubUntrusted] = {}
-        while True:
-            hub: HubReads | None = None
-            try:
-                hub = await hubs.follow(None)
-                if hub in untrusted:
-                    raise untrusted[hub]
-                fetched = await fetch_chunk(hub, self._log, chunk)
-                await hubs.confirm(hub)
-                await asyncio.to_thread(refuse_lost_past, self.replica, hub.name, fetched)
-            except POSTGRES_ERRORS as error:  # whether the hub is usable is checked against the ledger
-                await asyncio.to_thread(retry_budget.pause_after, error)
-                continue
-            except HubUntrusted as error:
-                if hub is None or hub in untrusted:
-                    raise
-                hubs.leave(hub, error)
-                untrusted[hub] = error
-                continue
-            except FAILOVER_ERRORS as error:
-                now = time.monotonic()
-                retry_until = now + RETRY_BUDGET_SECONDS if retry_until is None else retry_until
-                if now > retry_until or not isinstance(error, HubUnavailable):
-                    raise
-                if hub is not None:
-                    hubs.leave(hub, error)
-                log.warning("chunk_again first_fid=%s reason=%r", chunk[0][0], str(error))
-            else:
-                return fetched
-            await asyncio.sleep(pause_seconds)
-            pause_seconds = min(MAX_PAUSE_SECONDS, pause_seconds * 2)
-
     def _record(self, fetched: FetchedChunk) -> None:
         self._retried(lambda: self._write_lines(fetched))
         self.progress.requests += fetched.requests
@@ -216,13 +183,14 @@ class Backfill:
             snapshot_ledger.record(connection, fetched.snapshots, self.run_id)
             snapshot_ledger.add_to_rounds(connection, self.scope.name, self._rounds, fetched.snapshots)
 
-    def _settle(self, reconciler: Reconciler | None, fetched: FetchedChunk) -> None:
-        """What remains to be done of a chunk that was fetched."""
+    def _settle(self, reconciler: Reconciler | None, chunks: Sequence[FetchedChunk]) -> None:
+        """What remains to be done of chunks that were fetched."""
+        lines = [line for fetched in chunks for line in fetched.snapshots]
         if reconciler is None:
-            self._finish([line.fid for line in fetched.snapshots])
+            self._finish([line.fid for line in lines])
         else:
-            self._fold(reconciler, fetched.snapshots)
-        self._finish(list(fetched.unread))
+            self._fold(reconciler, lines)
+        self._finish([fid for fetched in chunks for fid in fetched.unread])
 
     def _fold_stored(self, reconciler: Reconciler) -> None:
         """Fold the newest snapshots that the lake has."""
@@ -314,11 +282,11 @@ def _chunks(fids: Sequence[tuple[int, int]]) -> Iterator[Sequence[tuple[int, int
 
 
 def _groups(lines: Sequence[SnapshotLine]) -> Iterator[list[SnapshotLine]]:
-    """Lines that are folded in one transaction each: a chunk of FIDs, fewer where they have many records."""
+    """Lines that are folded in one transaction each."""
     group: list[SnapshotLine] = []
     records = 0
     for line in sorted(lines, key=lambda one: one.file):
-        if group and (len(group) >= CHUNK_FIDS or records + line.records > RECORDS_PER_FOLD):
+        if group and (len(group) >= FIDS_PER_FOLD or records + line.records > RECORDS_PER_FOLD):
             yield group
             group, records = [], 0
         group.append(line)

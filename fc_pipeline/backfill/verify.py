@@ -11,6 +11,7 @@ from operator import or_
 from typing import Final
 
 from fc_pipeline.backfill.fetch import CHUNK_FIDS, FetchedChunk, fetch_chunk
+from fc_pipeline.backfill.held_names import held_names
 from fc_pipeline.backfill.scope import BackfillScope, find_fids, vet_hub
 from fc_pipeline.hub.decode import decode_events
 from fc_pipeline.hub.failover import HubPool
@@ -53,24 +54,24 @@ class Verification:
         return sum(self.compared.drift.values())
 
     @property
-    def judged_fids(self) -> int:
-        """How many FIDs that the hub knows could be judged in at least one table."""
+    def comparable_fids(self) -> int:
+        """How many FIDs that the hub knows could be compared in at least one table."""
         unknown = set(self.unknown_fids)
-        return sum(bool(one.tables) for fid, one in self.compared.judgements.items() if fid not in unknown)
+        return sum(bool(one.tables) for fid, one in self.compared.comparability.items() if fid not in unknown)
 
     @property
     def awaiting_fids(self) -> list[int]:
-        """FIDs that cannot be judged, or not in every table, until the ledger has caught up with the hub."""
-        return self._unjudged(awaits_ledger=True)
+        """FIDs that cannot be compared, or not in every table, until the ledger has caught up with the hub."""
+        return self._not_comparable(awaits_ledger=True)
 
     @property
     def uncovered_fids(self) -> list[int]:
-        """FIDs that cannot be judged, or not in every table, because their history was never read."""
-        return self._unjudged(awaits_ledger=False)
+        """FIDs that cannot be compared, or not in every table, because their history was never read."""
+        return self._not_comparable(awaits_ledger=False)
 
-    def _unjudged(self, *, awaits_ledger: bool) -> list[int]:
-        judgements = self.compared.judgements
-        found = [fid for fid, one in judgements.items() if not one.is_whole and one.awaits_ledger == awaits_ledger]
+    def _not_comparable(self, *, awaits_ledger: bool) -> list[int]:
+        comparability = self.compared.comparability
+        found = [fid for fid, one in comparability.items() if not one.is_whole and one.awaits_ledger == awaits_ledger]
         return sorted(set(found).difference(self.unknown_fids))
 
     @property
@@ -121,7 +122,8 @@ class _Verify:
                 for at in range(0, len(chosen), CHUNK_FIDS):
                     chunk = chosen[at : at + CHUNK_FIDS]
                     hub = await hubs.follow(None)
-                    fetched = await fetch_chunk(hub, self.log, chunk)
+                    held = await asyncio.to_thread(held_names, self.replica.engine, [fid for fid, _ in chunk])
+                    fetched = await fetch_chunk(hub, self.log, chunk, held)
                     unfolded = await self._unfolded(hub, fetched)
                     await asyncio.to_thread(self._compare, reconciler, fetched, unfolded)
                     self.found.fids_done += len(chunk)
@@ -161,7 +163,7 @@ class _Verify:
         snapshots: list[FidSnapshot] = []
         for line in fetched.snapshots:
             later = unfolded.get(line.shard)
-            # An FID without such events can be judged before they are folded.
+            # An FID without such events can be compared before they are folded.
             until_id = later.after_id if later is not None and line.fid not in later.fids else line.until_id
             snapshots.append(FidSnapshot(line.fid, line.shard, line.version, until_id, line.fetched_at))
         if snapshots:

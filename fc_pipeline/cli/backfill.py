@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from fc_pipeline.cli.chosen_fids import describe_left_out, left_out
-from fc_pipeline.config.project import project_root
+from fc_pipeline.config.project import dagster_home
 from fc_pipeline.config.settings import Settings
 from fc_pipeline.errors import ConfigError, SchemaMissing
 from fc_pipeline.services import close_services_for_process, open_services
@@ -183,7 +183,7 @@ def _run(spans: list[tuple[int, int]], *, fids: list[int] | None = None, quiet: 
     done = BackfillOutcome()
     config = BackfillConfig(fids=fids)
     try:
-        with DagsterInstance.from_config(str(project_root())) as instance, _bar(quiet=quiet):
+        with DagsterInstance.from_config(str(dagster_home())) as instance, _bar(quiet=quiet):
             for first, last in spans:
                 figures = run_over_partitions(
                     instance, SNAPSHOTS.name, fid_tables.op.name, config, bucket_key(first), bucket_key(last)
@@ -203,7 +203,7 @@ def _heal(*, quiet: bool) -> "BackfillOutcome":
     from fc_pipeline.orchestration.healing_job import HEAL_GAPS, heal_open_gaps
 
     try:
-        with DagsterInstance.from_config(str(project_root())) as instance, _bar(quiet=quiet):
+        with DagsterInstance.from_config(str(dagster_home())) as instance, _bar(quiet=quiet):
             healed = run_for_output(instance, HEAL_GAPS.name, heal_open_gaps.name)
     finally:
         close_services_for_process()
@@ -262,7 +262,7 @@ def print_outcome(done: "BackfillOutcome", *, as_json: bool, gaps: int | None = 
             "rows_written": done.rows_written,
             "drift": dict(done.drift),
             "quarantined": done.quarantined,
-            "unjudged_fids": done.unjudged_fids,
+            "unjudged_fids": done.uncovered_fids,
             "unknown_fids": sorted(done.unknown_fids),
         }
         if gaps is not None:
@@ -288,9 +288,9 @@ def _describe_drift(done: "BackfillOutcome") -> str:
     if drift:
         sentence = f", {drift:,} of them drift (pipeline.drift)"
     else:
-        sentence = ", no drift" if done.unjudged_fids < done.reconciled_fids else ""
-    if done.unjudged_fids:
-        sentence += f"; {counted(done.unjudged_fids, 'FID')} not judged (history not covered)"
+        sentence = ", no drift" if done.uncovered_fids < done.reconciled_fids else ""
+    if done.uncovered_fids:
+        sentence += f"; {counted(done.uncovered_fids, 'FID')} not compared (history not covered)"
     return sentence
 
 

@@ -11,7 +11,7 @@ import typer
 from rich.console import Console
 
 from fc_pipeline.cli.backfill import counted
-from fc_pipeline.config.project import project_root
+from fc_pipeline.config.project import dagster_home
 from fc_pipeline.config.settings import Settings
 from fc_pipeline.services import close_services_for_process, open_services, open_services_read_only
 
@@ -27,7 +27,7 @@ _MIN_COLUMNS = 40
 _INDENT = "    "
 _NOT_LISTED = "; notes and resolved ones are listed with --all"
 
-quarantine = typer.Typer(help="Look at records that were set aside, and replay them.", no_args_is_help=True)
+quarantine = typer.Typer(help="Look at records that were quarantined, and replay them.", no_args_is_help=True)
 
 _Reasons = Annotated[list[str] | None, typer.Option("--reason", help="Only this reason; may be given several times.")]
 _Json = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
@@ -40,7 +40,7 @@ def list_records(
     limit: Annotated[int, typer.Option(min=1, help="At most this many, the newest first.")] = _MAX_SHOWN,
     as_json: _Json = False,
 ) -> None:
-    """List open records: set aside, and not folded by a replay yet."""
+    """List open records: quarantined, and not folded by a replay yet."""
     settings = Settings.load()
     with open_services_read_only(settings) as opened:
         from fc_pipeline.repair.quarantine import quarantine_counts, quarantine_lines
@@ -70,7 +70,7 @@ def list_records(
 
 @quarantine.command("show")
 def show(record: Annotated[str, typer.Argument(help="Its name, as `list` shows it.")], as_json: _Json = False) -> None:
-    """Show a record: why it was set aside, and its bytes."""
+    """Show a record: why it was quarantined, and its bytes."""
     settings = Settings.load()
     with open_services_read_only(settings) as opened:
         from fc_pipeline.repair.quarantine import find_line
@@ -126,7 +126,7 @@ def _run(reasons: list[str], records: list[str]) -> dict[str, Any]:
     from fc_pipeline.orchestration.quarantine_job import REPLAY_QUARANTINE, ReplayConfig, fold_quarantined
 
     try:
-        with DagsterInstance.from_config(str(project_root())) as instance:
+        with DagsterInstance.from_config(str(dagster_home())) as instance:
             config = ReplayConfig(reasons=reasons, records=records)
             return run_for_output(instance, REPLAY_QUARANTINE.name, fold_quarantined.name, config)
     finally:

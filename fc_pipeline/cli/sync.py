@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from fc_pipeline.cli.backfill import counted
-from fc_pipeline.config.project import project_root
+from fc_pipeline.config.project import dagster_home
 from fc_pipeline.config.settings import Settings
 from fc_pipeline.errors import ServiceError
 from fc_pipeline.services import close_services_for_process, open_services
@@ -47,6 +47,7 @@ def sync(
             missing = _catch_up(goal, missing_before, quiet=as_json) if missing_before else 0
             by_snapshots = goal.blocks_by_snapshots()
             waiting = _complete_targets(replica) if replica.targets is not None else 0
+            _read_keys(replica)
     read = missing_before - missing
     if as_json:
         outcome = {
@@ -88,11 +89,25 @@ def _complete_targets(replica: "Replica") -> int:
     from fc_pipeline.cli.complete_targets import complete_targets  # importing Dagster takes seconds
 
     try:
-        complete_targets(project_root())
+        complete_targets(dagster_home())
     finally:
         close_services_for_process()
     with replica.engine.connect() as connection:
         return directory.numbers(connection).unsynced
+
+
+def _read_keys(replica: "Replica") -> None:
+    """Read the gasless keys that messages wait for, by a run like the sensor's."""
+    from fc_pipeline.repair.keys import is_anything_due
+
+    if not is_anything_due(replica):
+        return
+    from fc_pipeline.cli.read_keys import read_due_keys  # importing Dagster takes seconds
+
+    try:
+        read_due_keys(dagster_home())
+    finally:
+        close_services_for_process()
 
 
 def _catch_up(goal: "Goal", missing: int, *, quiet: bool) -> int:
@@ -103,6 +118,6 @@ def _catch_up(goal: "Goal", missing: int, *, quiet: bool) -> int:
     try:
         with Progress(*columns, console=Console(stderr=True, quiet=quiet)) as progress:
             bar = progress.add_task("blocks", total=missing)
-            return catch_up(goal, project_root(), lambda left: progress.update(bar, completed=missing - left))
+            return catch_up(goal, dagster_home(), lambda left: progress.update(bar, completed=missing - left))
     finally:
         close_services_for_process()

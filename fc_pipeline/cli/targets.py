@@ -14,6 +14,7 @@ from rich.table import Table
 from fc_pipeline.cli.backfill import counted, numbers_of
 from fc_pipeline.config.settings import Settings
 from fc_pipeline.errors import ConfigError
+from fc_pipeline.printed_commands import runnable
 from fc_pipeline.services import open_services, open_services_read_only
 
 if TYPE_CHECKING:
@@ -74,7 +75,8 @@ def add(
         if what_if:
             with open_replica_to_read(opened, may_be_empty=True) as replica:
                 found = what_if_added(replica, chosen, follows=root, most_followed=limit)
-            _print_what_if(asdict(found), as_json=as_json)
+            options = f"{' --root' if root else ''}{f' --most {most}' if most is not None else ''}"
+            _print_what_if(asdict(found), f"fc-pipeline targets add {fids}{options}", as_json=as_json)
             return
         with open_replica(opened, may_be_empty=True) as replica:
             change = owner.add_root(replica.engine, chosen, follows=root, most_followed=limit)
@@ -152,16 +154,18 @@ def why(fid: Annotated[int, typer.Argument(help="A user's FID.", min=1, max=_MAX
 
         with open_replica_to_read(opened) as replica, replica.engine.connect() as connection:
             sentences = directory.why(connection, fid)
+            how_to_change = directory.how_to_change(connection, fid)
             found = directory.all_targets(connection, [fid])
     is_target = bool(found)
     if as_json:
         places = [{"reason": o.reason, "via_fid": o.via_fid, "since": o.since.isoformat()} for o in found]
         outcome = {"fid": fid, "is_target": is_target, **(places[0] if places else {}), "why": sentences}
+        outcome["how_to_change"] = how_to_change
         sys.stdout.write(json.dumps(outcome) + "\n")
     else:
         console = Console(soft_wrap=True, highlight=False)
-        for sentence in sentences:
-            console.print(sentence, markup=False)
+        for sentence in (*sentences, how_to_change):
+            console.print(runnable(sentence), markup=False)
     if not is_target:
         raise typer.Exit(1)
 
@@ -190,15 +194,15 @@ def _print_change(replica: "Replica", change: "SetChange", *, as_json: bool, sti
     if known.unsynced:
         console.print(
             f"{known.unsynced:,} wait for their history, which `up` fetches by itself and the next `sync` does; "
-            "whom new roots follow is known then"
+            "the users that new roots follow are known then"
         )
     if known.unsettled:
         console.print(f"what becomes of the rows of {counted(known.unsettled, 'former target')} is settled then, too")
 
 
-def _print_what_if(found: dict[str, Any], *, as_json: bool) -> None:
+def _print_what_if(found: dict[str, Any], command: str, *, as_json: bool) -> None:
     if as_json:
-        sys.stdout.write(json.dumps(found) + "\n")
+        sys.stdout.write(json.dumps({**found, "command": command}) + "\n")
         return
     Console(soft_wrap=True, highlight=False).print(
         f"{counted(found['users'], 'user')} would come in ({found['already_targets']:,} more are targets already), "
@@ -207,5 +211,6 @@ def _print_what_if(found: dict[str, Any], *, as_json: bool) -> None:
     )
     if found["unreadable_links"]:
         Console(soft_wrap=True, highlight=False).print(
-            f"whom {counted(found['unreadable_links'], 'link')} of the hub would bring nobody can say: malformed"
+            f"{counted(found['unreadable_links'], 'link')} of the hub cannot be read: who they would bring is unknown"
         )
+    Console(soft_wrap=True, highlight=False).print(f"to do it: {runnable(command)}", markup=False)

@@ -1,12 +1,10 @@
 """`fc-pipeline up`: everything from one command, until Ctrl-C."""
 
-import asyncio
 import fcntl
 import json
 import logging
 import os
 import signal
-import sys
 import time
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
@@ -19,12 +17,11 @@ import typer
 from rich.console import Console
 
 from fc_pipeline.cli.lead import Lead, refuse_to_lead_alone
-from fc_pipeline.config.project import project_root
+from fc_pipeline.cli.panel import print_panel
+from fc_pipeline.config.project import dagster_home
 from fc_pipeline.config.settings import Settings
 from fc_pipeline.errors import ServiceError
-from fc_pipeline.hub.endpoint import HubEndpoint
 from fc_pipeline.orchestration.servers.dagster import PREFERRED_UI_PORT, DagsterProcesses
-from fc_pipeline.plain_text import plain, shown_url
 from fc_pipeline.services import close_services_for_process, embedded_servers, with_urls
 from fc_pipeline.services.children import end_marked
 from fc_pipeline.services.lifetime import EmbeddedServer
@@ -38,9 +35,6 @@ __all__ = ["up"]
 STOP_SECONDS: Final = 25.0
 """How long Dagster's processes may take to end after SIGTERM: a run commits or rolls back its micro-batch."""
 WATCH_SECONDS: Final = 1.0
-_LABEL_CHARACTERS: Final = 12
-HUB_SECONDS: Final = 5.0
-"""How long `up` waits for a hub's answer once everything is started."""
 _STOP_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 _log = logging.getLogger(__name__)
@@ -149,10 +143,10 @@ def _run(
                 server.acquire()
             _check_reach(with_urls(settings, servers))
             refuse_to_lead_alone(with_urls(settings, servers))
-            dagster = DagsterProcesses(project_root(), with_urls(settings, servers), ui_port=port)
+            dagster = DagsterProcesses(dagster_home(), with_urls(settings, servers), ui_port=port)
             dagster.start(on_step)
         state_file.write_text(json.dumps({"pid": os.getpid(), "ui": dagster.ui_url}), encoding="utf-8")
-        _print_where(console, with_urls(settings, servers), servers, dagster, port)
+        print_panel(console, with_urls(settings, servers), {server.name for server in servers}, dagster.ui_url, port)
         restarts = Restarts()
         lead = Lead(console, dagster)
         while True:
@@ -232,58 +226,3 @@ def _stop_all(
                 failures.append(str(error))
     if failures:
         raise ServiceError("; ".join(failures))
-
-
-def _where_redis_is(settings: Settings) -> str:
-    if settings.redis_url is None:
-        return "none: nothing is shared by it (Debian: apt install redis-server)"
-    return shown_url(settings.redis_url)
-
-
-def _print_where(
-    console: Console, settings: Settings, servers: list[EmbeddedServer], dagster: DagsterProcesses, port: int | None
-) -> None:
-    """Print the URLs, and highlight what differs from the configuration."""
-    embedded = {server.name for server in servers}
-
-    def note(name: str) -> str:
-        return " (embedded)" if name in embedded else ""
-
-    rows: list[tuple[str, str]] = [("Dagster UI", dagster.ui_url), ("replicates", _mode(settings))]
-    hubs = ", ".join(HubEndpoint(url).name for url in settings.hub_urls)
-    rows.append(("hub", hubs + (" (sample: generated data)" if "sample_hub" in embedded else "")))
-    rows.append(("Postgres", shown_url(settings.libpq_url()) + note("postgres")))
-    if "postgres" in embedded:
-        rows.append(("", f"password in {settings.data_dir / 'postgres.password'}"))
-    rows.append(("Redis", _where_redis_is(settings) + note("redis")))
-    rows.append(("lake", shown_url(settings.lake_uri)))
-    rows.append(("logs", str(settings.data_dir / "logs")))
-    # Without a frame, so that a path longer than the terminal's width can be copied.
-    console.print("fc-pipeline is up; Ctrl-C stops everything", style="bold", highlight=False)
-    for label, value in rows:
-        console.print(f"  {label:<{_LABEL_CHARACTERS}}{plain(value)}", markup=False, highlight=False, soft_wrap=True)
-    wanted = port or PREFERRED_UI_PORT
-    if dagster.ui_port != wanted:
-        console.print(f"port {wanted} is taken: the UI is on {dagster.ui_port}", highlight=False)
-    silent = _silent_hubs(settings)
-    for name, reason in silent.items():
-        console.print(f"the hub {name} does not answer: {reason}", style="bold red", markup=False, highlight=False)
-    if len(silent) == len(settings.hub_urls):
-        console.print("nothing new is read until one does; see FC_HUB_URLS", style="bold red", highlight=False)
-    sys.stdout.flush()
-
-
-def _mode(settings: Settings) -> str:
-    """The source of the data."""
-    if settings.targets == "all":
-        return "every user (FC_TARGETS=all)"
-    roots = len(settings.root_fids)
-    return f"the target set only (FC_TARGETS=set, {roots} root{'' if roots == 1 else 's'} by FC_ROOT_FIDS)"
-
-
-def _silent_hubs(settings: Settings) -> dict[str, str]:
-    """The hubs that do not answer within HUB_SECONDS, each with the reason."""
-    from fc_pipeline.replica import hub_endpoints
-    from fc_pipeline.status.hub_reach import unreachable_hubs
-
-    return asyncio.run(unreachable_hubs(hub_endpoints(settings), HUB_SECONDS))

@@ -45,7 +45,7 @@ def verify(
     """Compare the tables with what the hub says of users.
 
     Exit code 1 if a row is wrong without a known reason, a user could not be read, one of --fids is unknown to the hub,
-    or nobody could be judged.
+    or no FID could be compared.
     """
     if fids is not None and sample is not None:
         raise ConfigError("verify takes one of --fids and --sample", hint="fc-pipeline verify --help")
@@ -72,7 +72,7 @@ def verify(
         if others:
             console.print(describe_left_out(others))
         _print_result(console, found)
-    if found.drift or found.unread or not found.judged_fids or (chosen is not None and found.unknown_fids):
+    if found.drift or found.unread or not found.comparable_fids or (chosen is not None and found.unknown_fids):
         raise typer.Exit(1)
 
 
@@ -89,7 +89,7 @@ def _figures(found: "Verification") -> dict[str, Any]:
         "records": compared.messages,
         "drift": dict(compared.drift),
         "not_backfilled": dict(compared.history),
-        "judged_fids": found.judged_fids,
+        "judged_fids": found.comparable_fids,
         "unjudged_fids": len(found.awaiting_fids) + len(found.uncovered_fids),
         "awaiting_fids": found.awaiting_fids,
         "uncovered_fids": found.uncovered_fids,
@@ -127,7 +127,7 @@ def _print_result(console: Console, found: "Verification") -> None:
     more = found.drift + found.history - min(len(compared.examples), MAX_SHOWN)
     if more > 0:
         console.print(f"  and {more:,} more")
-    _print_unjudged(console, found)
+    _print_not_comparable(console, found)
     for fid, reason in list(found.unread.items())[:MAX_SHOWN]:
         console.print(f"FID {fid} could not be read: {plain(reason, one_line=True)}", markup=False)
     if found.unknown_fids:
@@ -135,15 +135,13 @@ def _print_result(console: Console, found: "Verification") -> None:
     _print_verdict(console, found)
 
 
-def _print_unjudged(console: Console, found: "Verification") -> None:
-    for unjudged, why, remedy in (
+def _print_not_comparable(console: Console, found: "Verification") -> None:
+    for fids, why, remedy in (
         (found.awaiting_fids, "the tables are not yet where the hub is", "fc-pipeline sync"),
         (found.uncovered_fids, "their history was never read", _healing_command(found.uncovered_fids)),
     ):
-        if unjudged:
-            sentence = (
-                f"not judged, or not in every table: {named_fids(unjudged)}, for {why}; remedy: {runnable(remedy)}"
-            )
+        if fids:
+            sentence = f"not compared, or not in every table: {named_fids(fids)}, for {why}; remedy: {runnable(remedy)}"
             console.print(sentence, markup=False)
 
 
@@ -152,10 +150,10 @@ def _print_verdict(console: Console, found: "Verification") -> None:
     to_heal = sorted(compared.differing_fids.difference(found.awaiting_fids, found.uncovered_fids))
     if to_heal:
         console.print(f"to put it right: {runnable(_healing_command(to_heal))}")
-    if not found.judged_fids:
-        console.print("nobody could be judged")
+    if not found.comparable_fids:
+        console.print("no FID could be compared")
     elif not compared.differing_fids:
-        console.print(f"0 differences in {counted(found.judged_fids, 'FID')} judged")
+        console.print(f"0 differences in {counted(found.comparable_fids, 'FID')} compared")
 
 
 def _healing_command(fids: list[int]) -> str:

@@ -7,13 +7,12 @@ from typing import Final
 import pyarrow as pa
 
 from fc_pipeline.feed.folded_log import covered_heights, files_of, refuse_missing
-from fc_pipeline.fold.batches import parts_within
 from fc_pipeline.fold.micro_batch import prepare
+from fc_pipeline.heights import HeightRange, height_count, overlap, without
 from fc_pipeline.hours import Hour
-from fc_pipeline.reconcile.set_aside import set_aside_of_hour, without_set_aside
+from fc_pipeline.reconcile.quarantined import quarantined_of_hour, without_quarantined
 from fc_pipeline.replica import Replica
 from fc_pipeline.store import ledger
-from fc_pipeline.store.ledger import HeightRange
 from fc_pipeline.tables.fid_activity import FID_ACTIVITY, sum_activity
 
 __all__ = ["CLOSE_HEIGHTS", "ActivityCount"]
@@ -41,13 +40,14 @@ class ActivityCount:
         self._naming = naming
         self._counted: dict[int, list[HeightRange]] = {}
         self._counts = FID_ACTIVITY.arrow([])
-        self._set_aside: dict[int, frozenset[bytes]] = {}
+        self._quarantined: dict[int, frozenset[bytes]] = {}
+        self._shard_count: int | None = None
 
     def catch_up_roughly(self) -> None:
         """Count until only a few heights are left, or until folding is as fast as counting."""
         for _ in range(MAX_ROUNDS):
             self._count(self._uncounted())
-            if sum(map(ledger.height_count, self._uncounted().values())) <= CLOSE_HEIGHTS:
+            if sum(map(height_count, self._uncounted().values())) <= CLOSE_HEIGHTS:
                 return
 
     def total(self) -> pa.Table:
@@ -59,12 +59,13 @@ class ActivityCount:
         """Per shard the heights that the ledger covers by now; only shards that have some."""
         with self._replica.engine.connect() as connection:
             shards = sorted(ledger.covered_shards(connection, self._hour.key))
-        set_aside = {shard: set_aside_of_hour(self._replica, self._hour, shard) for shard in shards}
-        if any(not raws <= set_aside[shard] for shard, raws in self._set_aside.items()):
+        self._shard_count = self._replica.shard_count()
+        quarantined = {shard: quarantined_of_hour(self._replica, self._hour, shard) for shard in shards}
+        if any(not raws <= quarantined[shard] for shard, raws in self._quarantined.items()):
             self._counted, self._counts = {}, FID_ACTIVITY.arrow([])
-        self._set_aside = set_aside
+        self._quarantined = quarantined
         left = {
-            shard: ledger.without(covered_heights(self._replica, shard, self._hour), self._counted.get(shard, []))
+            shard: without(covered_heights(self._replica, shard, self._hour), self._counted.get(shard, []))
             for shard in shards
         }
         return {shard: heights for shard, heights in left.items() if heights}
@@ -81,16 +82,17 @@ class ActivityCount:
     def _count_shard(self, shard: int, heights: Sequence[HeightRange]) -> pa.Table:
         files = files_of(self._replica, shard, self._hour, heights)
         refuse_missing(self._hour, shard, heights, files)
-        wanted = [file for file in files if ledger.overlap([HeightRange(file.from_height, file.to_height)], heights)]
+        wanted = [file for file in files if overlap([HeightRange(file.from_height, file.to_height)], heights)]
         counts = [FID_ACTIVITY.arrow([])]
         for batch in self._replica.log.read(wanted, naming=self._naming):
             self._check_stop()
-            for part in parts_within(batch, heights):
+            for part in batch.parts_within(heights):
                 micro = prepare(
-                    without_set_aside(part, self._set_aside[shard]),
+                    without_quarantined(part, self._quarantined[shard]),
                     partition=self._hour.key,
                     hour_unix=self._hour.start_unix,
                     tables={FID_ACTIVITY.name},
+                    shard_count=self._shard_count,
                 )
                 if micro.activity is not None:
                     counts.append(micro.activity)

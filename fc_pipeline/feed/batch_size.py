@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Final
 
-from fc_pipeline.hub.decode import EventBatch
+from fc_pipeline.hub.event_batch import EventBatch
 
 __all__ = ["MAX_BATCH_BYTES", "Pace", "events_per_batch"]
 

@@ -12,8 +12,9 @@ from typing import Final
 from fc_pipeline.errors import HubBehind, HubUnavailable, HubUntrusted, LakeError, OtherHistory
 from fc_pipeline.hours import Hour
 from fc_pipeline.hub.decode import decode_events
-from fc_pipeline.hub.failover import ANOTHER_NETWORK, NODES_ASKED, HubPool
+from fc_pipeline.hub.failover import HubPool
 from fc_pipeline.hub.reads import MAX_NODE_LAG_HEIGHTS, HubReads
+from fc_pipeline.hub.vetting import ANOTHER_NETWORK, NODES_ASKED
 from fc_pipeline.hub.wire import HubEvent, HubInfo, first_event_id, height_of
 from fc_pipeline.replica import Replica
 from fc_pipeline.store import ledger, snapshot_ledger

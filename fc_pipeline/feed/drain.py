@@ -17,15 +17,13 @@ from fc_pipeline.feed.batch_size import Pace, events_per_batch
 from fc_pipeline.feed.lost_log import LostLog, delete_replaced, lost_log
 from fc_pipeline.feed.survey import ShardSurvey, Survey
 from fc_pipeline.feed.writer import BatchWriter, PreparedBatch, StoredBatch
-from fc_pipeline.fold.batches import split_by_hour
+from fc_pipeline.heights import HeightRange, holes
 from fc_pipeline.hours import Hour, span_of
 from fc_pipeline.hub.clock import HubClock
-from fc_pipeline.hub.decode import EventBatch
 from fc_pipeline.hub.failover import HubPool
 from fc_pipeline.hub.feed import Feed
 from fc_pipeline.replica import Replica
 from fc_pipeline.store import lease, ledger
-from fc_pipeline.store.ledger import HeightRange
 
 __all__ = ["Drain", "HourWindow"]
 
@@ -240,7 +238,7 @@ class _ShardReader:
         """The heights of the window that the ledger lacks altogether."""
         with self._drain.replica.engine.connect() as connection:
             covered = ledger.covered(connection, self._shard.shard)
-        return ledger.holes(covered, self._in_window.first, self._in_window.last)
+        return holes(covered, self._in_window.first, self._in_window.last)
 
     async def inspect_log(self) -> None:
         """Find what the raw log lacks or has damaged in the window."""
@@ -271,14 +269,8 @@ class _ShardReader:
     async def _restore(self, gap: HeightRange) -> None:
         """Store heights in the raw log again, as far as the hub still has them; they are folded already."""
         async for batch in self._feed.blocks(gap.first, gap.last, page_size=_PAGE_EVENTS):
-            await self._fill_time(batch)
-            for hour, part in split_by_hour(batch):
+            for hour, part in batch.by_hour():
                 await asyncio.to_thread(self._drain.writer.store, hour, part)
-
-    async def _fill_time(self, batch: EventBatch) -> None:
-        """Heights without a block, which only feeds without BLOCK_CONFIRMED have, get the time of the block above."""
-        if not batch.block_times:
-            batch.block_times[batch.to_height] = await self._clock.time_of(batch.to_height)
 
     async def _last_before(self, unix_seconds: int) -> int:
         """The height of the last block before a time; 0 if the hub has none."""
@@ -322,11 +314,10 @@ class _ShardReader:
         """Read a range, or up to the head, in large enough micro-batches; gives the height after the last one."""
         page_size = min(self._usual_events, _PAGE_EVENTS)
         async for batch in self._feed.blocks(first, last, page_size=page_size):
-            await self._fill_time(batch)
             self._pace.count(batch)
             first = batch.to_height + 1
             prepare = self._drain.writer.prepare
-            parts = [await asyncio.to_thread(prepare, hour, part) for hour, part in split_by_hour(batch)]
+            parts = [await asyncio.to_thread(prepare, hour, part) for hour, part in batch.by_hour()]
             del batch  # its decoded events are not needed while this waits for what is folded before
             backlog_events = self._pace.expected_events(0 if last is None else last + 1 - first)
             while parts:

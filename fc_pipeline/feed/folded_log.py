@@ -5,11 +5,11 @@ from collections.abc import Collection, Iterable, Sequence
 from typing import Final
 
 from fc_pipeline.errors import LakeError
+from fc_pipeline.heights import HeightRange, without
 from fc_pipeline.hours import Hour
 from fc_pipeline.lake.event_log import LogFile
 from fc_pipeline.replica import Replica
 from fc_pipeline.store import ledger
-from fc_pipeline.store.ledger import HeightRange
 
 __all__ = ["covered_heights", "files_of", "ledger_and_log", "not_held", "refuse_missing"]
 
@@ -50,7 +50,7 @@ def files_of(replica: Replica, shard: int, hour: Hour, covered: Sequence[HeightR
 
 def not_held(heights: Sequence[HeightRange], files: Iterable[LogFile]) -> list[HeightRange]:
     """The heights that none of these files holds."""
-    return ledger.without(heights, [HeightRange(file.from_height, file.to_height) for file in files])
+    return without(heights, [HeightRange(file.from_height, file.to_height) for file in files])
 
 
 def refuse_missing(hour: Hour, shard: int, covered: Sequence[HeightRange], files: Sequence[LogFile]) -> None:

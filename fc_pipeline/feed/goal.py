@@ -9,11 +9,11 @@ import sqlalchemy as sa
 
 from fc_pipeline.feed.outputs import OUTPUTS
 from fc_pipeline.feed.survey import Survey, survey
+from fc_pipeline.heights import HeightRange, height_count, holes, without
 from fc_pipeline.hours import HOUR_SECONDS, Hour
 from fc_pipeline.hub.failover import HubPool
 from fc_pipeline.replica import Replica
 from fc_pipeline.store import gaps, ledger
-from fc_pipeline.store.ledger import HeightRange
 
 __all__ = ["Goal"]
 
@@ -44,8 +44,7 @@ class Goal:
         """How many of these heights are neither written to every table, by the ledger, nor covered by snapshots."""
         with self.replica.engine.connect() as connection:
             return sum(
-                ledger.height_count(_missing(connection, shard, first, head))
-                for shard, (first, head) in self.heights.items()
+                height_count(_missing(connection, shard, first, head)) for shard, (first, head) in self.heights.items()
             )
 
     def blocks_by_snapshots(self) -> int:
@@ -73,8 +72,8 @@ class Goal:
 
 
 def _missing(connection: sa.Connection, shard: int, first: int, last: int) -> list[HeightRange]:
-    missing = ledger.holes(ledger.covered(connection, shard, tables=OUTPUTS), first, last)
-    return ledger.without(missing, gaps.by_snapshots(connection, shard))
+    missing = holes(ledger.covered(connection, shard, tables=OUTPUTS), first, last)
+    return without(missing, gaps.by_snapshots(connection, shard))
 
 
 def _ask(replica: Replica, question: Callable[[Survey], Awaitable[T]]) -> T:

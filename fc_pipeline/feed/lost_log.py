@@ -4,11 +4,11 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from fc_pipeline.feed.folded_log import ledger_and_log, not_held
+from fc_pipeline.heights import HeightRange, overlap
 from fc_pipeline.hours import Hour
 from fc_pipeline.lake.event_log import LogFile
 from fc_pipeline.replica import Replica
 from fc_pipeline.store import ledger
-from fc_pipeline.store.ledger import HeightRange
 
 __all__ = ["LostLog", "delete_replaced", "lost_log"]
 
@@ -53,7 +53,7 @@ def delete_replaced(replica: Replica, shard: int, lost: LostLog) -> None:
     for file in lost.damaged:
         with replica.engine.connect() as connection:
             covered = ledger.covered(connection, shard, partition=file.hour.key)
-        folded = ledger.overlap([HeightRange(file.from_height, file.to_height)], covered)
+        folded = overlap([HeightRange(file.from_height, file.to_height)], covered)
         files = replica.log.files(file.hour, shard)
         damaged = {other: replica.log.damage(other) is not None for other in files if _overlap(other, file)}
         whole = [other for other, is_damaged in damaged.items() if not is_damaged]

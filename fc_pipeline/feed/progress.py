@@ -9,24 +9,21 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from fc_pipeline.fold.micro_batch import MicroBatch
-from fc_pipeline.fold.outcomes import EventOutcomes
-from fc_pipeline.fold.written import Written
+from fc_pipeline.fold.outcomes import EventOutcomes, Written
 from fc_pipeline.hours import Hour
 from fc_pipeline.tables.fid_activity import FID_ACTIVITY
 from fc_pipeline.tables.registry import MESSAGE_TABLES
-from fc_pipeline.tables.user_profiles import USER_PROFILES
 
-__all__ = ["HourProgress", "Progress", "TableProgress"]
+__all__ = ["SAMPLE_ROWS", "HourProgress", "Progress", "TableProgress"]
 
 SAMPLE_ROWS = 5
 
 
 @dataclass(slots=True)
 class TableProgress:
-    """Rows of one table written for an hour, and a few of those staged last."""
+    """Rows of one table written for an hour, and a few of those staged last; derived ones are never staged."""
 
     written: Written = field(default_factory=Written)
-    staged_rows: int = 0
     sample: pa.Table | None = None
 
 
@@ -109,7 +106,7 @@ class HourProgress:
         first, last = self.heights.get(batch.shard, (batch.from_height, batch.to_height))
         self.heights[batch.shard] = (min(first, batch.from_height), max(last, batch.to_height))
         self.last_block_unix[batch.shard] = max(self.last_block_unix.get(batch.shard, 0), batch.last_block_unix)
-        staged = {**batch.rows, FID_ACTIVITY.name: batch.activity, USER_PROFILES.name: batch.profile_fids}
+        staged = {**batch.rows, FID_ACTIVITY.name: batch.activity}
         for name, rows in written.items():
             self.add_table(name, rows, staged.get(name))
 
@@ -127,7 +124,6 @@ class HourProgress:
         table = self.tables.setdefault(name, TableProgress())
         table.written += written
         if staged is not None and len(staged):
-            table.staged_rows += len(staged)
             table.sample = _sample_of(staged)
 
 

@@ -7,13 +7,13 @@ from fc_pipeline.feed.folded_log import covered_heights, ledger_and_log, refuse_
 from fc_pipeline.feed.outputs import RAW_LOG
 from fc_pipeline.feed.stopping import Stopped
 from fc_pipeline.feed.writer import BatchWriter
-from fc_pipeline.fold.batches import parts_within, within
+from fc_pipeline.heights import HeightRange, holes, without
 from fc_pipeline.hours import Hour
 from fc_pipeline.lake.event_log import LogFile
-from fc_pipeline.reconcile.set_aside import set_aside_of_hour, without_set_aside
+from fc_pipeline.reconcile.quarantined import quarantined_of_hour, without_quarantined
 from fc_pipeline.replica import Replica
 from fc_pipeline.store import coverage, ledger
-from fc_pipeline.store.ledger import HeightRange, NewlyWritten
+from fc_pipeline.store.ledger import NewlyWritten
 from fc_pipeline.store.query import query_of
 from fc_pipeline.tables.fid_activity import FID_ACTIVITY
 
@@ -85,11 +85,11 @@ def replay_hour(
     for shard in shards:
         covered, files = ledger_and_log(replica, shard, hour)
         refuse_missing(hour, shard, covered, files)
-        aside = set_aside_of_hour(replica, hour, shard)
+        aside = quarantined_of_hour(replica, hour, shard)
         for batch in replica.log.read(files, naming=fids):
             check_stop()
-            for part in parts_within(batch, covered):
-                writer.refold(hour, without_set_aside(part, aside))
+            for part in batch.parts_within(covered):
+                writer.refold(hour, without_quarantined(part, aside))
                 events += len(part.raws)
     if shards:
         _replace_activity(writer, hour, known_shards, ActivityCount(replica, hour, check_stop, naming=fids))
@@ -116,12 +116,12 @@ def _is_complete(replica: Replica, writer: BatchWriter, shard: int, hour: Hour, 
     """
     covered, files = ledger_and_log(replica, shard, hour)
     written = covered_heights(replica, shard, hour, tables)  # read later: it may hold more by now, but not less
-    if any(ledger.holes(written, r.first, r.last) for r in covered):
+    if any(holes(written, r.first, r.last) for r in covered):
         return False
     left = _outside(covered, files)
     if not left or writer.is_held_by_another(hour, shard):
         return True
-    return not ledger.without(left, covered_heights(replica, shard, hour))
+    return not without(left, covered_heights(replica, shard, hour))
 
 
 def _rebuild_shard(
@@ -141,7 +141,7 @@ def _rebuild_shard(
 
     def none_left() -> bool:
         check_stop()
-        return not ledger.without(left, covered_heights(replica, shard, hour))
+        return not without(left, covered_heights(replica, shard, hour))
 
     # What the ledger lacks may be about to be committed by another run, which then folds it.
     fill = not none_left() and writer.hold(hour, [shard], unless=none_left)
@@ -149,20 +149,20 @@ def _rebuild_shard(
     refuse_missing(hour, shard, covered, files)
     with replica.engine.connect() as connection:  # later: a line may be longer by now, but every range has its own
         lines = coverage.lines_of_shard(query_of(connection), shard, hour=hour)
-    aside = set_aside_of_hour(replica, hour, shard)
+    aside = quarantined_of_hour(replica, hour, shard)
     refold = not set(tables) <= {FID_ACTIVITY.name}
     newly_written: dict[int, NewlyWritten] = {}
     for batch in replica.log.read(files) if fill or refold else ():
         check_stop()
-        for hole in ledger.holes(covered, batch.from_height, batch.to_height) if fill else ():
-            writer.fold_stored(hour, within(batch, hole.first, hole.last))
-        for part in parts_within(batch, covered) if refold else ():
+        for hole in holes(covered, batch.from_height, batch.to_height) if fill else ():
+            writer.fold_stored(hour, batch.within(hole.first, hole.last))
+        for part in batch.parts_within(covered) if refold else ():
             line = coverage.line_with(lines, part.from_height)
-            news = writer.refold(hour, without_set_aside(part, aside), line.tables)
+            news = writer.refold(hour, without_quarantined(part, aside), line.tables)
             newly_written[line.heights.first] = newly_written.get(line.heights.first, NewlyWritten()) + news
     return (max(file.to_height for file in files) if fill else covered[-1].last), newly_written
 
 
 def _outside(covered: Sequence[HeightRange], files: Sequence[LogFile]) -> list[HeightRange]:
     """The heights that the log has and the ledger lacks."""
-    return ledger.without([HeightRange(file.from_height, file.to_height) for file in files], covered)
+    return without([HeightRange(file.from_height, file.to_height) for file in files], covered)

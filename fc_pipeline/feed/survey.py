@@ -6,9 +6,11 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from fc_pipeline import heights
 from fc_pipeline.errors import HubError, HubUntrusted
 from fc_pipeline.feed.continuity import resume_from_ledger
 from fc_pipeline.feed.first_data import place_partition_start
+from fc_pipeline.heights import HeightRange
 from fc_pipeline.hours import Hour
 from fc_pipeline.hub.clock import HubClock, NoEvents
 from fc_pipeline.hub.failover import HubPool
@@ -16,7 +18,7 @@ from fc_pipeline.hub.network_time import clock_difference
 from fc_pipeline.hub.wire import HubInfo
 from fc_pipeline.replica import Replica
 from fc_pipeline.store import gaps, ledger
-from fc_pipeline.store.ledger import HeightRange, ShardOrigin
+from fc_pipeline.store.ledger import ShardOrigin
 
 __all__ = ["LIVE_WITHIN_SECONDS", "ShardSurvey", "Survey", "survey"]
 
@@ -80,7 +82,7 @@ class Survey:
             clock = self.clocks[shard.shard]
             first = await clock.first_height_at(hour.start_unix)
             last = await clock.first_height_at(hour.end_unix) - 1
-            found[shard.shard] = ledger.overlap(shard.holes, [HeightRange(first, last)])
+            found[shard.shard] = heights.overlap(shard.holes, [HeightRange(first, last)])
         return found
 
     async def _missing_hours(self, shard: ShardSurvey, limit: int) -> list[Hour]:
@@ -158,7 +160,7 @@ async def _survey_shard(replica: Replica, shard: int, clock: HubClock, shard_cou
         ) from None
     origin = await _origin(replica, shard, clock, shard_count)
     with replica.engine.connect() as connection:
-        missing = ledger.holes(ledger.covered(connection, shard), origin, head_height)
+        missing = heights.holes(ledger.covered(connection, shard), origin, head_height)
         by_snapshots = gaps.by_snapshots(connection, shard)
     holes: list[HeightRange] = []
     lost = _below(missing, oldest_height)
@@ -166,7 +168,7 @@ async def _survey_shard(replica: Replica, shard: int, clock: HubClock, shard_cou
         there = await clock.confirmed_from(hole.first) or hole.first
         holes += _above([hole], there)
         lost += _below([hole], there)
-    lost = ledger.without(lost, by_snapshots)
+    lost = heights.without(lost, by_snapshots)
     return ShardSurvey(shard, origin, oldest_height, head_height, head_unix, tuple(holes), tuple(lost))
 
 

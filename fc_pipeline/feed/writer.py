@@ -6,6 +6,7 @@ import time
 import uuid
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from types import TracebackType
 from typing import Self
 
@@ -17,11 +18,11 @@ from fc_pipeline.errors import LeaseLost
 from fc_pipeline.feed.heartbeat import RENEW_SECONDS, LeaseHeartbeat
 from fc_pipeline.feed.progress import Progress
 from fc_pipeline.fold.micro_batch import MicroBatch, joined, prepare
+from fc_pipeline.fold.outcomes import Written
 from fc_pipeline.fold.selection import TargetAccess
 from fc_pipeline.fold.session import FoldSession
-from fc_pipeline.fold.written import Written
 from fc_pipeline.hours import Hour
-from fc_pipeline.hub.decode import EventBatch
+from fc_pipeline.hub.event_batch import EventBatch
 from fc_pipeline.lake.event_log import events_table
 from fc_pipeline.lake.recent_files import FileGroup, RecentFiles
 from fc_pipeline.replica import Replica
@@ -270,8 +271,17 @@ class BatchWriter:
 
     def _prepared(self, hour: Hour, batch: EventBatch, known_tables: Collection[str] = ()) -> MicroBatch:
         return prepare(
-            batch, partition=hour.key, hour_unix=hour.start_unix, tables=self._tables, known_tables=known_tables
+            batch,
+            partition=hour.key,
+            hour_unix=hour.start_unix,
+            tables=self._tables,
+            known_tables=known_tables,
+            shard_count=self._shard_count,
         )
+
+    @cached_property
+    def _shard_count(self) -> int | None:
+        return self._replica.shard_count()
 
     def _count(
         self, hour: Hour, micro: MicroBatch, written: dict[str, Written], started: float, *, log_bytes: int

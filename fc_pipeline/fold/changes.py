@@ -8,47 +8,31 @@ from bisect import bisect_left
 from collections import defaultdict
 from dataclasses import dataclass, field
 from operator import attrgetter
-from typing import Final, TypeVar
+from typing import Final, TypeVar, cast
 
 import msgspec
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from fc_pipeline.fold.nul import NUL_ESCAPE, NUL_REASON, NUL_REMOVED, strip_nul
-from fc_pipeline.hub.decode import EventBatch, Undecodable, decode_events
-from fc_pipeline.hub.wire import BLOCK_SEQUENCE_BITS, HubEvent, MergeMessageBody, Message
+from fc_pipeline.fold.quarantine import Quarantined, has_nul, nul_note, reason_of, strip_nul
+from fc_pipeline.hub.decode import decode_events
+from fc_pipeline.hub.event_batch import EventBatch, Undecodable
+from fc_pipeline.hub.snapshot import shard_of
+from fc_pipeline.hub.wire import BLOCK_SEQUENCE_BITS, FIRST_SHARD, HubEvent, MergeMessageBody, Message
 from fc_pipeline.tables import casts, link_compactions, on_chain_events, username_proofs
-from fc_pipeline.tables.columnar import Rejects
 from fc_pipeline.tables.columns import ArrowArray, Row
 from fc_pipeline.tables.encoding import UnknownValue
 from fc_pipeline.tables.link_compactions import LINK_COMPACTIONS
 from fc_pipeline.tables.message import Adds, Deletion
 from fc_pipeline.tables.registry import MESSAGE_SETS, MESSAGE_TABLES
 
-__all__ = ["FEED", "GONE_CASTS_SCHEMA", "Changes", "Quarantined", "changes_of"]
+__all__ = ["GONE_CASTS_SCHEMA", "Changes", "changes_of"]
 
-FEED: Final = "feed"
-"""The source of a record that came as an event."""
 _MICROS = 1_000_000
 
 GONE_CASTS_SCHEMA = pa.schema([("version", pa.int64()), ("parent_fid", pa.int64()), ("mentions", pa.list_(pa.int64()))])
 """The event that removed a cast, and the FIDs it had replied to (0: none) and mentioned."""
 _Body = TypeVar("_Body")
-
-
-@dataclass(frozen=True, slots=True)
-class Quarantined:
-    """A record set aside: `event_id` is its own or, where that cannot be read, its predecessor's.
-
-    Of a snapshot, `event_id` is its version, `source` the list that the record stood in, and `fid` whose that is.
-    """
-
-    event_id: int
-    reason: str
-    detail: str
-    raw: bytes
-    source: str = FEED
-    fid: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +70,8 @@ class _Sorted:
 
 _ADDS: Final = {one.add_type: one for one in MESSAGE_SETS}
 _REMOVES: Final = {one.remove_type: (one.name, one.removed) for one in MESSAGE_SETS if one.remove_type and one.removed}
+_ONLY_OF_HOME_SHARD: Final = tuple(one.name for one in MESSAGE_SETS if one.only_of_home_shard)
+_OF_ONE_SHARD: Final = tuple(name for name, table in MESSAGE_TABLES.items() if table.is_of_one_shard)
 _COMPACT_STATE: Final = "MESSAGE_TYPE_LINK_COMPACT_STATE"
 # Further message types that are known. One that a set in the registry claims changes the table of that set.
 _OTHER_MESSAGES: Final = frozenset(
@@ -93,13 +79,8 @@ _OTHER_MESSAGES: Final = frozenset(
         _COMPACT_STATE,
         "MESSAGE_TYPE_USERNAME_PROOF",
         "MESSAGE_TYPE_FRAME_ACTION",
-        "MESSAGE_TYPE_LEND_STORAGE",
         "MESSAGE_TYPE_KEY_ADD",
         "MESSAGE_TYPE_KEY_REMOVE",
-        "MESSAGE_TYPE_CHANNEL_UPDATE",
-        "MESSAGE_TYPE_CHANNEL_MEMBER",
-        "MESSAGE_TYPE_CHANNEL_PIN",
-        "MESSAGE_TYPE_CHANNEL_MODERATE",
     }
 )
 # Events that no table is made of; the raw log has them. A failed merge is no merge (hub-api T8).
@@ -112,10 +93,13 @@ _NO_ROWS = frozenset(
 )
 
 
-def changes_of(batch: EventBatch) -> Changes:
-    """What the events of complete blocks change."""
+def changes_of(batch: EventBatch, *, shard_count: int | None) -> Changes:
+    """What the events of complete blocks change.
+
+    `shard_count` is the network's, by which an FID's home shard is found; where it is not known, every shard counts.
+    """
     found = _Sorted()
-    found.quarantined += [_set_aside(bad) for bad in batch.undecodable]
+    found.quarantined += [_quarantined(bad) for bad in batch.undecodable]
     with_nul = _events_with_nul(batch)
     times = batch.block_times
     for event in batch.events:
@@ -129,20 +113,20 @@ def changes_of(batch: EventBatch) -> Changes:
             found.quarantined.append(_refused(batch, event.id, error))
         else:
             if stored is not event and _stored(stored) != _stored(event):
-                found.quarantined.append(Quarantined(event.id, NUL_REASON, NUL_REMOVED, with_nul[event.id]))
-    return _in_columns(batch, found)
+                found.quarantined.append(nul_note(event.id, with_nul[event.id]))
+    return _in_columns(batch, found, shard_count)
 
 
-def _in_columns(batch: EventBatch, found: _Sorted) -> Changes:
+def _in_columns(batch: EventBatch, found: _Sorted, shard_count: int | None) -> Changes:
     """The rows of all events as Arrow tables, without the events of which one row cannot be written."""
     parts: dict[str, list[pa.Table]] = defaultdict(list)
     for name, rows in found.rows.items():
         parts[name].append(MESSAGE_TABLES[name].arrow(rows))
     refused: dict[int, ValueError] = {}
     for kind, adds in found.adds.items():
-        rejects = Rejects()
-        parts[_ADDS[kind].name].append(_ADDS[kind].to_arrow(adds, rejects))
-        refused.update({adds.versions[row]: reason for row, reason in rejects.reasons.items()})
+        rows, reasons = _ADDS[kind].rows_of(adds)
+        parts[_ADDS[kind].name].append(rows)
+        refused.update({adds.versions[place]: reason for place, reason in reasons.items()})
     tables = {name: pa.concat_tables(several) for name, several in parts.items()}
     compactions = LINK_COMPACTIONS.arrow(found.compactions)
     quarantined = found.quarantined
@@ -150,14 +134,30 @@ def _in_columns(batch: EventBatch, found: _Sorted) -> Changes:
         gone = pa.array(list(refused), type=pa.int64())
         tables = {name: _without(rows, gone) for name, rows in tables.items()}
         # Only the event itself: a record without an id of its own carries its predecessor's.
-        quarantined = [q for q in quarantined if q.event_id not in refused or q.reason != NUL_REASON]
+        quarantined = [q for q in quarantined if q.event_id not in refused or not q.is_note]
         quarantined += [_refused(batch, event_id, reason) for event_id, reason in refused.items()]
         quarantined.sort(key=attrgetter("event_id"))
     named = list(zip(*found.gone_casts, strict=True)) or [(), (), ()]
     columns = [pa.array(values, type=field.type) for values, field in zip(named, GONE_CASTS_SCHEMA, strict=True)]
     gone_casts = pa.Table.from_arrays(columns, schema=GONE_CASTS_SCHEMA)
+    copies = 0
+    for name in tables.keys() & set(_OF_ONE_SHARD):
+        if batch.shard != FIRST_SHARD:
+            copies += len(tables.pop(name)["version"].unique())
+    if shard_count is not None:
+        for name in tables.keys() & set(_ONLY_OF_HOME_SHARD):
+            tables[name], events = _of_home_shard(tables[name], batch.shard, shard_count)
+            copies += events
     written = {name: rows for name, rows in tables.items() if len(rows)}
-    return Changes(written, compactions, quarantined, gone_casts, found.without_rows)
+    return Changes(written, compactions, quarantined, gone_casts, found.without_rows + copies)
+
+
+def _of_home_shard(rows: pa.Table, shard: int, shard_count: int) -> tuple[pa.Table, int]:
+    """The rows of FIDs whose home this shard is, and the number of events of the others: copies that decide nothing."""
+    fids = cast("list[int]", rows["fid"].to_pylist())
+    is_home = pa.array([shard_of(fid, shard_count) == shard for fid in fids], type=pa.bool_())
+    copies = rows.filter(pc.invert(is_home))
+    return (rows.filter(is_home), len(copies["version"].unique())) if len(copies) else (rows, 0)
 
 
 def _without(rows: pa.Table, versions: ArrowArray) -> pa.Table:
@@ -165,8 +165,7 @@ def _without(rows: pa.Table, versions: ArrowArray) -> pa.Table:
 
 
 def _refused(batch: EventBatch, event_id: int, error: ValueError) -> Quarantined:
-    reason = "unknown_type" if isinstance(error, UnknownValue) else "invalid"
-    return Quarantined(event_id, reason, str(error), _raw(batch, event_id))
+    return Quarantined(event_id, reason_of(error), str(error), _raw(batch, event_id))
 
 
 def _sort(event: HubEvent, block_micros: int, found: _Sorted) -> None:
@@ -206,9 +205,7 @@ def _merge(merge: MergeMessageBody, version: int, block_micros: int, found: _Sor
         if (gone := _tombstone(gone_message, version, Deletion(block_micros, "replaced")))
     ]
     if kind in _ADDS:
-        adds = found.adds[kind]
-        adds.extracts.append(_ADDS[kind].extract(message))
-        adds.versions.append(version)
+        _ADDS[kind].add(found.adds[kind], message, version)
     elif kind in _REMOVES:
         table, removed = _REMOVES[kind]
         displaced.append((table, removed(message, version, Deletion(block_micros, "removed"))))
@@ -259,14 +256,13 @@ def _raw(batch: EventBatch, event_id: int) -> bytes:
 
 def _events_with_nul(batch: EventBatch) -> dict[int, bytes]:
     """The raw bytes, by id, of the few events that hold an escaped U+0000."""
-    # Looking for the one backslash first is many times faster, and most events have none.
-    found = [place for place, raw in enumerate(batch.raws) if b"\\" in raw and NUL_ESCAPE in raw]
+    found = [place for place, raw in enumerate(batch.raws) if has_nul(raw)]
     ids = batch.event_ids
     # A record without an id of its own stands behind its predecessor under the same one.
     return {ids[place]: batch.raws[place] for place in found if place == 0 or ids[place] != ids[place - 1]}
 
 
-def _set_aside(bad: Undecodable) -> Quarantined:
+def _quarantined(bad: Undecodable) -> Quarantined:
     """An event without raw bytes is one that the hub could not send (hub-api T3)."""
     return Quarantined(bad.near_id, bad.reason if bad.raw else "poison_page", bad.detail, bad.raw)
 

@@ -1,24 +1,160 @@
-"""The merges of a micro-batch: staged rows into tables, each by a statement that is prepared once per session."""
+"""The merges of a micro-batch: staged rows into tables, each by a statement that is prepared once per session.
 
+The SQL is composed once from the tables' declarations; data never becomes part of a statement.
+"""
+
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cache
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow.compute as pc
 
-from fc_pipeline.fold import statements
 from fc_pipeline.fold.micro_batch import MicroBatch
-from fc_pipeline.fold.profiles import UPSERT_PROFILES
-from fc_pipeline.fold.written import Written
+from fc_pipeline.fold.outcomes import Written
+from fc_pipeline.store import attribution, derived
+from fc_pipeline.store.derived import COUNTED, RETURNING, stage_name
 from fc_pipeline.store.writer_session import WriterSession
-from fc_pipeline.tables.fid_activity import FID_ACTIVITY
+from fc_pipeline.tables.columns import DataTable
+from fc_pipeline.tables.derived_table import DerivedTable
+from fc_pipeline.tables.fid_activity import ACTIVITY_COUNTS, FID_ACTIVITY
 from fc_pipeline.tables.link_compactions import LINK_COMPACTIONS
 from fc_pipeline.tables.links import LINKS
 from fc_pipeline.tables.on_chain_events import ON_CHAIN_EVENTS
-from fc_pipeline.tables.registry import MESSAGE_TABLES
-from fc_pipeline.tables.user_profiles import USER_PROFILES
+from fc_pipeline.tables.registry import DERIVED_TABLES, MESSAGE_TABLES
+from fc_pipeline.tables.signers import KEYS
+from fc_pipeline.tables.username_proofs import USERNAME_PROOFS
+from fc_pipeline.targets.rule import NOT_TARGET
 
-__all__ = ["Merges"]
+__all__ = [
+    "KEYED_PLANS",
+    "MASK_BY_NEW_COMPACTIONS",
+    "MASK_STAGED_LINKS",
+    "Merges",
+    "add_activity",
+    "create_staging",
+    "merge",
+    "replace_activity",
+    "stage_name",
+]
+
+
+def create_staging(table: DataTable) -> str:
+    """Created once per connection and emptied by every commit, which costs no catalogue rows."""
+    columns = ", ".join(f"{c.name} {c.type.staging}" for c in table.columns)
+    return f"CREATE TEMPORARY TABLE IF NOT EXISTS {stage_name(table)} ({columns}) ON COMMIT DELETE ROWS"
+
+
+_COUNTED_WITH_VERSIONS = COUNTED.replace(" FROM merged", ", array_agg(version) AS versions FROM merged")
+
+
+@cache
+def merge(table: DataTable) -> str:
+    """Upsert the staged rows; one that is not newer by the table's order changes nothing.
+
+    Returns the counts, and the versions of the rows that were written.
+    """
+    order = ", ".join(f"excluded.{name}" for name in table.order)
+    current = ", ".join(f"t.{name}" for name in table.order)
+    return (
+        f"WITH merged AS (INSERT INTO {table.qualified} AS t ({', '.join(table.names)}) "
+        f"SELECT {_selected(table)} FROM {stage_name(table)} ORDER BY {', '.join(table.key)} "
+        f"ON CONFLICT ({', '.join(table.key)}) DO UPDATE SET {_assigned(table)} "
+        f"WHERE ({order}) > ({current}){_or_newer(table, order, current)} "
+        f"{RETURNING}, t.version) {_COUNTED_WITH_VERSIONS}"
+    )
+
+
+def _or_newer(table: DataTable, order: str, current: str) -> str:
+    """Of a name whose holder was no target the table knows no more than that: the same proof says who it is."""
+    if table is not USERNAME_PROOFS:
+        return ""
+    return (
+        f" OR (({order}) = ({current}) AND t.deleted_reason = '{NOT_TARGET}' "
+        f"AND excluded.deleted_reason IS DISTINCT FROM '{NOT_TARGET}')"
+    )
+
+
+def _selected(table: DataTable) -> str:
+    return ", ".join(column.value_of(stage_name(table)) for column in table.columns)
+
+
+def _assigned(table: DataTable) -> str:
+    return ", ".join(f"{name} = excluded.{name}" for name in table.names if name not in table.key)
+
+
+@cache
+def add_activity() -> str:
+    """Add the staged counts: for heights that the ledger did not cover before, so that nothing counts twice."""
+    sums = ", ".join(f"{name} = t.{name} + excluded.{name}" for name in ACTIVITY_COUNTS)
+    return _activity(f"{sums}, version = greatest(t.version, excluded.version)", "")
+
+
+@cache
+def replace_activity() -> str:
+    """Set the staged counts, which are of the whole hour; rows that already have them are left alone."""
+    names = ("version", *ACTIVITY_COUNTS)
+    sets = ", ".join(f"{name} = excluded.{name}" for name in names)
+    differs = f"({', '.join(f't.{n}' for n in names)}) IS DISTINCT FROM ({', '.join(f'excluded.{n}' for n in names)})"
+    return _activity(sets, f"WHERE {differs}")
+
+
+def _activity(assigned: str, where: str) -> str:
+    table = FID_ACTIVITY
+    return (
+        f"WITH merged AS (INSERT INTO {table.qualified} AS t ({', '.join(table.names)}) "
+        f"SELECT {', '.join(table.names)} FROM {stage_name(table)} ORDER BY hour, fid "
+        f"ON CONFLICT (hour, fid) DO UPDATE SET {assigned} {where} {RETURNING}) {COUNTED}"
+    )
+
+
+_PLANS_OF_WHOLE_TABLES = ("hashjoin", "mergejoin", "seqscan")
+
+KEYED_PLANS = "SELECT " + ", ".join(f"set_config('enable_{scan}', 'off', true)" for scan in _PLANS_OF_WHOLE_TABLES)
+"""For the transaction: look staged rows up by index. Staging tables have no statistics, and a plan that reads a whole
+table looks cheap until it has grown; the merges keep the plan of a connection's first micro-batch."""
+
+_FREE_PLANS = "SELECT " + ", ".join(f"set_config('enable_{scan}', 'on', true)" for scan in _PLANS_OF_WHOLE_TABLES)
+"""For the rest of the transaction: the session's plan settings again."""
+
+# A link is masked by a compact state that is newer than the event which decided it, was made no earlier than the link,
+# is of its type (or type-blind), and does not name its target. The earliest such state decides when it was deleted, so
+# that their order of arrival does not matter.
+_MASKABLE = (
+    "c.version > l.version AND c.timestamp >= l.timestamp AND (c.type = l.type OR NOT c.scoped) "
+    "AND (l.deleted_at IS NULL OR l.deleted_reason = 'compacted')"
+)
+_MASK = (
+    "WITH masked AS (SELECT l.fid, l.type, l.target_fid, min(c.compacted_at) AS compacted_at FROM {source} "
+    "GROUP BY l.fid, l.type, l.target_fid), "
+    "updated AS (UPDATE public.links AS l SET deleted_at = m.compacted_at, deleted_reason = 'compacted' "
+    "FROM masked AS m WHERE l.fid = m.fid AND l.type = m.type AND l.target_fid = m.target_fid "
+    "AND (l.deleted_at IS NULL OR (l.deleted_reason = 'compacted' AND l.deleted_at > m.compacted_at)) RETURNING 1) "
+    "SELECT count(*) AS deleted FROM updated"
+)
+
+# OFFSET 0 keeps the order of the joins: few FIDs have compact states, so they are looked up first, by index.
+MASK_STAGED_LINKS = _MASK.format(
+    source=(
+        "stage_links AS s "
+        "CROSS JOIN LATERAL (SELECT * FROM pipeline.link_compactions AS c WHERE c.fid = s.fid OFFSET 0) AS c "
+        "CROSS JOIN LATERAL (SELECT * FROM public.links AS l WHERE l.fid = s.fid AND l.type = s.type "
+        f"AND l.target_fid = s.target_fid AND {_MASKABLE} OFFSET 0) AS l "
+        "WHERE l.target_fid <> ALL (c.target_fids)"
+    )
+)
+"""Apply every known compact state to the links of this micro-batch."""
+
+MASK_BY_NEW_COMPACTIONS = _MASK.format(
+    source=(
+        "stage_link_compactions AS c "
+        f"CROSS JOIN LATERAL (SELECT * FROM public.links AS l WHERE l.fid = c.fid AND {_MASKABLE} OFFSET 0) AS l "
+        "WHERE (c.fid, c.version, l.target_fid) NOT IN "
+        "(SELECT k.fid, k.version, unnest(k.target_fids) FROM stage_link_compactions AS k)"
+    )
+)
+"""Apply this micro-batch's compact states to all links of their FIDs."""
 
 
 @dataclass
@@ -46,28 +182,34 @@ class Merges:
 
     def merge(self, batch: MicroBatch) -> dict[str, Written]:
         """Merge a staged micro-batch; what was written per table, `merge_early` included."""
-        written = {name: self.counted(statements.merge(MESSAGE_TABLES[name])) for name in batch.rows}
+        written: dict[str, Written] = {}
+        # Messages are attributed by the keys that contract events add.
+        for name in sorted(batch.rows, key=lambda name: name != ON_CHAIN_EVENTS.name):
+            written[name] = self.counted(merge(MESSAGE_TABLES[name]))
+            if name == ON_CHAIN_EVENTS.name and KEYS.name in batch.tables:
+                written[KEYS.name] = self._derive(KEYS, batch)
         for name, one in self._early.items():
             written[name] = written.get(name, Written()) + one
         if LINKS.name in batch.tables:
             written[LINKS.name] = written.get(LINKS.name, Written()) + self._mask_links(batch)
-        if batch.profile_fids is not None:
-            written[USER_PROFILES.name] = self.counted(UPSERT_PROFILES) if len(batch.profile_fids) else Written()
+        for one in DERIVED_TABLES:
+            if one.name in batch.tables and one.name not in written:
+                written[one.name] = self._derive(one, batch)
         if batch.activity is not None:
-            written[FID_ACTIVITY.name] = self.counted(statements.add_activity()) if len(batch.activity) else Written()
+            written[FID_ACTIVITY.name] = self.counted(add_activity()) if len(batch.activity) else Written()
         return written
 
     def merge_early(self) -> None:
         """Merge what is staged of what may change the target set."""
-        self.session.execute(statements.KEYED_PLANS)
+        self.session.execute(KEYED_PLANS)
         self._early = {
-            ON_CHAIN_EVENTS.name: self.counted(statements.merge(ON_CHAIN_EVENTS)),
-            LINKS.name: self.counted(statements.merge(LINKS)),
+            ON_CHAIN_EVENTS.name: self.counted(merge(ON_CHAIN_EVENTS)),
+            LINKS.name: self.counted(merge(LINKS)),
         }
-        self.counted(statements.merge(LINK_COMPACTIONS))
-        for mask in (statements.mask_by_new_compactions, statements.mask_staged_links):
+        self.counted(merge(LINK_COMPACTIONS))
+        for mask in (MASK_BY_NEW_COMPACTIONS, MASK_STAGED_LINKS):
             self._early[LINKS.name] += Written(deleted=self.session.execute(mask)[0][0])
-        self.session.execute(statements.FREE_PLANS)
+        self.session.execute(_FREE_PLANS)
 
     def counted(self, statement: str) -> Written:
         """Execute a merge. Its plan, which costs as much as a small micro-batch's rows, is made once per session."""
@@ -81,11 +223,37 @@ class Merges:
         inserted, updated, deleted = (found[name][0].as_py() for name in ("inserted", "updated", "deleted"))
         return Written(inserted, updated, deleted)
 
+    def _derive(self, one: DerivedTable, batch: MicroBatch) -> Written:
+        """Derive what the staged rows touch."""
+        staged = {**batch.sources, **batch.rows}
+        touching = [name for name in one.sources if name in staged and len(staged[name])]
+        if not touching:
+            return Written()
+        relations = [(name, stage_name(MESSAGE_TABLES[name])) for name in touching]
+        if one.through_rows:
+            self._pass_gate(one, relations)
+        self.session.execute(derived.stage_touched(one, relations))
+        if not set(one.shared_sources).isdisjoint(touching):
+            self.session.execute(derived.lock(one))
+        written = self.counted(derived.derive(one))
+        if written.rows:
+            for statement in attribution.after(one):
+                self.session.execute(statement)
+        return written
+
+    def _pass_gate(self, one: DerivedTable, relations: Sequence[tuple[str, str]]) -> None:
+        """Keep what looks for rows of a table, and what another shard's fold makes of them, from missing each other."""
+        makers = [(name, rows) for name, rows in relations if name not in one.through_rows]
+        if makers and self.session.execute(derived.is_touched(one, makers))[0][0]:
+            self.session.execute(derived.gate(one, shared=False))
+        elif len(makers) < len(relations):
+            self.session.execute(derived.gate(one, shared=True))
+
     def _mask_links(self, batch: MicroBatch) -> Written:
         deleted = 0
         if len(batch.compactions):
-            self.counted(statements.merge(LINK_COMPACTIONS))
-            deleted += self.session.execute(statements.mask_by_new_compactions)[0][0]
+            self.counted(merge(LINK_COMPACTIONS))
+            deleted += self.session.execute(MASK_BY_NEW_COMPACTIONS)[0][0]
         if LINKS.name in batch.rows:
-            deleted += self.session.execute(statements.mask_staged_links)[0][0]
+            deleted += self.session.execute(MASK_STAGED_LINKS)[0][0]
         return Written(deleted=deleted)

@@ -9,30 +9,29 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from fc_pipeline.fold.changes import Changes, Quarantined, changes_of
-from fc_pipeline.fold.nul import NUL_REASON
+from fc_pipeline.fold.changes import Changes, changes_of
 from fc_pipeline.fold.outcomes import EventOutcomes, events_of
-from fc_pipeline.hub.decode import EventBatch
+from fc_pipeline.fold.quarantine import Quarantined
+from fc_pipeline.hub.event_batch import EventBatch
 from fc_pipeline.hub.wire import BLOCK_SEQUENCE_BITS
 from fc_pipeline.tables.columns import DataTable
 from fc_pipeline.tables.encoding import block_hash
 from fc_pipeline.tables.fid_activity import FID_ACTIVITY, count_activity, sum_activity
 from fc_pipeline.tables.link_compactions import LINK_COMPACTIONS
-from fc_pipeline.tables.on_chain_events import ON_CHAIN_EVENTS
-from fc_pipeline.tables.registry import MESSAGE_TABLES
-from fc_pipeline.tables.user_profiles import PROFILE_CHAIN_EVENT, PROFILE_SOURCES, USER_PROFILES
+from fc_pipeline.tables.registry import DERIVED_TABLES, MESSAGE_TABLES
 
-__all__ = ["MicroBatch", "cover_parameters", "joined", "last_per_key", "prepare", "profile_fids_of"]
+__all__ = ["MicroBatch", "cover_parameters", "joined", "last_per_key", "prepare"]
 
 
 @dataclass(frozen=True, slots=True)
 class MicroBatch:
     """What one transaction folds.
 
-    `rows` holds the last row per key of each message table; `activity` counts of `fid_activity` (its Arrow schema);
-    `profile_fids` the FIDs whose profile may have changed. `confirmed_events` is how many events the blocks'
-    BLOCK_CONFIRMED announced, `messages` how many rows one write per message would have written. `gone_casts` holds the
-    FIDs that removed casts named (GONE_CASTS_SCHEMA), `rows_filtered` how many rows no target concerns.
+    `rows` holds the last row per key of each message table; `sources` those of tables that are not written, but that
+    others which are derive from; `activity` counts of `fid_activity` (its Arrow schema). `confirmed_events` is how many
+    events the blocks' BLOCK_CONFIRMED announced, `messages` how many rows one write per message would have written.
+    `gone_casts` holds the FIDs that removed casts named (GONE_CASTS_SCHEMA), `rows_filtered` how many rows no target
+    concerns.
     `last_block_unix` and `last_block_hash` are the time and hash of the block at `to_height`; `outcomes` counts the
     events by outcome, `events_with_first_rows` counts those with rows in these tables and none in such as were written
     before.
@@ -45,7 +44,6 @@ class MicroBatch:
     rows: dict[str, pa.Table]
     compactions: pa.Table
     activity: pa.Table | None
-    profile_fids: pa.Table | None
     gone_casts: pa.Table
     quarantined: tuple[Quarantined, ...]
     tables: frozenset[str]
@@ -58,6 +56,7 @@ class MicroBatch:
     rows_filtered: int = 0
     outcomes: EventOutcomes = field(default_factory=EventOutcomes)
     events_with_first_rows: int = 0
+    sources: dict[str, pa.Table] = field(default_factory=dict[str, pa.Table])
 
 
 def prepare(
@@ -67,13 +66,14 @@ def prepare(
     hour_unix: int,
     tables: Collection[str],
     known_tables: Collection[str] = (),
+    shard_count: int | None,
 ) -> MicroBatch:
     """Complete blocks of one hour → their micro-batch, for the named tables only.
 
     `partition` is the hour's partition key, `hour_unix` its start, `known_tables` what these blocks were written to
-    before. All CPU work of a micro-batch is here; nothing touches Postgres.
+    before, `shard_count` the network's, if known. All CPU work of a micro-batch is here; nothing touches Postgres.
     """
-    changes = changes_of(batch)
+    changes = changes_of(batch, shard_count=shard_count)
     wanted = frozenset(tables)
     merged = {name: changes.rows[name] for name in MESSAGE_TABLES if name in changes.rows}
     return MicroBatch(
@@ -84,7 +84,6 @@ def prepare(
         rows={n: last_per_key(rows, MESSAGE_TABLES[n]) for n, rows in merged.items() if n in wanted},
         compactions=changes.compactions if "links" in wanted else LINK_COMPACTIONS.arrow([]),
         activity=count_activity(merged, hour_unix * 1_000_000) if FID_ACTIVITY.name in wanted else None,
-        profile_fids=profile_fids_of(merged) if USER_PROFILES.name in wanted else None,
         gone_casts=changes.gone_casts,
         quarantined=tuple(changes.quarantined),
         tables=wanted,
@@ -98,7 +97,13 @@ def prepare(
         outcomes=_outcomes(batch, changes, wanted),
         events_with_first_rows=_events_with_rows(changes, wanted.union(known_tables))
         - (_events_with_rows(changes, frozenset(known_tables)) if known_tables else 0),
+        sources={n: merged[n] for n in _only_derived_from(wanted) if n in merged},
     )
+
+
+def _only_derived_from(wanted: frozenset[str]) -> set[str]:
+    """The tables that wanted ones are derived from, and that are not wanted themselves."""
+    return {source for one in DERIVED_TABLES if one.name in wanted for source in one.sources} - wanted
 
 
 def _events_with_rows(changes: Changes, tables: frozenset[str]) -> int:
@@ -113,10 +118,10 @@ def _outcomes(batch: EventBatch, changes: Changes, wanted: frozenset[str]) -> Ev
     wants_all = changes.rows.keys() <= wanted and (not compactions or "links" in wanted)
     with_rows = all_events if wants_all else _events_with_rows(changes, wanted)
     # A text without its U+0000 is stored; an event that no hub could send was not read.
-    set_aside = sum(record.reason not in (NUL_REASON, "poison_page") for record in changes.quarantined)
+    quarantined = sum(not record.is_note and record.reason != "poison_page" for record in changes.quarantined)
     # What is in quarantine already is not folded again: it is among the raw bytes alone.
     left_out = len(batch.raws) - len(batch.events) - sum(1 for bad in batch.undecodable if bad.raw)
-    return EventOutcomes(changes.without_rows, set_aside + left_out, all_events - with_rows, with_rows)
+    return EventOutcomes(changes.without_rows, quarantined + left_out, all_events - with_rows, with_rows)
 
 
 def joined(parts: Sequence[MicroBatch]) -> MicroBatch:
@@ -127,14 +132,13 @@ def joined(parts: Sequence[MicroBatch]) -> MicroBatch:
     names = [name for name in MESSAGE_TABLES if any(name in part.rows for part in parts)]
     rows = {name: pa.concat_tables([part.rows[name] for part in parts if name in part.rows]) for name in names}
     activity = [part.activity for part in parts if part.activity is not None]
-    profile_fids = [part.profile_fids for part in parts if part.profile_fids is not None]
+    sources = {name for part in parts for name in part.sources}
     return replace(
         last,
         from_height=first.from_height,
         rows={name: last_per_key(several, MESSAGE_TABLES[name]) for name, several in rows.items()},
         compactions=pa.concat_tables([part.compactions for part in parts]),
         activity=sum_activity(pa.concat_tables(activity)) if activity else None,
-        profile_fids=_distinct(pa.concat_tables(profile_fids)) if profile_fids else None,
         gone_casts=pa.concat_tables([part.gone_casts for part in parts]),
         quarantined=tuple(record for part in parts for record in part.quarantined),
         events=sum(part.events for part in parts),
@@ -143,6 +147,7 @@ def joined(parts: Sequence[MicroBatch]) -> MicroBatch:
         size_bytes=sum(part.size_bytes for part in parts),
         outcomes=sum((part.outcomes for part in parts), EventOutcomes()),
         events_with_first_rows=sum(part.events_with_first_rows for part in parts),
+        sources={n: pa.concat_tables([part.sources[n] for part in parts if n in part.sources]) for n in sources},
     )
 
 
@@ -178,20 +183,6 @@ def _in_order(rows: pa.Table, table: DataTable) -> npt.NDArray[np.int64]:
         return np.argsort(rows["version"].to_numpy(), kind="stable")
     indices = pc.sort_indices(rows, sort_keys=[(name, "ascending") for name in table.order])
     return indices.to_numpy().astype(np.int64)
-
-
-def profile_fids_of(merged: dict[str, pa.Table]) -> pa.Table:
-    """The distinct FIDs among rows that profiles are derived from, as a column `fid`."""
-    none = pa.schema([("fid", pa.int64())]).empty_table()
-    sources = {name: merged[name] for name in PROFILE_SOURCES if name in merged}
-    chain = sources.get(ON_CHAIN_EVENTS.name)
-    if chain is not None:
-        sources[ON_CHAIN_EVENTS.name] = chain.filter(pc.field("type") == PROFILE_CHAIN_EVENT)
-    return _distinct(pa.concat_tables([none, *(rows.select(["fid"]) for rows in sources.values())]))
-
-
-def _distinct(fids: pa.Table) -> pa.Table:
-    return fids.group_by("fid", use_threads=False).aggregate([])
 
 
 def _confirmed_events(batch: EventBatch) -> int:
@@ -237,7 +228,7 @@ def cover_parameters(
         events_written,
         outcomes.without_rows,
         outcomes.filtered,
-        outcomes.set_aside,
+        outcomes.quarantined,
         len(batch.quarantined),
         1,
         batch.size_bytes,

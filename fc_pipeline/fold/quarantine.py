@@ -1,14 +1,45 @@
-"""Quarantine: quarantined records with reason and raw bytes, written in the transaction of their batch."""
+"""Quarantine: records that become no row, and why, written with their raw bytes in the transaction of their batch.
+
+It also notes records whose row lacks a U+0000, which a hub's JSON may hold (hub-api T13) and Postgres' text may not.
+"""
 
 import hashlib
+import re
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
 
 import pyarrow as pa
 
-from fc_pipeline.fold.changes import FEED, Quarantined
-from fc_pipeline.fold.nul import NUL_REASON
+from fc_pipeline.tables.encoding import UnknownValue
 
-__all__ = ["CREATE_STAGING", "EMPTY_STAGING", "IS_SET_ASIDE", "MERGE", "MERGE_OF_SNAPSHOTS", "RESOLVE", "staged"]
+__all__ = [
+    "CREATE_STAGING",
+    "EMPTY_STAGING",
+    "FEED",
+    "IS_OPEN_EVENT",
+    "MERGE",
+    "MERGE_OF_SNAPSHOTS",
+    "NUL_REASON",
+    "RESOLVE",
+    "Quarantined",
+    "has_nul",
+    "nul_note",
+    "reason_of",
+    "staged",
+    "strip_nul",
+]
+
+FEED: Final = "feed"
+"""The source of a record that came as an event."""
+
+NUL_REASON: Final = "nul_removed"
+"""The reason of a note, which is resolved from the beginning, since its row is stored."""
+
+_NUL_REMOVED: Final = "U+0000 was taken out of a text; the row is stored without it"
+_NUL_ESCAPE: Final = b"\\u0000"
+"""How JSON writes it; a record without these bytes has none."""
+_NUL: Final = re.compile(rb"((?<!\\)(?:\\\\)*)\\u0000")
 
 _DETAIL_CHARACTERS = 500
 
@@ -31,7 +62,7 @@ CREATE_STAGING = (
 )
 EMPTY_STAGING = "DELETE FROM stage_quarantine"
 
-IS_SET_ASIDE = f"q.resolved_at IS NULL AND q.source = '{FEED}' AND q.reason NOT IN ('{NUL_REASON}', 'poison_page')"
+IS_OPEN_EVENT = f"q.resolved_at IS NULL AND q.source = '{FEED}' AND q.reason NOT IN ('{NUL_REASON}', 'poison_page')"
 """Of a line `q`: it is an event that was read and is in no table."""
 
 _RESOLVED_AT = f"CASE WHEN {{reason}} = '{NUL_REASON}' THEN now() END"
@@ -67,6 +98,47 @@ RESOLVE = (
     "RETURNING q.event_id"
 )
 """Note that the staged records are folded, in the transaction that folds them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Quarantined:
+    """A record in quarantine: `event_id` is its own or, where that cannot be read, its predecessor's.
+
+    Of a snapshot, `event_id` is its version, `source` the list that the record stood in, and `fid` whose that is.
+    """
+
+    event_id: int
+    reason: str
+    detail: str
+    raw: bytes
+    source: str = FEED
+    fid: int | None = None
+
+    @property
+    def is_note(self) -> bool:
+        """Whether its row is stored all the same."""
+        return self.reason == NUL_REASON
+
+
+def reason_of(error: Exception) -> str:
+    """The reason of a record that was decoded, but that no table can hold, by the error raised for it."""
+    return "unknown_type" if isinstance(error, UnknownValue) else "invalid"
+
+
+def nul_note(event_id: int, raw: bytes, source: str = FEED, fid: int | None = None) -> Quarantined:
+    """The note of a record whose row is stored without its U+0000."""
+    return Quarantined(event_id, NUL_REASON, _NUL_REMOVED, raw, source, fid)
+
+
+def has_nul(raw: bytes) -> bool:
+    """Whether the JSON may hold an escaped U+0000."""
+    # Looking for the one backslash first is many times faster, and most records have none.
+    return b"\\" in raw and _NUL_ESCAPE in raw
+
+
+def strip_nul(raw: bytes) -> bytes:
+    """The JSON without any escaped U+0000; a backslash that is escaped itself starts none."""
+    return _NUL.sub(rb"\1", raw)
 
 
 def staged(shard: int, records: Sequence[Quarantined]) -> pa.Table:

@@ -4,7 +4,7 @@ from typing import Any
 
 from fc_pipeline.fold.micro_batch import MicroBatch
 from fc_pipeline.fold.outcomes import EventOutcomes
-from fc_pipeline.fold.quarantine import IS_SET_ASIDE
+from fc_pipeline.fold.quarantine import IS_OPEN_EVENT
 
 __all__ = ["MOVE_REPLAYED", "replayed_parameters"]
 
@@ -12,8 +12,8 @@ MOVE_REPLAYED = (
     "WITH line AS (SELECT shard, from_height, to_height, events_quarantined FROM pipeline.coverage "
     "WHERE shard = $1::integer AND from_height <= $2::bigint AND to_height >= $3::bigint), "
     "still_open AS (SELECT count(*) AS records FROM pipeline.quarantine AS q JOIN line AS l ON q.shard = l.shard "
-    f"AND q.event_id >= l.from_height << 14 AND q.event_id < (l.to_height + 1) << 14 WHERE {IS_SET_ASIDE}), "
-    # An event that an older release has set aside once more was counted as folded before.
+    f"AND q.event_id >= l.from_height << 14 AND q.event_id < (l.to_height + 1) << 14 WHERE {IS_OPEN_EVENT}), "
+    # An event that an older release has quarantined once more was counted as folded before.
     "moved AS (SELECT l.shard, l.from_height, greatest(0, least(l.events_quarantined - o.records, "
     "$4::bigint + $5::bigint + $6::bigint)) AS events FROM line AS l CROSS JOIN still_open AS o) "
     "UPDATE pipeline.coverage AS c SET events_quarantined = c.events_quarantined - m.events, "

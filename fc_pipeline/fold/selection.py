@@ -179,7 +179,8 @@ class TargetSelection:
         found.append(batch.gone_casts["parent_fid"].to_numpy())
         if mentions:
             found.append(pc.list_flatten(batch.gone_casts["mentions"].combine_chunks()).to_numpy())
-        found += [part["fid"].to_numpy() for part in (batch.activity, batch.profile_fids) if part is not None]
+        if batch.activity is not None:
+            found.append(batch.activity["fid"].to_numpy())
         return rule.distinct(found)
 
     def _selected(
@@ -201,7 +202,6 @@ class TargetSelection:
             batch,
             rows=rows,
             activity=_of_members(batch.activity, members),
-            profile_fids=_of_members(batch.profile_fids, members),
             rows_filtered=filtered,
         )
 

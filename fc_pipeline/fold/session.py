@@ -1,7 +1,7 @@
 """The one connection through which a run writes: COPY into staging, then the micro-batch's single transaction."""
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from types import TracebackType
 from typing import Final, Self, TypeVar
@@ -11,18 +11,16 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from fc_pipeline.errors import AlreadyFolded, LeaseLost, SessionLost
-from fc_pipeline.fold import quarantine, statements
-from fc_pipeline.fold.changes import Quarantined
+from fc_pipeline.fold import merging, quarantine, staging
 from fc_pipeline.fold.merging import Merges
 from fc_pipeline.fold.micro_batch import MicroBatch, cover_parameters
-from fc_pipeline.fold.outcomes import EventOutcomes
-from fc_pipeline.fold.profiles import STAGE_PROFILE_FIDS
+from fc_pipeline.fold.outcomes import EventOutcomes, Written
+from fc_pipeline.fold.quarantine import Quarantined
 from fc_pipeline.fold.replayed import MOVE_REPLAYED, replayed_parameters
 from fc_pipeline.fold.selection import TargetAccess, TargetSelection, TargetsMoved
-from fc_pipeline.fold.written import Written
 from fc_pipeline.store import gaps, hour_totals, ledger
 from fc_pipeline.store.schema import hold_schema
-from fc_pipeline.store.writer_session import STANDSTILL_SECONDS, WriterSession
+from fc_pipeline.store.writer_session import MAX_IDLE_TRANSACTION_SECONDS, WriterSession
 from fc_pipeline.tables.columns import DataTable
 from fc_pipeline.tables.fid_activity import FID_ACTIVITY
 from fc_pipeline.tables.link_compactions import LINK_COMPACTIONS
@@ -67,6 +65,7 @@ class FoldSession:
     rows_filtered: int = field(default=0, init=False)
     ledger_seconds: float = field(default=0.0, init=False)
     _selection: TargetSelection | None = field(default=None, init=False, repr=False)
+    _staging: set[str] = field(default_factory=set[str], init=False, repr=False)
 
     def __post_init__(self) -> None:
         self._session = WriterSession(
@@ -75,7 +74,7 @@ class FoldSession:
             on_open=self._prepare,
             on_close=self._close_selection,
             lost=self._lost,
-            settings={"idle_in_transaction_session_timeout": f"{STANDSTILL_SECONDS}s"},
+            settings={"idle_in_transaction_session_timeout": f"{MAX_IDLE_TRANSACTION_SECONDS}s"},
             reads_by_copy=False,
         )
         self._merges = Merges(self._session)
@@ -95,9 +94,7 @@ class FoldSession:
 
     def _prepare(self) -> None:
         self._merges.forget_plans()
-        for table in (*MESSAGE_TABLES.values(), LINK_COMPACTIONS, FID_ACTIVITY):
-            self._session.execute(statements.create_staging(table))
-        self._session.execute(STAGE_PROFILE_FIDS)
+        self._staging.clear()
         self._session.execute(quarantine.CREATE_STAGING)
         self.backend_pid = self._session.execute(_BACKEND_PID)[0][0]
         if self.targets is not None:
@@ -112,7 +109,7 @@ class FoldSession:
         return SessionLost(
             f"the Postgres session of run {self.run_id} is gone, and its leases with it: the server was restarted, "
             f"the connection was cut, or it ended because the run stood still in a transaction for "
-            f"{STANDSTILL_SECONDS} s",
+            f"{MAX_IDLE_TRANSACTION_SECONDS} s",
             hint="another run may have taken over; whichever comes next reads on from the ledger",
         )
 
@@ -126,10 +123,12 @@ class FoldSession:
         Returns what was written per table. Writes nothing and raises LeaseLost if another run has taken over the
         hour, AlreadyFolded if the ledger covers one of the heights.
         """
+        self._make_staging(staging.staged_by(batch))
         return self._transaction(lambda: self._fold_new(batch))
 
     def refold(self, batch: MicroBatch) -> dict[str, Written]:
         """Write heights that the ledger covers once more, as their versions allow: all tables but `fid_activity`."""
+        self._make_staging(staging.staged_by(batch))
         return self._transaction(lambda: self._fold_again(replace(batch, activity=None)))
 
     def replay(self, batch: MicroBatch, resolved: Sequence[Quarantined]) -> dict[str, Written]:
@@ -137,6 +136,7 @@ class FoldSession:
 
         Records of the feed are of one line of the ledger, whose totals they move in.
         """
+        self._make_staging(staging.staged_by(batch))
         return self._transaction(lambda: self._replay(replace(batch, activity=None), resolved))
 
     def replace_activity(
@@ -155,6 +155,7 @@ class FoldSession:
         transaction can fold these shards, so nothing is missed or counted twice.
         """
         add = hour_totals.ADD_ROWS if counts_more else hour_totals.ADD_ACTIVITY_ROWS
+        self._make_staging({FID_ACTIVITY.name})
         return self._transaction(lambda: self._replace_activity(shards, count, partition, add))
 
     def _transaction(self, write: Callable[[], T]) -> T:
@@ -167,20 +168,35 @@ class FoldSession:
             self._selection.publish()
         return written
 
+    def _make_staging(self, tables: Collection[str]) -> None:
+        """Make the temporary tables that are needed and that the session lacks, once.
+
+        Every commit empties all that there are, which takes longer than a small micro-batch's rows.
+        """
+        if self._selection is not None:  # it may stage rows of any table
+            tables = staging.ANY
+        missing = [statement for statement in staging.creating(tables) if statement not in self._staging]
+
+        def make() -> None:
+            for statement in missing:
+                self._session.execute(statement)
+
+        if missing:
+            self._session.retried_transaction(make)
+            self._staging.update(missing)
+
     def _stage(self, batch: MicroBatch) -> None:
         """COPY everything into temporary tables."""
-        self._session.execute(statements.KEYED_PLANS)
-        for name, rows in batch.rows.items():
-            self._session.copy(statements.stage_name(MESSAGE_TABLES[name]), rows)
-        self._session.copy(statements.stage_name(LINK_COMPACTIONS), batch.compactions)
+        self._session.execute(merging.KEYED_PLANS)
+        for name, rows in (*batch.rows.items(), *batch.sources.items()):
+            self._session.copy(merging.stage_name(MESSAGE_TABLES[name]), rows)
+        self._session.copy(merging.stage_name(LINK_COMPACTIONS), batch.compactions)
         if batch.activity is not None:
-            self._session.copy(statements.stage_name(FID_ACTIVITY), batch.activity)
-        if batch.profile_fids is not None:
-            self._session.copy("stage_profile_fids", batch.profile_fids)
+            self._session.copy(merging.stage_name(FID_ACTIVITY), batch.activity)
         self._session.copy("stage_quarantine", quarantine.staged(batch.shard, batch.quarantined))
 
     def _stage_table(self, table: DataTable, rows: pa.Table) -> None:
-        self._session.copy(statements.stage_name(table), rows)
+        self._session.copy(merging.stage_name(table), rows)
 
     def _selected(self, batch: MicroBatch) -> MicroBatch:
         """What concerns the target set, where only that is written; the shard must be held."""
@@ -268,8 +284,8 @@ class FoldSession:
         if self._selection is not None:
             members = self._selection.members_of(counted["fid"].to_numpy())
             counted = counted.filter(pc.is_in(counted["fid"], value_set=pa.array(members)))
-        self._session.copy(statements.stage_name(FID_ACTIVITY), counted)
-        written = self._merges.counted(statements.replace_activity())
+        self._session.copy(merging.stage_name(FID_ACTIVITY), counted)
+        written = self._merges.counted(merging.replace_activity())
         if partition is not None:
             rows = hour_totals.row_parameters(partition, hour_totals.ALL_SHARDS, {FID_ACTIVITY.name: written})
             self._session.execute(add_to_totals, rows)

@@ -9,26 +9,22 @@ where its detail reports an error of the hub's own store; 404 never means "no su
 
 import asyncio
 import json
-import logging
 import random as random_module
-import ssl
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from contextlib import AsyncExitStack, suppress
+from contextlib import suppress
 from copy import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC
 from email.utils import parsedate_to_datetime
-from functools import cache, partial
+from functools import partial
 from types import TracebackType
 from typing import Final, Self, TypeVar
-from urllib.parse import urlencode
-
-import httpx
-from socksio import SOCKSError
+from urllib.parse import quote_plus
 
 from fc_pipeline.errors import HubRefused, HubUnavailable
 from fc_pipeline.hub.budget import MAX_RETRY_AFTER_SECONDS, RequestBudget
+from fc_pipeline.hub.connections import Answer, BrokenOff, ConnectError, HubConnections, Unanswered
 from fc_pipeline.hub.endpoint import HubEndpoint
 from fc_pipeline.hub.shared_budget import SharedBudget
 from fc_pipeline.plain_text import plain
@@ -38,13 +34,11 @@ __all__ = [
     "HubClient",
     "HubDisconnected",
     "HubKeyRefused",
+    "HubLacksEndpoint",
     "HubMalformed",
     "Params",
     "Timeouts",
 ]
-
-# One line per request, with the whole address in it, is neither wanted nor safe.
-logging.getLogger("httpx").setLevel(logging.WARNING)
 
 T = TypeVar("T")
 Params = Mapping[str, str | int] | Sequence[tuple[str, str | int]]
@@ -63,6 +57,7 @@ FAILOVER_AFTER_SECONDS: Final = 1.5
 """If there is another hub, a failing one is retried no longer than this."""
 SPREAD_SECONDS: Final = 10.0
 API_KEY_HINT: Final = "check the API key in FC_HUB_HEADERS and what its plan allows"
+NO_HUB_HINT: Final = "is this address in FC_HUB_URLS a Snapchain hub's HTTP API?"
 
 
 class HubDisconnected(HubUnavailable):
@@ -79,6 +74,10 @@ class HubMalformed(HubUnavailable):
     def __init__(self, message: str, *, hint: str | None = None, body: bytes = b"") -> None:
         super().__init__(message, hint=hint)
         self.body = body
+
+
+class HubLacksEndpoint(HubRefused):
+    """404: the hub, or its release, has no such endpoint; it never means "no such object" (hub-api 1.3)."""
 
 
 class HubKeyRefused(HubRefused):
@@ -100,10 +99,11 @@ class Timeouts:
 
 @dataclass
 class _Line:
-    """The state of the connections to a hub, shared by its clients."""
+    """The state of the connections to a hub, shared by its clients; `lacking` are the paths that it answered 404."""
 
     first_byte_seconds: float = 0.0
     spread_until: float = float("-inf")
+    lacking: set[str] = field(default_factory=set[str])
 
 
 class _FailedAttempt(Exception):
@@ -126,18 +126,12 @@ class _FailedAttempt(Exception):
         self.is_silence = is_silence
 
 
-@cache
-def _certificates(*, trust_env: bool) -> ssl.SSLContext:
-    """The trusted certificates, read once per process: reading them takes 30 ms of CPU."""
-    return httpx.create_ssl_context(trust_env=trust_env)
-
-
 class HubClient:
     """GETs from one hub. An async context manager; safe for many tasks of one event loop.
 
     `retries` counts the attempts after the first, `requests` every attempt. `has_alternative` says whether another hub
     could be asked instead. `sleep` (seconds), `random` (0…1), `clock` (monotonic seconds) and `now` (unix seconds) are
-    injected by tests; `transport` is httpx's.
+    injected by tests.
     """
 
     def __init__(
@@ -147,7 +141,6 @@ class HubClient:
         retries: int = 5,
         timeouts: Timeouts | None = None,
         max_body_bytes: int = 64 * MEBIBYTE,
-        transport: httpx.AsyncBaseTransport | None = None,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         random: Callable[[], float] = random_module.random,
         clock: Callable[[], float] = time.monotonic,
@@ -165,20 +158,9 @@ class HubClient:
         self._now = now
         self._clock = clock
         self._line = _Line()
-        # A request that waits for a free connection does not wait for the hub.
-        self._connections = asyncio.Semaphore(MAX_CONNECTIONS)
-        self._http = httpx.AsyncClient(
-            base_url=endpoint.base_url,
-            auth=endpoint.basic_auth,
-            headers={"user-agent": "fc-pipeline", **endpoint.headers},
-            # Ours are around it: httpx limits each read alone, so a byte per second would never time out.
-            timeout=httpx.Timeout(None),
-            limits=httpx.Limits(max_connections=MAX_CONNECTIONS, max_keepalive_connections=16),
-            transport=transport,
-            # The environment's proxy is for other machines, not for this one.
-            trust_env=not endpoint.is_loopback,
-            verify=_certificates(trust_env=not endpoint.is_loopback),
-        )
+        # A request that waits for its turn does not wait for the hub.
+        self._turns = asyncio.Semaphore(MAX_CONNECTIONS)
+        self._connections = HubConnections(endpoint)
 
     @property
     def name(self) -> str:
@@ -196,6 +178,10 @@ class HubClient:
         """Whether more nodes than one may answer for this address, each at a height of its own."""
         return not self.endpoint.is_loopback or self._line.spread_until > float("-inf")
 
+    def lacks(self, path: str) -> bool:
+        """Whether the hub answered 404 to this path, so that it need not be asked again."""
+        return path in self._line.lacking
+
     def ask_another_node(self) -> None:
         """Use new connections for the next requests: the node that answered is behind another one at this address."""
         self._line.spread_until = self._clock() + SPREAD_SECONDS
@@ -212,7 +198,7 @@ class HubClient:
 
     async def close(self) -> None:
         """Close the connections."""
-        await self._http.aclose()
+        await self._connections.close()
         await self.budget.close()
 
     async def get(self, path: str, params: Params = ()) -> bytes:
@@ -232,9 +218,10 @@ class HubClient:
 
         `internal_is_transient`: whether a 400 with `status: Internal` is retried; not for eventById, which says
         "not found" so (hub-api 1.3). Raises HubUnavailable (HubDisconnected, HubBodyTooLarge, HubMalformed) when the
-        retries are used up or the hub asks to wait for longer than a minute, HubRefused (HubKeyRefused) at once.
+        retries are used up or the hub asks to wait for longer than a minute, HubRefused (HubKeyRefused,
+        HubLacksEndpoint) at once.
         """
-        query = urlencode(params, safe="[]")
+        query = _encoded(params)
         request = f"{path}?{query}" if query else path
         retries = self._retries if retries is None else retries
         attempt = 0
@@ -262,16 +249,14 @@ class HubClient:
         self, request: str, parse: Callable[[bytes], T], internal_is_transient: bool, timeout_factor: float
     ) -> T:
         try:
-            async with self._connections:
+            async with self._turns:
                 body = await self._send(request, internal_is_transient, timeout_factor)
-        except (httpx.RemoteProtocolError, httpx.ReadError, httpx.WriteError, httpx.CloseError) as error:
+        except Unanswered as error:
             raise _FailedAttempt("the connection was closed without an answer", HubDisconnected) from error
-        except SOCKSError as error:  # httpx passes on as it is what a proxy's answer is not
-            raise _FailedAttempt(f"the SOCKS proxy of the environment does not speak SOCKS: {error}") from error
-        except (httpx.TransportError, httpx.DecodingError) as error:
+        except ConnectError as error:
             reason = self.endpoint.redacted(str(error))
             # An error that quotes a header must not be the cause either.
-            raise _FailedAttempt(f"{type(error).__name__}: {reason}") from (error if reason == str(error) else None)
+            raise _FailedAttempt(f"ConnectError: {reason}") from (error if reason == str(error) else None)
         try:
             return parse(body)
         except (ValueError, RecursionError) as error:
@@ -280,50 +265,52 @@ class HubClient:
 
     async def _send(self, request: str, internal_is_transient: bool, timeout_factor: float) -> bytes:
         self.requests += 1
-        async with AsyncExitStack() as stack:
-            response = await self._first_byte(request, stack, timeout_factor)
-            try:
-                if response.status_code == 200:
-                    body = await self._bounded_body(response, timeout_factor)
-                    if not _is_like_json(body):
-                        raise _FailedAttempt(f"200 with a body that is not JSON or cut short: {self._excerpt(body)}")
-                    return body
-                body = await self._start_of_body(response, timeout_factor)
-            except (httpx.RemoteProtocolError, httpx.ReadError) as error:
-                raise _FailedAttempt(f"{response.status_code}, then the connection broke within the body") from error
-        raise self._not_ok(request, response, body, internal_is_transient)
+        answer = await self._first_byte(request, timeout_factor)
+        try:
+            if answer.status == 200:
+                body = await self._bounded_body(answer, timeout_factor)
+                if not _is_like_json(body):
+                    raise _FailedAttempt(f"200 with a body that is not JSON or cut short: {self._excerpt(body)}")
+                return body
+            body = await self._start_of_body(answer, timeout_factor)
+        except BrokenOff as error:
+            raise _FailedAttempt(f"{answer.status}, then the connection broke within the body") from error
+        finally:
+            answer.close()
+        raise self._not_ok(request, answer, body, internal_is_transient)
 
-    async def _first_byte(self, request: str, stack: AsyncExitStack, timeout_factor: float) -> httpx.Response:
-        """Status and headers of the answer, which `stack` closes."""
+    async def _first_byte(self, request: str, timeout_factor: float) -> Answer:
+        """The answer, of which status and headers are here."""
         limits = self._timeouts
         usual = limits.first_byte_seconds
         if not self.has_alternative():
             usual = max(usual, 2 * self._line.first_byte_seconds)
         seconds = min(usual * timeout_factor, max(limits.max_seconds, limits.first_byte_seconds))
-        headers = {"connection": "close"} if self._clock() < self._line.spread_until else {}
+        is_spread = self._clock() < self._line.spread_until
         began = time.monotonic()
         try:
             async with asyncio.timeout(seconds):
-                response = await stack.enter_async_context(self._http.stream("GET", request, headers=headers))
+                answer = await self._connections.get(request, on_a_new_one=is_spread)
         except TimeoutError as error:
             raise _FailedAttempt(f"timed out: no answer within {seconds:.3g} s", is_silence=True) from error
         self._line.first_byte_seconds = time.monotonic() - began
-        return response
+        return answer
 
-    async def _bounded_body(self, response: httpx.Response, timeout_factor: float) -> bytes:
+    async def _bounded_body(self, answer: Answer, timeout_factor: float) -> bytes:
         """The whole body, as long as it makes progress."""
+        if answer.is_whole:
+            body = await answer.chunk()
+            self._refuse_more_than_bound(len(body))
+            return body
         chunks: list[bytes] = []
         size = size_then = 0
         seconds = min(self._timeouts.progress_seconds * timeout_factor, self._timeouts.max_seconds)
         now = asyncio.get_running_loop().time
         try:
             async with asyncio.timeout(seconds) as limit:
-                async for chunk in response.aiter_bytes():
+                while chunk := await answer.chunk():
                     size += len(chunk)
-                    if size > self._max_body_bytes:
-                        raise _FailedAttempt(
-                            f"200 with more than {self._max_body_bytes} bytes", HubBodyTooLarge, max_retries=0
-                        )
+                    self._refuse_more_than_bound(size)
                     chunks.append(chunk)
                     if size - size_then >= MIN_PROGRESS_BYTES:
                         size_then = size
@@ -333,26 +320,30 @@ class HubClient:
             raise _FailedAttempt(what, is_silence=True) from error
         return b"".join(chunks)
 
-    async def _start_of_body(self, response: httpx.Response, timeout_factor: float) -> bytes:
+    def _refuse_more_than_bound(self, size: int) -> None:
+        if size > self._max_body_bytes:
+            raise _FailedAttempt(f"200 with more than {self._max_body_bytes} bytes", HubBodyTooLarge, max_retries=0)
+
+    async def _start_of_body(self, answer: Answer, timeout_factor: float) -> bytes:
         """The beginning of an error's body: what arrives in time."""
         body = b""
         with suppress(TimeoutError):
             async with asyncio.timeout(self._timeouts.progress_seconds * timeout_factor):
-                async for chunk in response.aiter_bytes():
+                while chunk := await answer.chunk():
                     body += chunk
                     if len(body) >= ERROR_BODY_BYTES:
                         break
         return body
 
     def _not_ok(
-        self, request: str, response: httpx.Response, body: bytes, internal_is_transient: bool
+        self, request: str, answer: Answer, body: bytes, internal_is_transient: bool
     ) -> _FailedAttempt | HubRefused:
-        status = response.status_code
+        status = answer.status
         what = f"{status} {self._excerpt(body)}".rstrip()
         if status == 502:
-            return _FailedAttempt(what, HubDisconnected, retry_after_seconds=self._retry_after(response))
+            return _FailedAttempt(what, HubDisconnected, retry_after_seconds=self._retry_after(answer))
         if status in (408, 425, 429) or status >= 500:
-            return _FailedAttempt(what, retry_after_seconds=self._retry_after(response))
+            return _FailedAttempt(what, retry_after_seconds=self._retry_after(answer))
         if status in (401, 402, 403):
             return HubKeyRefused(f"{self._asked(request)}: {what}", hint=API_KEY_HINT)
         if status == 400:
@@ -363,8 +354,10 @@ class HubClient:
             if detail.startswith(transient):
                 return _FailedAttempt(what, max_retries=STORE_ERROR_RETRIES)
             return HubRefused(f"{self._asked(request)}: {what}", detail=detail)
-        hint = "is this address in FC_HUB_URLS a Snapchain hub's HTTP API?"
-        return HubRefused(f"{self._asked(request)}: {what}", hint=hint)
+        if status == 404:
+            self._line.lacking.add(request.partition("?")[0])
+            return HubLacksEndpoint(f"{self._asked(request)}: {what}", hint=NO_HUB_HINT)
+        return HubRefused(f"{self._asked(request)}: {what}", hint=NO_HUB_HINT)
 
     def _excerpt(self, body: bytes) -> str:
         """The beginning of a body for a message: one line without control characters and secrets."""
@@ -383,9 +376,9 @@ class HubClient:
         longest = min(MAX_BACKOFF_SECONDS, FIRST_BACKOFF_SECONDS * 2**attempt)
         return longest * (0.5 + self._random() / 2)
 
-    def _retry_after(self, response: httpx.Response) -> float | None:
+    def _retry_after(self, answer: Answer) -> float | None:
         """Seconds to wait, from either form of the header; None without one that can be read."""
-        value = response.headers.get("retry-after", "").strip()
+        value = answer.headers.get("retry-after", "").strip()
         if value.isascii() and value.isdigit():
             return float(value)
         try:
@@ -393,12 +386,12 @@ class HubClient:
         except ValueError:
             return None
         date = date if date.tzinfo else date.replace(tzinfo=UTC)
-        return max(0.0, date.timestamp() - self._now_of(response))
+        return max(0.0, date.timestamp() - self._now_of(answer))
 
-    def _now_of(self, response: httpx.Response) -> float:
+    def _now_of(self, answer: Answer) -> float:
         """Unix seconds by the clock that the answer's dates are of; by ours where it does not say."""
         try:
-            return parsedate_to_datetime(response.headers.get("date", "")).timestamp()
+            return parsedate_to_datetime(answer.headers.get("date", "")).timestamp()
         except ValueError:
             return self._now()
 
@@ -410,6 +403,16 @@ def _budget(
     if rate is None or endpoint.budget_redis_url is None:
         return RequestBudget(rate, clock=clock, sleep=sleep)
     return SharedBudget(rate, endpoint.budget_redis_url, endpoint.base_url, clock=clock, sleep=sleep)
+
+
+def _encoded(params: Params) -> str:
+    """As `urlencode` does it, in a third of its time: numbers and most names have nothing to encode."""
+    pairs = params.items() if isinstance(params, Mapping) else params
+    return "&".join([f"{_quoted(name)}={_quoted(value) if isinstance(value, str) else value}" for name, value in pairs])
+
+
+def _quoted(text: str) -> str:
+    return text if text.isascii() and text.isalnum() else quote_plus(text, safe="[]")
 
 
 def _is_like_json(body: bytes) -> bool:

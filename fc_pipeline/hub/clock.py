@@ -11,7 +11,8 @@ from typing import Final
 
 from fc_pipeline.errors import HubError, HubUntrusted
 from fc_pipeline.hub.client import HubDisconnected, HubMalformed
-from fc_pipeline.hub.decode import block_times_of, decode_events, decode_in_order
+from fc_pipeline.hub.decode import decode_events, decode_in_order
+from fc_pipeline.hub.event_batch import block_times_of
 from fc_pipeline.hub.page_reader import END_OF_IDS, PLAUSIBLE_JUMP_HEIGHTS, PageReader, stop_ignored
 from fc_pipeline.hub.reads import ReadEndpoints
 from fc_pipeline.hub.wire import ShardInfo, first_event_id

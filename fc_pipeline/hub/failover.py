@@ -17,50 +17,20 @@ from functools import partial
 from types import TracebackType
 from typing import Final, Self, TypeVar
 
-import httpx
-
 from fc_pipeline.errors import ConfigError, HubBehind, HubError, HubUnavailable, HubUntrusted, OtherHistory
-from fc_pipeline.hub.client import HubClient, HubKeyRefused, Timeouts
+from fc_pipeline.hub.client import HubClient, Timeouts
 from fc_pipeline.hub.endpoint import HubEndpoint
-from fc_pipeline.hub.reads import MAX_NODE_LAG_HEIGHTS, HubReads, ReadEndpoints
-from fc_pipeline.hub.wire import HubInfo, ShardInfo
+from fc_pipeline.hub.reads import HubReads, ReadEndpoints
+from fc_pipeline.hub.vetting import FAILOVER_ERRORS, STALE_AFTER_SECONDS, HistoryCheck, PooledHub, Vetting, head_of
 
-__all__ = ["ANOTHER_NETWORK", "FAILOVER_ERRORS", "LAG_WAIT_SECONDS", "NODES_ASKED", "HistoryCheck", "HubPool"]
+__all__ = ["LAG_WAIT_SECONDS", "HubPool"]
 
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
-VETTED_SECONDS: Final = 30.0
-STALE_AFTER_SECONDS: Final = 120
-NODES_ASKED: Final = 4
-"""How often a request is repeated at once if a node is behind: with two nodes, one time in sixteen all hit the same."""
 MAX_LAG_WAIT_SECONDS: Final = 15.0
 LAG_WAIT_SECONDS: Final = 1.0
 MAX_COOL_DOWN_SECONDS: Final = 600.0
-FAILOVER_ERRORS: Final = (HubUnavailable, HubUntrusted, HubKeyRefused)
-"""Errors of the hub rather than of the request: another hub may succeed."""
-ANOTHER_NETWORK: Final = (
-    "it is of another network, or was reset or resharded: name a hub of the replica's network in FC_HUB_URLS; another "
-    "network wants a database and a lake of its own"
-)
-"""What to do about OtherHistory."""
-HistoryCheck = Callable[[HubReads, HubInfo], Awaitable[None]]
-"""Raises HubUntrusted if a hub does not continue the history already read, HubBehind if it may do so later."""
-
-
-class _PooledHub(HubReads):
-    """A hub and its state in the pool."""
-
-    def __init__(self, client: HubClient) -> None:
-        super().__init__(client)
-        self.cooling_until = 0.0
-        self.failures = 0
-        self.failure: HubError | None = None
-        self.seen_heights: dict[int, int] = {}
-        self.known_info: HubInfo | None = None
-        self.known_at = 0.0
-        self.refusal: HubUntrusted | None = None
-        self.asking = asyncio.Lock()
 
 
 class HubPool(ReadEndpoints):
@@ -69,7 +39,7 @@ class HubPool(ReadEndpoints):
     Offers every read endpoint of the preferred usable hub, and `follow` for reading a feed. A hub that fails cools down
     for `cool_down_seconds`, longer with each further failure, then it is preferred again. One that is slightly behind
     is waited for while it catches up, or for `max_lag_wait_seconds`. `expected_shards` is the number of data shards;
-    without it, the first hub that answers sets it. `sleep`, `random`, `clock`, `now` and `transport` as in HubClient.
+    without it, the first hub that answers sets it. `sleep`, `random`, `clock` and `now` as in HubClient.
     """
 
     def __init__(
@@ -83,7 +53,6 @@ class HubPool(ReadEndpoints):
         retries: int = 5,
         timeouts: Timeouts | None = None,
         max_body_bytes: int | None = None,
-        transport: httpx.AsyncBaseTransport | None = None,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         random: Callable[[], float] = random_module.random,
         clock: Callable[[], float] = time.monotonic,
@@ -93,12 +62,11 @@ class HubPool(ReadEndpoints):
             raise ConfigError("no hub is given", hint="set FC_HUB_URLS")
         bound = {} if max_body_bytes is None else {"max_body_bytes": max_body_bytes}
         self._hubs = [
-            _PooledHub(
+            PooledHub(
                 HubClient(
                     endpoint,
                     retries=retries,
                     timeouts=timeouts,
-                    transport=transport,
                     sleep=sleep,
                     random=random,
                     clock=clock,
@@ -110,16 +78,14 @@ class HubPool(ReadEndpoints):
         ]
         for hub in self._hubs:
             hub.client.has_alternative = partial(self._has_alternative, hub)
-        self._expected_shards = expected_shards
-        self._begun_with: int | None = None
-        self._check_history: HistoryCheck | None = None
-        self._cursors: dict[int, int] = {}
+        info_retries = None if len(self._hubs) == 1 else 1
+        self._vetting = Vetting(self.leave, clock, expected_shards=expected_shards, info_retries=info_retries)
         self._stale_after_seconds = stale_after_seconds
         self._cool_down_seconds = cool_down_seconds
         self.max_lag_wait_seconds = max_lag_wait_seconds
         self._clock = clock
         self._sleep = sleep
-        self._followed: dict[int | None, _PooledHub] = {}
+        self._followed: dict[int | None, PooledHub] = {}
 
     async def __aenter__(self) -> Self:
         """Nothing is asked yet."""
@@ -222,12 +188,11 @@ class HubPool(ReadEndpoints):
 
     def note_cursors(self, heights: Mapping[int, int]) -> None:
         """Remember up to which height each shard was read: a hub that is behind one of them is not usable."""
-        self._cursors = dict(heights)
+        self._vetting.cursors = dict(heights)
 
     def note_history(self, check: HistoryCheck, shard_count: int | None = None) -> None:
         """Have every hub checked against what was read so far, whenever it is vetted; and its number of data shards."""
-        self._check_history = check
-        self._begun_with = shard_count
+        self._vetting.note_history(check, shard_count)
         for hub in self._hubs:
             hub.known_info = None
 
@@ -235,7 +200,8 @@ class HubPool(ReadEndpoints):
         """Vet a hub again by its present state, which its recent answers depend on. Raises HubError."""
         for own in self._hubs:
             if own is hub:
-                own.known_info = None
+                async with own.asking:  # what is being answered now was asked before
+                    own.known_info = None
                 await self._waited_for(own)
 
     async def others(self) -> list[HubReads]:
@@ -245,7 +211,7 @@ class HubPool(ReadEndpoints):
         for hub in self._hubs:
             if hub is not chosen and hub.cooling_until <= self._clock():
                 with suppress(HubError):
-                    await self._vet(hub, None, 0)
+                    await self._vetting.vet(hub, None, 0)
                     found.append(hub)
         return found
 
@@ -258,7 +224,7 @@ class HubPool(ReadEndpoints):
         for own in self._hubs:
             if own is hub:
                 shard_infos = own.known_info.shardInfos if own.known_info is not None else ()
-                return max((self._head(own, one) for one in shard_infos if one.shardId == shard), default=0)
+                return max((head_of(own, one) for one in shard_infos if one.shardId == shard), default=0)
         return 0
 
     def note_height(self, hub: HubReads, shard: int, height: int) -> None:
@@ -280,7 +246,7 @@ class HubPool(ReadEndpoints):
             raise failed[hub]
         return hub
 
-    async def _usable(self, shard: int | None, cursor_height: int) -> tuple[_PooledHub | None, list[HubError]]:
+    async def _usable(self, shard: int | None, cursor_height: int) -> tuple[PooledHub | None, list[HubError]]:
         """The hub to follow, cooling ones last, and why others are not followed."""
         now = self._clock()
         errors: list[HubError] = []
@@ -293,13 +259,13 @@ class HubPool(ReadEndpoints):
         return None, errors
 
     async def _first_usable(
-        self, hubs: Sequence[_PooledHub], shard: int | None, cursor_height: int, errors: list[HubError]
-    ) -> _PooledHub | None:
+        self, hubs: Sequence[PooledHub], shard: int | None, cursor_height: int, errors: list[HubError]
+    ) -> PooledHub | None:
         """The first hub that is usable and fresh, else the first of those about as stale as the freshest."""
-        stale: list[tuple[_PooledHub, int]] = []
+        stale: list[tuple[PooledHub, int]] = []
         for hub in hubs:
             try:
-                delay_seconds = await self._vet(hub, shard, cursor_height)
+                delay_seconds = await self._vetting.vet(hub, shard, cursor_height)
             except HubError as error:
                 errors.append(error)
                 continue
@@ -312,12 +278,12 @@ class HubPool(ReadEndpoints):
                 return hub
         return None
 
-    async def _waited_for(self, hub: _PooledHub) -> None:
+    async def _waited_for(self, hub: PooledHub) -> None:
         """Vet one hub; if it is slightly behind, until it has caught up or the wait is over."""
         waited_seconds, furthest = 0.0, 0
         while True:
             try:
-                await self._vet(hub, None, 0)
+                await self._vetting.vet(hub, None, 0)
             except HubBehind as behind:
                 waited_seconds = 0.0 if behind.height > furthest else waited_seconds + LAG_WAIT_SECONDS
                 furthest = max(furthest, behind.height)
@@ -327,112 +293,9 @@ class HubPool(ReadEndpoints):
             else:
                 return
 
-    async def _vet(self, hub: _PooledHub, shard: int | None, cursor_height: int) -> int:
-        """The age of the hub's newest block in seconds. Raises HubError saying why it cannot be followed."""
-        cursors = self._cursors if shard is None else {**self._cursors, shard: cursor_height}
-        info: HubInfo | None = None
-        asked = 0
-        while True:
-            asked += 1
-            info = await self._info_of(hub, newer_than=info)
-            found = self._shards_needed(hub, info, shard)
-            trouble = self._behind(hub, found, cursors) if hub.refusal is None else hub.refusal
-            if trouble is None:
-                return max((one.blockDelay for one in found), default=0)
-            is_behind = trouble is not hub.refusal or isinstance(trouble, HubBehind)
-            if not is_behind or asked == NODES_ASKED:
-                raise trouble
-            hub.client.ask_another_node()
-
-    def _behind(self, hub: _PooledHub, shards: Sequence[ShardInfo], cursors: Mapping[int, int]) -> HubUntrusted | None:
-        """Why the hub cannot be followed from these heights, which were already read; None if it can."""
-        for one in shards:
-            head, cursor = self._head(hub, one), cursors.get(one.shardId, 0)
-            if head < cursor:
-                description = (
-                    f"hub {hub.name} is behind: its shard {one.shardId} is at height {head}, "
-                    f"but {cursor} was already read"
-                )
-                if _is_at_its_tip(one, cursor - head):
-                    newest = f"and its newest block is only {one.blockDelay} s old"
-                    return OtherHistory(f"{description}, {newest}: it has another history", hint=ANOTHER_NETWORK)
-                hint = "wait until it has caught up, or name another hub in FC_HUB_URLS"
-                is_little = cursor - head <= MAX_NODE_LAG_HEIGHTS
-                return (
-                    HubBehind(description, height=head, hint=hint)
-                    if is_little
-                    else HubUntrusted(description, hint=hint)
-                )
-        return None
-
     def _has_alternative(self, hub: HubReads) -> bool:
         """Whether there is another hub that has not just failed."""
         return any(own is not hub and own.cooling_until <= self._clock() for own in self._hubs)
-
-    def _head(self, hub: _PooledHub, shard: ShardInfo) -> int:
-        return max(shard.maxHeight, hub.seen_heights.get(shard.shardId, 0))
-
-    def _shards_needed(self, hub: _PooledHub, info: HubInfo, shard: int | None) -> list[ShardInfo]:
-        """The hub's info on the shard, or on all data shards. Raises HubUntrusted where its shards are others."""
-        if not info.shardInfos:
-            raise HubUntrusted(
-                f"hub {hub.name} (version {info.version}) is a Hubble hub; fc_pipeline reads Snapchain",
-                hint="name a Snapchain hub in FC_HUB_URLS",
-            )
-        if self._begun_with not in (None, info.numShards):
-            raise OtherHistory(
-                f"hub {hub.name} has {info.numShards} data shards, but the replica was begun with {self._begun_with}",
-                hint=ANOTHER_NETWORK,
-            )
-        if self._expected_shards is None:
-            self._expected_shards = info.numShards
-        if info.numShards != self._expected_shards:
-            raise HubUntrusted(
-                f"hub {hub.name} has {info.numShards} data shards where {self._expected_shards} are expected",
-                hint="is it of the same network as the other hubs and the database?",
-            )
-        by_id = {one.shardId: one for one in info.shardInfos}
-        needed = range(1, info.numShards + 1) if shard is None else (shard,)
-        missing = [one for one in needed if one not in by_id]
-        if missing:
-            raise HubUntrusted(f"hub {hub.name} does not serve shard {missing}, only {sorted(by_id)}")
-        return [by_id[one] for one in needed]
-
-    async def _info_of(self, hub: _PooledHub, *, newer_than: HubInfo | None = None) -> HubInfo:
-        """The hub's `/v1/info`, at most half a minute old, and another one than `newer_than`."""
-        failure = hub.failure
-        async with hub.asking:
-            # Several shards are vetted at a time; one answer, or its failure, serves them all.
-            if hub.failure is not None and hub.failure is not failure:
-                raise hub.failure
-            known = hub.known_info
-            if known is None or known is newer_than or hub.known_at + VETTED_SECONDS < self._clock():
-                try:
-                    known = await hub.info(retries=None if len(self._hubs) == 1 else 1)
-                    hub.refusal = await self._refusal(hub, known)
-                except FAILOVER_ERRORS as error:
-                    self.leave(hub, error)
-                    raise
-                hub.known_info = known
-                hub.known_at = self._clock()
-                # What it sent before no longer counts: a hub can be reset to an older state.
-                hub.seen_heights.clear()
-            return known
-
-    async def _refusal(self, hub: _PooledHub, info: HubInfo) -> HubUntrusted | None:
-        """The error of the check of its history."""
-        try:
-            if self._check_history is not None:
-                await self._check_history(hub, info)
-        except HubUntrusted as refusal:
-            return refusal
-        return None
-
-
-def _is_at_its_tip(shard: ShardInfo, behind_heights: int) -> bool:
-    """Whether a hub that is behind cannot catch up, because its newest block is recent: there is one per second."""
-    is_new = shard.maxHeight > 0 and shard.blockDelay <= STALE_AFTER_SECONDS
-    return is_new and behind_heights > MAX_NODE_LAG_HEIGHTS + 2 * shard.blockDelay
 
 
 def _furthest(errors: Sequence[HubError]) -> int | None:

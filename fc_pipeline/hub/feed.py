@@ -1,18 +1,27 @@
-"""The feed of one shard: complete blocks in order of height, from any usable hub, past unreadable events."""
+"""The feed of one shard: complete blocks in order of height, from any usable hub, past unreadable events.
 
+Every block opens with BLOCK_CONFIRMED at sequence 0 and heights have no holes (hub-api 3.4), so a jump between heights
+is a hole. Only logs without BLOCK_CONFIRMED (older nodes, recorded logs) may leave out heights that had no events.
+"""
+
+import logging
+from bisect import bisect_left
 from collections.abc import AsyncIterator
+from itertools import pairwise
 from typing import Final
 
 from fc_pipeline.errors import HubError
-from fc_pipeline.hub.blocks import BlockCutter
 from fc_pipeline.hub.clock import HubClock
-from fc_pipeline.hub.decode import EventBatch
-from fc_pipeline.hub.failover import FAILOVER_ERRORS, LAG_WAIT_SECONDS, NODES_ASKED, HubPool
+from fc_pipeline.hub.event_batch import DecodedEvents, EventBatch, block_times_of, ends_as_announced
+from fc_pipeline.hub.failover import LAG_WAIT_SECONDS, HubPool
 from fc_pipeline.hub.page_reader import FeedPage, PageReader
 from fc_pipeline.hub.reads import HubReads
+from fc_pipeline.hub.vetting import FAILOVER_ERRORS, NODES_ASKED
 from fc_pipeline.hub.wire import first_event_id, height_of
 
-__all__ = ["Feed"]
+__all__ = ["BlockCutter", "Feed"]
+
+log = logging.getLogger(__name__)
 
 LOWEST_HEIGHT: Final = 1
 """Events at height 0 are leftovers of a node's bootstrap (hub-api 3.5)."""
@@ -36,10 +45,11 @@ class Feed:
         `to_height` + 1, the heights between are a hole: the hub has no events of them, or no longer. Only in a feed
         without BLOCK_CONFIRMED are left-out heights taken as covered: they had no events.
 
-        Every height with events has its time in `block_times`. Events that the hub cannot send are in `undecodable`
-        with empty `raw` (hub-api T3). Ends at the head; call it again from the last `to_height` + 1. The head of a node
-        that is behind does not end it if the hub has sent more of the range: the rest is requested again, and waited
-        for a while. Raises HubUnavailable or HubUntrusted when no hub can be followed.
+        Every height with events has its time in `block_times`; of heights without any, the last one has. Events that
+        the hub cannot send are in `undecodable` with empty `raw` (hub-api T3). Ends at the head; call it again from the
+        last `to_height` + 1. The head of a node that is behind does not end it if the hub has sent more of the range:
+        the rest is requested again, and waited for a while. Raises HubUnavailable or HubUntrusted when no hub can be
+        followed.
         """
         reading = _Reading(max(from_height, LOWEST_HEIGHT), until_height, page_size, self._shard)
         failed: dict[HubReads, HubError] = {}
@@ -76,9 +86,14 @@ class Feed:
         return self._readers.setdefault(hub, PageReader(hub, self._shard))
 
     async def _fill_times(self, batch: EventBatch, below: tuple[int, int] | None) -> tuple[int, int] | None:
-        """Give every height with events a time; returns the last height that has one, with it."""
+        """Give every height with events a time; returns the last height that has one, with it.
+
+        Heights without a block, which only feeds without BLOCK_CONFIRMED have, get the time of the block above.
+        """
         heights = {event_id >> 14 for event_id in batch.event_ids}
-        if heights - batch.block_times.keys():
+        if not heights:
+            batch.block_times = {batch.to_height: await self._clock.time_of(batch.to_height)}
+        elif heights - batch.block_times.keys():
             batch.block_times = await self._clock.fill_times(batch.block_times, heights, below)
         return max(batch.block_times.items(), default=below)
 
@@ -156,3 +171,128 @@ class _Reading:
         oldest_height = await reader.oldest_height()
         batch = self.cutter.close(until_height, following, oldest_height)
         return [batch] if batch else []
+
+
+class BlockCutter:
+    """Takes the pages of one reading in order and returns EventBatches of complete blocks.
+
+    A block is complete when an event of a higher one was seen, or at the head: a block's events become visible at once.
+    `next_height` is the first height not returned yet, `next_event_id` where the next page should start.
+    """
+
+    def __init__(self, shard: int, from_height: int) -> None:
+        self.next_height = from_height
+        self.next_event_id = first_event_id(from_height)
+        self._shard = shard
+        self._tail = DecodedEvents()
+        self._read_below = False
+        self._confirmed_below = False
+        self._oldest_height: int | None = None
+
+    @property
+    def half_read_id(self) -> int | None:
+        """The id of the last event of the incomplete block; None if there is none."""
+        return self._tail.event_ids[-1] if self._tail.event_ids else None
+
+    def makes_whole(self, page: DecodedEvents) -> bool:
+        """Whether the half-read block has with `page` all the events that its BLOCK_CONFIRMED announces."""
+        return ends_as_announced(self._tail.events, [*self._tail.event_ids, *page.event_ids])
+
+    def restart(self) -> None:
+        """Drop the half-read block: reading resumes at the block boundary, perhaps from another hub (hub-api 3.3)."""
+        self._tail = DecodedEvents()
+        self._read_below = False
+        self._oldest_height = None
+        self.next_event_id = first_event_id(self.next_height)
+
+    def jumps_unproven(self, page: DecodedEvents) -> bool:
+        """Whether the reading opens above `next_height` with a block that no BLOCK_CONFIRMED opens.
+
+        Then the heights between have no events, or the hub no longer has them, depending on its oldest height.
+        """
+        if self._read_below or self._tail.raws:
+            return False
+        heights = page.heights()
+        return bool(heights) and heights[0] != self.next_height and heights[0] not in page.confirmed_heights()
+
+    def add(
+        self, page: DecodedEvents, next_event_id: int, *, at_tip: bool, oldest_height: int | None = None
+    ) -> list[EventBatch]:
+        """The blocks that `page` completes: one batch per run of heights without a hole, often one, maybe none.
+
+        `oldest_height` is the hub's oldest retained height, asked for where `jumps_unproven`.
+        """
+        self._oldest_height = oldest_height if oldest_height is not None else self._oldest_height
+        self._tail.extend(page)
+        self.next_event_id = next_event_id
+        last_id = self._tail.last_id
+        if last_id is None:
+            return []
+        boundary = first_event_id(height_of(last_id) + (1 if at_tip else 0))
+        if not self._read_below and self._tail.event_ids and self._tail.event_ids[0] < boundary:
+            self._drop_beheaded_block()
+        complete, self._tail = self._tail.cut(boundary)
+        batches = self._batches(complete)
+        if batches:
+            self.next_height = batches[-1].to_height + 1
+            self._read_below = True
+        return batches
+
+    def close(self, until_height: int, following: DecodedEvents, oldest_height: int | None) -> EventBatch | None:
+        """The batch without events for `next_height`…`until_height`, if `following` proves that they have none.
+
+        `following` is the next event above `until_height`. In a feed with BLOCK_CONFIRMED they are a hole: None.
+        """
+        self._oldest_height = oldest_height
+        heights = following.heights()
+        if not heights or self._is_hole(heights[0], following.confirmed_heights()):
+            return None
+        batch = EventBatch(self._shard, self.next_height, until_height)
+        self.next_height = until_height + 1
+        return batch
+
+    def _batches(self, complete: DecodedEvents) -> list[EventBatch]:
+        heights = complete.heights()
+        if not heights:
+            return []
+        confirmed = complete.confirmed_heights()
+        starts: list[int] = []
+        if heights[0] > self.next_height and self._is_hole(heights[0], confirmed):
+            starts.append(heights[0])
+        else:
+            starts.append(self.next_height)
+        if heights[-1] - heights[0] + 1 != len(heights):
+            starts += [
+                above
+                for below, above in pairwise(heights)
+                if above > below + 1 and (above in confirmed or below in confirmed)
+            ]
+        self._confirmed_below = heights[-1] in confirmed
+        rest = EventBatch.of(self._shard, starts[0], heights[-1], complete, block_times_of(complete.events))
+        batches: list[EventBatch] = []
+        for start in starts[1:]:
+            below, rest = rest.cut(start)
+            below.to_height = heights[bisect_left(heights, start) - 1]
+            batches.append(below)
+        return [*batches, rest]
+
+    def _is_hole(self, height: int, confirmed: set[int]) -> bool:
+        """Whether the heights from `next_height` up to `height` are missing, rather than without events."""
+        if height in confirmed:
+            return True
+        if self._read_below:
+            return self._confirmed_below
+        return self._oldest_height is None or self._oldest_height >= height
+
+    def _drop_beheaded_block(self) -> None:
+        """Leave out a first block whose beginning the hub was just deleting (hub-api 3.5): it is not complete.
+
+        Its BLOCK_CONFIRMED is gone though the next block has one, and its sequence starts above 1.
+        """
+        heights = self._tail.heights()
+        confirmed = self._tail.confirmed_heights()
+        if len(heights) < 2 or heights[0] in confirmed or heights[1] not in confirmed:
+            return
+        if self._tail.event_ids[0] > first_event_id(heights[0]) + 1:
+            log.warning("block_incomplete shard=%d height=%d: the hub deletes it right now", self._shard, heights[0])
+            _, self._tail = self._tail.cut(first_event_id(heights[1]))

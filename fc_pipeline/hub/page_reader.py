@@ -12,10 +12,10 @@ from itertools import pairwise
 from typing import Final, Literal
 
 from fc_pipeline.errors import HubError, HubUnavailable, HubUntrusted
-from fc_pipeline.hub.blocks import ends_as_announced
 from fc_pipeline.hub.broken_page import only_record
 from fc_pipeline.hub.client import HubBodyTooLarge, HubDisconnected, HubMalformed
-from fc_pipeline.hub.decode import DecodedEvents, Undecodable, decode_events, decode_in_order
+from fc_pipeline.hub.decode import decode_events, decode_in_order
+from fc_pipeline.hub.event_batch import DecodedEvents, Undecodable, ends_as_announced
 from fc_pipeline.hub.reads import ReadEndpoints
 from fc_pipeline.hub.wire import first_event_id, height_of
 
@@ -134,7 +134,7 @@ class PageReader:
     async def _checked(
         self, raws: list[bytes], from_event_id: int, previous_id: int, stop_id: int | None = None
     ) -> DecodedEvents:
-        """The decoded page, with misplaced events set aside. Raises HubUntrusted if these are more than a few."""
+        """The decoded page, with misplaced events as Undecodable. Raises HubUntrusted if these are more than a few."""
         page = decode_in_order(raws, floor=from_event_id, previous_id=previous_id, shard=self._shard)
         plausible = first_event_id(height_of(from_event_id) + PLAUSIBLE_JUMP_HEIGHTS)
         if page.last_id is not None and page.last_id >= plausible:
@@ -162,7 +162,7 @@ class PageReader:
         """
         below: list[int] = []
         of_others: dict[int, int] = {}
-        for place, raw in _places_set_aside(page):
+        for place, raw in _misplaced_raws(page):
             _, events, undecodable = decode_events([raw])
             own_id = events[0].id if events else undecodable[0].event_id
             if own_id is not None and own_id < from_event_id:
@@ -260,7 +260,7 @@ def stop_ignored(hub_name: str, shard: int, stop_id: int) -> HubUntrusted:
     )
 
 
-def _places_set_aside(page: DecodedEvents) -> Iterator[tuple[int, bytes]]:
+def _misplaced_raws(page: DecodedEvents) -> Iterator[tuple[int, bytes]]:
     """Where on the page the events without a usable id stand, and their bytes."""
     aside = [bad.raw for bad in page.undecodable if bad.event_id is None]
     at = 0

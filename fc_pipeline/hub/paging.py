@@ -29,17 +29,13 @@ class ListPage(Generic[T]):
     token: str | None
 
 
-class _Token(msgspec.Struct, gc=False):
-    nextPageToken: str | None = None
-    next_page_token: str | None = None
-
-
 class _Fids(msgspec.Struct, gc=False):
     fids: list[int]
     nextPageToken: str | None = None
 
 
-_TOKEN = msgspec.json.Decoder(_Token)
+_TOKEN_KEYS: Final = ("nextPageToken", "next_page_token")
+_TOKEN: msgspec.json.Decoder[str | None] = msgspec.json.Decoder(str | None)
 _FIDS = msgspec.json.Decoder(_Fids)
 _LISTS = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _RAWS = msgspec.json.Decoder(list[msgspec.Raw])
@@ -53,15 +49,16 @@ def raw_page(name: str) -> Callable[[bytes], ListPage[bytes]]:
 
     def parse(body: bytes) -> ListPage[bytes]:
         try:
-            items = [bytes(raw) for raw in _RAWS.decode(_LISTS.decode(body)[name])]
-            token = _TOKEN.decode(body)
+            lists = _LISTS.decode(body)
+            items = [bytes(raw) for raw in _RAWS.decode(lists[name])]
+            token = next(filter(None, (_TOKEN.decode(lists[key]) for key in _TOKEN_KEYS if key in lists)), None)
         except KeyError as error:
             raise MalformedPage(f"no list named {name!r}") from error
         except DECODE_ERRORS as error:
             items, rest = split_list(body, name, error)
             match = re.search(rb'"nextPageToken"\s*:\s*"([^"\\]*)"', rest)
             return ListPage(items, (match[1].decode() or None) if match else None)
-        return ListPage(items, token.nextPageToken or token.next_page_token or None)
+        return ListPage(items, token)
 
     return parse
 
@@ -72,31 +69,36 @@ def fids_page(body: bytes) -> ListPage[int]:
     return ListPage(page.fids, page.nextPageToken or None)
 
 
-async def walk(ask: Callable[[str | None], Awaitable[ListPage[T]]], asked: str = "") -> AsyncIterator[list[T]]:
+async def walk(
+    ask: Callable[[str | None], Awaitable[ListPage[T]]], asked: Callable[[], str] = str
+) -> AsyncIterator[list[T]]:
     """Every page's items, empty pages left out; `ask` gets the token of a page, None for the first.
 
-    Raises HubError, saying what was `asked` of which hub, if the list would never end: a token comes a second time, or
-    page after page brings nothing new.
+    Raises HubError if the list would never end: a token comes a second time, or page after page brings nothing new. It
+    says what was `asked` of which hub.
     """
+    page = await ask(None)
+    if page.items:
+        yield page.items
+    if page.token is None:
+        return
     end = _Endlessness(asked)
-    pages: set[int] = set()
-    token: str | None = None
-    while True:
-        page = await ask(token)
+    pages = {hash(tuple(page.items))}
+    end.note(page.token, is_new=bool(page.items))
+    while page.token is not None:
+        page = await ask(page.token)
         if page.items:
             yield page.items
-        token = page.token
-        if token is None:
-            return
-        content = hash(tuple(page.items))
-        end.note(token, is_new=bool(page.items) and content not in pages)
-        pages.add(content)
+        if page.token is not None:
+            content = hash(tuple(page.items))
+            end.note(page.token, is_new=bool(page.items) and content not in pages)
+            pages.add(content)
 
 
 class _Endlessness:
     """Detects a list of the hub that does not end."""
 
-    def __init__(self, asked: str) -> None:
+    def __init__(self, asked: Callable[[], str]) -> None:
         self._asked = asked
         self._tokens: set[str] = set()
         self._idle_pages = 0
@@ -104,10 +106,10 @@ class _Endlessness:
     def note(self, token: str, *, is_new: bool) -> None:
         """One more page, with the token of the next one. Raises HubError."""
         if token in self._tokens:
-            raise HubError(f"{self._asked}: the list does not end: the page token {token[:80]!r} came twice")
+            raise HubError(f"{self._asked()}: the list does not end: the page token {token[:80]!r} came twice")
         self._tokens.add(token)
         self._idle_pages = 0 if is_new else self._idle_pages + 1
         if self._idle_pages >= MAX_IDLE_PAGES:
             raise HubError(
-                f"{self._asked}: the list does not end: {MAX_IDLE_PAGES} pages in a row without anything new"
+                f"{self._asked()}: the list does not end: {MAX_IDLE_PAGES} pages in a row without anything new"
             )

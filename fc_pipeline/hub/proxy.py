@@ -1,21 +1,21 @@
-"""The environment's proxies (HTTP_PROXY, HTTPS_PROXY, ALL_PROXY), used for hubs on other machines."""
+"""The environment's proxies (HTTP_PROXY, HTTPS_PROXY, ALL_PROXY, but NO_PROXY), used for hubs on other machines."""
 
 from typing import Final
 from urllib.parse import urlsplit
-from urllib.request import getproxies
+from urllib.request import getproxies, proxy_bypass
 
 from fc_pipeline.errors import ConfigError
 
-__all__ = ["check_proxies"]
+__all__ = ["check_proxies", "proxy_of"]
 
 _KINDS: Final = frozenset({"http", "https", "socks5", "socks5h"})
-_READ_BY_HTTPX: Final = ("http", "https", "all")
+_VARIABLES: Final = ("http", "https", "all")
 
 
 def check_proxies() -> None:
     """Raise ConfigError where a proxy variable names what no request could go through; never quotes its password."""
     proxies = getproxies()
-    for name in _READ_BY_HTTPX:
+    for name in _VARIABLES:
         value = proxies.get(name)
         if value and not _is_usable(value):
             raise ConfigError(
@@ -24,9 +24,23 @@ def check_proxies() -> None:
             )
 
 
+def proxy_of(url: str) -> str | None:
+    """The proxy through which an address is asked, as scheme://[user:password@]host[:port]; None: directly."""
+    parts = urlsplit(url)
+    proxies = getproxies()
+    value = proxies.get(parts.scheme) or proxies.get("all")
+    if not value or proxy_bypass(parts.netloc):
+        return None
+    return _with_scheme(value)
+
+
 def _is_usable(value: str) -> bool:
     try:
-        parts = urlsplit(value if "://" in value else f"http://{value}")
+        parts = urlsplit(_with_scheme(value))
         return parts.scheme in _KINDS and bool(parts.hostname) and parts.port != 0
     except ValueError:
         return False
+
+
+def _with_scheme(value: str) -> str:
+    return value if "://" in value else f"http://{value}"

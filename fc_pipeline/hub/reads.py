@@ -18,7 +18,15 @@ from fc_pipeline.hub.decode import DECODE_ERRORS, split_page
 from fc_pipeline.hub.paging import ListPage, fids_page, raw_page, walk
 from fc_pipeline.hub.wire import HubInfo, StorageLimits, UsernameProof
 
-__all__ = ["MAX_NODE_LAG_HEIGHTS", "PAGE_SIZE", "HubReads", "OnChainEventType", "ReactionType", "ReadEndpoints"]
+__all__ = [
+    "MAX_NODE_LAG_HEIGHTS",
+    "PAGE_SIZE",
+    "SIGNERS_PATH",
+    "HubReads",
+    "OnChainEventType",
+    "ReactionType",
+    "ReadEndpoints",
+]
 
 T = TypeVar("T")
 OnChainEventType = Literal[
@@ -35,6 +43,7 @@ ReactionType = Literal["None", "Like", "Recast"]
 PAGE_SIZE: Final = 1000
 MAX_NODE_LAG_HEIGHTS: Final = 120
 """How many blocks, or about as many seconds, one node or hub may be behind another."""
+SIGNERS_PATH: Final = "/v1/signersByFid"
 _INFO = msgspec.json.Decoder(HubInfo)
 _LIMITS = msgspec.json.Decoder(StorageLimits)
 _PROOF = msgspec.json.Decoder(UsernameProof)
@@ -144,8 +153,13 @@ class ReadEndpoints(ABC):
         return self.pages(_walk("/v1/onChainSignersByFid", [("fid", fid)], page_size, _ON_CHAIN_EVENTS))
 
     def signers_by_fid(self, fid: int, page_size: int = PAGE_SIZE) -> AsyncIterator[list[bytes]]:
-        """Signers with and without a contract event; keys added without one are in no event log (hub-api T10)."""
-        return self.pages(_walk("/v1/signersByFid", [("fid", fid)], page_size, _SIGNERS))
+        """Signers with and without a contract event; keys added without one are in no event log (hub-api T10).
+
+        Pages of 0 never end (protocol-tables 1.3). Raises HubLacksEndpoint for a hub that does not know gasless keys.
+        """
+        if page_size < 1:
+            raise ValueError("a page of signers has at least one")
+        return self.pages(_walk(SIGNERS_PATH, [("fid", fid)], page_size, _SIGNERS))
 
     def on_chain_events_by_fid(
         self, fid: int, event_type: OnChainEventType, page_size: int = PAGE_SIZE
@@ -209,7 +223,7 @@ def _walk(
     page_size: int,
     parse: Callable[[bytes], ListPage[T]],
 ) -> Callable[[HubClient], AsyncIterator[list[T]]]:
-    return lambda hub: walk(partial(_ask_page, hub, path, params, page_size, parse), _asked(hub, path, params))
+    return lambda hub: walk(partial(_ask_page, hub, path, params, page_size, parse), partial(_asked, hub, path, params))
 
 
 def _asked(hub: HubClient, path: str, params: list[tuple[str, str | int]]) -> str:

@@ -10,6 +10,8 @@ from fc_pipeline.hub.wire import HubInfo, first_event_id
 
 __all__ = [
     "CONTRACTS_FID",
+    "KEYS_READ",
+    "NAMES_ASKED",
     "NO_RECORDS",
     "SnapshotPage",
     "ids_after",
@@ -19,6 +21,12 @@ __all__ = [
 
 NO_RECORDS: Final = "none"
 """The kind of a page for an FID of which the hub has nothing."""
+
+NAMES_ASKED: Final = "names_asked"
+"""The kind of names that a snapshot asked for by name: only of these is it certain that the FID does not hold them."""
+
+KEYS_READ: Final = "keys_read"
+"""The kind of what says that the FID's gasless keys were listed, all of them: a hub may have no such endpoint."""
 
 CONTRACTS_FID: Final = 0
 """The FID of contract events that are of no user: SIGNER_MIGRATED, and channels without an owner (hub-api 4.3)."""

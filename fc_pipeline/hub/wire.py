@@ -10,20 +10,17 @@ from typing import Annotated, Final
 
 from msgspec import Meta, Raw, Struct
 
+from fc_pipeline.hub.channel_bodies import ChannelMemberBody, ChannelModerateBody, ChannelPinBody, ChannelUpdateBody
+from fc_pipeline.hub.numbers import BigInt, Fid, Seconds
+
 FARCASTER_EPOCH_UNIX: Final = 1_609_459_200
 """2021-01-01T00:00:00Z: message and block timestamps count seconds from here (hub-api 4.2)."""
 
 BLOCK_SEQUENCE_BITS: Final = 14
 """An event id is `height << 14 | seq` (hub-api 3.3)."""
 
-BigInt = Annotated[int, Meta(ge=0, le=2**63 - 1)]
-"""An unsigned number that fits a Postgres bigint."""
-
-Fid = Annotated[int, Meta(ge=1, le=2**63 - 1)]
-"""A user's number where there must be one; a hub refuses messages that say 0 (hub-api T14)."""
-
-Seconds = Annotated[int, Meta(ge=0, le=2**32 - 1)]
-"""A 32-bit timestamp in seconds; the epoch is the field's own (hub-api T5)."""
+FIRST_SHARD: Final = 1
+"""The data shard whose copies count of messages that every shard has (hub-api 2, protocol-tables 0)."""
 
 
 def first_event_id(height: int) -> int:
@@ -113,6 +110,14 @@ class UsernameProof(Struct, gc=False):
     type: str
 
 
+class LendStorageBody(Struct, gc=False):
+    """0 units end what was lent (protocol-tables 2.2)."""
+
+    toFid: Fid
+    numUnits: BigInt = 0
+    unitType: str = ""
+
+
 class MessageData(Struct, gc=False):
     """`timestamp` is Farcaster seconds and a claim of the user, never a watermark (hub-api T6)."""
 
@@ -129,6 +134,11 @@ class MessageData(Struct, gc=False):
     verificationAddEthAddressBody: VerificationAddBody | None = None
     verificationRemoveBody: VerificationRemoveBody | None = None
     usernameProofBody: UsernameProof | None = None
+    lendStorageBody: LendStorageBody | None = None
+    channelUpdateBody: ChannelUpdateBody | None = None
+    channelMemberBody: ChannelMemberBody | None = None
+    channelPinBody: ChannelPinBody | None = None
+    channelModerateBody: ChannelModerateBody | None = None
 
 
 class Message(Struct, gc=False):
@@ -176,6 +186,22 @@ class OnChainEvent(Struct, gc=False):
     storageRentEventBody: Raw = Raw()
     tier_purchase_event_body: Raw = Raw()
     channelRegisterEventBody: Raw = Raw()
+
+
+class Signer(Struct, gc=False):
+    """An entry of `/v1/signersByFid`, as a gasless key has it; all times are unix seconds (protocol-tables 1.3)."""
+
+    source: str
+    key: str
+    fid: Fid
+    keyType: Annotated[int, Meta(ge=0, le=2**31 - 1)]
+    addedAt: BigInt
+    lastUsedAt: BigInt
+    ttl: BigInt
+    expiresAt: BigInt
+    scopes: list[str]
+    requestFid: BigInt = 0
+    nonce: BigInt = 0
 
 
 class MergeOnChainEventBody(Struct, gc=False):

@@ -20,7 +20,8 @@ import pyarrow.parquet as pq
 
 from fc_pipeline.errors import LakeError, LakeUnreachable
 from fc_pipeline.hours import Hour
-from fc_pipeline.hub.decode import EventBatch, Undecodable, batch_from_raws
+from fc_pipeline.hub.decode import batch_from_raws
+from fc_pipeline.hub.event_batch import EventBatch, Undecodable
 from fc_pipeline.hub.wire import BLOCK_SEQUENCE_BITS
 from fc_pipeline.lake.storage import LakeStorage
 from fc_pipeline.lake.store_errors import refuse_unreachable
@@ -116,6 +117,10 @@ class EventLog:
                 if name:
                     found.append(_listed(name, int(match["shard"]), hour, f"{_FOLDER}/{path}", size))
         return found
+
+    def highest_shard(self) -> int | None:
+        """The highest shard that it has files of; None if it has none. One listing of the whole log."""
+        return max((file.shard for file in self.all_files()), default=None)
 
     def hours(self) -> list[Hour]:
         """Every hour that the log has files of, ascending."""

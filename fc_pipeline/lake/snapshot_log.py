@@ -32,7 +32,12 @@ _DESCRIBED: Final[tuple[tuple[str, pa.DataType, str], ...]] = (
     ("fid", pa.int64(), "The user; 0 for contract events of no user"),
     ("shard", pa.int32(), "The FID's shard"),
     ("version", pa.int64(), "Every event up to this id is in the answers"),
-    ("kind", pa.string(), "Which table the record belongs to; none: the hub has nothing of this FID"),
+    (
+        "kind",
+        pa.string(),
+        "Which table the record belongs to; none: the hub has nothing of this FID; names_asked: a name asked for; "
+        "keys_read: all gasless keys are among the records",
+    ),
     ("record", pa.binary(), "Message, proof or contract event: its JSON, byte for byte as the hub sent it"),
     ("fetched_at", pa.timestamp("us", tz="UTC"), "When the FID's first request was sent"),
 )
@@ -70,16 +75,15 @@ class SnapshotFile:
     )
     _bytes: int = field(default=0, init=False)
 
-    def add(self, fid: int, shard: int, version: int, pages: Collection[SnapshotPage]) -> None:
-        """Records of an FID. One that has none at all is added with no pages, once."""
+    def add(self, fid: int, shard: int, version: int, pages: Collection[SnapshotPage]) -> bool:
+        """Hold records of an FID; one that has none at all is added with no pages, once. Whether to `flush` now."""
         rows = [(page.kind, record) for page in pages for record in page.records] or [(NO_RECORDS, b"")]
         for values, value in zip(self._columns[:3], (fid, shard, version), strict=True):
             values.extend([value] * len(rows))
         self._columns[3].extend(kind for kind, _ in rows)
         self._columns[4].extend(record for _, record in rows)
         self._bytes += sum(len(record) for _, record in rows)
-        if self._bytes >= _ROW_GROUP_BYTES:
-            self.flush()
+        return self._bytes >= _ROW_GROUP_BYTES
 
     def flush(self) -> None:
         """Write what was added as a row group."""
@@ -201,5 +205,5 @@ def _unreadable(path: str, error: Exception) -> LakeError:
     bucket = path.partition("/")[0].removeprefix("bucket=")
     return LakeError(
         f"cannot read the snapshots {path}: {error}",
-        hint=f"materialise fid_snapshots for bucket {bucket} anew, alone: it takes the place of what is lost",
+        hint=f"materialise fid_snapshots for bucket {bucket} again, alone: it takes the place of what is lost",
     )

@@ -30,11 +30,11 @@ SNAPSHOTS = define_asset_job(
 TARGET_SET_JOB = define_asset_job(
     "target_set",
     selection=AssetSelection.assets(target_set),
-    description="Make the target set anew from the tables, and compare its copy in Redis.",
+    description="Recompute the target set from the tables, and compare its copy in Redis.",
 )
 
 RUN_CHECKS = define_asset_job(
     "run_checks",
     selection=AssetSelection.all_asset_checks(),
-    description="Judge every asset as a whole by all of its checks, from ledger, tables and raw log.",
+    description="Evaluate every asset as a whole by all of its checks, from ledger, tables and raw log.",
 )

@@ -15,7 +15,7 @@ __all__ = ["REPLAY_QUARANTINE", "ReplayConfig", "fold_quarantined"]
 class ReplayConfig(Config):
     """The records to replay; all unresolved ones by default."""
 
-    reasons: list[str] = Field(default=[], description="Only records set aside for these reasons.")
+    reasons: list[str] = Field(default=[], description="Only records quarantined for these reasons.")
     records: list[str] = Field(
         default=[], description="Only these records, by name as `fc-pipeline quarantine list` shows it."
     )

@@ -1,11 +1,9 @@
 """Schedules: each hour is closed when it is over; once a day users are compared and maintenance runs."""
 
 from dagster import (
-    DagsterRunStatus,
     DefaultScheduleStatus,
     RunConfig,
     RunRequest,
-    RunsFilter,
     ScheduleDefinition,
     ScheduleEvaluationContext,
     SkipReason,
@@ -22,19 +20,12 @@ from fc_pipeline.orchestration.healing_job import HEAL_GAPS
 from fc_pipeline.orchestration.jobs import MICRO_BATCHES, RUN_CHECKS, SNAPSHOTS
 from fc_pipeline.orchestration.maintenance import MAINTENANCE
 from fc_pipeline.orchestration.resources import ReplicaResource
+from fc_pipeline.orchestration.runs_in_flight import runs_unfinished
 from fc_pipeline.orchestration.target_sync_job import SYNC_TARGETS
 from fc_pipeline.status.audit import next_buckets
 from fc_pipeline.store import ledger
 
 __all__ = ["close_hour", "daily_audit", "daily_maintenance", "regular_checks"]
-
-_UNFINISHED = (
-    DagsterRunStatus.QUEUED,
-    DagsterRunStatus.NOT_STARTED,
-    DagsterRunStatus.STARTING,
-    DagsterRunStatus.STARTED,
-    DagsterRunStatus.CANCELING,
-)
 
 
 @schedule(
@@ -42,7 +33,7 @@ _UNFINISHED = (
     cron_schedule="3 * * * *",
     execution_timezone="UTC",
     default_status=DefaultScheduleStatus.RUNNING,
-    description="Closes the hour that has ended: reads what is missing, judges it, joins its Parquet files.",
+    description="Closes the hour that has ended: reads what is missing, evaluates it, joins its Parquet files.",
 )
 @failing_tick()
 def close_hour(context: ScheduleEvaluationContext, replica: ReplicaResource) -> RunRequest | SkipReason:
@@ -68,8 +59,7 @@ def close_hour(context: ScheduleEvaluationContext, replica: ReplicaResource) -> 
 @failing_tick()
 def daily_audit(context: ScheduleEvaluationContext, replica: ReplicaResource) -> RunRequest | SkipReason:
     """The buckets that have waited longest, in one run; none while another run takes snapshots."""
-    jobs = (SNAPSHOTS.name, HEAL_GAPS.name, SYNC_TARGETS.name)
-    if any(context.instance.get_runs_count(RunsFilter(job_name=name, statuses=list(_UNFINISHED))) for name in jobs):
+    if runs_unfinished(context.instance, SNAPSHOTS.name, HEAL_GAPS.name, SYNC_TARGETS.name):
         return SkipReason("another run over buckets is under way")
     with replica.open(need_hub=False) as opened:
         with opened.engine.connect() as connection:
@@ -103,6 +93,6 @@ daily_maintenance = ScheduleDefinition(
 @failing_tick()
 def regular_checks(context: ScheduleEvaluationContext) -> RunRequest | SkipReason:
     """A run of all checks, unless the previous one is still running."""
-    if context.instance.get_runs_count(RunsFilter(job_name=RUN_CHECKS.name, statuses=list(_UNFINISHED))):
-        return SkipReason("the run before is still judging")
+    if runs_unfinished(context.instance, RUN_CHECKS.name):
+        return SkipReason("the run before is still under way")
     return RunRequest()

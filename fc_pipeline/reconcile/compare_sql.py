@@ -8,18 +8,29 @@ by FID or by key through indexes, never by reading a table through: OFFSET 0 lea
 from functools import cache
 from typing import Final
 
-from fc_pipeline.fold.profiles import DERIVED_PROFILES
-from fc_pipeline.fold.statements import stage_name
-from fc_pipeline.tables.columns import ColumnType, Comparison, DataTable
+from fc_pipeline.fold.merging import stage_name
+from fc_pipeline.tables.columns import Comparison, DataTable
+from fc_pipeline.tables.gasless_keys import GASLESS_KEYS
 from fc_pipeline.tables.on_chain_events import ON_CHAIN_EVENTS
-from fc_pipeline.tables.registry import DATA_TABLES
-from fc_pipeline.tables.user_profiles import PROFILE_SOURCES, USER_PROFILES
+from fc_pipeline.tables.registry import ALL_TABLES
 from fc_pipeline.tables.username_proofs import USERNAME_PROOFS
 
-__all__ = ["COMPARED", "CREATE_STAGING", "DROP_OUTDATED", "change_name", "compare", "create_changes", "keep_newest"]
+__all__ = [
+    "COMPARED",
+    "CREATE_STAGING",
+    "DROP_OUTDATED",
+    "IS_DIFFERENCE",
+    "change_name",
+    "compare",
+    "content",
+    "create_changes",
+    "differs",
+    "is_comparable",
+    "keep_newest",
+]
 
-COMPARED: Final = tuple(table for table in DATA_TABLES.values() if table.comparison is not Comparison.NONE)
-"""The tables that snapshots cover, in the order of comparison: profiles after their sources."""
+COMPARED: Final = tuple(table for table in ALL_TABLES.values() if table.comparison is not Comparison.NONE)
+"""The tables that snapshots cover, in the order of comparison: derived ones after their sources."""
 
 CREATE_STAGING: Final = (
     # The FIDs of a fold.
@@ -29,11 +40,17 @@ CREATE_STAGING: Final = (
     "CREATE TEMPORARY TABLE IF NOT EXISTS stage_heads (shard integer, before_id bigint, top_id bigint) "
     "ON COMMIT DELETE ROWS",
     # Tables and FIDs of which every difference is drift.
-    "CREATE TEMPORARY TABLE IF NOT EXISTS stage_judged (fid bigint, table_name text) ON COMMIT DELETE ROWS",
-    "CREATE TEMPORARY TABLE IF NOT EXISTS stage_set_aside (fid bigint, table_name text, hash bytea) "
+    "CREATE TEMPORARY TABLE IF NOT EXISTS stage_comparable (fid bigint, table_name text) ON COMMIT DELETE ROWS",
+    "CREATE TEMPORARY TABLE IF NOT EXISTS stage_names_asked (fid bigint, name text) ON COMMIT DELETE ROWS",
+    # FIDs whose gasless keys were listed, all of them.
+    "CREATE TEMPORARY TABLE IF NOT EXISTS stage_keys_read (fid bigint) ON COMMIT DELETE ROWS",
+    "CREATE TEMPORARY TABLE IF NOT EXISTS stage_rowless (fid bigint, table_name text, hash bytea) "
     "ON COMMIT DELETE ROWS",
 )
 """Temporary tables beside those of the rows."""
+
+IS_DIFFERENCE: Final = "change <> 'read'"
+"""Of a change: it is more than that a key which is as it was has been read again, perhaps after its use."""
 
 DROP_OUTDATED: Final = (
     "WITH outdated AS (DELETE FROM stage_snapshots AS p USING pipeline.snapshots AS s "
@@ -52,7 +69,7 @@ def create_changes(table: DataTable) -> str:
     columns = ", ".join(f"{c.name} {c.type.postgres}" for c in table.columns)
     return (
         f"CREATE TEMPORARY TABLE IF NOT EXISTS {change_name(table)} ({columns}, about_fid bigint, change text, "
-        "table_version bigint, judged boolean) ON COMMIT DELETE ROWS"
+        "table_version bigint, is_drift boolean) ON COMMIT DELETE ROWS"
     )
 
 
@@ -72,18 +89,18 @@ def keep_newest(table: DataTable) -> str:
 
 @cache
 def compare(table: DataTable) -> tuple[str, ...]:
-    """The statements that fill the table's changes, in order."""
+    """The statements that fill the table's changes, in order; derived tables come after all others (derived_sql)."""
     match table.comparison:
         case Comparison.NAMES:
             return (_LISTED_PROOFS, _UNLISTED_PROOFS)
         case Comparison.CONTRACT_EVENTS:
             return (_listed_contract_events(), _unlisted_contract_events())
-        case Comparison.DERIVED:
-            return (_UNTOUCHED_PROFILES, _profiles())
+        case Comparison.KEYS:
+            return (_listed_keys(), _unlisted_keys())
         case Comparison.MESSAGES:
             statements = (keep_newest(table), _message_rows(table))
             return (_MASK_LINKS, *statements) if table.is_compacted else statements
-        case Comparison.NONE:
+        case Comparison.DERIVED | Comparison.NONE:
             return ()
 
 
@@ -93,30 +110,31 @@ _TOUCHED = (
 """Whether an event after the snapshot decided row `t` of the FID `p`."""
 
 
-def _judged(table: DataTable, fid: str) -> str:
-    return f"EXISTS (SELECT FROM stage_judged AS j WHERE j.fid = {fid} AND j.table_name = '{table.name}')"
+def is_comparable(table: DataTable, fid: str) -> str:
+    """Whether every difference of this FID in the table is drift."""
+    return f"EXISTS (SELECT FROM stage_comparable AS j WHERE j.fid = {fid} AND j.table_name = '{table.name}')"
 
 
-def _is_set_aside(table: DataTable, by_hash: bool) -> str:
+def _is_rowless(table: DataTable, by_hash: bool) -> str:
     hash_matches = "(x.hash IS NULL OR x.hash = t.hash)" if by_hash else "true"
     return (
-        f"EXISTS (SELECT FROM stage_set_aside AS x WHERE x.fid = t.fid AND x.table_name = '{table.name}' "
+        f"EXISTS (SELECT FROM stage_rowless AS x WHERE x.fid = t.fid AND x.table_name = '{table.name}' "
         f"AND {hash_matches})"
     )
 
 
 def _typed(table: DataTable, name: str, source: str) -> str:
-    column = next(c for c in table.columns if c.name == name)
-    return f"{source}.{name}::jsonb" if column.type is ColumnType.JSONB else f"{source}.{name}"
+    return next(c for c in table.columns if c.name == name).value_of(source)
 
 
-def _differs(table: DataTable, names: tuple[str, ...]) -> str:
+def differs(table: DataTable, names: tuple[str, ...]) -> str:
+    """Whether row `t` of the table and row `s` of what is expected differ in these columns."""
     ours = ", ".join(f"t.{name}" for name in names)
     theirs = ", ".join(_typed(table, name, "s") for name in names)
     return f"({ours}) IS DISTINCT FROM ({theirs})"
 
 
-def _content(table: DataTable) -> tuple[str, ...]:
+def content(table: DataTable) -> tuple[str, ...]:
     """The columns that say what a live row is: all but key and version, and how it was deleted."""
     left_out = {*table.key, "version", "deleted_at", "deleted_reason"}
     return tuple(name for name in table.names if name not in left_out)
@@ -152,15 +170,15 @@ def _message_rows(table: DataTable) -> str:
         f"INSERT INTO {change_name(table)} SELECT {', '.join(columns)}, p.fid, "
         "CASE WHEN t.fid IS NULL OR t.deleted_at IS NOT NULL THEN 'missing' "
         "WHEN s.fid IS NULL OR s.deleted_at IS NOT NULL THEN 'phantom' ELSE 'different' END, t.version, "
-        f"s.deleted_reason IS DISTINCT FROM 'compacted' AND {_judged(table, 'p.fid')} "
+        f"s.deleted_reason IS DISTINCT FROM 'compacted' AND {is_comparable(table, 'p.fid')} "
         f"FROM {stage_name(table)} AS s FULL JOIN (SELECT r.* FROM stage_snapshots AS p CROSS JOIN LATERAL "
         f"(SELECT * FROM {table.qualified} WHERE fid = p.fid OFFSET 0) AS r) AS t ON {same_key} "
         "JOIN stage_snapshots AS p ON p.fid = coalesce(s.fid, t.fid) "
         "WHERE CASE WHEN t.fid IS NULL THEN s.deleted_reason IS DISTINCT FROM 'compacted' "
         f"WHEN {_TOUCHED} THEN false "
-        f"WHEN s.fid IS NULL THEN t.deleted_at IS NULL AND NOT {_is_set_aside(table, by_hash=True)} "
+        f"WHEN s.fid IS NULL THEN t.deleted_at IS NULL AND NOT {_is_rowless(table, by_hash=True)} "
         "WHEN s.deleted_at IS NOT NULL THEN t.deleted_at IS NULL "
-        f"ELSE t.deleted_at IS NOT NULL OR {_differs(table, _content(table))} END"
+        f"ELSE t.deleted_at IS NOT NULL OR {differs(table, content(table))} END"
     )
 
 
@@ -182,7 +200,7 @@ _PROOF_DIFFERS = (
 )
 _PROOFS_IN_ORDER = (
     "(name, type, fid, owner, timestamp, hash, signature, precedence, deleted_reason, version, deleted_at, "
-    "about_fid, change, table_version, judged)"
+    "about_fid, change, table_version, is_drift)"
 )
 
 _LISTED_PROOFS = (
@@ -191,7 +209,7 @@ _LISTED_PROOFS = (
     f"CASE WHEN {_PROOF_SAME} THEN t.hash ELSE s.hash END, s.signature, "
     f"CASE WHEN {_PROOF_SAME} THEN t.precedence ELSE s.precedence END, NULL, {_PROOF_VERSION}, NULL, p.fid, "
     "CASE WHEN t.name IS NULL OR t.deleted_at IS NOT NULL OR t.fid IS DISTINCT FROM s.fid THEN 'missing' "
-    f"ELSE 'different' END, t.version, {_judged(USERNAME_PROOFS, 'p.fid')} "
+    f"ELSE 'different' END, t.version, {is_comparable(USERNAME_PROOFS, 'p.fid')} "
     "FROM (SELECT DISTINCT ON (name, type) * FROM stage_username_proofs "
     "ORDER BY name, type, timestamp DESC, precedence DESC) AS s "
     "JOIN stage_snapshots AS p ON p.fid = s.fid "
@@ -201,18 +219,21 @@ _LISTED_PROOFS = (
     f"THEN {_PROOF_DIFFERS} ELSE NOT {_PROOF_NEWER} END)"
 )
 
-# A live row without an FID belongs to no user; it is checked once a round, with the contract events of no FID.
+# A live row without an FID belongs to no user; it is checked once a round, with the contract events of no FID. An FID's
+# list has one of its fnames only (hub-api T9), so one that is not listed is gone only if it was asked for by name.
 _UNLISTED_PROOFS = (
     f"INSERT INTO change_username_proofs {_PROOFS_IN_ORDER} "
     "SELECT t.name, t.type, NULL, NULL, t.timestamp, t.hash, NULL, t.precedence, 'reconciled', "
-    f"{_PROOF_VERSION}, p.fetched_at, p.fid, 'phantom', t.version, {_judged(USERNAME_PROOFS, 'p.fid')} "
+    f"{_PROOF_VERSION}, p.fetched_at, p.fid, 'phantom', t.version, {is_comparable(USERNAME_PROOFS, 'p.fid')} "
     "FROM stage_snapshots AS p CROSS JOIN LATERAL (SELECT * FROM public.username_proofs WHERE fid = p.fid "
     "UNION ALL SELECT * FROM public.username_proofs WHERE p.fid = 0 AND fid IS NULL) AS t "
     f"WHERE t.deleted_at IS NULL AND NOT {_TOUCHED_ANYWHERE} "
     "AND NOT EXISTS (SELECT FROM stage_username_proofs AS s WHERE s.fid = t.fid AND s.name = t.name "
     "AND s.type = t.type) "
     "AND NOT EXISTS (SELECT FROM change_username_proofs AS c WHERE c.name = t.name AND c.type = t.type) "
-    f"AND NOT {_is_set_aside(USERNAME_PROOFS, by_hash=False)}"
+    "AND (t.type <> 'fname' OR p.fid = 0 "
+    "OR EXISTS (SELECT FROM stage_names_asked AS a WHERE a.fid = p.fid AND a.name = t.name)) "
+    f"AND NOT {_is_rowless(USERNAME_PROOFS, by_hash=False)}"
 )
 
 # What the by-FID endpoints can be asked for: no channel_register, and signer_migrated of the contract only.
@@ -242,13 +263,13 @@ def _listed_contract_events() -> str:
     return (
         f"INSERT INTO change_on_chain_events SELECT {columns}, p.fid, "
         "CASE WHEN t.chain_id IS NULL OR t.deleted_at IS NOT NULL OR t.fid IS DISTINCT FROM s.fid THEN 'missing' "
-        f"ELSE 'different' END, t.version, {_judged(ON_CHAIN_EVENTS, 'p.fid')} "
+        f"ELSE 'different' END, t.version, {is_comparable(ON_CHAIN_EVENTS, 'p.fid')} "
         f"FROM (SELECT DISTINCT ON ({key}) * FROM stage_on_chain_events ORDER BY {key}) AS s "
         "JOIN stage_snapshots AS p ON p.fid = s.fid "
         f"LEFT JOIN LATERAL (SELECT * FROM public.on_chain_events AS r WHERE {_same_contract_key('r')} OFFSET 0) AS t "
         "ON true "
         "WHERE t.chain_id IS NULL OR t.deleted_at IS NOT NULL OR t.fid IS DISTINCT FROM s.fid "
-        f"OR (NOT {_CONTRACT_TOUCHED} AND {_differs(ON_CHAIN_EVENTS, _content(ON_CHAIN_EVENTS))})"
+        f"OR (NOT {_CONTRACT_TOUCHED} AND {differs(ON_CHAIN_EVENTS, content(ON_CHAIN_EVENTS))})"
     )
 
 
@@ -261,42 +282,44 @@ def _unlisted_contract_events() -> str:
     )
     return (
         f"INSERT INTO change_on_chain_events SELECT {columns}, p.fid, 'phantom', t.version, "
-        f"{_judged(ON_CHAIN_EVENTS, 'p.fid')} FROM stage_snapshots AS p "
+        f"{is_comparable(ON_CHAIN_EVENTS, 'p.fid')} FROM stage_snapshots AS p "
         "CROSS JOIN LATERAL (SELECT * FROM public.on_chain_events WHERE fid = p.fid OFFSET 0) AS t "
         f"WHERE t.deleted_at IS NULL AND {_ASKED_TYPES} AND NOT {_CONTRACT_TOUCHED} "
         f"AND NOT EXISTS (SELECT FROM stage_on_chain_events AS s WHERE {_same_contract_key('t')}) "
-        f"AND NOT {_is_set_aside(ON_CHAIN_EVENTS, by_hash=False)}"
+        f"AND NOT {_is_rowless(ON_CHAIN_EVENTS, by_hash=False)}"
     )
 
 
-# A profile whose sources change is derived again; that is not counted as a difference.
-_UNTOUCHED_PROFILES = "INSERT INTO stage_profile_fids SELECT p.fid FROM stage_snapshots AS p WHERE " + " AND ".join(
-    f"NOT EXISTS (SELECT FROM change_{source} AS c WHERE c.fid = p.fid OR c.about_fid = p.fid)"
-    for source in PROFILE_SOURCES
-)
+# No event ever decides a gasless key's row, and none of its differences is drift. What its use moves is no difference.
+_OF_ITS_USE: Final = ("last_used_at", "expires_at", "read_at")
 
 
-def _profiles() -> str:
-    """Profiles whose sources equal the hub's, compared with what is derived from these sources."""
-    names = USER_PROFILES.names
-    columns: list[str] = []
-    for name in names:
-        if name == "version":
-            columns.append("coalesce(s.version, p.version)")
-        elif name == "deleted_at":
-            columns.append("CASE WHEN s.fid IS NULL THEN p.fetched_at ELSE s.deleted_at END")
-        else:
-            columns.append("p.fid" if name == "fid" else f"s.{name}")
-    content = _content(USER_PROFILES)
+def _listed_keys() -> str:
+    """A listed key is as the hub has it, unless a later answer decided its row."""
+    columns = ", ".join("p.version" if name == "version" else f"s.{name}" for name in GASLESS_KEYS.names)
+    same_key = " AND ".join(f"r.{name} = s.{name}" for name in GASLESS_KEYS.key)
+    told = tuple(name for name in content(GASLESS_KEYS) if name not in _OF_ITS_USE)
     return (
-        f"INSERT INTO change_user_profiles SELECT {', '.join(columns)}, p.fid, "
-        "CASE WHEN t.fid IS NULL OR t.deleted_at IS NOT NULL THEN 'missing' "
-        "WHEN s.fid IS NULL OR s.deleted_at IS NOT NULL THEN 'phantom' ELSE 'different' END, t.version, "
-        f"{_judged(USER_PROFILES, 'p.fid')} "
-        "FROM stage_profile_fids AS f JOIN stage_snapshots AS p ON p.fid = f.fid "
-        f"LEFT JOIN ({DERIVED_PROFILES}) AS s ON s.fid = p.fid "
-        "LEFT JOIN LATERAL (SELECT * FROM public.user_profiles WHERE fid = p.fid OFFSET 0) AS t ON true "
-        "WHERE CASE WHEN s.fid IS NULL OR s.deleted_at IS NOT NULL THEN t.fid IS NOT NULL AND t.deleted_at IS NULL "
-        "WHEN t.fid IS NULL OR t.deleted_at IS NOT NULL THEN true "
-        f"ELSE {_differs(USER_PROFILES, content)} END"
+        f"INSERT INTO {change_name(GASLESS_KEYS)} SELECT {columns}, p.fid, CASE WHEN t.fid IS NULL THEN 'missing' "
+        f"WHEN {differs(GASLESS_KEYS, told)} THEN 'different' ELSE 'read' END, t.version, false "
+        f"FROM (SELECT DISTINCT ON (fid, key) * FROM {stage_name(GASLESS_KEYS)} "
+        "ORDER BY fid, key, added_at DESC, last_used_at DESC) AS s JOIN stage_snapshots AS p ON p.fid = s.fid "
+        f"LEFT JOIN LATERAL (SELECT * FROM {GASLESS_KEYS.qualified} AS r WHERE {same_key} OFFSET 0) AS t ON true "
+        "WHERE t.fid IS NULL OR t.version <= p.version"
+    )
+
+
+def _unlisted_keys() -> str:
+    """A key that the hub does not list any more is closed, if the hub was asked, and can be asked, for keys."""
+    columns = ", ".join(
+        {"version": "p.version", "removed_at": "p.fetched_at"}.get(name, f"t.{name}") for name in GASLESS_KEYS.names
+    )
+    return (
+        f"INSERT INTO {change_name(GASLESS_KEYS)} SELECT {columns}, p.fid, 'phantom', t.version, false "
+        "FROM stage_snapshots AS p "
+        f"CROSS JOIN LATERAL (SELECT * FROM {GASLESS_KEYS.qualified} WHERE fid = p.fid OFFSET 0) AS t "
+        "WHERE t.removed_at IS NULL AND t.version <= p.version "
+        "AND EXISTS (SELECT FROM stage_keys_read AS k WHERE k.fid = p.fid) "
+        f"AND NOT EXISTS (SELECT FROM {stage_name(GASLESS_KEYS)} AS s WHERE s.fid = t.fid AND s.key = t.key) "
+        f"AND NOT {_is_rowless(GASLESS_KEYS, by_hash=False)}"
     )

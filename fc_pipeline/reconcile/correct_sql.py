@@ -3,12 +3,10 @@
 from functools import cache
 from typing import Final
 
-from fc_pipeline.reconcile.compare_sql import change_name
+from fc_pipeline.reconcile.compare_sql import IS_DIFFERENCE, change_name
 from fc_pipeline.tables.columns import Comparison, DataTable
-from fc_pipeline.tables.user_profiles import PROFILE_SOURCES
 
 __all__ = [
-    "CHANGED_PROFILES",
     "LOCK_NAMES",
     "NOTE_FOLDED",
     "correct",
@@ -18,7 +16,7 @@ __all__ = [
     "record_drift",
 ]
 
-_OWN_COLUMNS: Final = ("about_fid", "change", "table_version", "judged")
+_OWN_COLUMNS: Final = ("about_fid", "change", "table_version", "is_drift")
 """The columns of a change that are not the row's."""
 
 LOCK_NAMES: Final = (
@@ -34,25 +32,18 @@ NOTE_FOLDED: Final = (
 )
 """Empties the staging tables for the next comparison."""
 
-CHANGED_PROFILES: Final = (
-    "INSERT INTO stage_profile_fids SELECT DISTINCT fid FROM ("
-    + " UNION ALL ".join(
-        f"SELECT unnest(ARRAY[fid, about_fid]) AS fid FROM change_{source}" for source in PROFILE_SOURCES
-    )
-    + ") AS changed WHERE fid IS NOT NULL"
-)
-"""The FIDs whose profile is to be derived again."""
-
 
 @cache
 def count(table: DataTable) -> str:
     """How many changes there are, by kind, and whether they are drift."""
-    return f"SELECT change, judged, count(*) FROM {change_name(table)} GROUP BY change, judged"
+    return (
+        f"SELECT change, is_drift, count(*) FROM {change_name(table)} WHERE {IS_DIFFERENCE} GROUP BY change, is_drift"
+    )
 
 
 def differing_fids(table: DataTable) -> str:
     """The FIDs of which a row differs."""
-    return f"SELECT DISTINCT about_fid FROM {change_name(table)}"
+    return f"SELECT DISTINCT about_fid FROM {change_name(table)} WHERE {IS_DIFFERENCE}"
 
 
 def _key(table: DataTable, source: str) -> str:
@@ -79,16 +70,18 @@ def record_drift(table: DataTable) -> str:
         "INSERT INTO pipeline.drift (table_name, fid, bucket, shard, kind, key, table_row, hub_row, table_version, "
         f"snapshot_version, run_id) SELECT '{table.name}', c.about_fid, c.about_fid % 256, p.shard, c.change, "
         f"{_key(table, 'c')}, to_jsonb(t), {_HUB_ROW}, c.table_version, p.version, $1 "
-        f"FROM {_joined(table, change_name(table))} WHERE c.judged"
+        f"FROM {_joined(table, change_name(table))} WHERE c.is_drift"
     )
 
 
 @cache
 def examples(table: DataTable) -> str:
     """Some changes with both versions of the row, as text, drift first; `$1` is how many."""
-    some = f"(SELECT * FROM {change_name(table)} ORDER BY judged DESC, about_fid LIMIT $1::bigint)"
+    some = (
+        f"(SELECT * FROM {change_name(table)} WHERE {IS_DIFFERENCE} ORDER BY is_drift DESC, about_fid LIMIT $1::bigint)"
+    )
     return (
-        f"SELECT c.about_fid, c.change, c.judged, {_key(table, 'c')}::text, to_jsonb(t)::text, ({_HUB_ROW})::text "
+        f"SELECT c.about_fid, c.change, c.is_drift, {_key(table, 'c')}::text, to_jsonb(t)::text, ({_HUB_ROW})::text "
         f"FROM {_joined(table, some)}"
     )
 
@@ -100,13 +93,15 @@ def correct(table: DataTable) -> tuple[str, ...]:
     A row that changed since the comparison stays: that can only be a name.
     """
     same_key = " AND ".join(f"t.{name} = c.{name}" for name in table.key)
-    updated = ", ".join(f"{name} = c.{name}" for name in table.names if name not in table.key)
+    values = {column.name: column.value_of("c") for column in table.columns}
+    updated = ", ".join(f"{name} = {values[name]}" for name in table.names if name not in table.key)
     names, key = ", ".join(table.names), ", ".join(table.key)
     write = (
         f"WITH updated AS (UPDATE {table.qualified} AS t SET {updated} FROM {change_name(table)} AS c "
         f"WHERE {same_key} AND t.version = c.table_version RETURNING t.deleted_at IS NOT NULL AS dead), "
-        f"inserted AS (INSERT INTO {table.qualified} ({names}) SELECT {names} FROM {change_name(table)} "
-        f"WHERE table_version IS NULL ORDER BY {key} ON CONFLICT ({key}) DO NOTHING RETURNING 1) "
+        f"inserted AS (INSERT INTO {table.qualified} ({names}) SELECT {', '.join(values.values())} "
+        f"FROM {change_name(table)} AS c WHERE table_version IS NULL ORDER BY {key} "
+        f"ON CONFLICT ({key}) DO NOTHING RETURNING 1) "
         "SELECT (SELECT count(*) FROM inserted), (SELECT count(*) FROM updated WHERE NOT dead), "
         "(SELECT count(*) FROM updated WHERE dead)"
     )

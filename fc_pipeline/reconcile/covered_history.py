@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from fc_pipeline.heights import HeightRange
 from fc_pipeline.store.coverage import CoveredLine
-from fc_pipeline.store.ledger import HeightRange
 
 __all__ = [
     "FIRST_HEIGHT",

@@ -7,26 +7,26 @@ replayed yet are left out, even if this release understands them.
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 
 from fc_pipeline.errors import LakeError
-from fc_pipeline.fold.batches import within
-from fc_pipeline.fold.micro_batch import last_per_key, prepare, profile_fids_of
+from fc_pipeline.fold.micro_batch import last_per_key, prepare
+from fc_pipeline.heights import height_count
 from fc_pipeline.hours import Hour
-from fc_pipeline.hub.decode import EventBatch
+from fc_pipeline.hub.event_batch import EventBatch
 from fc_pipeline.hub.wire import first_event_id
 from fc_pipeline.lake.event_log import EventLog
-from fc_pipeline.reconcile.set_aside import without_set_aside
-from fc_pipeline.store import ledger
+from fc_pipeline.reconcile.quarantined import without_quarantined
 from fc_pipeline.store.coverage import CoveredLine
 from fc_pipeline.tables.fid_activity import FID_ACTIVITY, sum_activity
-from fc_pipeline.tables.registry import DATA_TABLES, MESSAGE_TABLES
+from fc_pipeline.tables.registry import DATA_TABLES, MESSAGE_SETS
 
 __all__ = ["ComparedRange", "ExpectedRows", "expected_rows"]
+
+_MAX_ID: Final = 2**63 - 1
 
 
 class ComparedRange(NamedTuple):
@@ -42,24 +42,49 @@ class ComparedRange(NamedTuple):
 class ExpectedRows:
     """Per table its rows (its Arrow schema and `shard`), and the event ids of which they are.
 
-    `profile_fids` are the FIDs whose profile the events may have changed. `unread` names hours and shards of which the
-    raw log cannot be read, with the reason; nothing of them is in the rest.
+    `unread` names hours and shards of which the raw log cannot be read, with the reason; the rest has nothing of them.
     """
 
     rows: dict[str, pa.Table] = field(default_factory=dict[str, pa.Table])
     ranges: dict[str, list[ComparedRange]] = field(default_factory=lambda: defaultdict(list))
     activity_hours: list[Hour] = field(default_factory=list[Hour])
-    profile_fids: npt.NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
     quarantined: set[tuple[int, int]] = field(default_factory=set[tuple[int, int]])
-    """Shard and id of events that are set aside: a row that claims one, as another release may have written, stands."""
+    """Shard and id of events in quarantine: a row that claims one, as another release may have written, stands."""
     unread: dict[tuple[Hour, int], str] = field(default_factory=dict[tuple[Hour, int], str])
     events: int = 0
 
+    def shards_of_fids(self) -> dict[int, int]:
+        """The shard of every FID with a message in these hours; what comes on every shard says nothing."""
+        found: dict[int, int] = {}
+        for one in MESSAGE_SETS:
+            rows = self.rows.get(one.name)
+            if rows is not None and not one.table.is_of_one_shard:
+                found.update(zip(rows["fid"].to_numpy().tolist(), rows["shard"].to_numpy().tolist(), strict=True))
+        return found
+
+    def spans(self, bounds: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
+        """The event ids in which a version is to be explained: those compared, and all that no shard's ledger has."""
+        ids = sorted({(one.first_id, one.last_id) for several in self.ranges.values() for one in several})
+        joined: list[tuple[int, int]] = []
+        for first, last in ids:
+            if joined and first <= joined[-1][1] + 1:
+                joined[-1] = (joined[-1][0], max(joined[-1][1], last))
+            else:
+                joined.append((first, last))
+        lowest = min(origin for origin, _ in bounds)
+        highest = max(top for _, top in bounds)
+        return [*joined, (0, lowest - 1), (highest + 1, _MAX_ID)]
+
 
 def expected_rows(
-    log: EventLog, lines: Sequence[CoveredLine], set_aside: Mapping[int, Collection[bytes]], tables: frozenset[str]
+    log: EventLog,
+    lines: Sequence[CoveredLine],
+    quarantined: Mapping[int, Collection[bytes]],
+    tables: frozenset[str],
+    *,
+    shard_count: int | None,
 ) -> ExpectedRows:
-    """Fold what the log has of these lines for `tables`; `set_aside` has raw bytes of unresolved records per shard."""
+    """Fold what the log has of these lines for `tables`; `quarantined` has raw bytes of open records per shard."""
     found = ExpectedRows()
     parts: defaultdict[str, list[pa.Table]] = defaultdict(list)
     counts: defaultdict[Hour, list[pa.Table]] = defaultdict(list)
@@ -72,15 +97,13 @@ def expected_rows(
             found.unread[hour, shard] = str(error)
             continue
         for line, batch in batches:
-            kept = without_set_aside(batch, set_aside.get(shard, ()))
+            kept = without_quarantined(batch, quarantined.get(shard, ()))
             if kept is not batch:
                 left_out = {event.id for event in batch.events} - {event.id for event in kept.events}
                 found.quarantined |= {(shard, event_id) for event_id in left_out}
-            _add(found, parts, counts, line, kept)
+            _add(found, parts, counts, line, kept, shard_count)
     for name, several in parts.items():
         found.rows[name] = last_per_key(pa.concat_tables(several), DATA_TABLES[name])
-    merged = {name: rows for name, rows in found.rows.items() if name in MESSAGE_TABLES}
-    found.profile_fids = np.unique(profile_fids_of(merged)["fid"].to_numpy())
     found.activity_hours = _counted_hours(lines, found)
     counted = [rows for hour in found.activity_hours for rows in counts[hour]]
     if counted:
@@ -96,7 +119,7 @@ def _batches(
         for line in lines:
             first, last = max(line.heights.first, batch.from_height), min(line.heights.last, batch.to_height)
             if first <= last:
-                yield line, within(batch, first, last)
+                yield line, batch.within(first, last)
 
 
 def _add(
@@ -105,8 +128,15 @@ def _add(
     counts: dict[Hour, list[pa.Table]],
     line: CoveredLine,
     batch: EventBatch,
+    shard_count: int | None,
 ) -> None:
-    micro = prepare(batch, partition=line.hour.key, hour_unix=line.hour.start_unix, tables=line.tables)
+    micro = prepare(
+        batch,
+        partition=line.hour.key,
+        hour_unix=line.hour.start_unix,
+        tables=line.tables,
+        shard_count=shard_count,
+    )
     ids = ComparedRange(
         line.shard, line.hour, first_event_id(batch.from_height), first_event_id(batch.to_height + 1) - 1
     )
@@ -131,5 +161,5 @@ def _counted_hours(lines: Sequence[CoveredLine], found: ExpectedRows) -> list[Ho
         heights[one.hour] += (one.last_id + 1 - one.first_id) >> 14
     covered: defaultdict[Hour, int] = defaultdict(int)
     for line in lines:
-        covered[line.hour] += ledger.height_count([line.heights])
+        covered[line.hour] += height_count([line.heights])
     return sorted(hour for hour, blocks in covered.items() if heights[hour] == blocks)

@@ -2,33 +2,34 @@
 
 import time
 from collections import defaultdict
-from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Sequence
 from types import TracebackType
 from typing import Any, Final, Self, TypeVar
 
 import numpy as np
 import pyarrow as pa
 
-from fc_pipeline.fold.profiles import EMPTY_PROFILE_FIDS, UPSERT_PROFILES
 from fc_pipeline.hours import Hour
 from fc_pipeline.hub.snapshot import shard_of
 from fc_pipeline.hub.wire import first_event_id
-from fc_pipeline.reconcile import log_sql
+from fc_pipeline.reconcile import derived_sql, log_sql
 from fc_pipeline.reconcile.expected_rows import ExpectedRows, expected_rows
-from fc_pipeline.reconcile.set_aside import IN_HOURS
+from fc_pipeline.reconcile.log_differences import HourDifferences, LogComparison, TableComparison
+from fc_pipeline.reconcile.quarantined import IN_HOURS
 from fc_pipeline.replica import Replica
-from fc_pipeline.store import coverage, ledger
+from fc_pipeline.store import attribution, coverage, derived, ledger
 from fc_pipeline.store.schema import hold_schema
 from fc_pipeline.store.writer_session import WriterSession
-from fc_pipeline.tables.columns import DataTable
+from fc_pipeline.tables.columns import Comparison, DataTable
+from fc_pipeline.tables.derived_table import DerivedTable
 from fc_pipeline.tables.fid_activity import FID_ACTIVITY
 from fc_pipeline.tables.links import LINKS
-from fc_pipeline.tables.registry import DATA_TABLES, MESSAGE_SETS
-from fc_pipeline.tables.user_profiles import PROFILE_SOURCES, USER_PROFILES
+from fc_pipeline.tables.on_chain_events import ON_CHAIN_EVENTS
+from fc_pipeline.tables.registry import ALL_TABLES, DATA_TABLES, DERIVED_TABLES
+from fc_pipeline.tables.signers import KEYS
 from fc_pipeline.targets import rule
 
-__all__ = ["HourDifferences", "LogComparison", "TableComparison", "compare_with_log", "repair_hour"]
+__all__ = ["compare_with_log", "repair_hour"]
 
 T = TypeVar("T")
 
@@ -39,52 +40,11 @@ SETTLED_SECONDS: Final = 300.0
 
 _AT_ONE_MOMENT: Final = "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ"
 _SHARDS: Final = "SELECT shard, shard_count FROM pipeline.shards"
-_SET_ASIDE: Final = "SELECT q.shard, q.raw FROM pipeline.quarantine AS q WHERE " + IN_HOURS.format(
+_QUARANTINED: Final = "SELECT q.shard, q.raw FROM pipeline.quarantine AS q WHERE " + IN_HOURS.format(
     partitions="string_to_array($1, ',')"
 )
 _TARGETS: Final = "SELECT fid FROM pipeline.targets WHERE synced_at IS NOT NULL"
 _MENTIONS: Final = "SELECT mentions FROM pipeline.target_set"
-_MAX_ID: Final = 2**63 - 1
-
-
-@dataclass(frozen=True, slots=True)
-class HourDifferences:
-    """Rows of one table that are not as the log has them; `hour` is None where no event can have decided them."""
-
-    hour: Hour | None
-    missing: int = 0
-    changed: int = 0
-    invented: int = 0
-    example: str = ""
-
-    @property
-    def rows(self) -> int:
-        """All of them."""
-        return self.missing + self.changed + self.invented
-
-
-@dataclass(frozen=True)
-class TableComparison:
-    """What was found of one table: rows expected, and differences by hour, newest first."""
-
-    rows: int
-    differences: Sequence[HourDifferences] = ()
-
-    @property
-    def wrong(self) -> int:
-        """Rows that are not as the log has them."""
-        return sum(one.rows for one in self.differences)
-
-
-@dataclass(frozen=True)
-class LogComparison:
-    """Per table what was found; which hours were compared, and which could not be, with the reason."""
-
-    tables: Mapping[str, TableComparison] = field(default_factory=dict[str, TableComparison])
-    hours: Sequence[Hour] = ()
-    events: int = 0
-    unread: Mapping[tuple[Hour, int], str] = field(default_factory=dict[tuple[Hour, int], str])
-    seconds: float = 0.0
 
 
 def compare_with_log(
@@ -119,11 +79,11 @@ class _Comparison:
     def __init__(self, replica: Replica, tables: Collection[str]) -> None:
         self._replica = replica
         self._tables = [table for name, table in DATA_TABLES.items() if name in tables]
-        # Profiles are derived from their sources, and derived again where these are repaired.
-        self._derives = not {USER_PROFILES.name, *PROFILE_SOURCES}.isdisjoint(tables)
-        staged = {*tables, *((USER_PROFILES.name, *PROFILE_SOURCES) if self._derives else ())}
-        self._staged = [table for name, table in DATA_TABLES.items() if name in staged]
-
+        # Derived tables are compared with their sources, and derived again where these are repaired.
+        self._derived = [one for one in DERIVED_TABLES if not {one.name, *one.sources}.isdisjoint(tables)]
+        staged = {*tables, *(name for one in self._derived for name in (one.name, *one.sources))}
+        self._staged = [table for name, table in ALL_TABLES.items() if name in staged]
+        self._scopes: dict[str, int] = {}
         self._session = WriterSession(replica.settings.libpq_url(), on_open=self._prepare, reads_by_copy=False)
 
     def __enter__(self) -> Self:
@@ -141,6 +101,8 @@ class _Comparison:
         for table in self._staged:
             for statement in log_sql.create_staging(table):
                 self._session.execute(statement)
+        for one in self._derived:
+            self._session.execute(derived.create_scope(one))
 
     def read(self, work: Callable[[], T]) -> T:
         """Do work that reads one consistent state; what it stages is dropped."""
@@ -190,28 +152,48 @@ class _Comparison:
         """Fold what the log has of these hours, and note what the tables have otherwise."""
         keys = ",".join(hour.key for hour in hours)
         lines = coverage.lines_of_hours(self._session.query, hours)
-        set_aside: defaultdict[int, set[bytes]] = defaultdict(set)
-        for shard, raw in self._session.execute(_SET_ASIDE, (keys,)):
-            set_aside[shard].add(bytes(raw))
-        expected = expected_rows(self._replica.log, lines, set_aside, frozenset(table.name for table in self._staged))
+        quarantined: defaultdict[int, set[bytes]] = defaultdict(set)
+        for shard, raw in self._session.execute(_QUARANTINED, (keys,)):
+            quarantined[shard].add(bytes(raw))
+        expected = expected_rows(
+            self._replica.log,
+            lines,
+            quarantined,
+            frozenset(table.name for table in self._staged),
+            shard_count=self._replica.shard_count(),
+        )
         members = self._members()
         self._stage(expected, members)
-        self._compare_tables(expected, everybody=members is None)
+        self._compare_tables(expected)
         return expected, {table.name: self._counted(table, expected) for table in self._tables}
 
     def _correct(self) -> dict[str, int]:
-        """Write what was noted, and derive profiles of what has changed."""
+        """Write what was noted, and derive what follows from it."""
         written: dict[str, int] = {}
-        if self._derives:
-            self._session.execute(EMPTY_PROFILE_FIDS)
-            self._session.execute(log_sql.FIDS_OF_PROFILES_TO_DERIVE)
+        for one in self._derived:
+            self._session.execute(derived.empty_scope(one))
+            self._session.execute(derived_sql.stage_scope_of_wrong(one))
+        # Messages are attributed by the keys that contract events add.
+        if ON_CHAIN_EVENTS in self._tables:
+            written[ON_CHAIN_EVENTS.name] = self._correct_rows(ON_CHAIN_EVENTS)
+        if KEYS in self._derived:
+            written[KEYS.name] = self._derive(KEYS)
         for table in self._tables:
-            rows = sum(self._session.execute(statement)[0][0] for statement in log_sql.correct(table))
-            if rows:
-                written[table.name] = rows
-        profiles = sum(self._session.execute(UPSERT_PROFILES)[0]) if self._derives else 0
-        if profiles:
-            written[USER_PROFILES.name] = written.get(USER_PROFILES.name, 0) + profiles
+            if table.comparison is not Comparison.DERIVED and table.name not in written:
+                written[table.name] = self._correct_rows(table)
+        for one in self._derived:
+            if one.name not in written:
+                written[one.name] = self._derive(one)
+        return {name: rows for name, rows in written.items() if rows}
+
+    def _correct_rows(self, table: DataTable) -> int:
+        return sum(self._session.execute(statement)[0][0] for statement in log_sql.correct(table))
+
+    def _derive(self, one: DerivedTable) -> int:
+        written = sum(self._session.execute(derived.derive_exactly(one))[0])
+        if written:
+            for statement in attribution.after(one):
+                self._session.execute(statement)
         return written
 
     def _members(self) -> "np.ndarray[Any, np.dtype[np.int64]] | None":
@@ -246,12 +228,10 @@ class _Comparison:
                 }
             ),
         )
-        self._session.copy("events_set_aside", _pairs("shard", pa.int32(), "event_id", sorted(expected.quarantined)))
-        self._session.copy(
-            "synced_targets", pa.table({"fid": pa.array([] if members is None else members, pa.int64())})
-        )
+        in_quarantine = _pairs("shard", pa.int32(), "event_id", sorted(expected.quarantined))
+        self._session.copy("events_in_quarantine", in_quarantine)
 
-    def _compare_tables(self, expected: ExpectedRows, *, everybody: bool) -> None:
+    def _compare_tables(self, expected: ExpectedRows) -> None:
         folded = coverage.heights(self._session.query)
         bounds = [
             (shard, first_event_id(folded[shard].first), first_event_id(folded[shard].last + 1) - 1, count)
@@ -265,12 +245,13 @@ class _Comparison:
         self._session.execute(log_sql.ANALYZE_RANGES)
         if LINKS in self._tables:
             self._session.execute(log_sql.MASK_EXPECTED_LINKS)
-        spans = _spans(expected, [(origin_id, top_id) for _, origin_id, top_id, _ in bounds])
-        for table in self._staged:
-            if table in self._tables and table is not USER_PROFILES and expected.ranges.get(table.name):
+        spans = expected.spans([(origin_id, top_id) for _, origin_id, top_id, _ in bounds])
+        for table in self._tables:
+            if table.comparison is not Comparison.DERIVED and expected.ranges.get(table.name):
                 self._compare_table(table, expected, spans, {count for *_, count in bounds})
-        if USER_PROFILES in self._tables and expected.ranges.get(USER_PROFILES.name):
-            self._compare_profiles(expected, spans, everybody=everybody)
+        for one in self._derived:
+            if one.table in self._tables and expected.ranges.get(one.name):
+                self._compare_derived(one, expected, spans)
 
     def _compare_table(
         self, table: DataTable, expected: ExpectedRows, spans: Sequence[tuple[int, int]], shard_counts: set[int]
@@ -292,7 +273,7 @@ class _Comparison:
 
     def _place(self, fids: Sequence[int], expected: ExpectedRows, shard_counts: set[int]) -> None:
         """Note on which shard these FIDs are: as the log has them or, if that agrees, by the network's rule."""
-        known = _shards_by_log(expected)
+        known = expected.shards_of_fids()
         (count,) = shard_counts if len(shard_counts) == 1 else (0,)
         by_rule = count > 0 and all(shard_of(fid, count) == shard for fid, shard in known.items())
         placed = [(fid, known.get(fid) or (shard_of(fid, count) if by_rule else None)) for fid in fids]
@@ -307,12 +288,14 @@ class _Comparison:
             ),
         )
 
-    def _compare_profiles(self, expected: ExpectedRows, spans: Sequence[tuple[int, int]], *, everybody: bool) -> None:
-        self._session.copy("stage_profile_fids", pa.table({"fid": pa.array(expected.profile_fids, pa.int64())}))
+    def _compare_derived(self, one: DerivedTable, expected: ExpectedRows, spans: Sequence[tuple[int, int]]) -> None:
+        relations = [(name, log_sql.expected_name(ALL_TABLES[name])) for name in one.sources]
+        self._session.execute(derived.stage_touched(one, relations))
         for span in spans:
-            self._session.execute(log_sql.PROFILES_IN_SPAN, span)
-        self._session.execute(log_sql.ANALYZE_PROFILE_FIDS)
-        self._session.execute(log_sql.COMPARE_PROFILES, (everybody,))
+            self._session.execute(derived_sql.stage_scope_in_span(one), span)
+        self._session.execute(f"ANALYZE {derived.scope_name(one)}")
+        self._session.execute(derived_sql.compare_with_sources(one))
+        self._scopes[one.name] = self._session.execute(derived_sql.count_scopes(one))[0][0]
 
     def _counted(self, table: DataTable, expected: ExpectedRows) -> TableComparison:
         by_hour: defaultdict[str | None, dict[str, Any]] = defaultdict(dict)
@@ -320,7 +303,7 @@ class _Comparison:
             by_hour[hour][kind] = rows
             by_hour[hour].setdefault("example", example)
         rows = expected.rows.get(table.name)
-        compared = len(expected.profile_fids) if table is USER_PROFILES else 0 if rows is None else len(rows)
+        compared = self._scopes.get(table.name, 0) if rows is None else len(rows)
         return TableComparison(
             compared,
             [HourDifferences(Hour.from_key(hour) if hour else None, **found) for hour, found in by_hour.items()],
@@ -331,27 +314,3 @@ def _pairs(one: str, kind: pa.DataType, other: str, values: Sequence[tuple[int, 
     return pa.table(
         {one: pa.array([pair[0] for pair in values], kind), other: pa.array([pair[1] for pair in values], pa.int64())}
     )
-
-
-def _shards_by_log(expected: ExpectedRows) -> dict[int, int]:
-    """The shard of every FID that did something in the hours compared. Names come on every shard, and say nothing."""
-    found: dict[int, int] = {}
-    for one in MESSAGE_SETS:
-        rows = expected.rows.get(one.name)
-        if rows is not None:
-            found.update(zip(rows["fid"].to_numpy().tolist(), rows["shard"].to_numpy().tolist(), strict=True))
-    return found
-
-
-def _spans(expected: ExpectedRows, bounds: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
-    """The event ids in which a version is to be explained: those compared, and all that no shard's ledger has."""
-    ids = sorted({(one.first_id, one.last_id) for several in expected.ranges.values() for one in several})
-    joined: list[tuple[int, int]] = []
-    for first, last in ids:
-        if joined and first <= joined[-1][1] + 1:
-            joined[-1] = (joined[-1][0], max(joined[-1][1], last))
-        else:
-            joined.append((first, last))
-    lowest = min(origin for origin, _ in bounds)
-    highest = max(top for _, top in bounds)
-    return [*joined, (0, lowest - 1), (highest + 1, _MAX_ID)]

@@ -7,23 +7,19 @@ compared: an event of other heights, or a snapshot, whose version is the last id
 from functools import cache
 from typing import Final
 
-from fc_pipeline.fold.profiles import DERIVED_PROFILES
+from fc_pipeline.hub.wire import FIRST_SHARD
 from fc_pipeline.tables.columns import ColumnType, DataTable
 from fc_pipeline.tables.fid_activity import FID_ACTIVITY
 from fc_pipeline.tables.on_chain_events import ON_CHAIN_EVENTS
-from fc_pipeline.tables.user_profiles import USER_PROFILES
 from fc_pipeline.tables.username_proofs import USERNAME_PROOFS
 from fc_pipeline.targets.rule import NOT_TARGET
 
 __all__ = [
     "ADD_BOUNDS",
-    "ANALYZE_PROFILE_FIDS",
     "ANALYZE_RANGES",
     "CREATE_STAGING",
     "EMPTY_FID_SHARDS",
-    "FIDS_OF_PROFILES_TO_DERIVE",
     "MASK_EXPECTED_LINKS",
-    "PROFILES_IN_SPAN",
     "candidate_fids",
     "candidates",
     "compare",
@@ -31,8 +27,10 @@ __all__ = [
     "count_by_hour",
     "count_candidates",
     "create_staging",
+    "differs",
     "expected_name",
     "find_invented",
+    "same_key",
 ]
 
 CREATE_STAGING: Final = (
@@ -41,21 +39,12 @@ CREATE_STAGING: Final = (
     # Where a shard's events begin and end by the ledger.
     "CREATE TEMPORARY TABLE shard_bounds (shard integer, origin_id bigint, top_id bigint)",
     "CREATE TEMPORARY TABLE fid_shards (fid bigint, shard integer)",
-    "CREATE TEMPORARY TABLE events_set_aside (shard integer, event_id bigint)",
-    "CREATE TEMPORARY TABLE IF NOT EXISTS stage_profile_fids (fid bigint)",
-    "CREATE TEMPORARY TABLE synced_targets (fid bigint)",
+    "CREATE TEMPORARY TABLE events_in_quarantine (shard integer, event_id bigint)",
 )
 
 ADD_BOUNDS: Final = "INSERT INTO shard_bounds VALUES ($1::integer, $2::bigint, $3::bigint)"
 EMPTY_FID_SHARDS: Final = "DELETE FROM fid_shards"
 ANALYZE_RANGES: Final = "ANALYZE compared_ranges"
-ANALYZE_PROFILE_FIDS: Final = "ANALYZE stage_profile_fids"
-
-PROFILES_IN_SPAN: Final = (
-    "INSERT INTO stage_profile_fids SELECT fid FROM public.user_profiles "
-    "WHERE version BETWEEN $1::bigint AND $2::bigint EXCEPT SELECT fid FROM stage_profile_fids"
-)
-"""The FIDs of profiles whose version is an event id of this span."""
 
 MASK_EXPECTED_LINKS: Final = (
     "UPDATE expected_links AS e SET deleted_reason = 'compacted', deleted_at = m.compacted_at FROM ("
@@ -66,9 +55,6 @@ MASK_EXPECTED_LINKS: Final = (
     "WHERE m.fid = e.fid AND m.type = e.type AND m.target_fid = e.target_fid"
 )
 """Apply every known compact state, as the fold does."""
-
-_OF_ANY_SHARD: Final = (USERNAME_PROOFS.name, USER_PROFILES.name)
-"""Tables whose rows may have been decided by an event of any shard, without saying which."""
 
 
 def expected_name(table: DataTable) -> str:
@@ -102,7 +88,8 @@ def _is_snapshots(version: str) -> str:
     return f"({version} & 16383) = 16383"
 
 
-def _same_key(table: DataTable, ours: str, theirs: str) -> str:
+def same_key(table: DataTable, ours: str, theirs: str) -> str:
+    """Whether rows of these two names have the same key."""
     return " AND ".join(f"{ours}.{name} = {theirs}.{name}" for name in table.key)
 
 
@@ -110,10 +97,11 @@ def _keys(table: DataTable, source: str) -> str:
     return ", ".join(f"{source}.{name}" for name in table.key)
 
 
-def _differs(table: DataTable, *, but: tuple[str, ...] = ()) -> str:
-    names = [c for c in table.columns if c.name not in table.key and c.name not in but]
+def differs(table: DataTable, *, but: tuple[str, ...] = ()) -> str:
+    """Whether row `t` of the table and row `e` of what is expected differ beyond their key and `but`."""
+    names = [c for c in table.columns if c.name not in {*table.key, *but}]
     ours = ", ".join(f"t.{c.name}" for c in names)
-    theirs = ", ".join(f"e.{c.name}::jsonb" if c.type is ColumnType.JSONB else f"e.{c.name}" for c in names)
+    theirs = ", ".join(c.value_of("e") for c in names)
     return f"({ours}) IS DISTINCT FROM ({theirs})"
 
 
@@ -127,9 +115,9 @@ def _was_compared(table: DataTable, version: str, shard: str) -> str:
     )
 
 
-def _is_set_aside(version: str) -> str:
-    """Whether the event of this id is in quarantine: what a release that understood it has written is not judged."""
-    return f"EXISTS (SELECT FROM events_set_aside AS q WHERE q.event_id = {version})"
+def _is_quarantined(version: str) -> str:
+    """Whether the event of this id is in quarantine: what a release that understood it has written is not compared."""
+    return f"EXISTS (SELECT FROM events_in_quarantine AS q WHERE q.event_id = {version})"
 
 
 def _was_compared_anywhere(table: DataTable, version: str) -> str:
@@ -141,7 +129,7 @@ def _was_compared_anywhere(table: DataTable, version: str) -> str:
 def compare(table: DataTable) -> str:
     """Stage every expected row that is missing or different in the table."""
     if table is FID_ACTIVITY:
-        verdict = f"e.wanted AND (t.version IS NULL OR {_differs(table)})"
+        verdict = f"e.wanted AND (t.version IS NULL OR {differs(table)})"
     elif table is USERNAME_PROOFS:
         verdict = _verdict_of_proofs()
     else:
@@ -150,7 +138,7 @@ def compare(table: DataTable) -> str:
         f"INSERT INTO wrong_{table.name} SELECT {_keys(table, 'e')}, "
         "CASE WHEN t.version IS NULL THEN 'missing' ELSE 'changed' END, e.version, e.shard "
         f"FROM {expected_name(table)} AS e LEFT JOIN LATERAL (SELECT * FROM {table.qualified} AS r "
-        f"WHERE {_same_key(table, 'r', 'e')} OFFSET 0) AS t ON true WHERE {verdict}"
+        f"WHERE {same_key(table, 'r', 'e')} OFFSET 0) AS t ON true WHERE {verdict}"
     )
 
 
@@ -160,10 +148,10 @@ def _verdict(table: DataTable) -> str:
         compared = f"CASE WHEN e.fid > 0 THEN {compared} ELSE {_was_compared_anywhere(table, 't.version')} END"
     return (
         "CASE WHEN t.version IS NULL THEN e.wanted "
-        f"WHEN t.version = e.version THEN {_differs(table)} "
+        f"WHEN t.version = e.version THEN {differs(table)} "
         f"WHEN t.version < e.version THEN e.wanted AND NOT ({_is_snapshots('t.version')} "
-        f"AND NOT {_differs(table, but=('version',))}) "
-        f"ELSE NOT {_is_snapshots('t.version')} AND {compared} AND NOT {_is_set_aside('t.version')} END"
+        f"AND NOT {differs(table, but=('version',))}) "
+        f"ELSE NOT {_is_snapshots('t.version')} AND {compared} AND NOT {_is_quarantined('t.version')} END"
     )
 
 
@@ -172,12 +160,12 @@ def _verdict_of_proofs() -> str:
     ours, theirs = "(t.timestamp, t.precedence, t.version)", "(e.timestamp, e.precedence, e.version)"
     return (
         "CASE WHEN t.version IS NULL THEN e.wanted "
-        f"WHEN {ours} = {theirs} THEN {_differs(USERNAME_PROOFS)} "
+        f"WHEN {ours} = {theirs} THEN {differs(USERNAME_PROOFS)} "
         f"AND NOT (NOT e.wanted AND t.deleted_reason IS NOT DISTINCT FROM '{NOT_TARGET}') "
         f"WHEN {ours} < {theirs} THEN e.wanted AND NOT {_is_snapshots('t.version')} "
         "AND t.deleted_reason IS DISTINCT FROM 'reconciled' "
         f"ELSE NOT {_is_snapshots('t.version')} AND t.deleted_reason IS DISTINCT FROM 'reconciled' "
-        f"AND {_was_compared_anywhere(USERNAME_PROOFS, 't.version')} AND NOT {_is_set_aside('t.version')} END"
+        f"AND {_was_compared_anywhere(USERNAME_PROOFS, 't.version')} AND NOT {_is_quarantined('t.version')} END"
     )
 
 
@@ -189,7 +177,7 @@ def candidates(table: DataTable) -> str:
         f"INSERT INTO candidate_{table.name} SELECT {_keys(table, 't')}, {about}, t.version "
         f"FROM {table.qualified} AS t WHERE t.version BETWEEN $1::bigint AND $2::bigint "
         f"AND NOT {_is_snapshots('t.version')} "
-        f"AND NOT EXISTS (SELECT FROM {expected_name(table)} AS e WHERE {_same_key(table, 'e', 't')})"
+        f"AND NOT EXISTS (SELECT FROM {expected_name(table)} AS e WHERE {same_key(table, 'e', 't')})"
     )
 
 
@@ -207,26 +195,18 @@ def find_invented(table: DataTable) -> str:
             "AND NOT EXISTS (SELECT FROM expected_fid_activity AS e WHERE e.hour = t.hour AND e.fid = t.fid)"
         )
     anywhere = _was_compared_anywhere(table, "c.version")
-    known = _was_compared(table, "c.version", "f.shard")
-    verdict = anywhere if table.name in _OF_ANY_SHARD else f"CASE WHEN f.shard IS NULL THEN {anywhere} ELSE {known} END"
+    known = _was_compared(table, "c.version", str(FIRST_SHARD) if table.is_of_one_shard else "f.shard")
+    # A name's proof may be of any shard, without saying which.
+    verdict = f"CASE WHEN f.shard IS NULL THEN {anywhere} ELSE {known} END"
+    if table is USERNAME_PROOFS:
+        verdict = anywhere
+    elif table.is_of_one_shard:
+        verdict = known
     return (
         f"INSERT INTO wrong_{table.name} SELECT {_keys(table, 'c')}, 'invented', c.version, f.shard "
         f"FROM (SELECT DISTINCT * FROM candidate_{table.name}) AS c LEFT JOIN fid_shards AS f ON f.fid = c.about_fid "
-        f"WHERE {verdict} AND NOT {_is_set_aside('c.version')}"
+        f"WHERE {verdict} AND NOT {_is_quarantined('c.version')}"
     )
-
-
-COMPARE_PROFILES: Final = (
-    "INSERT INTO wrong_user_profiles SELECT f.fid, "
-    "CASE WHEN t.fid IS NULL THEN 'missing' WHEN e.fid IS NULL THEN 'invented' ELSE 'changed' END, "
-    "coalesce(e.version, t.version), NULL FROM (SELECT DISTINCT fid FROM stage_profile_fids) AS f "
-    f"LEFT JOIN ({DERIVED_PROFILES}) AS e ON e.fid = f.fid "
-    "LEFT JOIN LATERAL (SELECT * FROM public.user_profiles AS r WHERE r.fid = f.fid OFFSET 0) AS t ON true "
-    "WHERE (t.fid IS NULL) <> (e.fid IS NULL) AND (e.fid IS NULL OR $1::boolean OR f.fid IN (SELECT fid FROM "
-    f"synced_targets)) OR (t.fid IS NOT NULL AND e.fid IS NOT NULL AND {_differs(USER_PROFILES)} "
-    "AND ($1::boolean OR f.fid IN (SELECT fid FROM synced_targets)))"
-)
-"""Profiles of `stage_profile_fids` compared with their sources; `$1` is whether every user is replicated."""
 
 
 @cache
@@ -254,30 +234,19 @@ def count_by_hour(table: DataTable) -> str:
     )
 
 
-FIDS_OF_PROFILES_TO_DERIVE: Final = (
-    "INSERT INTO stage_profile_fids SELECT fid FROM wrong_user_data UNION SELECT fid FROM wrong_verifications "
-    "UNION SELECT e.fid FROM wrong_on_chain_events AS w JOIN expected_on_chain_events AS e "
-    f"ON {_same_key(ON_CHAIN_EVENTS, 'e', 'w')} UNION SELECT about_fid FROM candidate_on_chain_events "
-    "UNION SELECT fid FROM wrong_user_profiles WHERE kind <> 'invented'"
-)
-"""Whose sources are about to change."""
-
-
 @cache
 def correct(table: DataTable) -> tuple[str, ...]:
     """Correct wrong rows, and delete those without an explanation; each returns how many it wrote."""
     delete = (
         f"WITH gone AS (DELETE FROM {table.qualified} AS t USING wrong_{table.name} AS w "
-        f"WHERE {_same_key(table, 't', 'w')} AND w.kind = 'invented' RETURNING 1) SELECT count(*) FROM gone"
+        f"WHERE {same_key(table, 't', 'w')} AND w.kind = 'invented' RETURNING 1) SELECT count(*) FROM gone"
     )
-    if table is USER_PROFILES:
-        return (delete,)
     names = ", ".join(table.names)
-    values = ", ".join(f"e.{c.name}::jsonb" if c.type is ColumnType.JSONB else f"e.{c.name}" for c in table.columns)
+    values = ", ".join(column.value_of("e") for column in table.columns)
     assigned = ", ".join(f"{name} = excluded.{name}" for name in table.names if name not in table.key)
     write = (
         f"WITH written AS (INSERT INTO {table.qualified} ({names}) SELECT {values} FROM {expected_name(table)} AS e "
-        f"JOIN wrong_{table.name} AS w ON {_same_key(table, 'e', 'w')} AND w.kind <> 'invented' "
+        f"JOIN wrong_{table.name} AS w ON {same_key(table, 'e', 'w')} AND w.kind <> 'invented' "
         f"ORDER BY {_keys(table, 'e')} ON CONFLICT ({', '.join(table.key)}) DO UPDATE SET {assigned} RETURNING 1) "
         "SELECT count(*) FROM written"
     )

@@ -1,18 +1,19 @@
-"""What a fold of snapshots found and did: differences, how far each FID could be judged, and counts per table."""
+"""What a fold of snapshots found and did: differences, how far each FID was comparable, and counts per table."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
-from fc_pipeline.fold.written import Written
+from fc_pipeline.fold.outcomes import Written
 from fc_pipeline.reconcile import compare_sql
+from fc_pipeline.tables.columns import Comparison
 
-__all__ = ["MAX_EXAMPLES", "TABLES", "Difference", "Judgement", "Reconciled", "first_examples"]
+__all__ = ["MAX_EXAMPLES", "TABLES", "Comparability", "Difference", "Reconciled", "first_examples"]
 
 MAX_EXAMPLES: Final = 100
 
-TABLES: Final = tuple(table.name for table in compare_sql.COMPARED)
-"""The tables that snapshots speak of."""
+TABLES: Final = tuple(t.name for t in compare_sql.COMPARED if t.comparison is not Comparison.KEYS)
+"""The tables that feed and snapshots both speak of."""
 
 
 class Difference(NamedTuple):
@@ -31,7 +32,7 @@ class Difference(NamedTuple):
     hub_row: str | None
 
 
-class Judgement(NamedTuple):
+class Comparability(NamedTuple):
     """Of one FID the tables in which every difference is drift.
 
     `awaits_ledger`: all of them will be such once the ledger has come to where the snapshot ended; else the FID's
@@ -43,7 +44,7 @@ class Judgement(NamedTuple):
 
     @property
     def is_whole(self) -> bool:
-        """Whether every table could be judged."""
+        """Whether it is so in every table."""
         return len(self.tables) == len(TABLES)
 
 
@@ -52,9 +53,9 @@ class Reconciled:
     """What a fold of snapshots did or, where it was not to write, would have done; counts per table.
 
     `drift` counts differences in covered histories, `history` all others; tables without any are left out.
-    `unjudged_fids` are FIDs whose history is not covered, `outdated_fids` those of which a newer snapshot was folded.
+    `uncovered_fids` are FIDs whose history is not covered, `outdated_fids` those of which a newer snapshot was folded.
     `examples` holds some of the differences, drift first; history only where nothing was written, and only there
-    `differing_fids` says of which FIDs the differences are, and `judgements` how far each FID could be judged.
+    `differing_fids` says of which FIDs the differences are, and `comparability` how far each FID was comparable.
     """
 
     written: Mapping[str, Written] = field(default_factory=dict[str, Written])
@@ -63,11 +64,11 @@ class Reconciled:
     quarantined: int = 0
     messages: int = 0
     fids: int = 0
-    unjudged_fids: int = 0
+    uncovered_fids: int = 0
     outdated_fids: int = 0
     examples: Sequence[Difference] = ()
     differing_fids: frozenset[int] = frozenset()
-    judgements: Mapping[int, "Judgement"] = field(default_factory=dict[int, "Judgement"])
+    comparability: Mapping[int, "Comparability"] = field(default_factory=dict[int, "Comparability"])
 
     def __add__(self, other: "Reconciled") -> "Reconciled":
         written = dict(self.written)
@@ -80,11 +81,11 @@ class Reconciled:
             self.quarantined + other.quarantined,
             self.messages + other.messages,
             self.fids + other.fids,
-            self.unjudged_fids + other.unjudged_fids,
+            self.uncovered_fids + other.uncovered_fids,
             self.outdated_fids + other.outdated_fids,
             first_examples([*self.examples, *other.examples]),
             self.differing_fids | other.differing_fids,
-            {**self.judgements, **other.judgements},
+            {**self.comparability, **other.comparability},
         )
 
 

@@ -7,102 +7,58 @@ late, from before the snapshot or after it, then find their place by their own i
 
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from types import TracebackType
-from typing import Final, Self
+from dataclasses import dataclass
+from typing import Final
 
 import pyarrow as pa
 
-from fc_pipeline.errors import SessionLost
-from fc_pipeline.fold import quarantine, statements
-from fc_pipeline.fold.changes import Quarantined
-from fc_pipeline.fold.profiles import EMPTY_PROFILE_FIDS, STAGE_PROFILE_FIDS, UPSERT_PROFILES
-from fc_pipeline.fold.selection import TargetAccess
-from fc_pipeline.fold.written import Written
-from fc_pipeline.reconcile import compare_sql, correct_sql
-from fc_pipeline.reconcile.judging import Judge
+from fc_pipeline.fold import merging, quarantine
+from fc_pipeline.fold.outcomes import Written
+from fc_pipeline.fold.quarantine import Quarantined
+from fc_pipeline.reconcile import compare_sql, correct_sql, derived_sql
+from fc_pipeline.reconcile.comparability import ComparabilityCheck
 from fc_pipeline.reconcile.outcome import MAX_EXAMPLES, Difference, Reconciled, first_examples
 from fc_pipeline.reconcile.records import snapshot_rows
+from fc_pipeline.reconcile.session import ReconcilingSession
 from fc_pipeline.reconcile.staging import (
     FidSnapshot,
     Heads,
+    comparable_lines,
     head_lines,
-    judged_lines,
-    set_aside_lines,
+    keys_read_lines,
+    names_asked_lines,
+    rowless_lines,
     snapshot_lines,
 )
-from fc_pipeline.reconcile.targets import ReconciledTargets
-from fc_pipeline.store import coverage, ledger
+from fc_pipeline.store import attribution, coverage, derived, ledger
 from fc_pipeline.store.schema import hold_schema
-from fc_pipeline.store.writer_session import STANDSTILL_SECONDS, WriterSession
-from fc_pipeline.tables.registry import MESSAGE_TABLES
-from fc_pipeline.tables.user_profiles import USER_PROFILES
+from fc_pipeline.store.writer_session import MAX_IDLE_TRANSACTION_SECONDS
+from fc_pipeline.tables.columns import Comparison, DataTable
+from fc_pipeline.tables.derived_table import DerivedTable
+from fc_pipeline.tables.registry import DERIVED_TABLES, LISTED_TABLES
+from fc_pipeline.tables.signers import KEYS
 
 __all__ = ["Reconciler"]
 
-_MUST_NOT_STAND_STILL: Final = f"SET LOCAL idle_in_transaction_session_timeout TO '{STANDSTILL_SECONDS}s'"
+_MUST_NOT_STAND_STILL: Final = f"SET LOCAL idle_in_transaction_session_timeout TO '{MAX_IDLE_TRANSACTION_SECONDS}s'"
 
 
 @dataclass
-class Reconciler:
-    """Folds snapshots through one ADBC connection of its own. Not for several threads at once.
+class Reconciler(ReconcilingSession):
+    """Folds snapshots.
 
     `sleep` and `clock` (seconds) are for waiting until the ledger is where a snapshot is. With `targets`, snapshots of
-    users who are no targets are left out, and the target set follows what is written. One that `is_read_only` can only
-    compare: Postgres itself keeps it from writing.
+    users who are no targets are left out, and the target set follows what is written.
     """
 
-    libpq_url: str = field(repr=False)
-    run_id: str
-    targets: TargetAccess | None = None
-    is_read_only: bool = False
     sleep: Callable[[float], None] = time.sleep
     clock: Callable[[], float] = time.monotonic
-    _set: ReconciledTargets | None = field(default=None, init=False, repr=False)
 
-    def __post_init__(self) -> None:
-        self._session = WriterSession(
-            self.libpq_url,
-            self.run_id,
-            on_open=self._prepare,
-            on_close=self._close_set,
-            lost=self._lost,
-            is_read_only=self.is_read_only,
-        )
-
-    def __enter__(self) -> Self:
-        self._session.open_through_faults()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._session.close()
-
-    def reopen(self) -> None:
-        """Begin a new session after this one was lost."""
-        self._session.reopen()
-
-    def _prepare(self) -> None:
-        for table in MESSAGE_TABLES.values():
-            self._session.execute(statements.create_staging(table))
-        for table in compare_sql.COMPARED:
-            self._session.execute(compare_sql.create_changes(table))
-        for statement in (*compare_sql.CREATE_STAGING, STAGE_PROFILE_FIDS, quarantine.CREATE_STAGING):
-            self._session.execute(statement)
-        if self.targets is not None:
-            self._set = ReconciledTargets(self.targets, self._session)
-
-    def _close_set(self) -> None:
-        if self._set is not None:
-            self._set.close()
-            self._set = None
-
-    def _lost(self) -> SessionLost:
-        return SessionLost(
-            f"the Postgres session of run {self.run_id} is gone: the server was restarted, or the connection cut",
-            hint="the next run over the same users goes on from there",
-        )
+    def _creating(self) -> Iterable[str]:
+        yield from map(merging.create_staging, LISTED_TABLES.values())
+        yield from map(compare_sql.create_changes, compare_sql.COMPARED)
+        yield from map(derived.create_scope, DERIVED_TABLES)
+        yield from (*compare_sql.CREATE_STAGING, quarantine.CREATE_STAGING)
 
     def fold(
         self,
@@ -136,9 +92,11 @@ class Reconciler:
         hold_schema(self._session.execute)
         self._session.copy("stage_snapshots", snapshot_lines(snapshots))
         messages, quarantined = self._stage(records)
-        judge = Judge(self._session, self._set, self.sleep, self.clock)
-        judged = judge.judge(snapshots, heads)
-        self._session.copy("stage_judged", judged_lines({fid: one.tables for fid, one in judged.items()}))
+        check = ComparabilityCheck(self._session, self._set, self.sleep, self.clock)
+        comparability = check.evaluate(snapshots, heads)
+        self._session.copy(
+            "stage_comparable", comparable_lines({fid: one.tables for fid, one in comparability.items()})
+        )
         # Up to here this connection only reads; from here on no other run folds these shards.
         self._session.execute(_MUST_NOT_STAND_STILL)
         for shard in sorted({one.shard for one in snapshots}):
@@ -150,6 +108,9 @@ class Reconciler:
         for table in compare_sql.COMPARED:
             for statement in compare_sql.compare(table):
                 self._session.execute(statement)
+        for one in DERIVED_TABLES:
+            self._session.execute(derived_sql.stage_untouched(one))
+            self._session.execute(derived_sql.compare(one))
         drift, history, examples = self._summarize(write=write)
         written = self._write(drift, quarantined) if write else {}
         if self._set is not None and write:
@@ -161,11 +122,11 @@ class Reconciler:
             quarantined=sum(len(several) for several in quarantined.values()),
             messages=messages,
             fids=len(snapshots) - others,
-            unjudged_fids=sum(not judged[one.fid].is_whole for one in snapshots) - others,
+            uncovered_fids=sum(not comparability[one.fid].is_whole for one in snapshots) - others,
             outdated_fids=outdated,
             examples=examples,
             differing_fids=frozenset() if write else self._differing_fids(),
-            judgements={} if write else judged,
+            comparability={} if write else comparability,
         )
 
     def _stage(self, records: Iterable[pa.RecordBatch]) -> tuple[int, dict[int, list[Quarantined]]]:
@@ -176,8 +137,10 @@ class Reconciler:
             found = snapshot_rows(batch)
             messages += found.records
             for name, rows in found.rows.items():
-                self._session.copy(statements.stage_name(MESSAGE_TABLES[name]), rows)
-            self._session.copy("stage_set_aside", set_aside_lines(found.set_aside))
+                self._session.copy(merging.stage_name(LISTED_TABLES[name]), rows)
+            self._session.copy("stage_rowless", rowless_lines(found.rowless))
+            self._session.copy("stage_names_asked", names_asked_lines(found.names_asked))
+            self._session.copy("stage_keys_read", keys_read_lines(found.keys_read))
             for shard, several in found.quarantined.items():
                 quarantined.setdefault(shard, []).extend(several)
         return messages, quarantined
@@ -203,18 +166,34 @@ class Reconciler:
         )
         return frozenset(row[0] for row in rows if row[0] is not None)
 
+    def _correct(self, table: DataTable) -> Written:
+        *before, write = correct_sql.correct(table)
+        for statement in before:
+            self._session.execute(statement)
+        return Written(*self._session.execute(write)[0])
+
+    def _derive(self, one: DerivedTable) -> Written:
+        self._session.execute(derived.empty_scope(one))
+        self._session.execute(derived_sql.stage_changed(one))
+        written = Written(*self._session.execute(derived.derive_exactly(one))[0])
+        if written.rows:
+            for statement in attribution.after(one):
+                self._session.execute(statement)
+        return written
+
     def _write(self, drift: Mapping[str, int], quarantined: Mapping[int, list[Quarantined]]) -> dict[str, Written]:
-        written: dict[str, Written] = {}
         for table in compare_sql.COMPARED:
             if drift.get(table.name):
                 self._session.execute(correct_sql.record_drift(table), (self.run_id,))
-            *before, write = correct_sql.correct(table)
-            for statement in before:
-                self._session.execute(statement)
-            written[table.name] = Written(*self._session.execute(write)[0])
-        self._session.execute(EMPTY_PROFILE_FIDS)
-        self._session.execute(correct_sql.CHANGED_PROFILES)
-        written[USER_PROFILES.name] += Written(*self._session.execute(UPSERT_PROFILES)[0])
+        # Messages are attributed by the keys.
+        written = {source: self._correct(LISTED_TABLES[source]) for source in KEYS.sources}
+        written[KEYS.name] = self._derive(KEYS)
+        for table in compare_sql.COMPARED:
+            if table.comparison is not Comparison.DERIVED and table.name not in written:
+                written[table.name] = self._correct(table)
+        for one in DERIVED_TABLES:
+            if one.name not in written:
+                written[one.name] = self._derive(one)
         for shard, several in quarantined.items():
             self._session.copy("stage_quarantine", quarantine.staged(shard, several))
         if quarantined:

@@ -1,7 +1,7 @@
 """Records of by-FID snapshots → rows of the tables: what the feed's events become, without an event of their own.
 
-A record that no table can hold is set aside alone, as in the feed: with its snapshot's version in the place of an event
-id, and its raw bytes.
+A record that no table can hold is quarantined alone, as in the feed: with its snapshot's version in the place of an
+event id, and its raw bytes.
 """
 
 from collections import defaultdict
@@ -11,30 +11,26 @@ from typing import Any, Final, NamedTuple, cast
 
 import msgspec
 import pyarrow as pa
-import pyarrow.compute as pc
 
-from fc_pipeline.fold.changes import Quarantined
-from fc_pipeline.fold.nul import NUL_ESCAPE, NUL_REASON, NUL_REMOVED, strip_nul
+from fc_pipeline.fold.quarantine import Quarantined, has_nul, nul_note, reason_of, strip_nul
 from fc_pipeline.hub.decode import DECODE_ERRORS
-from fc_pipeline.hub.wire import Message, OnChainEvent, UsernameProof
-from fc_pipeline.tables import on_chain_events, username_proofs
-from fc_pipeline.tables.columnar import Rejects
+from fc_pipeline.hub.snapshot import KEYS_READ, NAMES_ASKED, NO_RECORDS
+from fc_pipeline.hub.wire import Message, OnChainEvent, Signer, UsernameProof
+from fc_pipeline.tables import gasless_keys, on_chain_events, username_proofs
 from fc_pipeline.tables.columns import Row
 from fc_pipeline.tables.encoding import UnknownValue, hex_bytes
 from fc_pipeline.tables.message import Adds, Deletion
-from fc_pipeline.tables.registry import MESSAGE_SETS, MESSAGE_TABLES
+from fc_pipeline.tables.registry import LISTED_TABLES, MESSAGE_SETS
 
-__all__ = ["SetAside", "SnapshotRows", "snapshot_rows"]
-
-NO_RECORDS: Final = "none"
-"""The kind of the line that stands for an FID of which the hub has nothing."""
+__all__ = ["RowlessRecord", "SnapshotRows", "snapshot_rows"]
 
 _MESSAGE: Final = msgspec.json.Decoder(Message)
 _PROOF: Final = msgspec.json.Decoder(UsernameProof)
 _ON_CHAIN: Final = msgspec.json.Decoder(OnChainEvent)
+_SIGNER: Final = msgspec.json.Decoder(Signer)
 
 
-class SetAside(NamedTuple):
+class RowlessRecord(NamedTuple):
     """A record that is not among the rows: a live row of its FID and table may be of it, the one with its hash.
 
     `hash` is None if the record has none.
@@ -52,7 +48,11 @@ class SnapshotRows:
     rows: dict[str, pa.Table] = field(default_factory=dict[str, pa.Table])
     quarantined: dict[int, list[Quarantined]] = field(default_factory=lambda: defaultdict(list))
     """Per shard."""
-    set_aside: list[SetAside] = field(default_factory=list[SetAside])
+    rowless: list[RowlessRecord] = field(default_factory=list[RowlessRecord])
+    names_asked: list[tuple[int, str]] = field(default_factory=list[tuple[int, str]])
+    """FID and name of what was asked for by name."""
+    keys_read: list[int] = field(default_factory=list[int])
+    """The FIDs whose gasless keys are all among the records."""
     records: int = 0
 
 
@@ -79,7 +79,7 @@ class _Sorted:
     rows: dict[str, list[Row]] = field(default_factory=lambda: defaultdict(list))
     without_nul: list[_Line] = field(default_factory=list[_Line])
     refused: set[_Line] = field(default_factory=set[_Line])
-    """What had to be set aside after all, when columns were made."""
+    """What had to be quarantined after all, when columns were made."""
 
 
 def snapshot_rows(batch: pa.RecordBatch) -> SnapshotRows:
@@ -94,21 +94,26 @@ def snapshot_rows(batch: pa.RecordBatch) -> SnapshotRows:
     for (fid, shard, version, kind, raw), fetched_at in zip(zip(*columns, strict=True), times, strict=True):
         if kind == NO_RECORDS:
             continue
+        if kind == NAMES_ASKED:
+            found.names_asked.append((fid, raw.decode()))
+            continue
+        if kind == KEYS_READ:
+            found.keys_read.append(fid)
+            continue
         found.records += 1
         line = _Line(fid, shard, version, kind, raw)
         try:
-            stored = strip_nul(raw) if NUL_ESCAPE in raw else raw
+            stored = strip_nul(raw) if has_nul(raw) else raw
             _sort(line, stored, fetched_at, made)
         except (ValueError, *DECODE_ERRORS) as error:
-            _set_aside(line, error, found)
+            _quarantined(line, error, found)
         else:
             if stored is not raw and stored != raw:
                 made.without_nul.append(line)
     _in_columns(made, found)
     for line in made.without_nul:
         if line not in made.refused:
-            note = Quarantined(line.version, NUL_REASON, NUL_REMOVED, line.raw, line.kind, line.fid)
-            found.quarantined[line.shard].append(note)
+            found.quarantined[line.shard].append(nul_note(line.version, line.raw, line.kind, line.fid))
     return found
 
 
@@ -124,21 +129,28 @@ def _sort(line: _Line, stored: bytes, fetched_at: datetime, made: _Sorted) -> No
         _require_fid(line, event.fid)
         made.rows[line.kind].append(on_chain_events.merged(event, line.version))
         return
+    if line.kind == gasless_keys.GASLESS_KEYS.name:
+        signer = _SIGNER.decode(stored)
+        _require_fid(line, signer.fid)
+        made.rows[line.kind].append(gasless_keys.listed(signer, line.version, _micros(fetched_at)))
+        return
     if line.kind not in _SETS:
         raise UnknownValue(f"unknown kind of record {line.kind[:80]!r}")
     message = _MESSAGE.decode(stored)
     _require_fid(line, message.data.fid)
     message_set = _SETS[line.kind]
     if message_set.lists_removes and message_set.removed and message.data.type == message_set.remove_type:
-        deletion = Deletion(int(fetched_at.timestamp() * 1_000_000), "removed")
+        deletion = Deletion(_micros(fetched_at), "removed")
         made.rows[line.kind].append(message_set.removed(message, line.version, deletion))
         return
     if message.data.type != message_set.add_type:
         raise UnknownValue(f"message type {message.data.type[:80]!r} among {line.kind}")
-    adds = made.adds[line.kind]
-    adds.extracts.append(message_set.extract(message))
-    adds.versions.append(line.version)
+    message_set.add(made.adds[line.kind], message, line.version)
     made.add_lines[line.kind].append(line)
+
+
+def _micros(moment: datetime) -> int:
+    return int(moment.timestamp() * 1_000_000)
 
 
 def _require_fid(line: _Line, fid: int) -> None:
@@ -147,27 +159,21 @@ def _require_fid(line: _Line, fid: int) -> None:
 
 
 def _in_columns(made: _Sorted, found: SnapshotRows) -> None:
-    parts = {name: [MESSAGE_TABLES[name].arrow(rows)] for name, rows in made.rows.items()}
+    parts = {name: [LISTED_TABLES[name].arrow(rows)] for name, rows in made.rows.items()}
     for name, adds in made.adds.items():
-        rejects = Rejects()
-        rows = _SETS[name].to_arrow(adds, rejects)
-        if rejects.reasons:
-            for place, reason in rejects.reasons.items():
-                made.refused.add(made.add_lines[name][place])
-                _set_aside(made.add_lines[name][place], reason, found)
-            refused = pa.array(sorted(rejects.reasons), type=pa.int64())
-            places = pa.array(range(len(rows)), type=pa.int64())
-            rows = rows.filter(pc.invert(pc.is_in(places, value_set=refused)))
+        rows, reasons = _SETS[name].rows_of(adds)
+        for place, reason in reasons.items():
+            made.refused.add(made.add_lines[name][place])
+            _quarantined(made.add_lines[name][place], reason, found)
         parts.setdefault(name, []).append(rows)
     found.rows = {name: pa.concat_tables(several) for name, several in parts.items()}
 
 
-def _set_aside(line: _Line, error: Exception, found: SnapshotRows) -> None:
+def _quarantined(line: _Line, error: Exception, found: SnapshotRows) -> None:
     # A decoder's error is a ValueError as well.
-    known = "undecodable" if isinstance(error, DECODE_ERRORS) else "invalid"
-    reason = "unknown_type" if isinstance(error, UnknownValue) else known
+    reason = "undecodable" if isinstance(error, DECODE_ERRORS) else reason_of(error)
     found.quarantined[line.shard].append(Quarantined(line.version, reason, str(error), line.raw, line.kind, line.fid))
-    found.set_aside.append(SetAside(line.fid, line.kind, _hash_of(line.raw)))
+    found.rowless.append(RowlessRecord(line.fid, line.kind, _hash_of(line.raw)))
 
 
 class _Hashed(msgspec.Struct):

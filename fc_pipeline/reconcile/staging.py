@@ -6,11 +6,20 @@ from datetime import datetime
 
 import pyarrow as pa
 
+from fc_pipeline.heights import HeightRange
 from fc_pipeline.hub.wire import first_event_id
-from fc_pipeline.reconcile.records import SetAside
-from fc_pipeline.store.ledger import HeightRange
+from fc_pipeline.reconcile.records import RowlessRecord
 
-__all__ = ["FidSnapshot", "Heads", "head_lines", "judged_lines", "set_aside_lines", "snapshot_lines"]
+__all__ = [
+    "FidSnapshot",
+    "Heads",
+    "comparable_lines",
+    "head_lines",
+    "keys_read_lines",
+    "names_asked_lines",
+    "rowless_lines",
+    "snapshot_lines",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,9 +70,9 @@ def snapshot_lines(snapshots: Sequence[FidSnapshot]) -> pa.Table:
     )
 
 
-def judged_lines(judged: Mapping[int, frozenset[str]]) -> pa.Table:
-    """Per FID the tables in which every difference is drift → the rows of `stage_judged`."""
-    lines = [(fid, name) for fid, names in judged.items() for name in sorted(names)]
+def comparable_lines(comparable: Mapping[int, frozenset[str]]) -> pa.Table:
+    """Per FID the tables in which every difference is drift → the rows of `stage_comparable`."""
+    lines = [(fid, name) for fid, names in comparable.items() for name in sorted(names)]
     return pa.table(
         {
             "fid": pa.array([fid for fid, _ in lines], pa.int64()),
@@ -72,15 +81,30 @@ def judged_lines(judged: Mapping[int, frozenset[str]]) -> pa.Table:
     )
 
 
-def set_aside_lines(set_aside: Sequence[SetAside]) -> pa.Table:
-    """Records that became no row → the rows of `stage_set_aside`."""
+def rowless_lines(rowless: Sequence[RowlessRecord]) -> pa.Table:
+    """Records that became no row → the rows of `stage_rowless`."""
     return pa.table(
         {
-            "fid": pa.array([one.fid for one in set_aside], pa.int64()),
-            "table_name": pa.array([one.table for one in set_aside], pa.string()),
-            "hash": pa.array([one.hash for one in set_aside], pa.binary()),
+            "fid": pa.array([one.fid for one in rowless], pa.int64()),
+            "table_name": pa.array([one.table for one in rowless], pa.string()),
+            "hash": pa.array([one.hash for one in rowless], pa.binary()),
         }
     )
+
+
+def names_asked_lines(names_asked: Sequence[tuple[int, str]]) -> pa.Table:
+    """FIDs and names asked for by name → the rows of `stage_names_asked`."""
+    return pa.table(
+        {
+            "fid": pa.array([fid for fid, _ in names_asked], pa.int64()),
+            "name": pa.array([name for _, name in names_asked], pa.string()),
+        }
+    )
+
+
+def keys_read_lines(fids: Sequence[int]) -> pa.Table:
+    """FIDs whose gasless keys were listed → the rows of `stage_keys_read`."""
+    return pa.table({"fid": pa.array(fids, pa.int64())})
 
 
 def head_lines(heads: Heads, folded: Mapping[int, HeightRange]) -> pa.Table:

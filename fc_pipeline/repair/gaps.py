@@ -16,7 +16,7 @@ from fc_pipeline.backfill.run import Backfill
 from fc_pipeline.backfill.scope import MAX_FID, BackfillScope, find_fids
 from fc_pipeline.errors import HubError, LeaseLost
 from fc_pipeline.feed.survey import survey
-from fc_pipeline.fold.batches import within
+from fc_pipeline.heights import HeightRange
 from fc_pipeline.hours import Hour
 from fc_pipeline.hub.failover import HubPool
 from fc_pipeline.hub.snapshot import shard_of
@@ -24,7 +24,6 @@ from fc_pipeline.hub.wire import HubEvent, first_event_id
 from fc_pipeline.replica import Replica
 from fc_pipeline.store import gaps, ledger, snapshot_ledger
 from fc_pipeline.store.gaps import OUTAGE, POISON_PAGE
-from fc_pipeline.store.ledger import HeightRange
 from fc_pipeline.targets import directory
 
 __all__ = ["DamagedRange", "HealingPlan", "bordering_hours", "heal_gaps", "plan_healing"]
@@ -122,7 +121,7 @@ def _fids_of_block(replica: Replica, shard: int, heights: HeightRange, shard_cou
         ]
         for batch in replica.log.read(files):
             first, last = max(heights.first, batch.from_height), min(heights.last, batch.to_height)
-            for event in within(batch, first, last).events:
+            for event in batch.within(first, last).events:
                 found.update(_fids_of(event))
     return frozenset(fid for fid in found if 0 < fid <= MAX_FID and shard_of(fid, shard_count) == shard)
 

@@ -12,8 +12,8 @@ from fc_pipeline.errors import ConfigError
 from fc_pipeline.feed.progress import Progress
 from fc_pipeline.feed.rebuild import rebuild_hour
 from fc_pipeline.feed.writer import BatchWriter
+from fc_pipeline.fold.outcomes import Written
 from fc_pipeline.fold.session import FoldSession
-from fc_pipeline.fold.written import Written
 from fc_pipeline.hours import Hour
 from fc_pipeline.repair.replay import (
     NEVER_REPLAYED,
@@ -180,7 +180,13 @@ class Replay:
         known = [line for line in lines if line.height in times]
         if not known:
             return
-        replayed = replay_events(known, times, shard=shard, partition=hour.key, hour_unix=hour.start_unix)
+        replayed = replay_events(
+            *(known, times),
+            shard=shard,
+            partition=hour.key,
+            hour_unix=hour.start_unix,
+            shard_count=self.replica.shard_count(),
+        )
         self._fold(session, replayed, outcome)
         if replayed.batch.rows:
             outcome.hours.add(hour)

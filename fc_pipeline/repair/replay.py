@@ -11,12 +11,14 @@ from typing import Final, NamedTuple
 
 import pyarrow as pa
 
-from fc_pipeline.fold.changes import FEED, GONE_CASTS_SCHEMA, Quarantined
-from fc_pipeline.fold.micro_batch import MicroBatch, last_per_key, prepare, profile_fids_of
-from fc_pipeline.fold.nul import NUL_REASON, NUL_REMOVED
-from fc_pipeline.hub.decode import EventBatch, decode_in_order
+from fc_pipeline.fold.changes import GONE_CASTS_SCHEMA
+from fc_pipeline.fold.micro_batch import MicroBatch, last_per_key, prepare
+from fc_pipeline.fold.quarantine import FEED, NUL_REASON, Quarantined, nul_note
+from fc_pipeline.hub.decode import decode_in_order
+from fc_pipeline.hub.event_batch import EventBatch
 from fc_pipeline.hub.wire import height_of
 from fc_pipeline.reconcile.records import snapshot_rows
+from fc_pipeline.tables.gasless_keys import GASLESS_KEYS
 from fc_pipeline.tables.link_compactions import LINK_COMPACTIONS
 from fc_pipeline.tables.registry import DATA_TABLES, MESSAGE_TABLES
 
@@ -84,7 +86,13 @@ class Replayed:
 
 
 def replay_events(
-    lines: Iterable[QuarantineLine], block_times: Mapping[int, int], *, shard: int, partition: str, hour_unix: int
+    lines: Iterable[QuarantineLine],
+    block_times: Mapping[int, int],
+    *,
+    shard: int,
+    partition: str,
+    hour_unix: int,
+    shard_count: int | None,
 ) -> Replayed:
     """Lines of the feed, of one shard and hour and each with another event id → what is to be folded.
 
@@ -105,9 +113,9 @@ def replay_events(
             batch.raws.append(line.raw)
             batch.event_ids.append(line.event_id)
             batch.events += decoded.events
-    micro = prepare(batch, partition=partition, hour_unix=hour_unix, tables=tuple(DATA_TABLES))
-    refused = {record.event_id: record.detail for record in micro.quarantined if record.reason != NUL_REASON}
-    noted = {record.event_id for record in micro.quarantined if record.reason == NUL_REASON}
+    micro = prepare(batch, partition=partition, hour_unix=hour_unix, tables=tuple(DATA_TABLES), shard_count=shard_count)
+    refused = {record.event_id: record.detail for record in micro.quarantined if not record.is_note}
+    noted = {record.event_id for record in micro.quarantined if record.is_note}
     left |= {line.name: refused[line.event_id] for line in understood if line.event_id in refused}
     notes = tuple(_note(line) for line in understood if line.event_id in noted)
     resolved = [line for line in understood if line.event_id not in refused and line.event_id not in noted]
@@ -119,16 +127,20 @@ def replay_snapshots(
 ) -> Replayed:
     """Lines of snapshots, of one shard → what is to be folded.
 
-    What the FID's newest snapshot no longer lists is resolved without a row: the hub does not have it any more.
+    What the FID's newest snapshot no longer lists is resolved without a row: the hub does not have it any more. A
+    gasless key is left to the next snapshot, which compares all of the FID's keys.
     """
     listed = [line for line in lines if line.fid is not None and line.fid in current and _is_listed(line, current)]
     found = snapshot_rows(_as_records(listed, current))
     aside = [record for several in found.quarantined.values() for record in several]
-    refused = {record.raw: record.detail for record in aside if record.reason != NUL_REASON}
-    noted = {record.raw for record in aside if record.reason == NUL_REASON}
+    refused = {record.raw: record.detail for record in aside if not record.is_note}
+    noted = {record.raw for record in aside if record.is_note}
     left = {line.name: refused[line.raw] for line in listed if line.raw in refused}
     left |= {line.name: "no snapshot of its FID was folded" for line in lines if line.fid not in current}
-    rows = {name: last_per_key(several, MESSAGE_TABLES[name]) for name, several in found.rows.items()}
+    understood = [line for line in listed if line.source == GASLESS_KEYS.name and line.name not in left]
+    left |= {line.name: "it is understood now: the next snapshot of its FID brings it" for line in understood}
+    merged = {name: rows for name, rows in found.rows.items() if name in MESSAGE_TABLES}
+    rows = {name: last_per_key(several, MESSAGE_TABLES[name]) for name, several in merged.items()}
     batch = MicroBatch(
         shard=shard,
         from_height=0,
@@ -137,7 +149,6 @@ def replay_snapshots(
         rows=rows,
         compactions=LINK_COMPACTIONS.arrow([]),
         activity=None,
-        profile_fids=profile_fids_of(rows),
         gone_casts=GONE_CASTS_SCHEMA.empty_table(),
         quarantined=tuple(_note(line) for line in listed if line.raw in noted),
         tables=frozenset(DATA_TABLES),
@@ -152,7 +163,7 @@ def replay_snapshots(
 
 
 def _note(line: QuarantineLine) -> Quarantined:
-    return Quarantined(line.event_id, NUL_REASON, NUL_REMOVED, line.raw, line.source, line.fid)
+    return nul_note(line.event_id, line.raw, line.source, line.fid)
 
 
 def _is_listed(line: QuarantineLine, current: Mapping[int, CurrentSnapshot]) -> bool:

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 
 from starlette.responses import Response
 
-__all__ = ["CORS", "Refusal", "bad_query", "json_answer", "json_list", "not_found", "refused"]
+__all__ = ["CORS", "Refusal", "bad_query", "compact", "json_answer", "json_list", "json_object", "not_found", "refused"]
 
 CORS = {"Access-Control-Allow-Origin": "*"}
 
@@ -27,6 +27,16 @@ def json_answer(body: bytes) -> Response:
     return Response(bytes(body), media_type="application/json", headers=CORS)
 
 
+def compact(value: object) -> bytes:
+    """JSON as the node writes it: no spaces, raw UTF-8."""
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
+
+
+def json_object(value: object) -> Response:
+    """200 with this value as JSON."""
+    return json_answer(compact(value))
+
+
 def json_list(name: str, rows: Iterable[bytes], next_page_token: str | None = None) -> Response:
     """200 with a list of JSON rows as they are, and the token unless None (then the key is left out)."""
     token = b"" if next_page_token is None else b',"nextPageToken":"' + next_page_token.encode() + b'"'
@@ -35,7 +45,7 @@ def json_list(name: str, rows: Iterable[bytes], next_page_token: str | None = No
 
 def refused(refusal: Refusal) -> Response:
     """400 with the JSON error of Snapchain."""
-    body = json.dumps({"error": refusal.error, "error_detail": refusal.detail}, ensure_ascii=False)
+    body = compact({"error": refusal.error, "error_detail": refusal.detail})
     return Response(body, status_code=400, media_type="application/json", headers=CORS)
 
 

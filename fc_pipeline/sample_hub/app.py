@@ -11,7 +11,16 @@ from starlette.responses import Response
 from starlette.routing import Mount
 from starlette.types import Receive, Scope, Send
 
-from fc_pipeline.sample_hub import endpoints, feed, hubble, storage_endpoint, target_endpoints
+from fc_pipeline.sample_hub import (
+    channel_endpoints,
+    endpoints,
+    feed,
+    hubble,
+    operator_endpoints,
+    signers_endpoint,
+    storage_endpoint,
+    target_endpoints,
+)
 from fc_pipeline.sample_hub.answers import Refusal, bad_query, not_found, refused
 from fc_pipeline.sample_hub.faults import Faults
 from fc_pipeline.sample_hub.hub import PoisonedAnswer, SampleHub
@@ -33,6 +42,9 @@ ENDPOINTS: Final[dict[str, Handler]] = {
     **endpoints.ENDPOINTS,
     **target_endpoints.ENDPOINTS,
     **storage_endpoint.ENDPOINTS,
+    **signers_endpoint.ENDPOINTS,
+    **channel_endpoints.ENDPOINTS,
+    **operator_endpoints.ENDPOINTS,
 }
 
 

@@ -13,6 +13,7 @@ _ANY: Final = msgspec.json.Decoder()
 UNITS_2024_FROM_UNIX: Final = 1_724_889_600
 UNITS_2025_FROM_UNIX: Final = 1_752_685_200
 LONGER_RENT_FROM_UNIX: Final = 1_782_147_600
+UINT32: Final = 2**32 - 1
 YEAR_SECONDS: Final = 365 * 86_400
 DAY_SECONDS: Final = 86_400
 
@@ -40,8 +41,8 @@ class ChainEvent:
 
     @property
     def sort_key(self) -> bytes:
-        """FID, block, log: the order of `/v1/fids` (hub-api 6.3)."""
-        return self.fid.to_bytes(8, "big") + self.block_number.to_bytes(4, "big") + self.log_index.to_bytes(4, "big")
+        """FID (cut to 32 bits, as in the node's keys), block, log: the order of `/v1/fids` (hub-api 6.3)."""
+        return b"".join(part.to_bytes(4, "big") for part in (self.fid & UINT32, self.block_number, self.log_index))
 
 
 _BODY_NAMES: Final = {
@@ -62,13 +63,16 @@ class ChainEvents:
         self._by_fid: defaultdict[int, list[ChainEvent]] = defaultdict(list)
         self._registrations: defaultdict[int, list[ChainEvent]] = defaultdict(list)
 
-    def add(self, shard: int, raw: msgspec.Raw) -> None:
-        """Take in one `onChainEvent`. Raises KeyError where it lacks what its type must have."""
+    def add(self, shard: int, raw: msgspec.Raw) -> dict[str, Any] | None:
+        """Take in one `onChainEvent`, and give it decoded; None where it was there before.
+
+        Raises KeyError where it lacks what its type must have.
+        """
         event = _ANY.decode(raw)
         body = event[_BODY_NAMES[event["type"]]]
         key = (event["chainId"], event["transactionHash"], event["logIndex"])
         if key in self._seen:
-            return
+            return None
         self._seen.add(key)
         row = ChainEvent(
             event["type"],
@@ -83,6 +87,7 @@ class ChainEvents:
         self._by_fid[row.fid].append(row)
         if row.type == "EVENT_TYPE_ID_REGISTER":
             self._registrations[shard].append(row)
+        return event
 
     def of_fid(self, fid: int, event_type: str) -> list[ChainEvent]:
         """The FID's events of a type, in chain order."""
@@ -106,18 +111,33 @@ class ChainEvents:
         return None
 
     def active_signer_events(self, fid: int) -> list[ChainEvent]:
-        """Every event of each key of type 1 that is active now, older adds and removes of it included (hub-api 6.2)."""
+        """Every event of each key of type 1 that is active now, older adds and removes of it included (hub-api 6.2).
+
+        A reset by the registry's admin makes a key active again by its first add (protocol-tables 1.1).
+        """
         events = self.of_fid(fid, "EVENT_TYPE_SIGNER")
-        last = {event.body["key"]: event for event in events}
-        active = {key for key, event in last.items() if event.body["eventType"] == "SIGNER_EVENT_TYPE_ADD"}
-        return [event for event in events if event.body["key"] in active and event.body["keyType"] == 1]
+        first: dict[str, ChainEvent] = {}
+        current: dict[str, ChainEvent] = {}
+        for event in events:
+            key, change = event.body["key"], event.body["eventType"].removeprefix("SIGNER_EVENT_TYPE_")
+            if change == "ADD":
+                first.setdefault(key, event)
+            if change != "ADMIN_RESET":
+                current[key] = event
+            elif key in first:
+                current[key] = first[key]
+        active = {
+            key
+            for key, event in current.items()
+            if event.body["eventType"] == "SIGNER_EVENT_TYPE_ADD" and event.body["keyType"] == 1
+        }
+        return [event for event in events if event.body["key"] in active]
 
     def rented_units(self, fid: int, now_unix: float) -> StorageUnits:
-        """Rented units that have not expired, by the type that their day of rent gives them (hub-api 7.3)."""
+        """Rented units that are not over, by the type that their day of rent gives them (protocol-tables 2.1)."""
         units: StorageUnits = dict.fromkeys(UNIT_TYPES, 0)
-        extension = YEAR_SECONDS if now_unix >= LONGER_RENT_FROM_UNIX else 0
         for event in self.of_fid(fid, "EVENT_TYPE_STORAGE_RENT"):
-            if event.body["expiry"] + extension > now_unix:
+            if now_unix < _rent_expires_unix(event.block_timestamp, now_unix):
                 units[_unit_type(event.block_timestamp)] += event.body["units"]
         return units
 
@@ -127,6 +147,14 @@ class ChainEvents:
         for event in self.of_fid(fid, "EVENT_TYPE_TIER_PURCHASE"):
             expires = max(expires, event.block_timestamp) + event.body["for_days"] * DAY_SECONDS
         return expires
+
+
+def _rent_expires_unix(block_timestamp: int, now_unix: float) -> int:
+    """By the day of rent alone, never by the event's `expiry`; each older rent got a year more with protocol V18."""
+    years = 3 - UNIT_TYPES.index(_unit_type(block_timestamp))
+    if block_timestamp < LONGER_RENT_FROM_UNIX <= now_unix:
+        years += 1
+    return block_timestamp + years * YEAR_SECONDS
 
 
 def _unit_type(block_timestamp: int) -> str:

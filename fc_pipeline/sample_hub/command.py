@@ -112,7 +112,12 @@ def _growth(
 def _generated(seed: int, events: int, fids: int, now_unix: float) -> EventLog:
     start_unix = int(now_unix - events / GENERATED_EVENTS_PER_SECOND) - 1
     lines = generate(
-        seed, fids=fids, events=events, start_unix=start_unix, events_per_second=GENERATED_EVENTS_PER_SECOND
+        seed,
+        fids=fids,
+        events=events,
+        start_unix=start_unix,
+        events_per_second=GENERATED_EVENTS_PER_SECOND,
+        gasless_keys=True,
     )
     return log_from_lines(lines, source="the generated log")
 

@@ -1,6 +1,5 @@
 """The by-FID endpoints: what the hub's message sets say of one FID, name or address (hub-api 6)."""
 
-from base64 import b64encode
 from collections.abc import Iterable
 from typing import Final
 
@@ -8,7 +7,7 @@ from starlette.responses import Response
 
 from fc_pipeline.sample_hub.answers import Refusal, json_answer, json_list
 from fc_pipeline.sample_hub.hub import SampleHub
-from fc_pipeline.sample_hub.paging import Keyed, Paging, page_of
+from fc_pipeline.sample_hub.paging import Keyed, Paging, encoded_token, page_of
 from fc_pipeline.sample_hub.query import Query
 from fc_pipeline.sample_hub.state import FidSets, Row
 
@@ -25,6 +24,13 @@ EVENT_TYPES: Final = (
     "EVENT_TYPE_CHANNEL_REGISTER",
 )
 UINT32: Final = 2**32 - 1
+MESSAGES_PAGE_SIZE: Final = 10_000
+"""Of lists of messages where none is asked for (hub-api 12)."""
+
+# What precedes timestamp and hash in the node's keys, and thus in its tokens (node-db 2.2).
+USER_PREFIX: Final = b"\x03"
+CASTS, LINKS, REACTIONS, VERIFICATIONS, USER_DATA = (bytes([set_number]) for set_number in (1, 2, 3, 4, 6))
+ID_REGISTRATIONS_PREFIX: Final = b"\x0c\x01\x03"
 
 
 def sets_of(hub: SampleHub, fid: int) -> FidSets:
@@ -47,16 +53,22 @@ def reaction_type_of(choice: str | None) -> str | None:
     return None if choice in (None, "None") else f"REACTION_TYPE_{choice.upper()}"
 
 
-def messages(query: Query, rows: Iterable[Row], error: str) -> Response:
-    """A page of messages; the token's key is always there, empty at the end."""
-    paging = Paging.of(query, error)
-    page, last = page_of(rows, paging, paging.token)
-    return json_list("messages", (row.raw for row in page), "" if last is None else b64encode(last).decode())
+def messages(query: Query, rows: Iterable[Row], error: str, set_number: bytes) -> Response:
+    """A page of an FID's messages; the token's key is always there, empty at the end."""
+    paging = Paging.of(query, error, MESSAGES_PAGE_SIZE)
+    prefix = USER_PREFIX + (query.required_integer("fid") & UINT32).to_bytes(4, "big") + set_number
+    page, last = page_of(rows, paging, _after(paging.token, prefix))
+    return json_list("messages", (row.raw for row in page), "" if last is None else encoded_token(prefix + last))
+
+
+def _after(token: bytes | None, prefix: bytes) -> bytes | None:
+    """The key to go on after; of a token, nobody checks what it was given for."""
+    return None if token is None else token[len(prefix) :]
 
 
 def listing(name: str, page: Iterable[bytes], last: bytes | None) -> Response:
     """A page of anything but messages: the token's key is left out at the end."""
-    return json_list(name, page, None if last is None else b64encode(last).decode())
+    return json_list(name, page, None if last is None else encoded_token(last))
 
 
 def one_message(row: Row | None, error: str) -> Response:
@@ -79,7 +91,7 @@ def casts_by_fid(hub: SampleHub, query: Query) -> Response:
     stop = query.integer("stop_timestamp", "stopTimestamp")
     low = 0 if start is None else start & UINT32
     high = UINT32 if stop is None else stop & UINT32
-    return messages(query, (row for row in rows if low <= row.timestamp <= high), "Failed to get casts")
+    return messages(query, (row for row in rows if low <= row.timestamp <= high), "Failed to get casts", CASTS)
 
 
 def reaction_by_id(hub: SampleHub, query: Query) -> Response:
@@ -99,7 +111,7 @@ def reactions_by_fid(hub: SampleHub, query: Query) -> Response:
     rows = sets_of(hub, query.required_integer("fid")).reactions
     kind = reaction_type_of(query.required_choice("reaction_type", REACTION_TYPES))
     live = (row for key, row in rows.items() if row.is_add and kind in (None, key[0]))
-    return messages(query, live, "Failed to get reactions")
+    return messages(query, live, "Failed to get reactions", REACTIONS)
 
 
 def link_by_id(hub: SampleHub, query: Query) -> Response:
@@ -114,19 +126,19 @@ def links_by_fid(hub: SampleHub, query: Query) -> Response:
     rows = sets_of(hub, query.required_integer("fid")).links
     link_type = query.text("link_type") or None
     live = (row for key, row in rows.items() if row.is_add and link_type in (None, key[0]))
-    return messages(query, live, "Failed to get links")
+    return messages(query, live, "Failed to get links", LINKS)
 
 
 def user_data_by_fid(hub: SampleHub, query: Query) -> Response:
     """`user_data_type` is ignored (hub-api 6.2)."""
     rows = sets_of(hub, query.required_integer("fid")).user_data.values()
-    return messages(query, rows, "Failed to get user data")
+    return messages(query, rows, "Failed to get user data", USER_DATA)
 
 
 def verifications_by_fid(hub: SampleHub, query: Query) -> Response:
     """`address` is ignored (hub-api 6.2)."""
     rows = sets_of(hub, query.required_integer("fid")).verifications.values()
-    return messages(query, (row for row in rows if row.is_add), "Failed to get verifications")
+    return messages(query, (row for row in rows if row.is_add), "Failed to get verifications", VERIFICATIONS)
 
 
 def username_proof_by_name(hub: SampleHub, query: Query) -> Response:
@@ -153,9 +165,10 @@ def fids(hub: SampleHub, query: Query) -> Response:
     paging = Paging.of(query, error)
     if shard is None:
         raise Refusal(error, "InvalidArgument", "no shard store for fid")
-    page, last = page_of(hub.state.chain.id_registers(shard.shard), paging, paging.token)
+    prefix = ID_REGISTRATIONS_PREFIX
+    page, last = page_of(hub.state.chain.id_registers(shard.shard), paging, _after(paging.token, prefix))
     registered = (str(event.fid).encode() for event in page if event.is_registration)
-    return listing("fids", registered, last)
+    return listing("fids", registered, None if last is None else prefix + last)
 
 
 def on_chain_signers_by_fid(hub: SampleHub, query: Query) -> Response:
@@ -173,10 +186,10 @@ def on_chain_events_by_fid(hub: SampleHub, query: Query) -> Response:
 
 
 def id_registry_event_by_address(hub: SampleHub, query: Query) -> Response:
-    error = "Failed to get on chain id registry event"
+    error = "Failed to get id registry event"
     event = hub.state.chain.id_register_to(hex_of(query.required_text("address"), error))
     if event is None:
-        raise Refusal(error, "NotFound", "no id registry event for address")
+        raise Refusal(error, "NotFound", "no id-registry event for address")
     return json_answer(event.raw)
 
 

@@ -1,15 +1,14 @@
 """The endpoints about the log itself: /v1/info, /v1/events and /v1/eventById (hub-api 2 and 3)."""
 
-import json
 from typing import Any, Final
 
 from starlette.responses import Response
 
-from fc_pipeline.sample_hub.answers import Refusal, json_answer, json_list
+from fc_pipeline.sample_hub.answers import Refusal, json_answer, json_list, json_object
 from fc_pipeline.sample_hub.hub import SampleHub
 from fc_pipeline.sample_hub.query import Query
 
-__all__ = ["event_by_id", "events", "info", "page_size_of"]
+__all__ = ["DEFAULT_PAGE_SIZE", "event_by_id", "events", "info", "page_size_of"]
 
 VERSION: Final = "0.14.2"
 PEER_ID: Final = "12D3KooWSampLeHubDoesNotGossipAtAll1111111111111111"
@@ -51,7 +50,7 @@ def info(hub: SampleHub, query: Query) -> Response:
         "peer_id": PEER_ID,
         "nextEngineVersionTimestamp": 0,
     }
-    return json_answer(json.dumps(answer).encode())
+    return json_object(answer)
 
 
 def events(hub: SampleHub, query: Query) -> Response:
@@ -85,7 +84,7 @@ def event_by_id(hub: SampleHub, query: Query) -> Response:
     return json_answer(raw)
 
 
-def page_size_of(query: Query) -> int:
-    """Default 1000, no maximum, and 0 acts as 1 (hub-api 6.1)."""
+def page_size_of(query: Query, default: int = DEFAULT_PAGE_SIZE) -> int:
+    """No maximum, and 0 acts as 1 (hub-api 6.1)."""
     size = query.integer("page_size", "pageSize", bits=32)
-    return DEFAULT_PAGE_SIZE if size is None else max(1, size)
+    return default if size is None else max(1, size)

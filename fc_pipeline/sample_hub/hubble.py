@@ -103,7 +103,7 @@ def reactions_by_fid(hub: SampleHub, query: Query) -> Response:
         raise BadQuery(f"invalid reaction_type: {asked}")
     kind = f"REACTION_TYPE_{REACTION_TYPES[asked]}" if asked else None
     live = (row for key, row in rows.items() if row.is_add and kind in (None, key[0]))
-    return endpoints.messages(query, live, "invalid page token")
+    return endpoints.messages(query, live, "invalid page token", endpoints.REACTIONS)
 
 
 ENDPOINTS: Final = {

@@ -29,6 +29,7 @@ def make_sample(path: Path) -> int:
             start_unix=START_UNIX,
             blocks_per_second=1 / SECONDS_PER_BLOCK,
             events_per_second=EVENTS / SPAN_SECONDS,
+            gasless_keys=True,
         )
     )
     path.parent.mkdir(parents=True, exist_ok=True)

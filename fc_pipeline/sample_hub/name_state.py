@@ -37,37 +37,46 @@ class Proof:
 
 
 class Names:
-    """The proof that each shard holds for a name (hub-api 7.5)."""
+    """The proof that each shard holds for a name (hub-api 7.5), and the one fname that it lists for an FID (T9)."""
 
     def __init__(self) -> None:
         self._shards: dict[int, dict[str, Proof]] = {}
-        self._by_fid: dict[int, dict[tuple[int, str], Proof]] = {}
+        self._listed_fname: dict[tuple[int, int], str] = {}
+        self._ens: dict[int, dict[tuple[int, str], Proof]] = {}
 
     def apply(self, shard: int, merged: bytes, deleted: bytes, message: bytes = b"") -> None:
-        """One MERGE_USERNAME_PROOF: what was deleted goes, what was merged takes its name; FID 0 releases the name.
+        """One MERGE_USERNAME_PROOF: what was deleted goes, what was merged takes its name.
 
-        All are JSON, empty when absent; `message` is the one that carried the merged proof.
+        A released fname is kept with FID 0. All are JSON, empty when absent; `message` is the one that carried the
+        merged proof.
         """
         proofs = self._shards.setdefault(shard, {})
         if deleted and bytes(deleted) != b"null":
             gone = _proof(deleted)
             held = proofs.get(gone.name)
-            if held is not None and held.identity == gone.identity:
-                self._release(shard, gone.name)
+            if held is not None and held.identity == gone.identity and not (merged and bytes(merged) != b"null"):
+                self._drop(shard, proofs.pop(gone.name))
         if merged and bytes(merged) != b"null":
             proof = _proof(merged, message)
-            self._release(shard, proof.name)
-            if proof.fid != 0:
-                proofs[proof.name] = proof
-                self._by_fid.setdefault(proof.fid, {})[shard, proof.name] = proof
+            held = proofs.get(proof.name)
+            proofs[proof.name] = proof
+            if not proof.is_fname:
+                self._ens.setdefault(proof.fid, {})[shard, proof.name] = proof
+            elif proof.fid != 0:
+                self._listed_fname[shard, proof.fid] = proof.name
+            # After it is written: a renewal for the same FID deletes its own entry of the list.
+            if held is not None:
+                self._drop(shard, held, replaced_by=proof)
 
-    def _release(self, shard: int, name: str) -> None:
-        proof = self._shards[shard].pop(name, None)
-        if proof is not None:
-            del self._by_fid[proof.fid][shard, name]
+    def _drop(self, shard: int, gone: Proof, replaced_by: Proof | None = None) -> None:
+        """Take a proof out of its FID's list; of fnames whichever is there, as the list has one entry."""
+        if gone.is_fname:
+            self._listed_fname.pop((shard, gone.fid), None)
+        elif replaced_by is None or replaced_by.fid != gone.fid:
+            del self._ens[gone.fid][shard, gone.name]
 
     def all_of(self, shard: int) -> list[Proof]:
-        """Every proof that the shard holds."""
+        """Every proof that the shard holds, those of released names (of FID 0) too."""
         return list(self._shards.get(shard, {}).values())
 
     def of_name(self, name: str, shards: list[int]) -> Proof | None:
@@ -75,12 +84,14 @@ class Names:
         return next((self._shards[s][name] for s in shards if name in self._shards.get(s, {})), None)
 
     def of_fid(self, fid: int, shards: list[int]) -> list[Proof]:
-        """Each shard's proofs of the FID, one shard after the other: fnames occur once per shard (hub-api T9)."""
-        found: list[Proof] = []
-        for shard in shards:
-            mine = [proof for (place, _), proof in self._by_fid.get(fid, {}).items() if place == shard]
-            found += sorted(mine, key=lambda proof: (not proof.is_fname, proof.timestamp))
-        return found
+        """ENS and Basename proofs, then each shard's one fname of the FID: it occurs once per shard (hub-api T9).
+
+        Of several fnames all but one are hidden, and of a renewed one there may be none.
+        """
+        ens = [proof for (shard, _), proof in self._ens.get(fid, {}).items() if shard in shards]
+        listed = [(shard, self._listed_fname[shard, fid]) for shard in shards if (shard, fid) in self._listed_fname]
+        fnames = [self._shards[shard].get(name) for shard, name in listed]
+        return [*sorted(ens, key=lambda proof: proof.timestamp), *(proof for proof in fnames if proof is not None)]
 
 
 def _proof(raw: bytes, message: bytes = b"") -> Proof:

@@ -10,10 +10,10 @@ from operator import attrgetter
 from typing import Final, Protocol, TypeVar
 
 from fc_pipeline.sample_hub.answers import Refusal
-from fc_pipeline.sample_hub.feed import page_size_of
-from fc_pipeline.sample_hub.query import Query
+from fc_pipeline.sample_hub.feed import DEFAULT_PAGE_SIZE, page_size_of
+from fc_pipeline.sample_hub.query import BadQuery, Query
 
-__all__ = ["Keyed", "Paging", "ShardPages", "page_of", "shard_pages"]
+__all__ = ["Keyed", "Paging", "ShardPages", "encoded_token", "page_of", "shard_pages", "token_of"]
 
 
 class Keyed(Protocol):
@@ -34,6 +34,34 @@ R = TypeVar("R", bound=Keyed)
 _SORT_KEY: Final = attrgetter("sort_key")
 
 
+_ALPHABET: Final = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/=")
+
+
+def token_of(query: Query) -> bytes | None:
+    """The page token as bytes, None for none or an empty one; a space in it was a plus sign (hub-api 1.2).
+
+    Raises BadQuery, in the node's words, for what is not base64.
+    """
+    text = (query.text("page_token") or query.text("pageToken") or "").replace(" ", "+")
+    if not text:
+        return None
+    raw = text.encode()
+    for offset, symbol in enumerate(raw):
+        if symbol not in _ALPHABET:
+            raise BadQuery(f"Invalid symbol {symbol}, offset {offset}.")
+    if len(raw.rstrip(b"=")) % 4 == 1:
+        raise BadQuery(f"Invalid input length: {len(raw)}")
+    try:
+        return b64decode(raw, validate=True)
+    except Base64Error as problem:
+        raise BadQuery("Invalid padding") from problem
+
+
+def encoded_token(token: bytes) -> str:
+    """As answers show it."""
+    return b64encode(token).decode()
+
+
 @dataclass(frozen=True, slots=True)
 class Paging:
     """The paging parameters of a request; `error` is the endpoint's fixed sentence for a token it refuses."""
@@ -44,17 +72,9 @@ class Paging:
     error: str
 
     @classmethod
-    def of(cls, query: Query, error: str) -> "Paging":
-        """Raises BadQuery, and Refusal for a token that is not base64; a space in it was a plus sign."""
-        size = page_size_of(query)
-        reverse = query.flag("reverse")
-        text = query.text("page_token") or query.text("pageToken")
-        if not text:
-            return cls(size, reverse, None, error)
-        try:
-            return cls(size, reverse, b64decode(text.replace(" ", "+"), validate=True), error)
-        except Base64Error as problem:
-            raise Refusal(error, "InvalidArgument", f"Invalid page token: {problem}") from problem
+    def of(cls, query: Query, error: str, default_size: int = DEFAULT_PAGE_SIZE) -> "Paging":
+        """Raises BadQuery."""
+        return cls(page_size_of(query, default_size), query.flag("reverse"), token_of(query), error)
 
 
 def page_of(rows: Iterable[R], paging: Paging, after: bytes | None) -> tuple[list[R], bytes | None]:

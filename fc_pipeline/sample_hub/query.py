@@ -29,7 +29,7 @@ class Query:
             if "[" in key and b"[" not in raw_key:
                 continue  # encoded brackets do not nest: an unknown key
             if key in self._values:
-                raise BadQuery(f"duplicate field `{key}`")
+                raise BadQuery(f'Multiple values for one key: "{key}"')
             self._values[key] = _decoded(raw_value)
 
     def text(self, *names: str) -> str | None:
@@ -49,9 +49,7 @@ class Query:
             value = self._values.get(name)
             if value is None or (value == "" and empty_is_absent):
                 continue
-            if not _INTEGER.fullmatch(value) or int(value) >= 2**bits:
-                raise BadQuery(f"invalid digit found in string or number too large: {name}={value}")
-            return int(value)
+            return _number(value, bits)
         return None
 
     def required_integer(self, name: str, *, bits: int = 64) -> int:
@@ -74,7 +72,7 @@ class Query:
         if not value:
             return None
         if value not in choices:
-            raise BadQuery(f"unknown variant `{value}`, expected one of {', '.join(choices)}")
+            raise BadQuery(f"unknown variant `{value}`, expected one of {', '.join(f'`{one}`' for one in choices)}")
         return value
 
     def required_choice(self, name: str, choices: tuple[str, ...]) -> str:
@@ -83,6 +81,17 @@ class Query:
         if value is None:
             raise BadQuery(f"missing field `{name}`")
         return value
+
+
+def _number(text: str, bits: int) -> int:
+    """Raises BadQuery in the node's words."""
+    if not text:
+        raise BadQuery("cannot parse integer from empty string")
+    if not _INTEGER.fullmatch(text):
+        raise BadQuery("invalid digit found in string")
+    if int(text) >= 2**bits:
+        raise BadQuery("number too large to fit in target type")
+    return int(text)
 
 
 def _decoded(raw: bytes) -> str:

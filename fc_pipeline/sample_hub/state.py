@@ -12,6 +12,9 @@ from typing import Any, Final
 import msgspec
 
 from fc_pipeline.sample_hub.chain_state import ChainEvents
+from fc_pipeline.sample_hub.channel_state import Channels, Verified
+from fc_pipeline.sample_hub.gasless_keys import GaslessKeys
+from fc_pipeline.sample_hub.homes import shard_of
 from fc_pipeline.sample_hub.log import EventLog
 from fc_pipeline.sample_hub.name_state import Names
 
@@ -104,17 +107,29 @@ class _Place:
 
 
 class HubState:
-    """Follows a log. `unreadable` lists (shard, event index) of events whose body is not what the hub's API says."""
+    """Follows a log. `unreadable` lists (shard, event index) of events whose body is not what the hub's API says.
 
-    def __init__(self) -> None:
+    `copies` are the verifications of a shard and FID that is not at home there, by address: no read shows them.
+    `home_of` gives the home shard of an FID where it is not the network's own rule that says so.
+    """
+
+    def __init__(self, home_of: Callable[[int], int] | None = None) -> None:
         self.fids: defaultdict[int, FidSets] = defaultdict(FidSets)
         self.names = Names()
         self.chain = ChainEvents()
+        self.keys = GaslessKeys()
+        self.channels = Channels()
+        self.copies: defaultdict[tuple[int, int], dict[str, Row]] = defaultdict(dict)
         self.unreadable: list[tuple[int, int]] = []
         self._applied: dict[int, int] = {}
+        self._home_of = home_of or self._shard_of
+        self._shards = 1
+        self._block_shard_copy = 1
 
     def follow(self, log: EventLog) -> None:
         """Take in what became visible since the last call."""
+        self._shards = max(log.shards, default=1)
+        self._block_shard_copy = min(log.shards, default=1)
         for number, shard in sorted(log.shards.items()):
             start = max(0, self._applied.get(number, 0) - shard.dropped_events)
             for index in range(start, shard.visible_end):
@@ -130,35 +145,82 @@ class HubState:
             return
         if event.mergeMessageBody is not None:
             for deleted in event.mergeMessageBody.deletedMessages:
-                self._delete(deleted)
+                self._delete(shard, deleted)
             self._merge(shard, event.mergeMessageBody.message)
         gone = event.pruneMessageBody or event.revokeMessageBody
         if gone is not None:
-            self._delete(gone.message)
+            self._delete(shard, gone.message)
         if event.mergeUsernameProofBody is not None:
             body = event.mergeUsernameProofBody
             self.names.apply(shard, body.usernameProof, body.deletedUsernameProof, body.usernameProofMessage)
         if event.mergeOnChainEventBody is not None:
-            self.chain.add(shard, event.mergeOnChainEventBody.onChainEvent)
+            self._add_contract_event(shard, event.mergeOnChainEventBody.onChainEvent)
+
+    def _add_contract_event(self, shard: int, raw: msgspec.Raw) -> None:
+        added = self.chain.add(shard, raw)
+        if added is not None and added["type"] == "EVENT_TYPE_CHANNEL_REGISTER":
+            self.channels.apply_contract(added)
+
+    def _shard_of(self, fid: int) -> int:
+        return shard_of(fid, self._shards)
+
+    def _counts(self, shard: int, data: Any) -> bool:
+        """Whether the shard's event about such a message changes what by-FID reads say (hub-api 7.7 and 12).
+
+        Every shard replays what the block shard merged: of verifications the FID's home shard counts, as others prune
+        them at once; of lends and channel messages one shard's copies do, since late copies would bring back old ones.
+        """
+        kind = data["type"]
+        if kind.startswith("MESSAGE_TYPE_VERIFICATION_"):
+            return shard == self._home_of(data["fid"])
+        if kind == "MESSAGE_TYPE_LEND_STORAGE" or kind.startswith("MESSAGE_TYPE_CHANNEL_"):
+            return shard == self._block_shard_copy
+        return True
+
+    def _note_verification(self, message: Any) -> None:
+        data = message["data"]
+        place = _place_of(message)
+        verified = Verified(data["timestamp"], not place.is_add, message["hash"])
+        self.channels.note_verification(data["fid"], place.key, verified)
 
     def _merge(self, shard: int, raw: msgspec.Raw) -> None:
         message = _ANY.decode(raw)
         data = message["data"]
+        if data["type"].startswith("MESSAGE_TYPE_VERIFICATION_"):
+            self._note_verification(message)
+        if data["type"].startswith("MESSAGE_TYPE_CHANNEL_"):
+            if self._counts(shard, data):
+                self.channels.apply_message(data, bytes(raw))
+            return
         place = _place_of(message)
         row = Row(data["timestamp"], message["hash"], raw, data["fid"], shard, place.is_add, place.detail)
-        sets = self.fids[data["fid"]]
-        getattr(sets, place.set_name)[place.key] = row
+        rows = self._rows(shard, data, place)
+        if rows is None:
+            return
+        if self._counts(shard, data):
+            self.keys.note_use(message)
+        rows[place.key] = row
         if place.set_name == "compact_states":
-            _compact(sets, data["timestamp"], place.key, set(data["linkCompactStateBody"]["targetFids"]))
+            targets = set(data["linkCompactStateBody"]["targetFids"])
+            _compact(self.fids[data["fid"]], data["timestamp"], place.key, targets)
 
-    def _delete(self, raw: msgspec.Raw) -> None:
-        """Take the row away if it is still this very message."""
+    def _delete(self, shard: int, raw: msgspec.Raw) -> None:
+        """Take the row away if it is still this very message. What a channel's message replaced has lost its slot."""
         message = _ANY.decode(raw)
+        data = message["data"]
+        if data["type"].startswith("MESSAGE_TYPE_CHANNEL_"):
+            return
         place = _place_of(message)
-        rows = getattr(self.fids[message["data"]["fid"]], place.set_name)
-        row = rows.get(place.key)
-        if row is not None and row.hash == message["hash"]:
+        rows = self._rows(shard, data, place)
+        row = rows.get(place.key) if rows is not None else None
+        if rows is not None and row is not None and row.hash == message["hash"]:
             del rows[place.key]
+
+    def _rows(self, shard: int, data: Any, place: _Place) -> dict[Any, Row] | None:
+        """The set in which the shard has such a message; None where the shard's copy counts for nothing."""
+        if self._counts(shard, data):
+            return getattr(self.fids[data["fid"]], place.set_name)
+        return self.copies[shard, data["fid"]] if place.set_name == "verifications" else None
 
 
 def _compact(sets: FidSets, timestamp: int, link_type: str, targets: set[int]) -> None:

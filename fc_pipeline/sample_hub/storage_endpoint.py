@@ -1,11 +1,10 @@
 """`/v1/storageLimitsByFid`: what an FID may store and does store (hub-api 6.4 and 7.3)."""
 
-import json
 from typing import Any, Final
 
 from starlette.responses import Response
 
-from fc_pipeline.sample_hub.answers import json_answer
+from fc_pipeline.sample_hub.answers import json_object
 from fc_pipeline.sample_hub.chain_state import UNIT_TYPES, StorageUnits
 from fc_pipeline.sample_hub.hub import SampleHub
 from fc_pipeline.sample_hub.query import Query
@@ -31,9 +30,13 @@ STORE_TYPES: Final = {
 
 
 def storage_limits_by_fid(hub: SampleHub, query: Query) -> Response:
-    """Units rented, plus borrowed, minus lent; adds and removes both count as used."""
+    """Units rented, plus borrowed, minus lent; adds and removes both count as used.
+
+    Of loans, the limit is what was rented, and used are those given and those taken (hub-api 12).
+    """
     fid = query.required_integer("fid")
-    units = _units(hub, fid)
+    rented = hub.state.chain.rented_units(fid, hub.clock())
+    units = _units(hub, fid, rented)
     used = _used(hub, fid)
     limits: list[dict[str, Any]] = [
         {
@@ -44,7 +47,7 @@ def storage_limits_by_fid(hub: SampleHub, query: Query) -> Response:
             "earliestTimestamp": 0,
             "earliestHash": [],
         }
-        for name, limit in (*_limits(units), ("STORAGE_LENDS", sum(units.values())))
+        for name, limit in (*_limits(units), ("STORAGE_LENDS", sum(rented.values())))
     ]
     answer: dict[str, Any] = {
         "limits": limits,
@@ -52,7 +55,7 @@ def storage_limits_by_fid(hub: SampleHub, query: Query) -> Response:
         "unitDetails": [{"unitType": kind, "unitSize": units[kind]} for kind in UNIT_TYPES],
         "tier_subscriptions": [{"tier_type": "Pro", "expires_at": hub.state.chain.pro_expires_unix(fid)}],
     }
-    return json_answer(json.dumps(answer).encode())
+    return json_object(answer)
 
 
 def _limits(units: StorageUnits) -> list[tuple[str, int]]:
@@ -62,31 +65,40 @@ def _limits(units: StorageUnits) -> list[tuple[str, int]]:
     ]
 
 
-def _units(hub: SampleHub, fid: int) -> StorageUnits:
-    state = hub.state
-    units = state.chain.rented_units(fid, hub.clock())
-    for lender, sets in list(state.fids.items()):
-        for receiver, row in sets.lends.items():
-            count, kind = row.detail
-            if fid in (lender, receiver) and lender != receiver:
-                units[kind] = max(0, units[kind] + (count if fid == receiver else -count))
-    return units
+def _lends(hub: SampleHub, fid: int) -> list[tuple[int, int, str, int]]:
+    """Lender, receiver, type and units of each loan that the FID has given or taken."""
+    return [
+        (lender, receiver, row.detail[1], row.detail[0])
+        for lender, sets in list(hub.state.fids.items())
+        for receiver, row in sets.lends.items()
+        if fid in (lender, receiver)
+    ]
+
+
+def _units(hub: SampleHub, fid: int, rented: StorageUnits) -> StorageUnits:
+    """Net units: 32 bits without a sign, so that who lent more than is left of the rents has billions of them."""
+    units = dict(rented)
+    for lender, receiver, kind, count in _lends(hub, fid):
+        units[kind] += (count if fid == receiver else 0) - (count if fid == lender else 0)
+    return {kind: count % 2**32 for kind, count in units.items()}
 
 
 def _used(hub: SampleHub, fid: int) -> dict[str, int]:
     state = hub.state
     sets = state.fids.get(fid)
     proofs = state.names.of_fid(fid, [shard.shard for shard in hub.shards])
-    own = {"USERNAME_PROOFS": sum(not proof.is_fname for proof in proofs)}
+    own = {
+        "USERNAME_PROOFS": sum(not proof.is_fname for proof in proofs),
+        "STORAGE_LENDS": len(_lends(hub, fid)),
+    }
     if sets is None:
-        return {**dict.fromkeys((*LIMITS_PER_UNIT, "STORAGE_LENDS"), 0), **own}
+        return {**dict.fromkeys(LIMITS_PER_UNIT, 0), **own}
     return {
         "CASTS": len(sets.casts),
         "LINKS": len(sets.links) + len(sets.compact_states),
         "REACTIONS": len(sets.reactions),
         "USER_DATA": len(sets.user_data),
         "VERIFICATIONS": len(sets.verifications),
-        "STORAGE_LENDS": sum(row.detail[0] for row in sets.lends.values()),
         **own,
     }
 

@@ -6,7 +6,7 @@ from typing import Any, Final
 from starlette.responses import Response
 
 from fc_pipeline.sample_hub.answers import Refusal, json_list
-from fc_pipeline.sample_hub.endpoints import REACTION_TYPES, hex_of, reaction_type_of
+from fc_pipeline.sample_hub.endpoints import MESSAGES_PAGE_SIZE, REACTION_TYPES, hex_of, reaction_type_of
 from fc_pipeline.sample_hub.hub import SampleHub
 from fc_pipeline.sample_hub.paging import Paging, shard_pages
 from fc_pipeline.sample_hub.query import Query
@@ -21,7 +21,7 @@ def _answer(
     hub: SampleHub, query: Query, error: str, choose: Choose, *, ends: bool, url: str | None = None
 ) -> Response:
     """One page per shard; only where the list `ends` is the token empty once every shard is exhausted."""
-    paging = Paging.of(query, error)
+    paging = Paging.of(query, error, MESSAGES_PAGE_SIZE)
     by_shard: dict[int, list[Row]] = {shard.shard: [] for shard in hub.shards}
     for sets in list(hub.state.fids.values()):
         for row in choose(sets):

@@ -8,18 +8,15 @@ moment. Postgres refuses to run as root, so root runs it as the system user `pgs
 """
 
 import importlib.util
-import logging
 import os
-import pwd
 import shutil
 import signal
-import stat
 import subprocess
 import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
-from typing import ClassVar, Final, TypedDict
+from typing import ClassVar, Final
 
 import psutil
 
@@ -27,6 +24,15 @@ from fc_pipeline.config.postgres_url import PostgresUrl
 from fc_pipeline.errors import ServiceError
 from fc_pipeline.services.lifetime import EmbeddedServer
 from fc_pipeline.services.processes import alive_in
+from fc_pipeline.services.system_user import (
+    as_server_user,
+    give_to_system_user,
+    let_system_user_in,
+    let_system_user_run,
+    require_passwd_entry,
+    server_uid,
+    user_name,
+)
 from fc_pipeline.store.session import connect
 
 __all__ = ["DATABASES", "EmbeddedPostgres", "client_program"]
@@ -34,11 +40,13 @@ __all__ = ["DATABASES", "EmbeddedPostgres", "client_program"]
 DATABASES: Final = ("fc_pipeline", "dagster")
 """The replica and Dagster's own storage."""
 
-_SYSTEM_USER: Final = "pgserver"
 _SUPERUSER: Final = "postgres"
 _PORT: Final = 5432
 """Part of the socket's name; nothing listens on a network."""
 _SOCKET_NAME: Final = f".s.PGSQL.{_PORT}"
+
+_DATABASES: Final = "SELECT datname FROM pg_database"
+_CREATE_DATABASE: Final = 'CREATE DATABASE "{}"'
 
 # A quarter of the machine, as Postgres advises, up to what holds the indexes of some millions of rows: most keys are
 # hashes, so that every row goes to another page of them. Only what is used is taken from the machine.
@@ -67,17 +75,6 @@ TUNING: Final[Mapping[str, str]] = {
     "log_checkpoints": "off",
     "log_line_prefix": "%m [%p] %d ",
 }
-
-
-class _StartAs(TypedDict, total=False):
-    env: dict[str, str]
-    cwd: str
-    user: int
-    group: int
-    extra_groups: list[int]
-
-
-_log = logging.getLogger(__name__)
 
 
 class EmbeddedPostgres(EmbeddedServer):
@@ -131,12 +128,12 @@ class EmbeddedPostgres(EmbeddedServer):
 
     def _launch(self) -> subprocess.Popen[bytes]:
         if os.geteuid() == 0:
-            _let_system_user_in(self.run_dir, _install_dir())
-            _let_system_user_run(_install_dir())
+            let_system_user_in(self.run_dir, _install_dir())
+            let_system_user_run(_install_dir())
         if not self.is_made:
             self._init_cluster()
         self._check_cluster()
-        socket_dir = self._private_dir(_server_uid(), _SOCKET_NAME)
+        socket_dir = self._private_dir(server_uid(), _SOCKET_NAME)
         _remove_stale(self.cluster_dir / "postmaster.pid")
         _remove_stale(socket_dir / f"{_SOCKET_NAME}.lock")
         options = {**self._tuning, "dynamic_shared_memory_type": _shared_memory_type()}
@@ -148,7 +145,7 @@ class EmbeddedPostgres(EmbeddedServer):
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
-                **_as_server_user(),
+                **as_server_user(),
             )
 
     def _init_cluster(self) -> None:
@@ -162,14 +159,14 @@ class EmbeddedPostgres(EmbeddedServer):
                     f"{self.cluster_dir} holds files, but no Postgres cluster", hint="move them away and start again"
                 )
             self.cluster_dir.rmdir()
-        _require_passwd_entry()
+        require_passwd_entry()
         password = self._password()
         new_dir = Path(tempfile.mkdtemp(prefix="postgres.new-", dir=self.data_dir))
         cluster, password_copy = new_dir / "cluster", new_dir / "password"
         password_copy.touch(mode=0o600)
         password_copy.write_text(password + "\n", encoding="ascii")
-        _give_to_system_user(new_dir, password_copy)
-        _let_system_user_in(new_dir)
+        give_to_system_user(new_dir, password_copy)
+        let_system_user_in(new_dir)
         _run(
             [
                 *(_binary("initdb"), "--pgdata", cluster, "--username", _SUPERUSER, "--pwfile", password_copy),
@@ -195,10 +192,10 @@ class EmbeddedPostgres(EmbeddedServer):
                 hint=f"put it back, or move {self.cluster_dir} away: the tables are rebuilt from the raw log",
             )
         owner = self.cluster_dir.stat().st_uid
-        if owner != _server_uid():
+        if owner != server_uid():
             raise ServiceError(
-                f"{self.cluster_dir} belongs to the user {_user_name(owner)}",
-                hint=f"run as the user who made it, or give it away: chown -R {_user_name(_server_uid())} (its folder)",
+                f"{self.cluster_dir} belongs to the user {user_name(owner)}",
+                hint=f"run as the user who made it, or give it away: chown -R {user_name(server_uid())} (its folder)",
             )
 
     def _not_ready(self) -> str | None:
@@ -212,11 +209,11 @@ class EmbeddedPostgres(EmbeddedServer):
         with closing(connect(self._database_url("postgres"))) as connection:
             connection.autocommit = True
             with connection.cursor() as cursor:
-                cursor.execute("SELECT datname FROM pg_database")
+                cursor.execute(_DATABASES)
                 present = {row[0] for row in cursor.fetchall()}
                 for database in DATABASES:
                     if database not in present:
-                        cursor.execute(f'CREATE DATABASE "{database}"')
+                        cursor.execute(_CREATE_DATABASE.format(database))
 
 
 def _install_dir() -> Path:
@@ -246,7 +243,7 @@ def _binary(name: str) -> Path:
 
 
 def _run(command: Sequence[str | Path]) -> None:
-    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, **_as_server_user())
+    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, **as_server_user())
     if done.returncode != 0:
         raise ServiceError(
             f"{Path(command[0]).name} failed ({done.returncode}): {(done.stderr or done.stdout).strip()}"
@@ -257,87 +254,6 @@ def _shared_memory_type() -> str:
     """Containers often have 64 MB of /dev/shm, too little for a parallel hash join."""
     shm = Path("/dev/shm")  # noqa: S108 - only its size is read
     return "posix" if shm.is_dir() and shutil.disk_usage(shm).total >= 2**28 else "mmap"
-
-
-def _server_uid() -> int:
-    return _system_user().pw_uid if os.geteuid() == 0 else os.geteuid()
-
-
-def _as_server_user() -> _StartAs:
-    """How to start a process of the server: its user, and an environment without our secrets."""
-    environment = {"PATH": os.defpath, "LC_ALL": "C", "TZ": "UTC"}
-    if os.geteuid() != 0:
-        return {"env": environment, "cwd": "/"}
-    user = _system_user()
-    return {"env": environment, "cwd": "/", "user": user.pw_uid, "group": user.pw_gid, "extra_groups": []}
-
-
-def _system_user() -> pwd.struct_passwd:
-    """The user that runs the server if we are root; created when needed."""
-    try:
-        return pwd.getpwnam(_SYSTEM_USER)
-    except KeyError:
-        pass
-    made = subprocess.run(
-        ["useradd", "--system", "--no-create-home", "--shell", "/usr/sbin/nologin", _SYSTEM_USER],  # noqa: S607
-        capture_output=True,
-        text=True,
-    )
-    try:
-        return pwd.getpwnam(_SYSTEM_USER)  # also where another process was faster
-    except KeyError:
-        raise ServiceError(
-            f"Postgres does not run as root, and the system user {_SYSTEM_USER} cannot be made: {made.stderr.strip()}",
-            hint=f"make the user {_SYSTEM_USER}, run as an ordinary user, or set FC_POSTGRES_URL",
-        ) from None
-
-
-def _require_passwd_entry() -> None:
-    """Raise ServiceError where initdb would: it asks for the name of its user, as in a container with any UID."""
-    try:
-        pwd.getpwuid(_server_uid())
-    except KeyError:
-        uid, gid = _server_uid(), os.getegid()
-        raise ServiceError(
-            f"the embedded Postgres cannot be made: this user (UID {uid}) has no entry in /etc/passwd",
-            hint=f"add one in the image: echo 'fc:x:{uid}:{gid}::/tmp:/bin/sh' >> /etc/passwd; or run as a user "
-            "that has one, or set FC_POSTGRES_URL",
-        ) from None
-
-
-def _user_name(uid: int) -> str:
-    try:
-        return pwd.getpwuid(uid).pw_name
-    except KeyError:
-        return str(uid)
-
-
-def _give_to_system_user(*paths: Path) -> None:
-    if os.geteuid() == 0:
-        user = _system_user()
-        for path in paths:
-            os.chown(path, user.pw_uid, user.pw_gid)
-
-
-def _let_system_user_in(*folders: Path) -> None:
-    """Let the server's user pass through (not list) the folders above its own, e.g. /root with mode 0700."""
-    if os.geteuid() != 0:
-        return
-    user = _system_user()
-    for path in {parent for folder in folders for parent in (folder.resolve(), *folder.resolve().parents)}:
-        found = path.stat()
-        if found.st_uid != user.pw_uid and not found.st_mode & stat.S_IXOTH:
-            _log.warning("letting the user %s pass through %s (chmod o+x) to run Postgres below it", user.pw_name, path)
-            path.chmod(stat.S_IMODE(found.st_mode) | stat.S_IXOTH)
-
-
-def _let_system_user_run(install_dir: Path) -> None:
-    """Make the server's own files readable where they were installed under a strict umask."""
-    if os.geteuid() != 0 or (install_dir / "bin" / "postgres").stat().st_mode & stat.S_IXOTH:
-        return
-    for path in (install_dir, *install_dir.rglob("*")):
-        mode = stat.S_IMODE(path.stat().st_mode)
-        path.chmod(mode | stat.S_IROTH | (stat.S_IXOTH if mode & stat.S_IXUSR else 0))
 
 
 def _remove_stale(lock_file: Path) -> None:

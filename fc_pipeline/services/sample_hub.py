@@ -9,12 +9,11 @@ import sys
 from pathlib import Path
 from typing import ClassVar, Final
 
-import httpx
-
 import fc_pipeline
 from fc_pipeline.errors import ServiceError
 from fc_pipeline.services.children import inherited_environment
 from fc_pipeline.services.lifetime import EmbeddedServer
+from fc_pipeline.services.local_http import local_answer
 from fc_pipeline.services.ports import free_port
 from fc_pipeline.services.processes import alive_in, listens_on
 
@@ -102,10 +101,10 @@ class SampleHubServer(EmbeddedServer):
         if not self._listens():  # its answers could be those of another process on that port
             return "it does not listen"
         try:
-            answer = httpx.get(f"{self.url()}/v1/info", timeout=5.0, trust_env=False)
-        except httpx.TransportError as error:
+            status, _ = local_answer(self._state()["port"], "/v1/info", timeout_seconds=5.0)
+        except OSError as error:
             return str(error)
-        return None if answer.status_code == 200 else f"it answers {answer.status_code}"
+        return None if status == 200 else f"it answers {status}"
 
 
 def _environment() -> dict[str, str]:

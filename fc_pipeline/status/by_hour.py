@@ -8,10 +8,10 @@ from typing import Final
 
 import sqlalchemy as sa
 
+from fc_pipeline.heights import HeightRange, height_count, without
 from fc_pipeline.hours import Hour
 from fc_pipeline.replica import Replica
-from fc_pipeline.store import coverage, gaps, ledger
-from fc_pipeline.store.ledger import HeightRange
+from fc_pipeline.store import coverage, gaps
 from fc_pipeline.store.query import query_of
 
 __all__ = [
@@ -59,7 +59,7 @@ _COUNTS: Final = sa.text("""
     FROM pipeline.coverage GROUP BY partition, shard HAVING sum(events) <> sum(confirmed_events)
     ORDER BY partition DESC, shard
 """)
-_SET_ASIDE: Final = sa.text("""
+_QUARANTINED: Final = sa.text("""
     SELECT c.partition, q.reason, count(*) AS records
     FROM pipeline.quarantine AS q CROSS JOIN LATERAL (
       SELECT partition, to_height FROM pipeline.coverage WHERE shard = q.shard AND from_height <= q.event_id >> 14
@@ -100,7 +100,7 @@ class Coverage:
     @property
     def missing_blocks(self) -> int:
         """How many heights are missing over all shards."""
-        return ledger.height_count([hole.heights for hole in self.holes])
+        return height_count([hole.heights for hole in self.holes])
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,14 +122,14 @@ class HourQuarantine:
     by_reason: Mapping[str, int] = field(default_factory=dict[str, int])
 
     @property
-    def set_aside(self) -> int:
+    def quarantined(self) -> int:
         """Records that are in no table; a text that only lost its NULs is."""
         return sum(count for reason, count in self.by_reason.items() if reason != "nul_removed")
 
     @property
     def share(self) -> float:
-        """`set_aside` as a share of the events, 0 to 1."""
-        return self.set_aside / self.events if self.events else 0.0
+        """`quarantined` as a share of the events, 0 to 1."""
+        return self.quarantined / self.events if self.events else 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,12 +154,12 @@ def find_holes(replica: Replica) -> Coverage:
     unfolded = 0
     for row in found:
         whole = HeightRange(row.expected, row.last_missing)
-        unfolded += ledger.height_count([whole])
+        unfolded += height_count([whole])
         holes += [
             Hole(row.shard, left, row.first_partition, row.last_partition, is_catching_up or row.is_new)
-            for left in ledger.without([whole], healed[row.shard])
+            for left in without([whole], healed[row.shard])
         ]
-    missing = ledger.height_count([hole.heights for hole in holes])
+    missing = height_count([hole.heights for hole in holes])
     return Coverage(holes, covered.hours, covered.blocks, unfolded - missing)
 
 
@@ -176,7 +176,7 @@ def quarantine_by_hour(replica: Replica) -> list[HourQuarantine]:
     """The hours with unresolved records of the feed, the largest share first."""
     by_hour: defaultdict[str, dict[str, int]] = defaultdict(dict)
     with replica.engine.connect() as connection:
-        for row in connection.execute(_SET_ASIDE):
+        for row in connection.execute(_QUARANTINED):
             by_hour[row.partition][row.reason] = row.records
         events = coverage.events_by_hour(query_of(connection), [Hour.from_key(partition) for partition in by_hour])
     found = [

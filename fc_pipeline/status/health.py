@@ -3,24 +3,25 @@
 import asyncio
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import pyarrow as pa
 import sqlalchemy as sa
 
+from fc_pipeline import heights
 from fc_pipeline.errors import HubError
 from fc_pipeline.feed.lost_log import LostLog, lost_log
 from fc_pipeline.feed.survey import Survey, survey
+from fc_pipeline.heights import HeightRange
 from fc_pipeline.hours import Hour
 from fc_pipeline.hub.clock import HubClock
 from fc_pipeline.hub.probe import probe_pool
+from fc_pipeline.hub.wire import first_event_id
 from fc_pipeline.replica import Replica
 from fc_pipeline.store import gaps, ledger
 from fc_pipeline.store.gaps import Gap
-from fc_pipeline.store.ledger import HeightRange
 from fc_pipeline.tables.columns import DataTable
-from fc_pipeline.tables.user_profiles import USER_PROFILES
 
 __all__ = [
     "CoverageFinding",
@@ -32,7 +33,7 @@ __all__ = [
     "lost_of",
     "null_or_duplicate_keys",
     "open_gaps",
-    "profiles_of",
+    "rows_of_heights",
 ]
 
 
@@ -69,7 +70,7 @@ def coverage_of_hours(replica: Replica, hours: Sequence[Hour]) -> CoverageFindin
     """Holes in the ledger of adjacent hours, of which the last may still be written.
 
     Where the first and last folded heights adjoin those of the neighbouring hours, the ledger itself is the proof;
-    elsewhere the hub is asked where the hours begin and end. If it cannot say, only what lies between is judged.
+    elsewhere the hub is asked where the hours begin and end. If it cannot say, only what lies between counts.
     """
     folded = {shard: _folded(replica, shard, hours) for shard in _shards(replica)}
     bounds = {shard: _bounds_by_ledger(replica, shard, ranges) for shard, ranges in folded.items()}
@@ -80,11 +81,11 @@ def coverage_of_hours(replica: Replica, hours: Sequence[Hour]) -> CoverageFindin
             _log.warning("coverage_not_confirmed hours=%s-%s reason=%r", hours[0].key, hours[-1].key, str(error))
     unfolded = {shard: _holes(ranges, bounds.get(shard)) for shard, ranges in folded.items()}
     with replica.engine.connect() as connection:
-        holes = {s: ledger.without(ranges, gaps.by_snapshots(connection, s)) for s, ranges in unfolded.items()}
+        holes = {s: heights.without(ranges, gaps.by_snapshots(connection, s)) for s, ranges in unfolded.items()}
     return CoverageFinding(
         holes,
-        sum(ledger.height_count(ranges) for ranges in folded.values()),
-        sum(ledger.height_count(unfolded[shard]) - ledger.height_count(holes[shard]) for shard in unfolded),
+        sum(heights.height_count(ranges) for ranges in folded.values()),
+        sum(heights.height_count(unfolded[shard]) - heights.height_count(holes[shard]) for shard in unfolded),
         all(bounds.get(shard) is not None for shard in folded),
     )
 
@@ -127,7 +128,7 @@ def _holes(folded: Sequence[HeightRange], bounds: _Bounds | None) -> list[Height
     if bounds is not None:
         first = bounds[0]
         last = bounds[1] if bounds[1] is not None else max(last, first - 1)
-    return ledger.holes(folded, first, last)
+    return heights.holes(folded, first, last)
 
 
 def _bounds_by_ledger(replica: Replica, shard: int, folded: Sequence[HeightRange]) -> _Bounds | None:
@@ -179,11 +180,17 @@ async def _surveyed(replica: Replica) -> Survey:
         return await survey(replica, hubs)
 
 
-def profiles_of(replica: Replica, fids: Sequence[int | None]) -> pa.Table:
-    """The rows of `user_profiles` of these FIDs, ascending."""
-    profiles = USER_PROFILES.sql
+def rows_of_heights(
+    replica: Replica, table: DataTable, heights: Mapping[int, tuple[int, int]], *, limit: int
+) -> pa.Table:
+    """The first rows of the table that events of these heights (first and last, by shard) decided, live ones first."""
+    columns = table.sql.c
+    of_heights = [
+        columns.version.between(first_event_id(first), first_event_id(last + 1) - 1) for first, last in heights.values()
+    ]
+    query = sa.select(table.sql).where(sa.or_(sa.false(), *of_heights))
     with replica.engine.connect() as connection:
-        rows = connection.execute(sa.select(profiles).where(profiles.c.fid.in_(fids)).order_by(profiles.c.fid))
+        rows = connection.execute(query.order_by(columns.deleted_at.is_not(None), columns.version).limit(limit))
         return pa.Table.from_pylist([dict(row) for row in rows.mappings()])
 
 

@@ -9,11 +9,10 @@ from typing import Final
 import sqlalchemy as sa
 
 from fc_pipeline.feed.lost_log import LostLog
+from fc_pipeline.heights import HeightRange, without
 from fc_pipeline.hours import Hour
 from fc_pipeline.lake.event_log import LogFile
 from fc_pipeline.replica import Replica
-from fc_pipeline.store import ledger
-from fc_pipeline.store.ledger import HeightRange
 
 __all__ = ["READ_BYTES", "LogFindings", "find_lost_log"]
 
@@ -95,4 +94,4 @@ def _to_read(listed: Iterable[LogFile], read_bytes: int) -> list[LogFile]:
 def _lost(covered: Sequence[HeightRange], files: Sequence[LogFile], problems: dict[str, str]) -> LostLog:
     whole = [HeightRange(file.from_height, file.to_height) for file in files if file.path not in problems]
     damaged = {file: problems[file.path] for file in files if file.path in problems}
-    return LostLog(ledger.without(covered, whole), damaged)
+    return LostLog(without(covered, whole), damaged)

@@ -8,6 +8,7 @@ from typing import Final, Literal
 
 import sqlalchemy as sa
 
+from fc_pipeline import heights
 from fc_pipeline.errors import HubError
 from fc_pipeline.feed.outputs import OUTPUTS
 from fc_pipeline.feed.survey import ShardSurvey, Survey, survey
@@ -18,7 +19,7 @@ from fc_pipeline.store import gaps, ledger
 from fc_pipeline.store.bookkeeping import QUARANTINE
 from fc_pipeline.store.gaps import Gap
 from fc_pipeline.tables.columns import DataTable
-from fc_pipeline.tables.registry import DATA_TABLES
+from fc_pipeline.tables.registry import ALL_TABLES
 from fc_pipeline.targets import coherence, directory
 
 __all__ = ["GapStatus", "ReplicaState", "ReplicaStatus", "ShardStatus", "TableStatus", "TargetStatus", "read_status"]
@@ -150,7 +151,7 @@ def read_status(replica: Replica) -> ReplicaStatus:
             shards=tuple(
                 _shard(connection, shard, height, surveyed.get(shard), now) for shard, height in sorted(origins.items())
             ),
-            tables=tuple(_table(connection, table) for table in DATA_TABLES.values()),
+            tables=tuple(_table(connection, table) for table in ALL_TABLES.values()),
             quarantine=_quarantine(connection),
             targets=_targets(replica, connection) if replica.targets is not None else None,
             gaps=tuple(_gap(gap) for gap in gaps.all_gaps(connection)),
@@ -177,8 +178,8 @@ def _shard(
 ) -> ShardStatus:
     cursor = ledger.last_covered(connection, shard)
     folded_height = cursor[0] if cursor else origin_height - 1
-    unfolded = ledger.holes(ledger.covered(connection, shard, tables=OUTPUTS), origin_height, folded_height)
-    holes = ledger.without(unfolded, gaps.by_snapshots(connection, shard))
+    unfolded = heights.holes(ledger.covered(connection, shard, tables=OUTPUTS), origin_height, folded_height)
+    holes = heights.without(unfolded, gaps.by_snapshots(connection, shard))
     return ShardStatus(
         shard=shard,
         origin_height=origin_height,
@@ -186,9 +187,9 @@ def _shard(
         cursor_height=cursor[0] if cursor else None,
         blocks_behind=max(0, hub.head_height - folded_height) if hub else None,
         lag_seconds=max(0.0, now_unix - cursor[1].timestamp()) if cursor else None,
-        missing_blocks=ledger.height_count(holes),
+        missing_blocks=heights.height_count(holes),
         holes=tuple((hole.first, hole.last) for hole in holes),
-        blocks_by_snapshots=ledger.height_count(unfolded) - ledger.height_count(holes),
+        blocks_by_snapshots=heights.height_count(unfolded) - heights.height_count(holes),
     )
 
 

@@ -12,6 +12,7 @@ import sqlalchemy as sa
 
 __all__ = [
     "COMPLETING_TARGETS",
+    "DERIVING",
     "HEALING_GAPS",
     "INSTANCE",
     "LEADER",
@@ -69,6 +70,8 @@ INSTANCE: Final = 0x6663696E  # "fcin"
 """The kind of the locks of living instances."""
 LEADER: Final = 0x66636C65  # "fcle"
 """The kind of the one that the leading instance's daemon holds."""
+DERIVING: Final = 0x6664  # "fd"
+"""The kind of those of derived tables: exclusive for folds that make rows which another shard's may look for."""
 
 _SHARDS: Final = 0x6663  # "fc"
 _GAPS: Final = 0x6667  # "fg"

@@ -1,4 +1,4 @@
-"""The pipeline's own tables, schema `pipeline`: ledger, totals, quarantine, leases, snapshots, drift, gaps, targets."""
+"""The pipeline's own tables, schema `pipeline`: ledger, totals, quarantine, leases, snapshots, gaps, targets, keys."""
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql as pg
@@ -11,6 +11,7 @@ __all__ = [
     "FORMER_TARGETS",
     "GAPS",
     "HOUR_ROWS",
+    "KEY_SEARCH",
     "LAKE",
     "LEASES",
     "PARTITION_START",
@@ -25,6 +26,8 @@ __all__ = [
     "TARGET_ROOTS",
     "TARGET_SET",
     "TARGET_SIGN_UPS",
+    "UNEXPLAINED_KEYS",
+    "UNREAD_KEYS",
 ]
 
 SCHEMA = "pipeline"
@@ -350,4 +353,37 @@ TARGET_DENIALS = sa.Table(
     sa.Column("denied_at", sa.DateTime(timezone=True), nullable=False, server_default=_now),
     schema=SCHEMA,
     comment="FIDs that are no targets, whoever follows them.",
+)
+
+UNEXPLAINED_KEYS = sa.Table(
+    "unexplained_keys",
+    METADATA,
+    sa.Column("fid", sa.BigInteger, primary_key=True, autoincrement=False, comment="Whose message it signed"),
+    sa.Column("key", pg.BYTEA, primary_key=True),
+    sa.Column("found_at", sa.DateTime(timezone=True), nullable=False, server_default=_now),
+    sa.Column("asked_at", sa.DateTime(timezone=True), comment="When the user's keys were last read in vain"),
+    sa.Column("attempts", sa.Integer, nullable=False, server_default="0", comment="How often; after three it is left"),
+    schema=SCHEMA,
+    comment="Keys that signed messages and that no row of signers has.",
+)
+
+UNREAD_KEYS = sa.Table(
+    "unread_keys",
+    METADATA,
+    sa.Column("fid", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("tried_at", sa.DateTime(timezone=True), nullable=False, server_default=_now),
+    sa.Column("failure", sa.Text, nullable=False, comment="Why the hub gave no answer"),
+    schema=SCHEMA,
+    comment="Users whose gasless keys a hub could not be asked for: left alone for a day.",
+)
+
+KEY_SEARCH = sa.Table(
+    "key_search",
+    METADATA,
+    sa.Column("is_only", sa.Boolean, primary_key=True, server_default=sa.text("true"), comment="There is one line"),
+    sa.Column("searched_at", sa.DateTime(timezone=True), comment="Until when what was folded was searched for keys"),
+    sa.Column("lacking_at", sa.DateTime(timezone=True), comment="When the hub was found to have no such endpoint"),
+    sa.CheckConstraint("is_only", name="key_search_is_only_check"),
+    schema=SCHEMA,
+    comment="How far the search for unexplained keys has come.",
 )

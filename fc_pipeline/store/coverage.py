@@ -6,8 +6,8 @@ from typing import Final, NamedTuple
 
 import sqlalchemy as sa
 
+from fc_pipeline.heights import HeightRange
 from fc_pipeline.hours import Hour
-from fc_pipeline.store.ledger import HeightRange
 from fc_pipeline.store.query import Query
 
 __all__ = [

@@ -14,10 +14,10 @@ from typing import Final, Literal
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql as pg
 
+from fc_pipeline.heights import HeightRange, height_count, overlap, without
 from fc_pipeline.store import advisory_locks, ledger
 from fc_pipeline.store.advisory_locks import HEALING_GAPS
 from fc_pipeline.store.bookkeeping import COVERAGE, GAPS
-from fc_pipeline.store.ledger import HeightRange
 
 __all__ = [
     "FAILED_HOUR",
@@ -104,7 +104,7 @@ def by_snapshots(connection: sa.Connection, shard: int) -> list[HeightRange]:
 def blocks_by_snapshots(connection: sa.Connection) -> int:
     """How many heights the replica knows from snapshots alone, over all shards."""
     return sum(
-        ledger.height_count(ledger.without(by_snapshots(connection, shard), ledger.covered(connection, shard)))
+        height_count(without(by_snapshots(connection, shard), ledger.covered(connection, shard)))
         for shard in ledger.origins(connection)
     )
 
@@ -179,19 +179,19 @@ def _of_outages(connection: sa.Connection, shard: int) -> list[Gap]:
 
 def _unrecorded(seen: Sequence[Gap], lost: Sequence[HeightRange]) -> list[HeightRange]:
     """Of what is lost, the heights that no open gap has, and no snapshot brought."""
-    return ledger.without(lost, [gap.heights for gap in seen if gap.is_open or gap.healed_how == "snapshots"])
+    return without(lost, [gap.heights for gap in seen if gap.is_open or gap.healed_how == "snapshots"])
 
 
 def _forgotten(seen: Sequence[Gap], lost: Sequence[HeightRange]) -> list[Gap]:
     """The hours that failed of which no hub has everything any more."""
     failed = [gap for gap in seen if gap.is_open and gap.reason == FAILED_HOUR]
-    return [gap for gap in failed if ledger.overlap([gap.heights], lost)]
+    return [gap for gap in failed if overlap([gap.heights], lost)]
 
 
 def _filled(connection: sa.Connection, shard: int, seen: Sequence[Gap]) -> list[HeightRange]:
     """Of all gaps but those that the feed has filled, the heights that the ledger covers."""
     unfilled = [gap.heights for gap in seen if gap.healed_how != "feed"]
-    return ledger.overlap(unfilled, ledger.covered(connection, shard)) if unfilled else []
+    return overlap(unfilled, ledger.covered(connection, shard)) if unfilled else []
 
 
 def _folded_by(connection: sa.Connection, shard: int, heights: HeightRange) -> str:
@@ -219,15 +219,15 @@ def _open(connection: sa.Connection, shard: int, heights: HeightRange, reason: s
 def _settle(connection: sa.Connection, shard: int, heights: HeightRange, how: Healing, run_id: str) -> None:
     """Gaps, or parts of them, are healed; where only a part is, the rest becomes a gap of its own."""
     for gap in _of_outages(connection, shard):
-        if gap.healed_how in ("feed", how) or not ledger.overlap([gap.heights], [heights]):
+        if gap.healed_how in ("feed", how) or not overlap([gap.heights], [heights]):
             continue
         connection.execute(sa.delete(GAPS).where(_is(gap)))
-        for rest in ledger.without([gap.heights], [heights]):
+        for rest in without([gap.heights], [heights]):
             _insert(
                 connection,
                 Gap(shard, rest, gap.reason, gap.found_at, gap.healed_at, gap.healed_by, gap.healed_how),
             )
-        for healed in ledger.overlap([gap.heights], [heights]):
+        for healed in overlap([gap.heights], [heights]):
             _insert(connection, Gap(shard, healed, gap.reason, gap.found_at, _now(connection), run_id, how))
 
 

@@ -102,8 +102,8 @@ class EventTotals:
     written: int
     without_rows: int
     filtered: int
-    set_aside: int
     quarantined: int
+    records_quarantined: int
     micro_batches: int
     size_bytes: int
     naive_rows: int
@@ -118,7 +118,7 @@ class EventTotals:
     @property
     def accounted(self) -> int:
         """Events with a known outcome."""
-        return self.with_rows + self.without_rows + self.filtered + self.set_aside
+        return self.with_rows + self.without_rows + self.filtered + self.quarantined
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,8 +159,8 @@ def totals_of_hour(connection: sa.Connection, partition: str) -> HourTotals:
         written=total("events_written"),
         without_rows=total("events_without_rows"),
         filtered=total("events_filtered"),
-        set_aside=total("events_quarantined"),
-        quarantined=total("quarantined"),
+        quarantined=total("events_quarantined"),
+        records_quarantined=total("quarantined"),
         micro_batches=total("micro_batches"),
         size_bytes=total("bytes"),
         naive_rows=total("naive_rows"),

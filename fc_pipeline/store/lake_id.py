@@ -1,6 +1,7 @@
 """The line of `pipeline.lake`: which lake the database goes with."""
 
 from dataclasses import dataclass
+from typing import Final
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql as pg
@@ -10,6 +11,8 @@ from fc_pipeline.store.bookkeeping import LAKE
 from fc_pipeline.store.query import query_of
 
 __all__ = ["DatabaseLake", "has_folded_from_log", "hold", "known", "record"]
+
+_LOCK: Final = sa.text("LOCK TABLE pipeline.lake IN SHARE ROW EXCLUSIVE MODE")
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +31,7 @@ def known(connection: sa.Connection) -> DatabaseLake | None:
 
 def hold(connection: sa.Connection) -> None:
     """Lock the record of the lake until the end of the transaction."""
-    connection.execute(sa.text("LOCK TABLE pipeline.lake IN SHARE ROW EXCLUSIVE MODE"))
+    connection.execute(_LOCK)
 
 
 def record(connection: sa.Connection, lake: DatabaseLake) -> None:

@@ -4,7 +4,7 @@ Statements with `$1` belong to a micro-batch's own transaction (FoldSession); th
 SQLAlchemy.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
@@ -12,6 +12,7 @@ from typing import Final
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql as pg
 
+from fc_pipeline.heights import HeightRange
 from fc_pipeline.store import advisory_locks
 from fc_pipeline.store.bookkeeping import COVERAGE, HOUR_ROWS, SHARDS
 
@@ -20,7 +21,6 @@ __all__ = [
     "LOCK_SHARD",
     "OVERLAP_SQLSTATES",
     "RENEW_LEASE",
-    "HeightRange",
     "NewlyWritten",
     "ShardOrigin",
     "add_tables",
@@ -29,20 +29,17 @@ __all__ = [
     "covered_shards",
     "first_covered",
     "forget_table",
-    "height_count",
-    "holes",
     "is_covered",
     "last_block_hash",
     "last_commit",
     "last_covered",
     "line_of",
     "origins",
-    "overlap",
     "partitions_of",
     "partitions_written_since",
     "record_origin",
+    "shard_count",
     "unfinished_partitions",
-    "without",
 ]
 
 OVERLAP_SQLSTATES = ("23P01", "23505")
@@ -94,14 +91,6 @@ COVER = (
 """Extend the run's own line where the heights follow on, else begin one: a line per run and hour, not per second."""
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class HeightRange:
-    """Heights `first`…`last` of a shard, inclusive."""
-
-    first: int
-    last: int
-
-
 @dataclass(frozen=True, slots=True)
 class NewlyWritten:
     """Events that have rows in tables which their heights were not written to before, and those that changed some."""
@@ -127,6 +116,11 @@ def origins(connection: sa.Connection) -> dict[int, ShardOrigin]:
     """The recorded origin of every shard; empty before the first contact with a hub."""
     rows = connection.execute(sa.select(SHARDS).order_by(SHARDS.c.shard))
     return {row.shard: ShardOrigin(row.shard, row.origin_height, row.origin_at, row.shard_count) for row in rows}
+
+
+def shard_count(connection: sa.Connection) -> int | None:
+    """How many data shards the network has; None before the first contact with a hub."""
+    return connection.scalar(sa.select(sa.func.max(SHARDS.c.shard_count)))
 
 
 def record_origin(connection: sa.Connection, origin: ShardOrigin) -> None:
@@ -187,6 +181,15 @@ def forget_table(connection: sa.Connection, table: str) -> None:
         .values(tables=sa.func.array_remove(COVERAGE.c.tables, table))
     )
     connection.execute(sa.delete(HOUR_ROWS).where(HOUR_ROWS.c.table_name == table))
+
+
+def note_derived(connection: sa.Connection, table: str, sources: Collection[str]) -> None:
+    """Note that a table has everything of the heights that were written to all tables which it is derived from."""
+    connection.execute(
+        sa.update(COVERAGE)
+        .where(COVERAGE.c.tables.contains(list(sources)), sa.not_(COVERAGE.c.tables.contains([table])))
+        .values(tables=sa.func.array_append(COVERAGE.c.tables, table))
+    )
 
 
 def is_covered(connection: sa.Connection, shard: int, height: int) -> bool:
@@ -255,39 +258,6 @@ def line_of(connection: sa.Connection, shard: int, height: int) -> tuple[str, in
     )
     row = connection.execute(query).one_or_none()
     return (row.partition, row.from_height) if row else None
-
-
-def holes(ranges: Sequence[HeightRange], first: int, last: int) -> list[HeightRange]:
-    """The heights from `first` to `last` that ascending, disjoint `ranges` leave out."""
-    missing: list[HeightRange] = []
-    expected = first
-    for folded in ranges:
-        if folded.last < expected:
-            continue
-        if folded.first > last:
-            break
-        if folded.first > expected:
-            missing.append(HeightRange(expected, folded.first - 1))
-        expected = folded.last + 1
-    if expected <= last:
-        missing.append(HeightRange(expected, last))
-    return missing
-
-
-def without(ranges: Sequence[HeightRange], taken: Sequence[HeightRange]) -> list[HeightRange]:
-    """The heights of `ranges` that none of `taken` has, which may overlap one another."""
-    ascending = sorted(taken)
-    return [left for one in ranges for left in holes(ascending, one.first, one.last)]
-
-
-def overlap(ranges: Sequence[HeightRange], others: Sequence[HeightRange]) -> list[HeightRange]:
-    """The heights of `ranges` that one of `others` has."""
-    return without(ranges, without(ranges, others))
-
-
-def height_count(ranges: Sequence[HeightRange]) -> int:
-    """How many heights are in these ranges."""
-    return sum(one.last - one.first + 1 for one in ranges)
 
 
 def first_covered(connection: sa.Connection, shard: int) -> tuple[int, str] | None:

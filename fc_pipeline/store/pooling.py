@@ -10,6 +10,7 @@ from fc_pipeline.store.session import PsycopgConnection, connect
 __all__ = ["require_own_session"]
 
 ROUNDS: Final = 3
+_BACKEND_PID: Final = "SELECT pg_backend_pid()"
 
 
 def require_own_session(libpq_url: str) -> None:
@@ -52,6 +53,6 @@ def _connect(libpq_url: str) -> PsycopgConnection:
 
 def _backend_pid(connection: PsycopgConnection) -> int:
     with connection.cursor() as cursor:
-        cursor.execute("SELECT pg_backend_pid()")
+        cursor.execute(_BACKEND_PID)
         (row,) = cursor.fetchall()
     return row[0]

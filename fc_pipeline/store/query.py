@@ -7,9 +7,10 @@ from typing import Any, Final, Protocol
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
 
-__all__ = ["Query", "numbered", "query_of"]
+__all__ = ["Query", "absent", "numbered", "query_of"]
 
 _NUMBERED: Final = postgresql.dialect(paramstyle="numeric_dollar")
+_ABSENT: Final = sa.text("SELECT name FROM unnest(CAST(:names AS text[])) AS name WHERE to_regclass(name) IS NULL")
 MAX_STATEMENTS: Final = 256
 
 
@@ -28,6 +29,11 @@ def query_of(connection: sa.Connection) -> Query:
         return [tuple(row) for row in connection.execute(statement, parameters)]
 
     return query
+
+
+def absent(connection: sa.Connection, names: Sequence[str]) -> set[str]:
+    """Those of these tables and views, named with their schema, that the database lacks."""
+    return set(connection.execute(_ABSENT, {"names": list(names)}).scalars())
 
 
 @lru_cache(maxsize=MAX_STATEMENTS)

@@ -3,7 +3,7 @@
 And keeps those away who would write another one: a process that was running when a newer release migrated.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any, Final
 
 import sqlalchemy as sa
@@ -14,11 +14,14 @@ from alembic.script import ScriptDirectory
 
 import fc_pipeline.store.migrations
 from fc_pipeline.errors import ConfigError, NothingYet, SchemaMissing
-from fc_pipeline.store import gaps, ledger, snapshot_ledger
+from fc_pipeline.store import attribution, derived, gaps, ledger, snapshot_ledger, views
 from fc_pipeline.store.advisory_locks import MIGRATION
 from fc_pipeline.store.bookkeeping import SCHEMA, TARGETS
+from fc_pipeline.store.query import absent
 from fc_pipeline.tables import link_compactions, links, registry
 from fc_pipeline.tables.columns import METADATA
+from fc_pipeline.tables.derived_table import DerivedTable
+from fc_pipeline.tables.fid_activity import FID_ACTIVITY
 
 __all__ = [
     "NEWEST_REVISION",
@@ -30,11 +33,13 @@ __all__ = [
 ]
 
 _REBUILT_WITH = {
-    **{table.qualified: name for name, table in registry.DATA_TABLES.items()},
+    **{table.qualified: name for name, table in registry.MESSAGE_TABLES.items()},
+    FID_ACTIVITY.qualified: FID_ACTIVITY.name,
     # Compact states mask links, so links are folded again with them.
     link_compactions.LINK_COMPACTIONS.qualified: links.LINKS.name,
 }
 _REVISION: Final = f"SELECT version_num FROM {SCHEMA}.alembic_version"
+_CREATE_SCHEMA: Final = sa.text(f"CREATE SCHEMA {SCHEMA}")
 
 
 def _known_revisions() -> tuple[str, ...]:
@@ -53,8 +58,8 @@ def ensure_schema(engine: sa.Engine) -> None:
     """Create or migrate the database; afterwards every table exists.
 
     A table that a user dropped is rebuilt, empty, and the ledger forgets that anything was written to it: so it is work
-    to do, from the raw log. Several processes may call this at once. Raises ConfigError if the database was migrated by
-    a newer release: nothing is written then.
+    to do, from the raw log. A derived one, dropped or new, is filled from its sources at once. Several processes may
+    call this at once. Raises ConfigError if the database was migrated by a newer release: nothing is written then.
     """
     with engine.begin() as connection:
         if _is_current(connection):
@@ -64,16 +69,43 @@ def ensure_schema(engine: sa.Engine) -> None:
         if found is not None and found not in _KNOWN_REVISIONS:
             raise _unknown(found)
         if not sa.inspect(connection).has_schema(SCHEMA):  # IF NOT EXISTS wants rights on the database all the same
-            connection.execute(sa.text(f"CREATE SCHEMA {SCHEMA}"))
+            connection.execute(_CREATE_SCHEMA)
+        missing = _missing_tables(connection)
         command.upgrade(alembic_config(connection), NEWEST_REVISION)
         lost = _missing_tables(connection)
         METADATA.create_all(connection, checkfirst=True)
-        for table in lost & _REBUILT_WITH.keys():
-            ledger.forget_table(connection, _REBUILT_WITH[table])
-        if lost & _REBUILT_WITH.keys():
+        forgotten = {_REBUILT_WITH[table] for table in lost & _REBUILT_WITH.keys()}
+        for name in forgotten:
+            ledger.forget_table(connection, name)
+        if forgotten:
             snapshot_ledger.forget_folds(connection)
             connection.execute(sa.update(TARGETS).values(synced_at=None))
             gaps.reopen(connection)
+        for one in registry.DERIVED_TABLES:
+            is_missing = one.table.qualified in missing
+            if is_missing or found != NEWEST_REVISION:  # a release may derive otherwise than the one before
+                _derive_all(connection, one)
+            if is_missing:
+                _note_derived(connection, one, forgotten)
+        views.create_missing(connection)
+
+
+def _derive_all(connection: sa.Connection, one: DerivedTable) -> None:
+    connection.exec_driver_sql(derived.create_scope(one))
+    relations = [(name, registry.LISTED_TABLES[name].qualified) for name in one.sources]
+    connection.exec_driver_sql(derived.stage_touched(one, relations))
+    connection.exec_driver_sql(f"ANALYZE {derived.scope_name(one)}")
+    connection.exec_driver_sql(derived.derive(one))
+    for statement in attribution.after(one):
+        connection.exec_driver_sql(statement)
+    connection.exec_driver_sql(derived.empty_scope(one))
+
+
+def _note_derived(connection: sa.Connection, one: DerivedTable, forgotten: Collection[str]) -> None:
+    """Note that the hours which its sources have are written to it, too, unless a source is rebuilt from the log."""
+    ledger.forget_table(connection, one.name)
+    if set(one.sources).isdisjoint(forgotten):
+        ledger.note_derived(connection, one.name, registry.DATA_TABLES.keys() & set(one.sources))
 
 
 def require_schema(engine: sa.Engine) -> None:
@@ -100,7 +132,7 @@ def require_schema(engine: sa.Engine) -> None:
     if lost:
         raise SchemaMissing(
             f"the database has lost {', '.join(lost)}",
-            hint="`fc-pipeline up` or `fc-pipeline sync` makes lost tables anew, and fills them from the raw log",
+            hint="`fc-pipeline up` or `fc-pipeline sync` creates lost tables again, and fills them from the raw log",
         )
 
 
@@ -127,7 +159,11 @@ def _unknown(*revisions: str) -> ConfigError:
 
 def _is_current(connection: sa.Connection) -> bool:
     """Whether the newest migration is applied and no table is missing; cheap, for every run and tick begins with it."""
-    return _revision_of(connection) == NEWEST_REVISION and not _missing_tables(connection)
+    return (
+        _revision_of(connection) == NEWEST_REVISION
+        and not _missing_tables(connection)
+        and not views.missing(connection)
+    )
 
 
 def _revision_of(connection: sa.Connection) -> str | None:
@@ -137,8 +173,7 @@ def _revision_of(connection: sa.Connection) -> str | None:
 def _missing_tables(connection: sa.Connection) -> set[str]:
     """The names, with their schema, of declared tables that the database lacks."""
     names = [f"{table.schema or 'public'}.{table.name}" for table in METADATA.tables.values()]
-    absent = sa.text("SELECT name FROM unnest(CAST(:names AS text[])) AS name WHERE to_regclass(name) IS NULL")
-    return set(connection.execute(absent, {"names": names}).scalars())
+    return absent(connection, names)
 
 
 def alembic_config(connection: sa.Connection) -> Config:

@@ -55,7 +55,7 @@ SESSION: Final[Mapping[str, str]] = {
     "transform_null_equals": "off",
     # Compiling a plan takes seconds, a micro-batch milliseconds: estimates for staging tables are far too high.
     "jit": "off",
-    # Merges are prepared once per session, and forbid reading whole tables for themselves alone (fold.statements).
+    # Merges are prepared once per session, and forbid reading whole tables for themselves alone (fold.merging).
     "plan_cache_mode": "auto",
     "enable_hashjoin": "on",
     "enable_mergejoin": "on",

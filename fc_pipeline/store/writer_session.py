@@ -14,11 +14,11 @@ from fc_pipeline.store.query import numbered
 from fc_pipeline.store.retry import RetryBudget, with_retries
 from fc_pipeline.store.writer_connection import WriterConnection
 
-__all__ = ["STANDSTILL_SECONDS", "WriterSession"]
+__all__ = ["MAX_IDLE_TRANSACTION_SECONDS", "WriterSession"]
 
 T = TypeVar("T")
 
-STANDSTILL_SECONDS: Final = 30
+MAX_IDLE_TRANSACTION_SECONDS: Final = 30
 """A run that stands still inside a transaction, such as a paused one, loses its session and so the locks that others
 wait for: sooner than its lease runs out."""
 

@@ -7,6 +7,7 @@ from fc_pipeline.hub.wire import Message
 from fc_pipeline.tables.columnar import Rejects, hash_column, json_column, key_text_column, named_column, spread
 from fc_pipeline.tables.columns import ArrowArray, Column, ColumnType, DataTable, Index, Row
 from fc_pipeline.tables.message import (
+    APP_FID,
     DELETED_REASON,
     ENVELOPE,
     ENVELOPE_VALUES,
@@ -49,6 +50,7 @@ CASTS = DataTable(
         Column("mentions", ColumnType.BIGINTS, "Mentioned FIDs"),
         Column("mentions_positions", ColumnType.INTEGERS, "Byte offset in the UTF-8 text of each mention"),
         *ENVELOPE,
+        APP_FID,
         DELETED_REASON,
     ),
     indexes=(

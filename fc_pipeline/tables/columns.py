@@ -52,20 +52,37 @@ class ColumnType(Enum):
 
 @dataclass(frozen=True)
 class Column:
-    """One column; its description ends up in Postgres comments, the Dagster UI and docs/tables.md."""
+    """One column; its description ends up in Postgres comments, the Dagster UI and docs/tables.md.
+
+    `lookup` is SQL for what no message says: it is looked up in another table as `{row}` is written or compared.
+    """
 
     name: str
     type: ColumnType
     description: str
     nullable: bool = True
+    lookup: str | None = None
+
+    def value_of(self, row: str) -> str:
+        """SQL for what the table gets of a staged row, whose JSON is text."""
+        if self.lookup:
+            return self.lookup.format(row=row)
+        return f"{row}.{self.name}::jsonb" if self.type is ColumnType.JSONB else f"{row}.{self.name}"
 
 
 @dataclass(frozen=True)
 class Index:
-    """A secondary index; `where` makes it partial, so that rows without the value cost nothing."""
+    """A secondary index; `where` makes it partial, so that rows without the value cost nothing.
+
+    `of_pages` makes it one of ranges per stretch of pages (BRIN): it costs next to nothing, and finds what was written
+    lately, for rows lie about in the order in which they were written. `expression` is SQL over the columns, indexed in
+    their place.
+    """
 
     columns: tuple[str, ...]
     where: str | None = None
+    of_pages: bool = False
+    expression: str | None = None
 
 
 class Comparison(Enum):
@@ -75,6 +92,7 @@ class Comparison(Enum):
     MESSAGES = "the FID's messages: its rows are these, and never of another FID"
     NAMES = "the FID's names: a row passes from one FID to another, by the time of its proof"
     CONTRACT_EVENTS = "the FID's contract events: nothing ever changes one"
+    KEYS = "the FID's gasless keys, of which no event tells: a row that is not listed is closed"
     DERIVED = "what the tables that it is derived from say"
 
 
@@ -92,6 +110,8 @@ VERSION = Column(
     "version", ColumnType.BIGINT, "Id of the event (or head of the snapshot) that last decided this row", nullable=False
 )
 DELETED_AT = Column("deleted_at", ColumnType.TIMESTAMP, "When the row was deleted; null means live")
+BY_VERSION = Index(("version",), of_pages=True)
+"""Finds the rows that some hours decided, without reading a table of years through."""
 
 
 @dataclass(frozen=True)
@@ -102,9 +122,12 @@ class DataTable:
     of two rows of one key wins, higher first; all but `username_proofs` go by `version`. `fillfactor` leaves room in
     each page, in percent, so that an update stays there and touches no index. `concerns` names the columns with the
     FIDs for whose sake a row is kept where only targets are replicated, `keyed_fid` the one that tombstones have in
-    their key alone. `decisive_tombstones` is a reason of deletion whose tombstones decide over rows that may still
-    come, and so are kept for all users. `is_compacted`: link_compactions mask its rows. `sql_example` is a query to
-    begin with, shown on the page of the table's asset.
+    their key alone. Rows of a table that concerns none are kept for all users, and so are those that have, in the
+    column of `kept_for_all`, its value. `is_of_one_shard`: every shard's feed has the same messages in the same order,
+    and only those of the first one count, for ids of different shards cannot be compared (protocol-tables 0).
+    `decisive_tombstones` is a reason of deletion whose tombstones decide over rows that may still come, and so are kept
+    for all users. `is_compacted`: link_compactions mask its rows. `group` is that of the table's asset,
+    `sql_example` a query to begin with, shown on its page.
     """
 
     name: str
@@ -114,17 +137,22 @@ class DataTable:
     indexes: tuple[Index, ...] = ()
     order: tuple[str, ...] = ("version",)
     schema: str = "public"
+    group: str = "message_sets"
     sql_example: str = ""
     fillfactor: int = 100
     concerns: tuple[str, ...] = ("fid",)
     keyed_fid: KeyedFid | None = None
+    kept_for_all: tuple[str, str] | None = None
     decisive_tombstones: str | None = None
     is_compacted: bool = False
+    is_of_one_shard: bool = False
     comparison: Comparison = Comparison.MESSAGES
     sql: sa.Table = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "columns", (*self.columns, VERSION, DELETED_AT))
+        if self.is_read_by_version:
+            object.__setattr__(self, "indexes", (*self.indexes, BY_VERSION))
         object.__setattr__(self, "sql", self._declare())
 
     def _declare(self) -> sa.Table:
@@ -132,16 +160,11 @@ class DataTable:
             self.name,
             METADATA,
             *(self._declare_column(column) for column in self.columns),
+            *(self._declare_index(index) for index in self.indexes),
             comment=self.description,
             # Postgres' default schema stays unnamed, as reflection and migrations see it.
             schema=None if self.schema == "public" else self.schema,
         )
-        for index in self.indexes:
-            sa.Index(
-                f"{self.name}_{'_'.join(index.columns)}_idx",
-                *(table.c[name] for name in index.columns),
-                postgresql_where=sa.text(index.where) if index.where else None,
-            )
         if self.fillfactor != 100:
             # SQLAlchemy has no such option of a table.
             room = sa.DDL(f"ALTER TABLE {self.qualified} SET (fillfactor = {self.fillfactor})")
@@ -155,6 +178,22 @@ class DataTable:
             )
         return sa.Column(column.name, column.type.sql, nullable=column.nullable, comment=column.description)
 
+    def _declare_index(self, index: Index) -> sa.Index:
+        indexed = index.columns if index.expression is None else (sa.text(index.expression),)
+        return sa.Index(
+            f"{self.name}_{'_'.join(index.columns)}_idx",
+            *indexed,
+            postgresql_where=sa.text(index.where) if index.where else None,
+            postgresql_using="brin" if index.of_pages else "btree",
+            # Several ranges for each stretch: a row that was changed may lie among old ones.
+            postgresql_ops=dict.fromkeys(index.columns, "int8_minmax_multi_ops") if index.of_pages else {},
+        )
+
+    @property
+    def is_read_by_version(self) -> bool:
+        """Whether the rows of some hours are looked for, to be held against the raw log (`rows_match_log`)."""
+        return self.comparison not in (Comparison.NONE, Comparison.KEYS)
+
     @cached_property
     def blanks(self) -> Row:
         """Nulls for the columns between the key and the last three: reason of deletion, version, time of deletion."""
@@ -164,6 +203,11 @@ class DataTable:
     def qualified(self) -> str:
         """The table's name with its schema, as SQL writes it."""
         return f"{self.schema}.{self.name}"
+
+    @cached_property
+    def looked_up(self) -> frozenset[str]:
+        """The names of columns that are looked up in another table."""
+        return frozenset(column.name for column in self.columns if column.lookup)
 
     @cached_property
     def names(self) -> tuple[str, ...]:

@@ -26,6 +26,7 @@ ACTIVITY_COUNTS: Final = {
 
 FID_ACTIVITY = DataTable(
     name="fid_activity",
+    group="activity",
     description="What each FID did and received, per hour of block time.",
     sql_example=(
         "SELECT hour, sum(casts) AS casts, sum(likes) AS likes, count(*) AS active_users\n"

@@ -8,6 +8,7 @@ from fc_pipeline.tables.columnar import Rejects, key_text_column, spread, time_c
 from fc_pipeline.tables.columns import ArrowArray, Column, ColumnType, DataTable, Index, Row
 from fc_pipeline.tables.encoding import key_text
 from fc_pipeline.tables.message import (
+    APP_FID,
     DELETED_REASON,
     ENVELOPE,
     ENVELOPE_VALUES,
@@ -40,6 +41,7 @@ LINKS = DataTable(
         Column("display_timestamp", ColumnType.TIMESTAMP, "Time to show instead, where the user gave one"),
         HASH,
         *ENVELOPE,
+        APP_FID,
         DELETED_REASON,
     ),
     indexes=(Index(("target_fid", "type")),),

@@ -12,6 +12,7 @@ from fc_pipeline.tables.columns import ArrowArray, Column, ColumnType, DataTable
 from fc_pipeline.tables.encoding import base64_bytes, hash_bytes, whole_hash
 
 __all__ = [
+    "APP_FID",
     "DELETED_REASON",
     "ENVELOPE",
     "ENVELOPE_VALUES",
@@ -35,6 +36,12 @@ HASH = Column("hash", ColumnType.BYTEA, "BLAKE3 hash of the message, 20 bytes")
 ENVELOPE = (
     Column("signer", ColumnType.BYTEA, "Ed25519 public key that signed the message"),
     Column("signature", ColumnType.BYTEA, "Signature over the hash"),
+)
+APP_FID = Column(
+    "app_fid",
+    ColumnType.BIGINT,
+    "App that asked for the key which signed the message (signers.app_fid); null where none is known",
+    lookup="(SELECT k.app_fid FROM public.signers AS k WHERE k.fid = {row}.fid AND k.key = {row}.signer)",
 )
 DELETED_REASON = Column(
     "deleted_reason",

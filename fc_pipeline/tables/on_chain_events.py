@@ -31,7 +31,13 @@ ON_CHAIN_EVENTS = DataTable(
         Column("block_timestamp", ColumnType.TIMESTAMP, "Time of that block"),
         Column("body", ColumnType.JSONB, "The type's own fields, as the hub writes them"),
     ),
-    indexes=(Index(("fid", "type")),),
+    indexes=(
+        Index(("fid", "type")),
+        # Which channel an event is of, its label alone says; what is longer than 66 characters is no label.
+        Index(("body",), where="type = 'channel_register'", expression="lower(substr(body->>'label', 1, 66))"),
+    ),
+    # Of no FID, and without them nobody knows a channel's name or address.
+    kept_for_all=("type", "channel_register"),
     comparison=Comparison.CONTRACT_EVENTS,
 )
 

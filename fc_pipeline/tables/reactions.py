@@ -22,6 +22,7 @@ from fc_pipeline.tables.columnar import (
 from fc_pipeline.tables.columns import ArrowArray, Column, ColumnType, DataTable, Index, KeyedFid, Row
 from fc_pipeline.tables.encoding import HASH_BYTES, key_text, named
 from fc_pipeline.tables.message import (
+    APP_FID,
     DELETED_REASON,
     ENVELOPE,
     ENVELOPE_VALUES,
@@ -71,6 +72,7 @@ REACTIONS = DataTable(
         TIMESTAMP,
         HASH,
         *ENVELOPE,
+        APP_FID,
         DELETED_REASON,
     ),
     indexes=(Index(("target_hash",), where="target_hash IS NOT NULL"),),

@@ -4,7 +4,8 @@ import sys
 from collections.abc import Iterator
 
 from fc_pipeline.tables.columns import DataTable, Index
-from fc_pipeline.tables.registry import DATA_TABLES
+from fc_pipeline.tables.registry import ALL_TABLES
+from fc_pipeline.tables.storage import STORAGE_VIEW, View
 
 __all__ = ["tables_markdown"]
 
@@ -26,7 +27,40 @@ WHERE f.fid = 3 AND f.type = 'follow' AND f.deleted_at IS NULL;
 -- What users did in the last day, by hour.
 SELECT hour, sum(casts) AS casts, sum(likes) AS likes, count(*) AS active_users
 FROM fid_activity WHERE hour >= now() - interval '1 day' GROUP BY hour ORDER BY hour;
+
+-- Which apps made the casts of the last day.
+SELECT c.app_fid, p.username AS app, count(*) AS casts
+FROM casts c LEFT JOIN user_profiles p ON p.fid = c.app_fid
+WHERE c.deleted_at IS NULL AND c.timestamp > now() - interval '1 day' GROUP BY 1, 2 ORDER BY 3 DESC LIMIT 20;
+
+-- Whose storage runs out within a month, and how much of it.
+SELECT s.fid, p.username, s.unit_type, s.net AS units, s.next_expiry
+FROM storage s LEFT JOIN user_profiles p ON p.fid = s.fid
+WHERE s.next_expiry < now() + interval '1 month' ORDER BY s.next_expiry LIMIT 20;
+
+-- Who quotes a cast.
+SELECT e.fid, p.username, e.timestamp FROM embeds e LEFT JOIN user_profiles p ON p.fid = e.fid
+WHERE e.cast_hash = '\\xd2b1ddc6c88e865a33cb1a565e0058d757042974' ORDER BY e.timestamp;
+
+-- Who moderates a channel: its owner, and its moderators.
+SELECT c.fid, p.username, 'owner' AS role
+FROM channels c LEFT JOIN user_profiles p ON p.fid = c.fid WHERE c.channel_key = 'cats' AND c.fid IS NOT NULL
+UNION ALL SELECT m.fid, p.username, m.state
+FROM channels c JOIN channel_members m USING (channel_id) LEFT JOIN user_profiles p ON p.fid = m.fid
+WHERE c.channel_key = 'cats' AND m.state = 'moderator' AND m.deleted_at IS NULL;
 ```
+
+`embeds`, `signers`, `storage_rents`, `tier_purchases`, `user_profiles`, `channels` and `channel_follows` are derived
+from the others in the transaction that changes these: a row of them is there exactly as long as its sources say so.
+`storage_lends` and the tables of channels, all but `channel_follows`, have what the feed brought since the replica
+began: their past is not read from a hub. A channel's owner is known from verifications
+that are live here; nodes also count those that were pruned for want of storage, and none from before protocol V21.
+Gasless keys (KEY_ADD) leave no trace in a feed, and a removed one cannot be read back: `gasless_keys` has what a hub
+said each time it was asked, and `signers` has them beside the keys of the key registry. What was added and removed
+between two readings is unknown, and messages that it signed have no `app_fid`, as those signed by a key have that is
+not read yet. `last_used_at` and `expires_at` are as of the last reading (`gasless_keys.read_at`), `removed_at` is when
+the key was first missed; the uses of a key of the registry nobody tells. With FC_TARGETS=set only targets' messages
+have an `app_fid`.
 
 Schema `pipeline` has the pipeline's own tables: the ledger (`coverage`), `gaps`, `quarantine`, `drift`, `targets` and
 others, described in [concepts.md](concepts.md#words). Read them; let only fc_pipeline write them.
@@ -53,9 +87,10 @@ fails |
 or as drift, and deleted |
 
 If you drop one of our tables, the next start creates it with its columns, key and indexes, and the sensor (or
-`fc-pipeline sync`) fills it from the raw log. Your own indexes, triggers, views (`DROP TABLE … CASCADE`) and grants
-on it are gone with it: keep their SQL in a file and run it again. Grants by [roles.sql](roles.sql) return by
-themselves, because its default privileges hold for every later table.
+`fc-pipeline sync`) fills it from the raw log; a derived one is filled at once. The view `storage` goes with the tables
+that it reads (`DROP TABLE … CASCADE`) and is made again, too. Your own indexes, triggers, views and grants on a table
+are gone with it: keep their SQL in a file and run it again. Grants by [roles.sql](roles.sql) return by themselves,
+because its default privileges hold for every later table.
 
 In a schema of your own nothing can collide with a later release:
 
@@ -70,7 +105,8 @@ CREATE INDEX casts_text_search_mine ON casts USING gin (to_tsvector('simple', te
 
 def tables_markdown() -> str:
     """The reference as Markdown."""
-    return "\n".join([_HEAD, *(line for table in DATA_TABLES.values() for line in _section(table)), _YOUR_OWN])
+    sections = [line for table in ALL_TABLES.values() for line in _section(table)]
+    return "\n".join([_HEAD, *sections, *_view("storage", STORAGE_VIEW), _YOUR_OWN])
 
 
 def _section(table: DataTable) -> Iterator[str]:
@@ -83,6 +119,14 @@ def _section(table: DataTable) -> Iterator[str]:
     yield f"Indexes: {', '.join(_indexes(table))}.\n"
 
 
+def _view(name: str, view: View) -> Iterator[str]:
+    yield f"## {name}\n\n{view.description}\n"
+    yield "| column | meaning |"
+    yield "|---|---|"
+    yield from (f"| `{column}` | {text} |" for column, text in view.columns.items())
+    yield ""
+
+
 def _indexes(table: DataTable) -> Iterator[str]:
     yield f"the primary key `({', '.join(table.key)})`"
     for index in table.indexes:
@@ -91,7 +135,8 @@ def _indexes(table: DataTable) -> Iterator[str]:
 
 def _index(index: Index) -> str:
     where = f" where `{index.where}`" if index.where else ""
-    return f"`({', '.join(index.columns)})`{where}"
+    kind = " (BRIN)" if index.of_pages else ""
+    return f"`({index.expression or ', '.join(index.columns)})`{where}{kind}"
 
 
 if __name__ == "__main__":

@@ -5,9 +5,10 @@ import pyarrow as pa
 from fc_pipeline.hub.reads import HubReads
 from fc_pipeline.hub.wire import Message, UserDataBody
 from fc_pipeline.tables.columnar import Rejects, by_value, named_column
-from fc_pipeline.tables.columns import ArrowArray, Column, ColumnType, DataTable, Row
+from fc_pipeline.tables.columns import ArrowArray, Column, ColumnType, DataTable, Index, Row
 from fc_pipeline.tables.encoding import key_text, named
 from fc_pipeline.tables.message import (
+    APP_FID,
     DELETED_REASON,
     ENVELOPE,
     ENVELOPE_VALUES,
@@ -42,8 +43,11 @@ USER_DATA = DataTable(
         TIMESTAMP,
         HASH,
         *ENVELOPE,
+        APP_FID,
         DELETED_REASON,
     ),
+    # Who shows a name: looked up when its holder changes.
+    indexes=(Index(("value",), where="type = 'username'"),),
 )
 
 _TYPES = {

@@ -8,6 +8,7 @@ from fc_pipeline.tables.columnar import Rejects, base64_column, by_value, named_
 from fc_pipeline.tables.columns import ArrowArray, Column, ColumnType, DataTable, Index, Row
 from fc_pipeline.tables.encoding import UnknownValue, hex_bytes, key_text
 from fc_pipeline.tables.message import (
+    APP_FID,
     DELETED_REASON,
     ENVELOPE,
     ENVELOPE_VALUES,
@@ -42,6 +43,7 @@ VERIFICATIONS = DataTable(
         Column("verification_type", ColumnType.INTEGER, "0 for a plain account, 1 for a contract"),
         Column("chain_id", ColumnType.BIGINT, "Chain of a contract; 0 for a plain account"),
         *ENVELOPE,
+        APP_FID,
         DELETED_REASON,
     ),
     indexes=(Index(("address",)),),
@@ -111,4 +113,6 @@ VERIFICATION_SET = MessageSet(
     removed=_tombstone,
     storage_type="VERIFICATIONS",
     list_by_fid=HubReads.verifications_by_fid,
+    # From V21 every shard carries each one, and a shard that is not the FID's home prunes earlier ones at once.
+    only_of_home_shard=True,
 )

@@ -152,8 +152,23 @@ def why(connection: sa.Connection, fid: int) -> list[str]:
         sentences.append(f"Followed since {_day(timestamp)} by {chain}.")
     if found and found[0].synced_at is None:
         reason = f": the last attempt failed, {found[0].failure}" if found[0].failure else ""
-        sentences.append(f"Its history is still to be fetched{reason}.")
+        sentences.append(f"Its history is still to be fetched{reason}: `fc-pipeline sync` does that at once.")
     return sentences
+
+
+def how_to_change(connection: sa.Connection, fid: int) -> str:
+    """The command, or the setting, by which the user becomes a target, or none any more."""
+    found = all_targets(connection, [fid])
+    if found and found[0].reason != "root":
+        return f"To take it out: `fc-pipeline targets remove {fid} --deny`."
+    named_in = {TARGET_ROOTS: "FC_ROOT_FIDS", TARGET_DENIALS: "FC_DENY_FIDS"}
+    table = TARGET_ROOTS if found else TARGET_DENIALS
+    named_by = connection.scalar(sa.select(table.c.named_by).where(table.c.fid == fid))
+    purpose, command = ("take it out", "remove") if found else ("bring it in", "add")
+    if named_by == "settings":
+        return f"To {purpose}: take {fid} out of {named_in[table]}, then `fc-pipeline sync`."
+    look = "" if found else f"; what that takes: `fc-pipeline targets add {fid} --what-if`"
+    return f"To {purpose}: `fc-pipeline targets {command} {fid}`{look}."
 
 
 def _of_target(connection: sa.Connection, target: Target) -> str:
@@ -162,7 +177,7 @@ def _of_target(connection: sa.Connection, target: Target) -> str:
     if target.reason == "root":
         root = connection.execute(sa.select(TARGET_ROOTS).where(TARGET_ROOTS.c.fid == target.fid)).one()
         by = "FC_ROOT_FIDS" if root.named_by == "settings" else "`fc-pipeline targets add`"
-        brings = "whom it follows are targets, too" if root.follows else "whom it follows are not for that"
+        brings = "the users it follows are targets, too" if root.follows else "the users it follows are not for that"
         limit = f", at most {root.most_followed:,}" if root.follows and root.most_followed is not None else ""
         return f"{name} is a target {since}: a root, named by {by}; those {brings}{limit}."
     via_name = _name(connection, target.via_fid)

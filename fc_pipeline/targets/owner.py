@@ -43,6 +43,12 @@ __all__ = [
 SETTINGS: Final = "settings"
 COMMAND: Final = "command"
 
+_STAGE_CANDIDATES_AROUND: Final = sa.text(
+    "INSERT INTO stage_target_candidates SELECT unnest(CAST(:fids AS bigint[])) UNION "
+    "SELECT target_fid FROM public.links WHERE fid = ANY (CAST(:fids AS bigint[])) AND type = 'follow'"
+)
+"""The users who may enter or leave the set with these roots: they, and all that they follow."""
+
 
 @dataclass(frozen=True, slots=True)
 class OwnerSettings:
@@ -250,11 +256,7 @@ def _recompute(connection: sa.Connection, *, everyone: bool = False) -> SetChang
 
 def _recompute_around(connection: sa.Connection, fids: Collection[int]) -> SetChange:
     """After roots changed: they and all users they follow."""
-    candidates = sa.text(
-        "INSERT INTO stage_target_candidates SELECT unnest(CAST(:fids AS bigint[])) UNION "
-        "SELECT target_fid FROM public.links WHERE fid = ANY (CAST(:fids AS bigint[])) AND type = 'follow'"
-    )
-    connection.execute(candidates, {"fids": list(fids)})
+    connection.execute(_STAGE_CANDIDATES_AROUND, {"fids": list(fids)})
     return _recompute(connection)
 
 

@@ -41,6 +41,14 @@ def always_kept(table: DataTable, rows: pa.Table) -> Mask:
     return _plain(pc.equal(rows["deleted_reason"], pa.scalar(table.decisive_tombstones)))
 
 
+def _kept_for_all(table: DataTable, rows: pa.Table) -> Mask:
+    """Rows that are nobody's in particular."""
+    if table.kept_for_all is None:
+        return np.full(len(rows), not table.concerns)
+    column, value = table.kept_for_all
+    return _plain(pc.equal(rows[column], pa.scalar(value)))
+
+
 def _plain(mask: Any) -> Mask:
     return pc.fill_null(mask, False).to_numpy().astype(np.bool_)
 
@@ -66,8 +74,8 @@ def concerned_fids(table: DataTable, rows: pa.Table, *, mentions: bool) -> list[
 
 
 def is_concerned(table: DataTable, rows: pa.Table, members: Fids, *, mentions: bool) -> Mask:
-    """Which rows concern one of `members`, a sorted array."""
-    found = np.zeros(len(rows), np.bool_)
+    """Which rows concern one of `members`, a sorted array, or are kept for all users."""
+    found = _kept_for_all(table, rows)
     for fids, places in _columns(table, rows, mentions=mentions):
         found[places[is_member(fids, members)]] = True
     return found

@@ -1,14 +1,16 @@
 """Applies the policy to the rows of former targets: keep or delete; recorded per user."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final, Literal
 
 import sqlalchemy as sa
 
+from fc_pipeline.store import attribution, derived
 from fc_pipeline.tables.casts import CASTS
 from fc_pipeline.tables.columns import Comparison, DataTable
-from fc_pipeline.tables.registry import DATA_TABLES
+from fc_pipeline.tables.fid_activity import FID_ACTIVITY
+from fc_pipeline.tables.registry import DERIVED_TABLES, LISTED_TABLES
 from fc_pipeline.targets import recompute
 from fc_pipeline.targets.rule import NOT_TARGET, concerning
 
@@ -29,10 +31,16 @@ _SETTLE: Final = sa.text(
 
 
 def selected_by_rule(table: DataTable, *, mentions: bool = True) -> str:
-    """The rule in SQL: whether a row `t` of the table concerns a target."""
-    return _concerns(
+    """The rule in SQL: whether a row `t` of the table concerns a target, or is kept for all users."""
+    if not table.concerns:
+        return "true"
+    concerns = _concerns(
         table, "IN (SELECT fid FROM pipeline.targets)", "&& (SELECT array_agg(fid) FROM pipeline.targets)", mentions
     )
+    if table.kept_for_all is None:
+        return concerns
+    column, value = table.kept_for_all
+    return f"({concerns} OR t.{column} = '{value}')"
 
 
 def _concerns(table: DataTable, is_one: str, has_one: str, mentions: bool) -> str:
@@ -76,33 +84,64 @@ def trim_all(engine: sa.Engine) -> dict[str, int]:
         connection.execute(sa.text(recompute.LOCK_TO_READ))
         if connection.scalar(_UNTRIMMED) is None:
             return {}
-        dropped = {"casts": _delete(connection, CASTS, "true", (), mentions=False)}
+        dropped = _delete(connection, {CASTS: "true"}, (), mentions=False)
         connection.execute(_NOTE_TRIMMED)
-    log.warning("mentions_dropped rows=%d", dropped["casts"])
+    log.warning("mentions_dropped rows=%d", dropped.get(CASTS.name, 0))
     return dropped
 
 
 def _drop(connection: sa.Connection, fids: Sequence[int]) -> dict[str, int]:
     mentions = bool(connection.scalar(sa.text("SELECT mentions FROM pipeline.target_set")))
-    dropped: dict[str, int] = {}
-    for table in DATA_TABLES.values():
-        concerned = _concerns(table, "= ANY (:fids)", "&& CAST(:fids AS bigint[])", True)
-        dropped[table.name] = _delete(connection, table, concerned, fids, mentions=mentions)
+    tables = [table for table in (*LISTED_TABLES.values(), FID_ACTIVITY) if table.concerns]
+    concerned = {
+        table: _concerns(table, "= ANY (:fids)", "&& CAST(:fids AS bigint[])", mentions=True) for table in tables
+    }
+    return _delete(connection, concerned, fids, mentions=mentions)
+
+
+def _delete(
+    connection: sa.Connection, concerned: Mapping[DataTable, str], fids: Sequence[int], *, mentions: bool
+) -> dict[str, int]:
+    """Delete the rows that concern these FIDs and no target, and what is derived from them; how many, per table."""
+    wheres = {table: _where(table, condition, mentions=mentions) for table, condition in concerned.items()}
+    values = {"fids": list(fids)} if fids else {}
+    affected = [one for one in DERIVED_TABLES if not {table.name for table in wheres}.isdisjoint(one.sources)]
+    for one in affected:
+        connection.exec_driver_sql(derived.create_scope(one))
+        going = [
+            (table.name, f"(SELECT t.* FROM {table.qualified} AS t WHERE {where})")
+            for table, where in wheres.items()
+            if table.name in one.sources
+        ]
+        connection.execute(sa.text(derived.stage_touched(one, going)), values)
+    dropped = {
+        table.name: connection.execute(sa.text(_deletion(table, where)), values).rowcount
+        for table, where in wheres.items()
+    }
+    for one in affected:
+        dropped[one.name] = connection.exec_driver_sql(derived.derive_exactly(one)).one().deleted
+        for statement in attribution.after(one):
+            connection.exec_driver_sql(statement)
+        connection.exec_driver_sql(derived.empty_scope(one))
     return {name: rows for name, rows in dropped.items() if rows}
 
 
-def _delete(connection: sa.Connection, table: DataTable, concerned: str, fids: Sequence[int], *, mentions: bool) -> int:
-    """Delete the rows that concern these FIDs and no target, but for what decides over rows that may still come."""
+def _where(table: DataTable, concerned: str, *, mentions: bool) -> str:
+    """Which rows go: not those that decide over rows that may still come."""
     where = f"{concerned} AND NOT {selected_by_rule(table, mentions=mentions)}"
-    values = {"fids": list(fids)} if fids else {}
     if table.comparison is Comparison.NAMES:
-        kept = {*table.key, *table.order, "deleted_at", "deleted_reason"}
-        blank = ", ".join(f"{name} = NULL" for name in table.names if name not in kept)
-        update = (
-            f"UPDATE {table.qualified} AS t SET {blank}, deleted_at = timestamp, deleted_reason = '{NOT_TARGET}' "
-            f"WHERE t.deleted_at IS NULL AND {where}"
-        )
-        return connection.execute(sa.text(update), values).rowcount
+        where += " AND t.deleted_at IS NULL"
     if table.decisive_tombstones is not None:
         where += f" AND t.deleted_reason IS DISTINCT FROM '{table.decisive_tombstones}'"
-    return connection.execute(sa.text(f"DELETE FROM {table.qualified} AS t WHERE {where}"), values).rowcount
+    return where
+
+
+def _deletion(table: DataTable, where: str) -> str:
+    if table.comparison is not Comparison.NAMES:
+        return f"DELETE FROM {table.qualified} AS t WHERE {where}"
+    kept = {*table.key, *table.order, "deleted_at", "deleted_reason"}
+    blank = ", ".join(f"{name} = NULL" for name in table.names if name not in kept)
+    return (
+        f"UPDATE {table.qualified} AS t SET {blank}, deleted_at = timestamp, deleted_reason = '{NOT_TARGET}' "
+        f"WHERE {where}"
+    )

@@ -51,6 +51,7 @@ def move_on(log: EventLog, fid: int) -> None:
     log.append(shard, block_of(height, [first_event_id(height) + n for n in range(len(raws))], raws))
 
 
+@pytest.mark.slow
 def test_a_replica_that_equals_the_hub_has_no_differences_and_stays_as_it_is(bench: Workbench) -> None:
     before = bench.dump()
     found = verify(bench.replica)
@@ -79,7 +80,7 @@ def test_what_is_wrong_is_told_for_users_that_were_registered_since_the_beginnin
     assert bench.rows("SELECT count(*) FROM pipeline.drift")[0][0] == 0
 
 
-def test_a_hub_that_has_moved_on_spoils_the_judgement_only_of_users_who_did_something(
+def test_a_hub_that_has_moved_on_spoils_the_comparison_only_of_users_who_did_something(
     bench: Workbench, log: EventLog
 ) -> None:
     wrong = execute(
@@ -94,7 +95,7 @@ def test_a_hub_that_has_moved_on_spoils_the_judgement_only_of_users_who_did_some
     assert {(one.fid, one.is_drift) for one in found.compared.examples} == {(quiet, True), (busy, False)}
     # The deleted one, and the one that the feed will bring.
     assert dict(found.compared.history) == {"casts": 2}
-    assert found.compared.unjudged_fids == 1
+    assert found.compared.uncovered_fids == 1
 
 
 def use_replica(bench: Workbench, database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -107,6 +108,7 @@ def use_replica(bench: Workbench, database: Database, monkeypatch: pytest.Monkey
     monkeypatch.setenv("FC_HUB_URLS", ",".join(settings.hub_urls))
 
 
+@pytest.mark.slow
 def test_the_command_exits_with_1_on_drift_and_says_what_differs(
     bench: Workbench, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -138,7 +140,7 @@ def test_the_command_exits_with_1_on_drift_and_says_what_differs(
     assert (told.exit_code, json.loads(told.stdout)["drift"].keys() >= {"on_chain_events", "casts"}) == (1, True)
 
 
-def test_before_anything_is_folded_nobody_is_judged_and_sync_is_the_remedy(
+def test_before_anything_is_folded_no_fid_is_compared_and_sync_is_the_remedy(
     database: Database, lake: Path, log: EventLog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with serving(log) as url, workbench(database, lake, url) as bench:
@@ -147,14 +149,15 @@ def test_before_anything_is_folded_nobody_is_judged_and_sync_is_the_remedy(
         for arguments in (["--sample", "5"], ["--fids", ",".join(map(str, some))]):
             told = CliRunner().invoke(app, ["verify", *arguments])
             assert told.exit_code == 1
-            assert "nobody could be judged" in told.stdout
+            assert "no FID could be compared" in told.stdout
             assert "0 differences" not in told.stdout
             assert "fc-pipeline sync" in told.stdout
             assert "fc-pipeline backfill" not in told.stdout
-        unjudged = next(line for line in told.stdout.splitlines() if line.startswith("not judged"))
-        assert "999999" not in unjudged  # that the hub does not know it is said apart
+        not_compared = next(line for line in told.stdout.splitlines() if line.startswith("not compared"))
+        assert "999999" not in not_compared  # that the hub does not know it is said apart
 
 
+@pytest.mark.slow
 def test_a_history_that_was_never_read_is_healed_by_backfill(
     bench: Workbench, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -169,7 +172,7 @@ def test_a_history_that_was_never_read_is_healed_by_backfill(
     fid = found.uncovered_fids[-1]
     told = CliRunner().invoke(app, ["verify", "--fids", f"{fid}"])
     assert told.exit_code == 1
-    assert f"not judged, or not in every table: FID {fid}, for their history was never read" in told.stdout
+    assert f"not compared, or not in every table: FID {fid}, for their history was never read" in told.stdout
     assert f"fc-pipeline backfill --fids {fid}\n" in told.stdout
     assert "fc-pipeline sync" not in told.stdout
 
@@ -182,7 +185,7 @@ def test_a_user_whom_the_hub_does_not_know_is_named_and_is_no_success(
     assert told.exit_code == 1
     assert "the hub has no record of FID 999999" in told.stdout
     assert "0 differences" not in told.stdout
-    assert "not judged" not in told.stdout
+    assert "not compared" not in told.stdout
     told = CliRunner().invoke(app, ["verify", "--fids", "999999", "--json"])
     assert json.loads(told.stdout)["unjudged_fids"] == 0
     assert (told.exit_code, json.loads(told.stdout)["unknown_fids"]) == (1, [999999])

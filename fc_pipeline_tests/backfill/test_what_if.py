@@ -44,4 +44,4 @@ def test_an_estimate_with_a_malformed_link(database: Database, tmp_path: Path):
         workbench(database, tmp_path / "lake", proxy.url) as bench,
     ):
         found = what_if_added(bench.replica, [5], follows=True, most_followed=None)
-    assert (found.users, found.unreadable_links) == (2, 1)  # 5 itself, and one of the two whom it follows
+    assert (found.users, found.unreadable_links) == (2, 1)  # 5 itself, and one of the two that it follows

@@ -13,6 +13,7 @@ from fc_pipeline.config.settings import Settings
 from fc_pipeline.sample_hub.generator import generate
 from fc_pipeline.sample_hub.log import load_log
 from fc_pipeline_tests.benchmarks.backfill import backfill_big_user, backfill_users
+from fc_pipeline_tests.benchmarks.by_fid import read_by_fid
 from fc_pipeline_tests.benchmarks.decode import decode_pages
 from fc_pipeline_tests.benchmarks.idle_sync import sync_with_nothing_to_do
 from fc_pipeline_tests.benchmarks.large_tables import fold_into_large_tables
@@ -40,6 +41,7 @@ def main() -> None:
             "large_tables",
             "live",
             "idle_sync",
+            "by_fid",
             "backfill",
             "targets",
             "stock_server",
@@ -71,11 +73,8 @@ def main() -> None:
     if options.only in (None, "idle_sync"):
         with tempfile.TemporaryDirectory(prefix="fc_bench_") as folder:
             figures["idle_sync"] = sync_with_nothing_to_do(Path(folder))
-    if options.only in (None, "backfill"):
-        with tempfile.TemporaryDirectory(prefix="fc_bench_") as folder:
-            log_path = _generated(Path(folder), events=options.events // 2, fids=max(1, options.fids // 40))
-            figures["backfill"] = backfill_users(Path(folder), log_path)
-            figures["backfill_big_user"] = backfill_big_user(Path(folder))
+    if options.only in (None, "by_fid", "backfill"):
+        figures |= _snapshots(options.only, events=options.events, fids=options.fids)
     if options.only in (None, "targets"):
         figures |= _targets(events=options.events, fids=options.fids)
     if options.only in (None, "stock_server"):
@@ -101,6 +100,21 @@ def _throughput(folder: Path, *, events: int, fids: int) -> dict[str, dict[str, 
         figures["catch_up"] = _child("catch_up", stage, hub_url)
     of_ceiling = figures["catch_up"]["events_per_second"] / figures["ceiling"]["events_per_second"]
     figures["catch_up"]["of_ceiling"] = of_ceiling
+    return figures
+
+
+def _snapshots(only: str | None, *, events: int, fids: int) -> dict[str, dict[str, Any]]:
+    """Asking for users' records, and folding them: many users with little each, some with much, one with very much."""
+    figures: dict[str, dict[str, Any]] = {}
+    if only in (None, "by_fid"):
+        with tempfile.TemporaryDirectory(prefix="fc_bench_") as folder:
+            log_path = _generated(Path(folder), events=events // 5, fids=fids)
+            figures |= read_by_fid(Path(folder), log_path)
+    if only in (None, "backfill"):
+        with tempfile.TemporaryDirectory(prefix="fc_bench_") as folder:
+            log_path = _generated(Path(folder), events=events // 2, fids=max(1, fids // 40))
+            figures["backfill"] = backfill_users(Path(folder), log_path)
+            figures["backfill_big_user"] = backfill_big_user(Path(folder))
     return figures
 
 

@@ -22,7 +22,7 @@ BLOCK_MESSAGES = 10_000
 def backfill_users(folder: Path, log_path: Path) -> dict[str, float]:
     """All users of a generated log, in every kind of message; the hub is another process of this machine."""
     with open_stage(folder) as stage, hub_process("--log", str(log_path)) as hub_url:
-        return _child(stage, hub_url)
+        return backfill_of(stage, hub_url)
 
 
 def backfill_big_user(folder: Path) -> dict[str, float]:
@@ -31,7 +31,7 @@ def backfill_big_user(folder: Path) -> dict[str, float]:
     with gzip.open(log_path, "wb", compresslevel=1) as file:
         file.writelines(raw + b"\n" for raw in _casts_of(1, BIG_FID_MESSAGES))
     with open_stage(folder) as stage, hub_process("--log", str(log_path)) as hub_url:
-        return _child(stage, hub_url)
+        return backfill_of(stage, hub_url)
 
 
 def _casts_of(fid: int, messages: int) -> Iterator[bytes]:
@@ -43,13 +43,19 @@ def _casts_of(fid: int, messages: int) -> Iterator[bytes]:
         yield from block(height, casts, 1, HOUR_UNIX + height)
 
 
-def _child(stage: BenchmarkServers, hub_url: str) -> dict[str, float]:
+def backfill_of(stage: BenchmarkServers, hub_url: str) -> dict[str, float]:
+    """All users of a hub into a new database, in a process of its own."""
     settings = json.dumps(stage.settings(hub_url).model_dump(mode="json"))
+    before = stage.postgres_cpu_seconds()
     command = [sys.executable, "-m", "fc_pipeline_tests.benchmarks.backfill", settings]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         raise SystemExit(f"backfill failed:\n{done.stderr}")
-    return json.loads(done.stdout)
+    figures: dict[str, float] = json.loads(done.stdout)
+    figures["postgres_cpu_seconds"] = stage.postgres_cpu_seconds() - before
+    both = figures["python_cpu_seconds"] + figures["postgres_cpu_seconds"]
+    figures["cpu_ms_per_request"] = 1_000 * both / figures["requests"]
+    return figures
 
 
 def _backfill(replica: Replica) -> dict[str, float]:
@@ -63,6 +69,7 @@ def _backfill(replica: Replica) -> dict[str, float]:
         "requests": progress.requests,
         "messages": progress.reconciled.messages,
         "seconds": seconds,
+        "requests_per_second": progress.requests / seconds,
         "messages_per_second": progress.reconciled.messages / seconds,
         "python_cpu_seconds": time.process_time() - cpu,
         "rows_written": sum(written.rows for written in progress.reconciled.written.values()),

@@ -12,7 +12,6 @@ from fc_pipeline.feed.batch_size import MAX_BATCH_BYTES
 from fc_pipeline.feed.drain import HourWindow
 from fc_pipeline.feed.run import RAW_LOG, MicroBatchRun
 from fc_pipeline.feed.survey import survey
-from fc_pipeline.fold.batches import split_by_hour
 from fc_pipeline.fold.micro_batch import MicroBatch, prepare
 from fc_pipeline.fold.session import FoldSession
 from fc_pipeline.hub.failover import HubPool
@@ -40,7 +39,7 @@ def catch_up(replica: Replica) -> dict[str, float]:
         "events_per_second": progress.events / seconds,
         "python_cpu_seconds": time.process_time() - cpu,
         "postgres_seconds": sum(hour.seconds for hour in progress.hours),
-        "quarantined": sum(hour.outcomes.set_aside for hour in progress.hours),
+        "quarantined": sum(hour.outcomes.quarantined for hour in progress.hours),
         "rows_written": sum(hour.rows_written for hour in progress.hours),
         "naive_rows": sum(hour.naive_rows for hour in progress.hours),
         "memory_above_idle_mb": (peak_rss_bytes() - idle) / 1e6,
@@ -70,11 +69,14 @@ def ceiling(replica: Replica) -> dict[str, float]:
 async def _prepared(replica: Replica) -> list[MicroBatch]:
     batches: list[MicroBatch] = []
     async with HubPool(replica.hub_endpoints) as hubs:
-        for shard in await hubs.shards():
+        shards = await hubs.shards()
+        for shard in shards:
             async for page in Feed(hubs, shard).blocks(1, page_size=CEILING_BATCH_EVENTS):
                 batches += [
-                    prepare(part, partition=hour.key, hour_unix=hour.start_unix, tables=OUTPUTS)
-                    for hour, part in split_by_hour(page)
+                    prepare(
+                        part, partition=hour.key, hour_unix=hour.start_unix, tables=OUTPUTS, shard_count=len(shards)
+                    )
+                    for hour, part in page.by_hour()
                 ]
     pa.default_memory_pool().release_unused()
     return batches

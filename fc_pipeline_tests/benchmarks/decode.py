@@ -33,5 +33,5 @@ def _cpu_seconds(pages: list[tuple[int, bytes]]) -> float:
         height = height_of(first_id)
         times = dict.fromkeys(range(height, height + PAGE_EVENTS + 1), _HOUR_UNIX)
         batch = batch_from_raws(1, height, height + PAGE_EVENTS, events, times)
-        prepare(batch, partition="bench", hour_unix=_HOUR_UNIX, tables=tuple(DATA_TABLES))
+        prepare(batch, partition="bench", hour_unix=_HOUR_UNIX, tables=tuple(DATA_TABLES), shard_count=None)
     return time.process_time() - started

@@ -13,7 +13,8 @@ import sqlalchemy as sa
 from fc_pipeline.config.settings import Settings
 from fc_pipeline.fold.micro_batch import MicroBatch, prepare
 from fc_pipeline.fold.session import FoldSession
-from fc_pipeline.hub.decode import EventBatch, batch_from_raws, split_page
+from fc_pipeline.hub.decode import batch_from_raws, split_page
+from fc_pipeline.hub.event_batch import EventBatch
 from fc_pipeline.hub.wire import height_of
 from fc_pipeline.sample_hub.log import EventLog
 from fc_pipeline.store.schema import ensure_schema
@@ -111,7 +112,7 @@ def _seconds(session: FoldSession, batch: MicroBatch) -> float:
 def batches(log: EventLog, first: int, last: int, size: int) -> Iterator[MicroBatch]:
     """Events `first` to `last` of the shard in micro-batches of about `size`, cut between blocks."""
     for batch in event_batches(log, first, last, size):
-        yield prepare(batch, partition="bench", hour_unix=_HOUR_UNIX, tables=tuple(DATA_TABLES))
+        yield prepare(batch, partition="bench", hour_unix=_HOUR_UNIX, tables=tuple(DATA_TABLES), shard_count=None)
 
 
 def event_batches(log: EventLog, first: int, last: int, size: int) -> Iterator[EventBatch]:

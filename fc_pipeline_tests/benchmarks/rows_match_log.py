@@ -26,7 +26,7 @@ _OF_SNAPSHOTS: Final = "(((40000000 + i / 100)::bigint << 14) | 16383)"
 
 
 def compare_rows_with_log(folder: Path, log_path: Path, *, rows: int) -> dict[str, Any]:
-    """Catch up, make all tables anew from the raw log, and check them; then once more beside `rows` older rows.
+    """Catch up, rebuild all tables from the raw log, and check them; then once more beside `rows` older rows.
 
     Gives the median seconds of a check, and what share it is of the fold of the same events from the raw log.
     """

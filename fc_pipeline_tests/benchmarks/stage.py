@@ -43,6 +43,15 @@ class BenchmarkServers:
             **values,  # pyright: ignore[reportArgumentType]
         )
 
+    def postgres_cpu_seconds(self) -> float:
+        """The CPU that the server and all its sessions have taken, those that are over as well."""
+        pid = self.postgres.running_pid()
+        assert pid is not None
+        server = psutil.Process(pid)
+        over = server.cpu_times()
+        sessions = [session.cpu_times() for session in server.children()]
+        return over.children_user + over.children_system + sum(one.user + one.system for one in (over, *sessions))
+
 
 @contextmanager
 def open_stage(folder: Path, tuning: Mapping[str, str] = TUNING) -> Generator[BenchmarkServers]:

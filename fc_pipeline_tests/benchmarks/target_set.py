@@ -80,7 +80,7 @@ def open_redis(folder: Path) -> Generator[str]:
 
 
 def follow_set(engine: sa.Engine, size: int, roots: int) -> None:
-    """Make a set of `size` targets: roots 1…`roots`, and those whom each of them follows, by links as a fold has them.
+    """Make a set of `size` targets: roots 1…`roots`, and those that each of them follows, by links as a fold has them.
 
     All have their history; the others' FIDs follow on `roots`.
     """

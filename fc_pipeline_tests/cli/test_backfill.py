@@ -16,6 +16,7 @@ from fc_pipeline_tests.cli.test_sync_and_status import Project, hub
 __all__ = ["hub"]  # a fixture
 
 
+@pytest.mark.slow
 def test_a_dry_run_then_the_run_and_status(hub: str, tmp_path: Path):
     project = Project(tmp_path / "data", hub)
     dry = project.run("backfill", "--fids", "3,5-7", "--dry-run", "--json")
@@ -57,8 +58,8 @@ def test_lists_of_numbers():
     [
         (Reconciled(fids=3), "3 FIDs reconciled with 5 requests: 0 rows written, no drift\n"),
         (Reconciled(fids=3, drift={"casts": 2}), "0 rows written, 2 of them drift (pipeline.drift)\n"),
-        (Reconciled(fids=3, unjudged_fids=1), "0 rows written, no drift; 1 FID not judged (history not covered)\n"),
-        (Reconciled(fids=3, unjudged_fids=3), "0 rows written; 3 FIDs not judged (history not covered)\n"),
+        (Reconciled(fids=3, uncovered_fids=1), "0 rows written, no drift; 1 FID not compared (history not covered)\n"),
+        (Reconciled(fids=3, uncovered_fids=3), "0 rows written; 3 FIDs not compared (history not covered)\n"),
     ],
 )
 def test_the_last_line_says_of_whom_nothing_can_be_said(

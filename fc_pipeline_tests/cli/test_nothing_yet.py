@@ -42,6 +42,7 @@ def project(tmp_path: Path) -> Path:
     return tmp_path
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", LOOKING, ids=" ".join)
 def test_a_look_makes_nothing(project: Path, command: tuple[str, ...]):
     before = sorted(project.rglob("*"))
@@ -55,6 +56,7 @@ def test_a_look_makes_nothing(project: Path, command: tuple[str, ...]):
     assert sorted(project.rglob("*")) == before
 
 
+@pytest.mark.slow
 def test_outside_of_a_project_it_is_said_which_one_is_meant(tmp_path: Path):
     data_dir = str(tmp_path / "none")
     told = run(tmp_path, "status", FC_DATA_DIR=data_dir)

@@ -37,7 +37,7 @@ READING = [
 def pipeline(
     postgres: EmbeddedPostgres, embedded_redis: EmbeddedRedis, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Pipeline]:
-    """Root 1 and whom it follows, synced."""
+    """Root 1 and the users it follows, synced."""
     with (
         fresh_database(postgres) as database,
         serving(network_of_nine()) as hub_url,

@@ -47,6 +47,7 @@ def hub() -> Iterator[str]:
     process.communicate()
 
 
+@pytest.mark.slow
 def test_sync_reads_everything_once_and_status_says_so(hub: str, tmp_path: Path):
     project = Project(tmp_path / "data", hub)
     first = project.run("sync", "--json")

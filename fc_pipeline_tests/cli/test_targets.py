@@ -2,7 +2,6 @@
 
 import json
 import logging
-import signal
 from collections.abc import Iterator
 from typing import Any
 
@@ -20,6 +19,8 @@ from fc_pipeline.services.redis import EmbeddedRedis
 from fc_pipeline_tests.support.pipeline import Pipeline, open_pipeline
 from fc_pipeline_tests.support.postgres import Database, fresh_database
 from fc_pipeline_tests.support.target_network import network_of_nine
+
+pytestmark = pytest.mark.slow
 
 faults = Faults()
 
@@ -56,9 +57,7 @@ def synced(opened: Pipeline) -> dict[str, Any]:
 @pytest.fixture
 def pipeline(opened: Pipeline, synced: dict[str, Any]) -> Iterator[Pipeline]:
     """Synced; afterwards nothing is named by commands any more."""
-    before = signal.getsignal(signal.SIGTERM)
     yield opened
-    signal.signal(signal.SIGTERM, before)
     faults.refused_fids.clear()
     added = [row.fid for row in opened.bench.rows("SELECT fid FROM pipeline.target_roots WHERE named_by = 'command'")]
     for fid in added:
@@ -118,7 +117,9 @@ def test_sync_fails_while_the_hub_refuses_a_target(pipeline: Pipeline):
     assert "1 target without a complete history yet" in failed.exception.message
     assert json.loads(failed.stdout)["targets_without_history"] == 1
     assert "failing: " in run("targets", "list").stdout
-    assert "the last attempt failed, " in run("targets", "why", "6").stdout
+    said = run("targets", "why", "6").stdout
+    assert "the last attempt failed, " in said
+    assert "fc-pipeline sync` does that at once" in said
     status = told("status", "--json")["targets"]
     assert (status["unsynced"], status["failing"]) == (1, 1)
     assert "1 wait for their history, 1 in vain" in run("status").stdout
@@ -134,6 +135,8 @@ def test_what_a_root_would_bring_is_said_before(pipeline: Pipeline):
     said = run("targets", "add", "5", "--root", "--what-if").stdout
     assert said.startswith("2 users would come in (1 more are targets already), with about ")
     assert "from a sample of 2 users" in said
+    assert said.endswith("fc-pipeline targets add 5 --root\n")
+    assert only_two["command"] == "fc-pipeline targets add 5 --root --most 1"
     assert told("targets", "add", "1", "--root", "--what-if", "--json")["users"] == 0
     assert set(targets()) == {1, 2, 3, 4}  # nothing was written
 
@@ -148,6 +151,9 @@ def test_a_root_is_added_and_brings_whom_it_follows_and_is_taken_back(pipeline: 
     assert why["is_target"]
     assert "followed by root FID 5 (user5)" in why["why"][0]
     assert "Followed since 2026-11-01 00:00 UTC by root FID 5 (user5)." in why["why"]
+    assert why["how_to_change"] == "To take it out: `fc-pipeline targets remove 6 --deny`."
+    assert "fc-pipeline targets remove 5`" in run("targets", "why", "5").stdout
+    assert "take 1 out of FC_ROOT_FIDS, then" in run("targets", "why", "1").stdout
     both = run("targets", "why", "4").stdout
     assert "followed by root FID 1 (user1)" in both
     assert "by root FID 5 (user5)" in both
@@ -158,6 +164,7 @@ def test_a_root_is_added_and_brings_whom_it_follows_and_is_taken_back(pipeline: 
     former = run("targets", "why", "6")
     assert former.exit_code == 1
     assert "is no target any more: it was one (followed by FID 5" in former.stdout
+    assert "fc-pipeline targets add 6 --what-if`" in former.stdout
 
 
 def test_a_target_that_is_no_root_brings_nobody_and_a_root_may_bring_a_few_only(pipeline: Pipeline):
@@ -165,7 +172,7 @@ def test_a_target_that_is_no_root_brings_nobody_and_a_root_may_bring_a_few_only(
     assert said.startswith("1 target added, 0 removed: 5 targets now\n1 wait for their history")
     run("sync")
     assert targets() == {1: "root", 2: "followed", 3: "followed", 4: "followed", 5: "root"}
-    assert "whom it follows are not for that" in run("targets", "why", "5").stdout
+    assert "the users it follows are not for that" in run("targets", "why", "5").stdout
     assert told("targets", "add", "5", "--root", "--most", "1", "--json")["added"] == []  # 4 was followed first
     assert told("targets", "add", "5", "--root", "--most", "2", "--json")["added"] == [6]
     assert "at most 2" in run("targets", "why", "5").stdout
@@ -178,6 +185,7 @@ def test_a_denied_user_stays_out_until_named_again(pipeline: Pipeline):
     assert why.exit_code == 1
     assert json.loads(run("targets", "why", "2", "--json").stdout)["is_target"] is False
     assert "is no target: denied" in why.stdout
+    assert "fc-pipeline targets add 2`" in why.stdout
     run("sync")
     assert set(targets()) == {1, 3, 4}
     assert told("targets", "add", "2", "--json")["added"] == [2]

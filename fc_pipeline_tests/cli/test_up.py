@@ -102,6 +102,7 @@ def test_up_twice_killed_and_stopped(data_dir: Path):  # noqa: F811
     assert running_servers(data_dir) == set()
 
 
+@pytest.mark.slow
 def test_stopped_while_it_starts_leaves_nothing(data_dir: Path):  # noqa: F811
     up = Up(data_dir, free_port())
     deadline = time.monotonic() + UP_SECONDS
@@ -143,7 +144,7 @@ def test_without_redis_rows_arrive(data_dir: Path, tmp_path: Path):  # noqa: F81
 def test_a_postgres_with_twenty_connections_to_spare(data_dir: Path, tmp_path: Path):  # noqa: F811
     """Runs wait for one that is free: rows arrive, and follow."""
     postgres = EmbeddedPostgres(tmp_path / "theirs", {**TUNING, "max_connections": "23", "shared_buffers": "16MB"})
-    url = postgres.acquire()  # of the 23, three are the superuser's, as whom this works, besides
+    url = postgres.acquire()  # of the 23, three are the superuser's, and this works as that user, besides
     try:
         with closing(psycopg2.connect(url)) as first, closing(psycopg2.connect(url)), closing(psycopg2.connect(url)):
             assert first.closed == 0

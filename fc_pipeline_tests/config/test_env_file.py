@@ -14,6 +14,7 @@ NAMES = st.from_regex(r"FC_[A-Z]{1,12}", fullmatch=True)
 VALUES = st.text(st.characters(codec="utf-8", exclude_characters="'\\", exclude_categories=("C", "Z")), max_size=30)
 
 
+@pytest.mark.slow
 @given(st.dictionaries(NAMES, VALUES, max_size=6))
 def test_what_is_written_is_what_is_read(tmp_path_factory: pytest.TempPathFactory, variables: dict[str, str]) -> None:
     path = tmp_path_factory.mktemp("env") / ".env"

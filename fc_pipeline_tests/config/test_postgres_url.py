@@ -174,6 +174,7 @@ def test_adbc_psycopg2_sqlalchemy_and_dagster_open_it(odd: Odd):
     engine.dispose()
 
 
+@pytest.mark.slow
 def test_psql_opens_what_fc_pipeline_url_prints(odd: Odd, tmp_path: Path):
     psql = shutil.which("psql")
     if psql is None:

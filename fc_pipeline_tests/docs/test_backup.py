@@ -75,6 +75,7 @@ def run(*command: str) -> None:
     assert done.returncode == 0, (command, done.stderr)
 
 
+@pytest.mark.slow
 def test_a_restored_dump_continues_to_the_same_tables(
     postgres: EmbeddedPostgres, database: Database, tools: Tools, log: EventLog, tmp_path: Path, restored_name: str
 ) -> None:

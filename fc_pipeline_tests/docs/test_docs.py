@@ -165,7 +165,7 @@ def test_the_readme_is_short() -> None:
 
 
 def test_settings_in_the_pages_exist() -> None:
-    of_tests = {"FC_FAULT_SEED", "FC_FAULT_SEEDS"} | set(
+    of_tests = {"FC_FAULT_SEED", "FC_FAULT_SEEDS", "FC_TEST_HUB", "FC_TEST_FIDS", "FC_TEST_HUB_HEADERS"} | set(
         re.findall(r"^\| `(FC_LIVE_\w+)`", TESTING.read_text(), re.MULTILINE)
     )
     for page in PAGES:

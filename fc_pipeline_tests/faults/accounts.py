@@ -27,7 +27,7 @@ class PageAccount:
 
 
 class Accounts:
-    """Settles pages of the feed: each event was written, had no effect any more, is of no table, or is set aside.
+    """Settles pages of the feed: each event was written, had no effect any more, is of no table, or is quarantined.
 
     Written: a row says that this event decided it. Unchanged: a later event has decided all its rows. Filtered: no
     table is made of it, as of a failed merge. Quarantined: it lies there with its reason.
@@ -57,7 +57,7 @@ class Accounts:
     def _fate(self, shard: int, event_id: int) -> str:
         event = self._oracle.events[shard, event_id]
         places = self._oracle.places_of(event)
-        if (shard, event_id) in self._oracle.set_aside:
+        if (shard, event_id) in self._oracle.quarantined:
             return "quarantined" if (shard, event_id) in self._quarantine else "unaccounted"
         if not places:
             return "filtered"

@@ -8,6 +8,8 @@ from collections import defaultdict
 from collections.abc import Iterator
 from typing import Any
 
+from fc_pipeline_tests.faults.oracle_contracts import pro_until
+
 FARCASTER_EPOCH_UNIX = 1_609_459_200
 Json = dict[str, Any]
 Row = dict[str, Any]
@@ -179,6 +181,21 @@ def counts_of(kind: str, data: Json) -> Iterator[tuple[int, str]]:
         yield fid, "unfollows"
 
 
+def lend_row(message: Json) -> tuple[Key, Row]:
+    """Key and columns of what is lent (protocol-tables 2.2)."""
+    data = message["data"]
+    body = data["lendStorageBody"]
+    row = {
+        "units": body["numUnits"],
+        "unit_type": body["unitType"].removeprefix("UnitType").lower(),
+        "timestamp": data["timestamp"] + FARCASTER_EPOCH_UNIX,
+        "hash": hex_of(message["hash"]),
+        "signer": hex_of(message["signer"]),
+        "signature": _of_base64(message["signature"]),
+    }
+    return (data["fid"], body["toFid"]), row
+
+
 def profiles_of(tables: dict[str, dict[Key, Row]]) -> dict[Key, Row]:
     """What apps show of each user: the fields set, addresses, registration; FIDs without any of it have no profile."""
     made: defaultdict[int, Row] = defaultdict(dict)
@@ -186,9 +203,17 @@ def profiles_of(tables: dict[str, dict[Key, Row]]) -> dict[Key, Row]:
     for (fid, kind), row in tables["user_data"].items():
         made[fid][kind] = row["value"] or None
         newest[fid] = max(newest[fid], row["timestamp"])
+    holders: defaultdict[str, set[int]] = defaultdict(set)
+    for (name, _), row in tables["username_proofs"].items():
+        holders[name].add(row["fid"])
+    for fid, user in made.items():
+        shown = user.get("username")
+        if shown in holders and fid not in holders[shown]:
+            user["username"] = None  # nobody is shown under a name whose proof is another's
     by_age = sorted(tables["verifications"].items(), key=lambda item: (item[1]["timestamp"], item[0][1]))
     for (fid, address), row in by_age:
         made[fid].setdefault(f"first {row['protocol']}", address)
+        made[fid].setdefault("verified", []).append(address)
         newest[fid] = max(newest[fid], row["timestamp"])
     chain = [row for row in tables["on_chain_events"].values() if row["type"] == "id_register"]
     ordered = sorted(
@@ -203,15 +228,26 @@ def profiles_of(tables: dict[str, dict[Key, Row]]) -> dict[Key, Row]:
             user["registered_at"] = min(user.get("registered_at", row["block_timestamp"]), row["block_timestamp"])
     for row in chain:
         newest[row["fid"]] = max(newest[row["fid"]], row["block_timestamp"])
-    return {(fid,): {**_profile(user), "updated_at": newest[fid]} for fid, user in made.items() if fid > 0}
+    return {
+        (fid,): {**_profile(user), "pro_until": pro_until(tables, fid), "updated_at": newest[fid]}
+        for fid, user in made.items()
+        if fid > 0
+    }
+
+
+def _primary(user: Row, chosen: str, first: str) -> str | None:
+    """The address that was set, as long as it is verified, else the one that was verified first."""
+    address = user.get(chosen)
+    is_verified = address is not None and {address, address.lower()} & set(user.get("verified", ()))
+    return address if is_verified else user.get(first)
 
 
 def _profile(user: Row) -> Row:
     names = {"username": "username", "display_name": "display", "bio": "bio", "pfp_url": "pfp", "url": "url"}
     names |= {"location": "location", "twitter": "twitter", "github": "github", "banner_url": "banner"}
     return {column: user.get(kind) for column, kind in names.items()} | {
-        "primary_eth_address": user.get("primary_address_ethereum") or user.get("first ethereum"),
-        "primary_sol_address": user.get("primary_address_solana") or user.get("first solana"),
+        "primary_eth_address": _primary(user, "primary_address_ethereum", "first ethereum"),
+        "primary_sol_address": _primary(user, "primary_address_solana", "first solana"),
         "custody_address": user.get("custody"),
         "registered_at": user.get("registered_at"),
     }

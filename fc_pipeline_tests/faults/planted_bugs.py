@@ -40,6 +40,15 @@ PLANTED_BUGS = (
             "        total = sum(w.rows for w in written.values())\n        self._session.execute('COMMIT')\n",
         ),
     ),
+    bug(
+        "the lends of every shard are taken",
+        ("fold/changes.py", "        if batch.shard != FIRST_SHARD:\n", "        if False:\n"),
+    ),
+    bug("embeds outlive their cast", ("store/derived.py", "    if one.kept_by is None:\n", "    if True:\n")),
+    bug(
+        "messages do not wait for their keys",
+        ("fold/merging.py", "        if written.rows:\n", "        if False:\n"),
+    ),
     bug("lease not checked", ("fold/session.py", "        if not held:\n", "        if False:\n")),
     bug("quarantine dropped", ("fold/session.py", "        if batch.quarantined:\n", "        if False:\n")),
     bug(
@@ -48,16 +57,16 @@ PLANTED_BUGS = (
     ),
     bug(
         ">= for > in the merge",
-        ("fold/statements.py", 'f"WHERE ({order}) > ({current})', 'f"WHERE ({order}) >= ({current})'),
+        ("fold/merging.py", 'f"WHERE ({order}) > ({current})', 'f"WHERE ({order}) >= ({current})'),
     ),
     bug(
         "version compare reversed",
-        ("fold/statements.py", 'f"WHERE ({order}) > ({current})', 'f"WHERE ({order}) < ({current})'),
+        ("fold/merging.py", 'f"WHERE ({order}) > ({current})', 'f"WHERE ({order}) < ({current})'),
     ),
     bug(
         "tombstones of unseen rows dropped",
         (
-            "fold/statements.py",
+            "fold/merging.py",
             'f"SELECT {_selected(table)} FROM {stage_name(table)} ORDER BY',
             'f"SELECT {_selected(table)} FROM {stage_name(table)} AS s WHERE deleted_at IS NULL OR EXISTS (SELECT FROM '
             "{table.qualified} AS o WHERE {' AND '.join(f'o.{k} = s.{k}' for k in table.key)}) ORDER BY",
@@ -65,9 +74,9 @@ PLANTED_BUGS = (
     ),
     bug(
         "compact states blind to types",
-        ("fold/statements.py", "AND (c.type = l.type OR NOT c.scoped) ", ""),
+        ("fold/merging.py", "AND (c.type = l.type OR NOT c.scoped) ", ""),
     ),
-    bug("compact states mask newer links", ("fold/statements.py", "AND c.timestamp >= l.timestamp ", "")),
+    bug("compact states mask newer links", ("fold/merging.py", "AND c.timestamp >= l.timestamp ", "")),
     bug(
         "compact state ignored",
         (
@@ -154,7 +163,7 @@ PLANTED_BUGS = (
     ),
     bug(
         "a block is taken for whole at the end of a page",
-        ("hub/blocks.py", "height_of(last_id) + (1 if at_tip else 0)", "height_of(last_id) + 1"),
+        ("hub/feed.py", "height_of(last_id) + (1 if at_tip else 0)", "height_of(last_id) + 1"),
     ),
     bug(
         "read on behind the next event",
@@ -174,7 +183,7 @@ PLANTED_BUGS = (
     ),
     bug(
         "holes taken for blocks without events",
-        ("hub/blocks.py", "        if height in confirmed:\n            return True\n", "        return False\n"),
+        ("hub/feed.py", "        if height in confirmed:\n            return True\n", "        return False\n"),
     ),
     bug(
         "half a block made whole by an empty page",
@@ -216,7 +225,7 @@ PLANTED_BUGS = (
     ),
     bug(
         "a hub that is behind is followed",
-        ("hub/failover.py", "            if head < cursor:\n", "            if head < 0:\n"),
+        ("hub/vetting.py", "            if head < cursor:\n", "            if head < 0:\n"),
     ),
     bug(
         "another history is followed",
@@ -242,8 +251,8 @@ PLANTED_BUGS = (
         "a list is left at its first short page",
         (
             "hub/paging.py",
-            "        if token is None:\n            return\n        content",
-            "        if token is None or len(page.items) < 9:\n            return\n        content",
+            "    while page.token is not None:\n",
+            "    while page.token is not None and len(page.items) >= 9:\n",
         ),
     ),
 )

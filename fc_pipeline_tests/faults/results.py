@@ -50,11 +50,18 @@ every_seed = pytest.mark.parametrize("seed", [pytest.param(seed, marks=IN_THE_MA
 """For a scenario of the full matrix: once per seed."""
 with_a_fast_one = pytest.mark.parametrize("seed", [1, *(pytest.param(seed, marks=IN_THE_MATRIX) for seed in SEEDS)])
 """For a scenario that `make test` plays too, always with the same seed."""
+with_a_slow_one = pytest.mark.parametrize(
+    "seed", [pytest.param(1, marks=pytest.mark.slow), *(pytest.param(seed, marks=IN_THE_MATRIX) for seed in SEEDS)]
+)
+"""The same for `make test-slow`."""
 
 
-def each_with_every_seed(name: str, cases: Iterable[str], *, fast: Collection[str]) -> pytest.MarkDecorator:
-    """For scenarios of several cases: each once per seed in the full matrix, some in `make test` too."""
+def each_with_every_seed(
+    name: str, cases: Iterable[str], *, fast: Collection[str], slow: Collection[str] = ()
+) -> pytest.MarkDecorator:
+    """For scenarios of several cases: each once per seed in the full matrix, some in `make test` or `test-slow` too."""
     quick = [pytest.param(case, 1) for case in fast]
+    quick += [pytest.param(case, 1, marks=pytest.mark.slow) for case in slow]
     matrix = [pytest.param(case, seed, marks=IN_THE_MATRIX) for case in cases for seed in SEEDS]
     return pytest.mark.parametrize((name, "seed"), [*quick, *matrix])
 

@@ -19,7 +19,7 @@ from fc_pipeline_tests.faults import results
 from fc_pipeline_tests.faults.accounts import Accounts
 from fc_pipeline_tests.faults.oracle import Oracle
 from fc_pipeline_tests.faults.results import Result
-from fc_pipeline_tests.faults.verdict import assert_right, judge, summed
+from fc_pipeline_tests.faults.verdict import assert_right, evaluate, summed
 from fc_pipeline_tests.support.fault_proxy import FaultProxy
 from fc_pipeline_tests.support.networks import log_of, whole
 from fc_pipeline_tests.support.postgres import Database
@@ -71,7 +71,7 @@ class Stage:
         """
         wanted = self.lines if lines is None else list(lines)
         oracle = Oracle(wanted)
-        verdicts = judge(self.bench.tables, oracle, by_snapshots=by_snapshots)
+        verdicts = evaluate(self.bench.tables, oracle, by_snapshots=by_snapshots)
         seconds = time.monotonic() - self.started
         results.RESULTS.append(Result(self.scenario, self.seed, len(wanted), summed(verdicts), seconds, ended))
         assert_right(verdicts)

@@ -23,6 +23,7 @@ def play(scenario: str, seed: int, database: Database, folder: Path, *kinds: str
         on.end(ended=f"complete, {len(failed)} runs failed")
 
 
+@pytest.mark.slow
 @with_a_fast_one
 @pytest.mark.usefixtures("in_haste")
 def test_a_fifth_of_all_answers_is_bad(database: Database, tmp_path: Path, seed: int) -> None:

@@ -11,6 +11,7 @@ from dagster import AssetKey, DagsterRunStatus
 
 from fc_pipeline.config.settings import Settings
 from fc_pipeline.feed.run import RAW_LOG
+from fc_pipeline.heights import holes
 from fc_pipeline.sample_hub.generator import generate
 from fc_pipeline.sample_hub.live import Endless
 from fc_pipeline.sample_hub.log import log_from_lines
@@ -101,7 +102,7 @@ def test_the_embedded_postgres_of_up_is_killed(data_dir: Path) -> None:  # noqa:
             covered = {shard: ledger.covered(connection, shard) for shard in hub.shards}
         for shard, ranges in covered.items():
             first = hub.shards[shard].event_ids[0] >> 14
-            assert not ledger.holes(ranges, first, ranges[-1].last)
+            assert not holes(ranges, first, ranges[-1].last)
         engine.dispose()
         up.process.send_signal(signal.SIGINT)
         assert up.process.wait(TIMEOUT_SECONDS) == 0, up.output.read_text()

@@ -40,6 +40,7 @@ def scene(postgres: EmbeddedPostgres, tmp_path_factory: pytest.TempPathFactory) 
         yield opened
 
 
+@pytest.mark.slow
 def test_two_runs_on_one_hour(scene: Scene, database: Database, tmp_path: Path) -> None:
     """One writes, the other waits for the hour or finds it done; nothing is written twice."""
     with workbench(database, tmp_path / "lake", scene.url, batch_events=BATCH_EVENTS) as bench:
@@ -83,7 +84,10 @@ def jobs(bench: Workbench, scene: Scene, seeded: random.Random) -> list[Callable
     return paired
 
 
-@pytest.mark.parametrize("seed", [0, *(pytest.param(n, marks=pytest.mark.faults) for n in range(1, 10))])
+@pytest.mark.parametrize(
+    "seed",
+    [pytest.param(0, marks=pytest.mark.slow), *(pytest.param(n, marks=pytest.mark.faults) for n in range(1, 10))],
+)
 def test_feed_backfill_and_rebuild_at_once(scene: Scene, database: Database, tmp_path: Path, seed: int) -> None:
     seeded = random.Random(SEED + seed)
     print(f"FC_FAULT_SEED={SEED} seed {seed}")

@@ -51,6 +51,7 @@ def head_of(bench: Workbench) -> dict[int, int]:
     return {shard.shard: shard.head_height for shard in bench.survey().shards}
 
 
+@pytest.mark.slow
 @BOTH_WAYS
 def test_two_nodes_half_a_minute_apart_are_followed(
     database: Database, postgres: EmbeddedPostgres, tmp_path: Path, per: Per
@@ -97,6 +98,7 @@ def test_looking_at_two_nodes_tells_of_no_lost_past(database: Database, tmp_path
                 assert [shard.holes for shard in found.shards] == [(), ()]
 
 
+@pytest.mark.slow
 def test_the_node_that_is_behind_alone_is_waited_for(database: Database, tmp_path: Path) -> None:
     """The other one has died: what was read is still to come here, and then the feed goes on."""
     with fleet("request", apart_seconds=4.0) as hub:
@@ -128,7 +130,7 @@ def test_a_node_that_stands_still_behind_what_was_read_is_refused_by_its_name(
 @pytest.mark.faults
 @BOTH_WAYS
 def test_a_minute_of_two_nodes(database: Database, tmp_path: Path, per: Per) -> None:
-    """As long as it takes for what a hub said to be asked for anew, twice."""
+    """As long as it takes for what a hub said to be asked for again, twice."""
     with fleet(per) as hub, workbench(database, tmp_path / "lake", hub.balancer.url, **SETTINGS) as bench:
         started = time.monotonic()
         seen = follow(bench, "follower", 65.0)

@@ -17,7 +17,7 @@ from fc_pipeline.repair.gaps import heal_gaps
 from fc_pipeline.sample_hub.live import Reveal
 from fc_pipeline.sample_hub.serving import serving
 from fc_pipeline_tests.faults.haste import haste
-from fc_pipeline_tests.faults.results import every_seed, with_a_fast_one
+from fc_pipeline_tests.faults.results import every_seed, with_a_fast_one, with_a_slow_one
 from fc_pipeline_tests.faults.stage import stage
 from fc_pipeline_tests.support.bad_answers import Answer
 from fc_pipeline_tests.support.events import HOUR_UNIX
@@ -36,7 +36,7 @@ def go_away(hub: FaultProxy) -> None:
     hub.up()
 
 
-@with_a_fast_one
+@with_a_slow_one
 def test_down_for_an_hour(database: Database, tmp_path: Path, seed: int) -> None:
     """Runs follow a hub that makes blocks, goes away while it does, and comes back with what it made meanwhile."""
     rng = Random(seed)
@@ -70,6 +70,7 @@ def test_down_for_an_hour(database: Database, tmp_path: Path, seed: int) -> None
         on.end(ended=f"complete, {len(failed)} runs failed")
 
 
+@pytest.mark.slow
 @with_a_fast_one
 @pytest.mark.usefixtures("in_haste")
 def test_alive_but_stale_beside_a_fresh_one(database: Database, tmp_path: Path, seed: int) -> None:
@@ -102,6 +103,7 @@ def test_alive_but_stale_and_fresh_again(database: Database, tmp_path: Path, see
         on.end()
 
 
+@pytest.mark.slow
 @with_a_fast_one
 @pytest.mark.usefixtures("in_haste")
 def test_one_shard_falls_silent_and_speaks_again(database: Database, tmp_path: Path, seed: int) -> None:
@@ -119,7 +121,7 @@ def test_one_shard_falls_silent_and_speaks_again(database: Database, tmp_path: P
         on.end()
 
 
-@with_a_fast_one
+@with_a_slow_one
 @pytest.mark.usefixtures("in_haste")
 def test_equal_event_ids_on_two_shards(database: Database, tmp_path: Path, seed: int) -> None:
     lines = generated_network(seed)
@@ -133,7 +135,7 @@ def test_equal_event_ids_on_two_shards(database: Database, tmp_path: Path, seed:
         on.end()
 
 
-@with_a_fast_one
+@with_a_slow_one
 @pytest.mark.usefixtures("in_haste")
 def test_pages_that_the_hub_dies_of(database: Database, tmp_path: Path, seed: int) -> None:
     """Events that no answer can hold are stepped over, kept in mind, and made good by snapshots."""

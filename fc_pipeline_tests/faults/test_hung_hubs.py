@@ -75,6 +75,7 @@ def test_a_stopped_process_beside_a_hub_that_is_well(database: Database, tmp_pat
             assert len(bench.ledger()) == 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["silence", "silence within the body"])
 def test_status_of_a_hub_that_hangs(database: Database, tmp_path: Path, how: str) -> None:
     """Whatever it hangs at: the rest is told, and which hub it was."""

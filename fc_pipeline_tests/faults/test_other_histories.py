@@ -60,11 +60,12 @@ def forked(lines: list[bytes], rng: Random) -> EventLog:
 OTHERS: dict[str, tuple[Callable[[list[bytes], Random], EventLog], str]] = {
     "rolled back": (rolled_back, "is behind: its shard"),
     "another number of shards": (resharded, "3 data shards, but the replica was begun with 2"),
-    "reset and grown anew": (regrown, "has another history: block"),
+    "reset and grown from scratch": (regrown, "has another history: block"),
     "forked": (forked, "has another history: block"),
 }
 
 
+@pytest.mark.slow
 @each_with_every_seed("other", OTHERS, fast=("another number of shards", "forked"))
 @pytest.mark.usefixtures("in_haste")
 def test_a_hub_of_another_history_is_refused(database: Database, tmp_path: Path, other: str, seed: int) -> None:
@@ -79,6 +80,7 @@ def test_a_hub_of_another_history_is_refused(database: Database, tmp_path: Path,
         assert on.catch_up() == []
 
 
+@pytest.mark.slow
 @with_a_fast_one
 @pytest.mark.usefixtures("in_haste")
 def test_a_hub_that_was_reset_is_refused(database: Database, tmp_path: Path, seed: int) -> None:
@@ -89,7 +91,7 @@ def test_a_hub_that_was_reset_is_refused(database: Database, tmp_path: Path, see
         on.refused("is behind: its shard")
 
 
-@each_with_every_seed("other", ("reset", "rolled back"), fast=("rolled back",))
+@each_with_every_seed("other", ("reset", "rolled back"), fast=(), slow=("rolled back",))
 @pytest.mark.usefixtures("in_haste")
 def test_a_hub_that_goes_back_in_the_middle_of_a_run(database: Database, tmp_path: Path, other: str, seed: int) -> None:
     """Whatever the run has read by then is right, and what it says in the end names the hub."""

@@ -24,10 +24,12 @@ LISTS = (
 )
 
 
+@pytest.mark.slow
 @each_with_every_seed(
     "trap",
     FEED_TRAPS,
-    fast=("pages of any length", "stop_id ignored", "shard_index ignored", "reverse ignored", "events twice"),
+    fast=("pages of any length", "shard_index ignored"),
+    slow=("stop_id ignored", "reverse ignored", "events twice"),
 )
 @pytest.mark.usefixtures("in_haste")
 def test_traps_of_the_feed(database: Database, tmp_path: Path, trap: str, seed: int) -> None:
@@ -47,7 +49,7 @@ def test_traps_of_the_feed(database: Database, tmp_path: Path, trap: str, seed: 
 
 
 @each_with_every_seed(
-    "trap", LIST_TRAPS, fast=("pages of any length", "the page token ignored", "tokens without an end")
+    "trap", LIST_TRAPS, fast=("pages of any length",), slow=("the page token ignored", "tokens without an end")
 )
 @pytest.mark.usefixtures("in_haste")
 def test_traps_of_the_lists_by_fid(database: Database, tmp_path: Path, trap: str, seed: int) -> None:

@@ -69,6 +69,7 @@ def sessions_of_runs(connection: sa.Connection) -> list[int]:
     return list(connection.execute(sa.text(query)).scalars())
 
 
+@pytest.mark.slow
 def test_sessions_are_terminated_again_and_again(bench: Workbench, scene: Scene, database: Database) -> None:
     seeded = random.Random(SEED)
     print(f"FC_FAULT_SEED={SEED}")
@@ -98,6 +99,7 @@ def _until_covered_by(connection: sa.Connection, goal: int, working: Future[obje
         time.sleep(0.002)
 
 
+@pytest.mark.slow
 def test_a_backfill_whose_sessions_are_terminated(
     bench: Workbench, scene: Scene, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -276,6 +278,7 @@ def own_server(tmp_path: Path) -> Iterator[OwnServer]:
     own.server.release()
 
 
+@pytest.mark.slow
 def test_the_server_is_restarted_and_shut_down_immediately(
     own_server: OwnServer, scene: Scene, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

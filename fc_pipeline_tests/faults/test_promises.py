@@ -6,7 +6,7 @@ import pytest
 
 from fc_pipeline.feed.drain import HourWindow
 from fc_pipeline.hours import Hour
-from fc_pipeline_tests.faults.results import with_a_fast_one
+from fc_pipeline_tests.faults.results import with_a_slow_one
 from fc_pipeline_tests.faults.stage import stage
 from fc_pipeline_tests.support.events import (
     HOUR_UNIX,
@@ -24,7 +24,7 @@ from fc_pipeline_tests.support.networks import generated_network
 from fc_pipeline_tests.support.postgres import Database
 
 
-@with_a_fast_one
+@with_a_slow_one
 @pytest.mark.usefixtures("in_haste")
 def test_the_newest_hour_first_and_then_all_again(database: Database, tmp_path: Path, seed: int) -> None:
     """A remove is folded hours before what it removes; folding everything a second time writes nothing."""

@@ -63,6 +63,7 @@ def test_flushed_again_and_again(
     assert said(caplog, "budget_not_shared") == []
 
 
+@pytest.mark.slow
 def test_killed_and_back(
     scene: Scene,
     database: Database,

@@ -18,9 +18,30 @@ KEYS = {
     "user_data": ("fid", "type"),
     "username_proofs": ("name", "type"),
     "on_chain_events": ("chain_id", "transaction_hash", "log_index"),
+    "storage_lends": ("fid", "to_fid"),
+    "channel_settings": ("channel_id",),
+    "channel_members": ("channel_id", "fid"),
+    "channel_pins": ("channel_id",),
+    "channel_moderations": ("channel_id", "cast_hash"),
+    "embeds": ("hash", "position"),
+    "signers": ("fid", "key"),
+    "storage_rents": ("chain_id", "transaction_hash", "log_index"),
+    "tier_purchases": ("chain_id", "transaction_hash", "log_index"),
+    "channels": ("channel_id",),
+    "channel_follows": ("fid", "channel_id"),
     "user_profiles": ("fid",),
     "fid_activity": ("hour", "fid"),
 }
+ONLY_OF_THE_FEED = (
+    "fid_activity",
+    "storage_lends",
+    "channel_settings",
+    "channel_members",
+    "channel_pins",
+    "channel_moderations",
+    "channels",
+)
+"""What no hub lists by FID."""
 NOT_BY_SNAPSHOTS = {"username_proofs": {"hash"}}
 """What by-FID answers do not tell (hub-api 6.2)."""
 
@@ -59,21 +80,21 @@ def read(tables: FoldedDatabase, table: str, *, live: bool = True) -> list[Row]:
     return [{name: plain(value) for name, value in row._asdict().items()} for row in rows]
 
 
-def judge(tables: FoldedDatabase, oracle: Oracle, *, by_snapshots: bool = False) -> dict[str, Verdict]:
+def evaluate(tables: FoldedDatabase, oracle: Oracle, *, by_snapshots: bool = False) -> dict[str, Verdict]:
     """Hold every table against the oracle.
 
     With `by_snapshots`, rows may come from by-FID answers: which event decided them is not compared then, nor what
-    happened by the hour, which no hub tells.
+    only the feed tells.
     """
     found: dict[str, Verdict] = {}
     for table, rows in oracle.tables.items():
-        if not (by_snapshots and table == "fid_activity"):
+        if not (by_snapshots and table in ONLY_OF_THE_FEED):
             ignored = {"version", *NOT_BY_SNAPSHOTS.get(table, ())} if by_snapshots else set[str]()
-            found[table] = _judge(table, rows, read(tables, table), ignored)
+            found[table] = _compare(table, rows, read(tables, table), ignored)
     return found
 
 
-def _judge(table: str, expected: Mapping[Key, Row], rows: list[Row], ignored: Collection[str]) -> Verdict:
+def _compare(table: str, expected: Mapping[Key, Row], rows: list[Row], ignored: Collection[str]) -> Verdict:
     verdict = Verdict(rows=len(expected))
     live: dict[Key, Row] = {}
     for row in rows:

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fc_pipeline.feed.batch_size import BATCHES_PER_BACKLOG, MAX_BATCH_BYTES, Pace, events_per_batch
-from fc_pipeline.hub.decode import EventBatch
+from fc_pipeline.hub.event_batch import EventBatch
 
 backlogs = st.integers(0, 10**10)
 usual_sizes = st.integers(1, 1_000_000)

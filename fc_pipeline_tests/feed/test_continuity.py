@@ -51,6 +51,7 @@ def test_a_hub_of_another_network_is_told_from_one_that_is_behind(begun: Databas
             bench.survey()
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("no_pauses")
 def test_one_that_is_behind_may_lead(begun: Database, lake: Path) -> None:
     with serving(log_of(up_to(LINES, 0.9))) as url, workbench(begun, lake, url) as bench:

@@ -68,6 +68,7 @@ def test_an_hour_is_cut_where_it_ends(database: Database, lake: Path, lines: lis
         assert [row.hour for row in rows] == [HOUR.start, HOUR.next.start]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("order", [[0, 1], [1, 0]], ids=["oldest first", "newest first"])
 def test_hours_read_one_by_one_in_any_order_give_the_same(
     database: Database, other_database: Database, tmp_path: Path, lines: list[bytes], order: list[int]
@@ -82,6 +83,7 @@ def test_hours_read_one_by_one_in_any_order_give_the_same(
         assert bench.missing_hours() == []
 
 
+@pytest.mark.slow
 def test_micro_batches_are_of_the_size_that_is_asked_for(
     database: Database, other_database: Database, tmp_path: Path, lines: list[bytes]
 ) -> None:
@@ -109,11 +111,11 @@ def test_a_second_run_over_the_same_window_writes_nothing(database: Database, la
 
 
 def test_following_folds_what_becomes_visible_meanwhile(database: Database, lake: Path) -> None:
-    """The log is revealed in two seconds, of a run that follows it and so meets its tip again and again."""
+    """The log is revealed in five seconds, of a run that follows it and so meets its tip again and again."""
     places = every_second(500, HOUR_UNIX, 300)
     blocks = [(casts_at([(height, unix)]), casts_at([(height - 450, unix)], 2)) for height, unix in places]
     log = log_of(*(block for pair in blocks for block in pair))
-    growth = Reveal(log, events_per_second=log.events / 2, start_unix=time.time() - 0.2)
+    growth = Reveal(log, events_per_second=log.events / 5, start_unix=time.time() - 0.2)
     with serving(log, growth=growth) as url, workbench(database, lake, url, batch_seconds=0.2) as bench:
         reported: list[HourProgress] = []
         run = bench.make_run(follow_seconds=60.0, report=reported.extend, report_seconds=0.3)
@@ -200,6 +202,7 @@ def test_a_hub_that_stands_still_is_not_followed(database: Database, lake: Path,
         assert bench.missing_hours() == []
 
 
+@pytest.mark.slow
 def test_a_run_that_is_told_to_stop_ends_between_micro_batches_and_another_goes_on(
     database: Database, other_database: Database, tmp_path: Path, lines: list[bytes]
 ) -> None:
@@ -221,7 +224,7 @@ def test_a_run_that_is_told_to_stop_ends_between_micro_batches_and_another_goes_
 
 
 @pytest.mark.usefixtures("no_pauses")
-def test_a_poisoned_event_is_set_aside_and_everything_else_lands(
+def test_a_poisoned_event_is_quarantined_and_everything_else_lands(
     database: Database, other_database: Database, tmp_path: Path, lines: list[bytes]
 ) -> None:
     log = log_from_lines(lines)
@@ -343,6 +346,7 @@ def test_a_run_does_not_wait_for_an_hour_that_another_completes_meanwhile(
         assert run.progress.events == 0
 
 
+@pytest.mark.slow
 def test_a_run_whose_lease_was_stolen_writes_nothing_more(
     database: Database, other_database: Database, tmp_path: Path, lines: list[bytes]
 ) -> None:

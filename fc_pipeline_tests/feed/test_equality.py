@@ -100,7 +100,7 @@ async def answer(hub: ReadEndpoints, name: str, fid: int) -> list[Any]:
             return [event for kind in CHAIN_TYPES for event in await items(hub.on_chain_events_by_fid(fid, kind))]
 
 
-def set_aside(bench: Workbench) -> set[bytes]:
+def quarantined(bench: Workbench) -> set[bytes]:
     """Hashes of messages that no table can hold."""
     rows = bench.rows("SELECT raw FROM pipeline.quarantine WHERE reason <> 'nul_removed'")
     merges = [msgspec.json.decode(row.raw).get("mergeMessageBody") for row in rows]
@@ -116,7 +116,7 @@ def test_every_event_was_read(bench: Workbench) -> None:
 def test_casts_are_the_hubs(bench: Workbench) -> None:
     answers = by_fid(bench, "casts")["casts"]
     adds = {hashed(m): cast_values(m) for m in answers if m["data"]["type"] == "MESSAGE_TYPE_CAST_ADD"}
-    for cast_hash in set_aside(bench) & adds.keys():
+    for cast_hash in quarantined(bench) & adds.keys():
         del adds[cast_hash]
     assert cast_rows(bench.tables) == adds
     assert len(adds) > 500

@@ -63,6 +63,7 @@ def test_it_moves_back_and_never_forward(database: Database):
     assert move_back(database.engine, later) == day_of(earlier) == stored(database)
 
 
+@pytest.mark.slow
 def test_every_process_loads_what_is_stored(database: Database, tmp_path: Path):
     move_back(database.engine, Hour.from_key("2026-11-03-15:00"))
     found = loaded_elsewhere(FC_POSTGRES_URL=database.url, FC_DATA_DIR=str(tmp_path))

@@ -50,6 +50,7 @@ def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(log_files, "LISTED_LATE_SECONDS", 0.0)
 
 
+@pytest.mark.slow
 def test_what_a_listing_does_not_show_yet_is_not_lost(database: Database, tmp_path: Path, lines: list[bytes]) -> None:
     with serving(log_from_lines(lines)) as url:
         settings = Settings(

@@ -51,6 +51,7 @@ def follow_until(bench: Workbench, run: MicroBatchRun, enough: Callable[[], bool
     assert failed == []
 
 
+@pytest.mark.slow
 def test_a_micro_batch_whose_time_is_over_does_not_wait_for_its_size(database: Database, tmp_path: Path) -> None:
     log, growth = appearing(blocks=200, seconds=6.0)
     with (
@@ -130,6 +131,7 @@ def test_a_run_that_waits_for_another_ends_when_it_is_asked_to(live: Workbench) 
     assert live.ledger() == []
 
 
+@pytest.mark.slow
 def test_a_transaction_that_hangs_is_rolled_back_when_the_run_is_asked_to_stop(live: Workbench) -> None:
     """Another session holds the table's lock for good: the run does not wait for it."""
     with live.replica.engine.connect() as blocker:

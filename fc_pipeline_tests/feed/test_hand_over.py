@@ -1,5 +1,5 @@
 """Handing over where the store takes a second for each listing: nobody waits for a listing who could write, nothing is
-folded twice, and what is counted anew is counted before anybody has to wait for it."""
+folded twice, and what is counted again is counted before anybody has to wait for it."""
 
 import logging
 import threading
@@ -107,6 +107,7 @@ def heights(bench: Workbench, run_id: str) -> int:
     return bench.rows(query, run_id=run_id)[0].n
 
 
+@pytest.mark.slow
 def test_a_run_that_hands_over_folds_nothing_twice_and_its_successor_lists_before_it_takes_the_hour(
     live: Workbench, caplog: pytest.LogCaptureFixture
 ) -> None:

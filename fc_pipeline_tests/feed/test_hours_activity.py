@@ -4,6 +4,7 @@ import json
 from collections import Counter
 from pathlib import Path
 
+import pytest
 import sqlalchemy as sa
 
 from fc_pipeline.feed.drain import HourWindow
@@ -26,6 +27,7 @@ def counted(bench: Workbench) -> Counter[tuple[int, str]]:
     return Counter({(row.fid, name): n for row in rows for name in ACTIVITY_COUNTS if (n := getattr(row, name))})
 
 
+@pytest.mark.slow
 def test_it_is_right_while_the_hour_is_written_and_after_every_replay(
     database: Database, other_database: Database, tmp_path: Path
 ) -> None:

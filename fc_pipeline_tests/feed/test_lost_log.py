@@ -29,6 +29,8 @@ DAMAGES: dict[str, Callable[[bytes], bytes]] = {
     "zeros": lambda whole: bytes(len(whole)),
 }
 SAME_LENGTH = ("flipped bit", "zeros")
+QUICK = ("cut short", "flipped bit")
+"""One of either length for `make test`."""
 
 
 @pytest.fixture
@@ -53,7 +55,8 @@ def damage(bench: Workbench, lake: Path, how: str) -> LogFile:
     return file
 
 
-@pytest.mark.parametrize("how", DAMAGES)
+@pytest.mark.slow
+@pytest.mark.parametrize("how", [how if how in QUICK else pytest.param(how, marks=pytest.mark.slow) for how in DAMAGES])
 def test_a_damaged_file_is_noticed_named_and_replaced(bench: Workbench, lake: Path, how: str) -> None:
     tables, events = bench.dump(), bench.logged()
     file = damage(bench, lake, how)
@@ -123,6 +126,7 @@ def test_a_damaged_hour_does_not_keep_others_from_being_compacted(bench: Workben
     assert compact_finished_hours(bench.replica) > 0
 
 
+@pytest.mark.slow
 def test_a_lake_from_before_there_were_checksums_goes_on_working(bench: Workbench, lake: Path) -> None:
     tables, events = bench.dump(), bench.logged()
     for file in bench.replica.log.files(HOUR):

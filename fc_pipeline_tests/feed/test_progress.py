@@ -7,7 +7,7 @@ import pyarrow as pa
 import pytest
 
 from fc_pipeline.feed.progress import Progress
-from fc_pipeline.fold.written import Written
+from fc_pipeline.fold.outcomes import Written
 from fc_pipeline.hours import Hour
 
 HOUR = Hour.from_key("2026-11-01-10:00")

@@ -3,6 +3,8 @@
 import gzip
 from pathlib import Path
 
+import pytest
+
 from fc_pipeline.feed.drain import HourWindow
 from fc_pipeline.hours import Hour
 from fc_pipeline.sample_hub.log import load_log
@@ -18,6 +20,7 @@ from fc_pipeline_tests.support.postgres import Database
 from fc_pipeline_tests.support.workbench import workbench
 
 
+@pytest.mark.slow
 def test_a_recorded_hub_replayed_equals_its_recorded_by_fid_answers(
     database: Database, lake: Path, shared_fixtures: Path
 ) -> None:
@@ -40,6 +43,7 @@ def test_a_recorded_hub_replayed_equals_its_recorded_by_fid_answers(
         assert (bench.dump(), bench.quarantine()) == (tables, quarantine)
 
 
+@pytest.mark.slow
 def test_the_recorded_messages_of_the_live_network_land_whole(
     database: Database, lake: Path, shared_fixtures: Path, tmp_path: Path
 ) -> None:

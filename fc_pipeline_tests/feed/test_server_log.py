@@ -15,6 +15,7 @@ from fc_pipeline_tests.support.postgres import Database
 from fc_pipeline_tests.support.workbench import workbench
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("settings", [{}, {"targets": "set", "root_fids": (3,)}], ids=["all", "set"])
 def test_a_run_a_backfill_and_verify_leave_no_line_in_it(
     database: Database, postgres: EmbeddedPostgres, lake: Path, lines: list[bytes], settings: dict[str, Any]

@@ -5,11 +5,11 @@ import pytest
 
 from fc_pipeline.errors import HubUntrusted
 from fc_pipeline.feed.drain import HourWindow
+from fc_pipeline.heights import HeightRange
 from fc_pipeline.hours import Hour
 from fc_pipeline.sample_hub.faults import Faults
 from fc_pipeline.sample_hub.log import log_from_lines
 from fc_pipeline.sample_hub.serving import serving
-from fc_pipeline.store.ledger import HeightRange
 from fc_pipeline_tests.support.events import HOUR_UNIX
 from fc_pipeline_tests.support.logs import casts_at, every_second, log_of, unconfirmed_casts_at
 from fc_pipeline_tests.support.postgres import Database
@@ -247,6 +247,7 @@ def test_a_hub_behind_what_was_read_that_does_not_go_on_is_refused(database: Dat
         bench.survey()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("gap", [range(104, 108), range(112, 118), range(106, 112)], ids=["inside", "tail", "hour"])
 def test_a_feed_without_block_confirmed_may_leave_out_heights(database: Database, lake: Path, gap: range) -> None:
     """Block times are estimated, a second apart: an hour begins about where height 112 is."""

@@ -1,11 +1,10 @@
 """Any order, repetition and cutting of micro-batches gives the same tables, byte for byte (design, section 1)."""
 
 from collections import defaultdict
-from collections.abc import Iterator
-from dataclasses import dataclass
 from random import Random
 from time import sleep
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -14,9 +13,9 @@ from fc_pipeline.hub.decode import decode_events
 from fc_pipeline.sample_hub.generator.simulation import generate
 from fc_pipeline.store.schema import ensure_schema
 from fc_pipeline.tables.link_compactions import SCOPED_SINCE
+from fc_pipeline_tests.support.any_order import Log, fold_anyhow, fold_in_order, refold_everything
 from fc_pipeline_tests.support.events import (
     HOUR_UNIX,
-    Blocks,
     Event,
     Json,
     blocks_of,
@@ -29,7 +28,6 @@ from fc_pipeline_tests.support.events import (
     merge,
     merge_chain,
     merge_proof,
-    micro_batch,
     proof,
     prune,
     reaction,
@@ -38,7 +36,7 @@ from fc_pipeline_tests.support.events import (
     verification,
     verification_remove,
 )
-from fc_pipeline_tests.support.folded import STATE_TABLES, Dump, FoldedDatabase
+from fc_pipeline_tests.support.folded import STATE_TABLES, FoldedDatabase
 from fc_pipeline_tests.support.postgres import Database
 
 HOME = {1: (1, 2), 2: (3, 4)}
@@ -117,10 +115,6 @@ def changing(fids: tuple[int, ...]) -> st.SearchStrategy[Event]:
     )
 
 
-Log = dict[int, Blocks]
-"""Blocks per shard."""
-
-
 @st.composite
 def logs(draw: st.DrawFn) -> Log:
     return {
@@ -131,47 +125,6 @@ def logs(draw: st.DrawFn) -> Log:
         )
         for shard, fids in HOME.items()
     }
-
-
-@dataclass(frozen=True)
-class Piece:
-    """Heights that are folded as one micro-batch."""
-
-    shard: int
-    first: int
-    last: int
-
-
-def cuts(log: Log, rng: Random) -> Iterator[Piece]:
-    """The log cut at random block boundaries, each height in one piece."""
-    for shard, blocks in log.items():
-        heights = sorted(blocks)
-        while heights:
-            length = rng.randint(1, len(heights))
-            yield Piece(shard, heights[0], heights[length - 1])
-            heights = heights[length:]
-
-
-def fold_in_order(replica: FoldedDatabase, session: FoldSession, log: Log) -> Dump:
-    """Block by block, the shards one after the other."""
-    replica.empty()
-    for shard, blocks in log.items():
-        for height in sorted(blocks):
-            session.fold(micro_batch(blocks, height, height, shard))
-    return replica.dump()
-
-
-def fold_anyhow(replica: FoldedDatabase, session: FoldSession, log: Log, rng: Random) -> Dump:
-    """In any order, with other cuts, and with pieces folded again before and after their turn."""
-    replica.empty()
-    steps = [(piece, True) for piece in cuts(log, rng)]
-    again = [(piece, False) for piece in cuts(log, rng)]
-    steps += rng.sample(again, len(again) // 2)
-    rng.shuffle(steps)
-    for piece, is_new in steps:
-        batch = micro_batch(log[piece.shard], piece.first, piece.last, piece.shard)
-        (session.fold if is_new else session.refold)(batch)
-    return replica.dump()
 
 
 def quiet_counters(replica: FoldedDatabase) -> list[tuple[str, int]]:
@@ -192,17 +145,24 @@ def quiet_counters(replica: FoldedDatabase) -> list[tuple[str, int]]:
     ]
 
 
-def refold_everything(session: FoldSession, log: Log) -> None:
-    for shard, blocks in log.items():
-        written = session.refold(micro_batch(blocks, shard=shard))
-        assert {table: w.rows for table, w in written.items() if w.rows} == {}
-
-
-@settings(max_examples=15, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@settings(max_examples=5, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 @given(log=logs(), rng=st.randoms(use_true_random=False))
 def test_any_order_repetition_and_cutting_gives_the_same_tables(
     folded_database: FoldedDatabase, writer: FoldSession, log: Log, rng: Random
 ) -> None:
+    check_any_order(folded_database, writer, log, rng)
+
+
+@pytest.mark.slow
+@settings(max_examples=40, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@given(log=logs(), rng=st.randoms(use_true_random=False))
+def test_many_orders_repetitions_and_cuttings_give_the_same_tables(
+    folded_database: FoldedDatabase, writer: FoldSession, log: Log, rng: Random
+) -> None:
+    check_any_order(folded_database, writer, log, rng)
+
+
+def check_any_order(folded_database: FoldedDatabase, writer: FoldSession, log: Log, rng: Random) -> None:
     reference = fold_in_order(folded_database, writer, log)
     assert fold_anyhow(folded_database, writer, log, rng) == reference
     refold_everything(writer, log)
@@ -221,21 +181,22 @@ def generated_log(seed: int, events: int) -> Log:
     return {shard: dict(blocks) for shard, blocks in by_height.items()}
 
 
+@pytest.mark.slow
 def test_a_generated_log_in_any_order_and_a_second_replay_writes_nothing(database: Database) -> None:
     ensure_schema(database.engine)
     replica = FoldedDatabase(database.url, database.engine)
     log = generated_log(seed=11, events=1_500)
     with FoldSession(replica.url, "generated") as session:
-        reference = fold_in_order(replica, session, log)
+        reference = fold_in_order(replica, session, log, shard_count=2)
         assert all(reference[table] for table in STATE_TABLES), "the log leaves a table empty"
         for seed in range(2):
-            assert fold_anyhow(replica, session, log, Random(seed)) == reference
+            assert fold_anyhow(replica, session, log, Random(seed), shard_count=2) == reference
 
     before = quiet_counters(replica)
     assert sum(written for _, written in before) > 1_500
     places = {t: replica.rows(f"SELECT ctid::text, xmin::text FROM {t} ORDER BY 1") for t in STATE_TABLES}
     with FoldSession(replica.url, "again") as session:
-        refold_everything(session, log)
+        refold_everything(session, log, shard_count=2)
     assert quiet_counters(replica) == before
     assert {t: replica.rows(f"SELECT ctid::text, xmin::text FROM {t} ORDER BY 1") for t in STATE_TABLES} == places
     assert replica.dump() == reference

@@ -39,7 +39,7 @@ EVENTS = [
 def test_every_event_is_counted_once(replica: FoldedDatabase) -> None:
     batch = micro_batch(blocks_of(EVENTS))
     assert batch.events == 14
-    assert batch.outcomes == EventOutcomes(without_rows=3, set_aside=3, filtered=0, with_rows=8)
+    assert batch.outcomes == EventOutcomes(without_rows=3, quarantined=3, filtered=0, with_rows=8)
     assert batch.outcomes.events == batch.events
     with FoldSession(replica.url, "test") as session:
         session.fold(batch)
@@ -50,4 +50,4 @@ def test_every_event_is_counted_once(replica: FoldedDatabase) -> None:
 
 def test_tables_that_are_not_wanted_are_filtered() -> None:
     batch = micro_batch(blocks_of(EVENTS), tables=["casts"])
-    assert batch.outcomes == EventOutcomes(without_rows=3, set_aside=3, filtered=4, with_rows=4)
+    assert batch.outcomes == EventOutcomes(without_rows=3, quarantined=3, filtered=4, with_rows=4)

@@ -3,8 +3,8 @@
 from itertools import permutations
 from typing import Any
 
+from fc_pipeline.fold.outcomes import Written
 from fc_pipeline.fold.session import FoldSession
-from fc_pipeline.fold.written import Written
 from fc_pipeline_tests.support.events import (
     HOUR_UNIX,
     NOW,
@@ -15,7 +15,9 @@ from fc_pipeline_tests.support.events import (
     chain_event,
     merge,
     merge_chain,
+    merge_proof,
     micro_batch,
+    proof,
     revoke,
     user_data,
     verification,
@@ -24,6 +26,7 @@ from fc_pipeline_tests.support.events import (
 from fc_pipeline_tests.support.folded import FoldedDatabase
 
 ETH = "0x" + "a1" * 20
+CHECKSUM_ETH = "0x" + "A1" * 20
 OLDER_ETH = "0x" + "f9" * 20
 SOL = "9WzDXwBbmkg8ZTbNMqUxvQRAyrZzDsGYdLVL9zYtAWWM"
 CUSTODY = "0x" + "c1" * 20
@@ -56,9 +59,12 @@ def profile(replica: FoldedDatabase, fid: int = 1) -> dict[str, Any]:
 def test_every_column_has_its_source(replica: FoldedDatabase) -> None:
     events = [merge(user_data(1, kind, value, NOW + n)) for n, (kind, (_, value)) in enumerate(FIELDS.items())]
     chain = registered(1, "Register", CUSTODY, 5)
-    replica.fold([*events, merge_chain(chain)])
+    addresses = [("primary_eth_address", "ETHEREUM"), ("primary_sol_address", "SOLANA")]
+    shown = dict(FIELDS.values())
+    verified = [merge(verification(1, shown[column], NOW, protocol)) for column, protocol in addresses]
+    replica.fold([*verified, *events, merge_chain(chain)])
     found = profile(replica)
-    assert {column: found[column] for column, _ in FIELDS.values()} == dict(FIELDS.values())
+    assert {column: found[column] for column, _ in FIELDS.values()} == shown
     assert found["custody_address"] == CUSTODY
     assert int(found["registered_at"].timestamp()) == chain["blockTimestamp"]
     assert int(found["updated_at"].timestamp()) == HOUR_UNIX + len(FIELDS) - 1
@@ -88,13 +94,16 @@ def test_an_empty_value_clears_the_field(replica: FoldedDatabase) -> None:
     assert replica.live("user_data", "value, type") == [("", "bio")]
 
 
-def test_the_primary_address_is_the_one_set_else_the_first_verified(replica: FoldedDatabase) -> None:
+def test_the_primary_address_is_the_verified_one_that_was_set_else_the_first_verified(
+    replica: FoldedDatabase,
+) -> None:
     steps: list[tuple[Event, str | None, str | None]] = [
         (merge(verification(1, ETH, NOW + 1)), ETH, None),
         (merge(verification(1, OLDER_ETH, NOW)), OLDER_ETH, None),
         (merge(verification(1, SOL, NOW, "SOLANA")), OLDER_ETH, SOL),
-        (merge(user_data(1, "USER_DATA_PRIMARY_ADDRESS_ETHEREUM", "0xSet")), "0xSet", SOL),
-        (merge(user_data(1, "USER_DATA_PRIMARY_ADDRESS_ETHEREUM", "", NOW + 1)), OLDER_ETH, SOL),
+        (merge(user_data(1, "USER_DATA_PRIMARY_ADDRESS_ETHEREUM", "0xSet")), OLDER_ETH, SOL),
+        (merge(user_data(1, "USER_DATA_PRIMARY_ADDRESS_ETHEREUM", CHECKSUM_ETH, NOW + 1)), CHECKSUM_ETH, SOL),
+        (merge(user_data(1, "USER_DATA_PRIMARY_ADDRESS_ETHEREUM", "", NOW + 2)), OLDER_ETH, SOL),
         (merge(verification_remove(1, OLDER_ETH, NOW + 2)), ETH, SOL),
         (merge(verification_remove(1, SOL, NOW + 2, "SOLANA")), ETH, None),
     ]
@@ -104,6 +113,36 @@ def test_the_primary_address_is_the_one_set_else_the_first_verified(replica: Fol
             session.fold(micro_batch(blocks, height, height))
             found = profile(replica)
             assert (found["primary_eth_address"], found["primary_sol_address"]) == (eth, sol)
+
+
+def test_a_name_whose_proof_is_anothers_is_not_shown_in_any_order(replica: FoldedDatabase) -> None:
+    """FID 1 shows a name that moves to FID 2, which shows it too; of the name that FID 3 shows no proof is known."""
+    blocks = blocks_of(
+        [merge(user_data(1, "USERNAME", "alice"))],
+        [merge_proof(proof("alice", 1, HOUR_UNIX))],
+        [merge_proof(proof("alice", 2, HOUR_UNIX + 60))],
+        [merge(user_data(2, "USERNAME", "alice", NOW + 60)), merge(user_data(3, "USERNAME", "unproved"))],
+    )
+    with FoldSession(replica.url, "profiles") as session:
+        for order in permutations(sorted(blocks)):
+            replica.empty()
+            for height in order:
+                session.fold(micro_batch(blocks, height, height))
+            assert replica.live("user_profiles", "fid, username") == [(1, None), (2, "alice"), (3, "unproved")], order
+
+
+def test_a_name_that_comes_back_is_shown_again(replica: FoldedDatabase) -> None:
+    moves = [(2, None), (1, "alice"), (0, "alice"), (2, None)]
+    blocks = blocks_of(
+        [merge(user_data(1, "USERNAME", "alice"))],
+        *([merge_proof(proof("alice", fid, HOUR_UNIX + n))] for n, (fid, _) in enumerate(moves)),
+    )
+    first, *heights = sorted(blocks)
+    with FoldSession(replica.url, "profiles") as session:
+        session.fold(micro_batch(blocks, first, first))
+        for height, (fid, shown) in zip(heights, moves, strict=True):
+            session.fold(micro_batch(blocks, height, height))
+            assert profile(replica)["username"] == shown, f"held by {fid}"
 
 
 def test_custody_follows_the_transfers_and_the_registration_stays(replica: FoldedDatabase) -> None:

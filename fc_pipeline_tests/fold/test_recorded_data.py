@@ -9,7 +9,8 @@ from typing import Any
 
 from fc_pipeline.fold.micro_batch import MicroBatch, prepare
 from fc_pipeline.fold.session import FoldSession
-from fc_pipeline.hub.decode import EventBatch, block_times_of, decode_events
+from fc_pipeline.hub.decode import decode_events
+from fc_pipeline.hub.event_batch import EventBatch, block_times_of
 from fc_pipeline.tables.registry import DATA_TABLES
 from fc_pipeline_tests.support.answers import (
     check_answers_of_the_recorded_hub,
@@ -49,7 +50,7 @@ def batches(raws: Iterable[bytes]) -> list[MicroBatch]:
         ids, events, undecodable = decode_events(cut_raws)
         times = {height: HOUR_UNIX + height - heights[0] for height in cut} | block_times_of(events)
         batch = EventBatch(1, cut[0], cut[-1], cut_raws, ids, events, undecodable, times)
-        made.append(prepare(batch, partition=HOUR, hour_unix=HOUR_UNIX, tables=DATA_TABLES))
+        made.append(prepare(batch, partition=HOUR, hour_unix=HOUR_UNIX, tables=DATA_TABLES, shard_count=None))
     return made
 
 

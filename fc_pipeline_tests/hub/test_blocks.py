@@ -5,15 +5,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fc_pipeline.hub.blocks import BlockCutter
-from fc_pipeline.hub.decode import (
-    EventBatch,
-    batch_from_raws,
-    block_times_of,
-    decode_events,
-    decode_in_order,
-    split_page,
-)
+from fc_pipeline.hub.decode import batch_from_raws, decode_events, decode_in_order, split_page
+from fc_pipeline.hub.event_batch import EventBatch, block_times_of
+from fc_pipeline.hub.feed import BlockCutter
 from fc_pipeline_tests.support.acted_hub import Event, confirmed, failure
 
 

@@ -330,3 +330,16 @@ def test_a_feed_does_not_follow_a_hub_behind_its_cursor() -> None:
             assert not other.asked("/v1/events")
 
     asyncio.run(main())
+
+
+def test_a_hub_is_vetted_by_what_it_says_after_each_of_two_that_want_it_vetted() -> None:
+    """An answer that was asked for before the later one's records came says nothing of them."""
+
+    async def main() -> int:
+        async with a_hub() as hub, pool_for(hub) as pool:
+            chosen = await pool.follow(None)
+            before = len(hub.asked("/v1/info"))
+            await asyncio.gather(pool.confirm(chosen), pool.confirm(chosen))
+            return len(hub.asked("/v1/info")) - before
+
+    assert asyncio.run(main()) == 2

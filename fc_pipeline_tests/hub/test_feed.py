@@ -4,7 +4,7 @@ from typing import Any
 import pytest
 
 from fc_pipeline.errors import HubError, HubUnavailable, HubUntrusted
-from fc_pipeline.hub.decode import EventBatch
+from fc_pipeline.hub.event_batch import EventBatch
 from fc_pipeline.hub.feed import Feed
 from fc_pipeline.hub.wire import first_event_id
 from fc_pipeline_tests.support.acted_hub import (

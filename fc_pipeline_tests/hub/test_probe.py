@@ -11,6 +11,8 @@ from fc_pipeline.hub.probe import PROBE_SECONDS, probe_pool
 from fc_pipeline_tests.hub.test_timeouts import Act, hang, hub_that, stop_within, trickle_body, trickle_head
 from fc_pipeline_tests.support.acted_hub import ActedHub, blocks
 
+SILENCE_SECONDS = probe.SILENCE_SECONDS
+"""As it is in production; these tests are in haste."""
 HUNG: list[Act] = [hang, trickle_head, trickle_body, stop_within]
 
 
@@ -20,9 +22,10 @@ def _in_haste(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_all_patience_together_is_within_the_bound() -> None:
-    assert probe.SILENCE_SECONDS < PROBE_SECONDS
+    assert SILENCE_SECONDS < PROBE_SECONDS <= 5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("act", HUNG)
 def test_a_hub_that_hangs_is_told_of_by_its_name(act: Act) -> None:
     async def main() -> None:

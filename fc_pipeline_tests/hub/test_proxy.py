@@ -9,6 +9,7 @@ import pytest
 from fc_pipeline.errors import ConfigError, HubUnavailable
 from fc_pipeline.hub.client import HubClient
 from fc_pipeline.hub.endpoint import HubEndpoint
+from fc_pipeline.hub.proxy import proxy_of
 from fc_pipeline.sample_hub.generator import generate
 from fc_pipeline.sample_hub.log import log_from_lines
 from fc_pipeline.sample_hub.serving import serving
@@ -44,6 +45,26 @@ def test_a_hub_on_this_machine_is_asked_without_any(monkeypatch: pytest.MonkeyPa
     lines = generate(7, fids=5, events=50, start_unix=1_760_000_000, events_per_second=5.0)
     with serving(log_from_lines(lines)) as url:
         assert asyncio.run(ask(url)).startswith(b"{")
+
+
+@pytest.mark.parametrize(
+    ("url", "proxy"),
+    [
+        ("http://hub.example", "http://plain:1"),
+        ("https://hub.example", "socks5://all:2"),
+        ("https://nodes.other.example:3381", None),
+        ("http://other.example", None),
+        ("http://another.example", "http://plain:1"),
+        ("http://third.example:3381", None),
+        ("http://third.example", "http://plain:1"),
+        ("http://10.1.2.3:3381", None),
+    ],
+)
+def test_which_proxy_leads_where(monkeypatch: pytest.MonkeyPatch, url: str, proxy: str | None):
+    monkeypatch.setenv("http_proxy", "plain:1")
+    monkeypatch.setenv("ALL_PROXY", "socks5://all:2")
+    monkeypatch.setenv("NO_PROXY", "other.example, third.example:3381,10.1.2.3")
+    assert proxy_of(url) == proxy
 
 
 @pytest.mark.parametrize("scheme", ["socks5", "socks5h"])

@@ -44,6 +44,7 @@ def passed(process: "subprocess.Popen[str]") -> list[float]:
     return json.loads(output)
 
 
+@pytest.mark.slow
 def test_two_processes_keep_to_one_budget(redis_url: str):
     rate, each = 20.0, 40
     processes = [asking(rate, redis_url, each) for _ in range(2)]

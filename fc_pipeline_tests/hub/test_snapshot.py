@@ -58,6 +58,7 @@ def test_everything_that_a_hub_says_of_its_users():
             return http.get(f"/v1/{path}{'&' if '?' in path else '?'}fid={fid}").json()[name]
 
         for fid, (records, requests, expected, messages) in zip(FIDS, asyncio.run(main(url)), strict=True):
+            assert records.pop("keys_read") == [b""]
             got = {kind: [json.loads(record) for record in several] for kind, several in records.items()}
             for kind, path in lists.items():
                 assert got.get(kind, []) == asked(path, fid, "messages")
@@ -66,11 +67,11 @@ def test_everything_that_a_hub_says_of_its_users():
             assert sorted(e[key] for e in got["on_chain_events"]) == sorted(e[key] for e in chain)
             names = {p["name"] for p in asked("userNameProofsByFid", fid, "proofs")}
             assert {p["name"] for p in got.get("username_proofs", [])} == names
-            assert requests == expected <= 12
+            assert requests == expected <= 13
             assert messages >= sum(len(got.get(kind, [])) for kind in lists)
 
 
-EMPTY = {"messages": [], "events": [], "proofs": [], "nextPageToken": ""}
+EMPTY = {"messages": [], "events": [], "proofs": [], "signers": [], "nextPageToken": ""}
 
 
 def limits_of(**used: int) -> Answer:
@@ -108,21 +109,22 @@ def acted(limits: Answer, refused: str = "", refusal: Answer = UNKNOWN_TYPE) -> 
 
 
 ALWAYS = ["userNameProofsByFid", "SIGNER", "ID_REGISTER", "STORAGE_RENT", "CHANNEL_REGISTER"]
+KEYS = "signersByFid"
 
 
 def test_what_the_limits_call_empty_is_not_asked_for():
-    assert acted(limits_of()) == ["storageLimitsByFid", *ALWAYS]
-    assert acted(limits_of(CASTS=1, pro=5)) == ["storageLimitsByFid", "castsByFid", *ALWAYS, "TIER_PURCHASE"]
+    assert acted(limits_of()) == ["storageLimitsByFid", *ALWAYS, KEYS]
+    assert acted(limits_of(CASTS=1, pro=5)) == ["storageLimitsByFid", "castsByFid", *ALWAYS, "TIER_PURCHASE", KEYS]
 
 
 def test_a_hub_that_does_not_tell_limits_is_asked_for_everything():
     asked = acted(Answer(400, b'{"error":"no","error_detail":"status: Unimplemented"}'))
     sets = ["castsByFid", "reactionsByFid", "linksByFid", "verificationsByFid", "userDataByFid"]
-    assert asked == ["storageLimitsByFid", *sets, *ALWAYS, "TIER_PURCHASE"]
+    assert asked == ["storageLimitsByFid", *sets, *ALWAYS, "TIER_PURCHASE", KEYS]
 
 
 def test_a_hub_older_than_a_type_of_contract_event_has_none():
-    assert acted(limits_of(pro=5), refused="CHANNEL_REGISTER")[-2:] == ["CHANNEL_REGISTER", "TIER_PURCHASE"]
+    assert acted(limits_of(pro=5), refused="CHANNEL_REGISTER")[-3:] == ["CHANNEL_REGISTER", "TIER_PURCHASE", KEYS]
     with pytest.raises(HubRefused, match="unknown variant"):
         acted(limits_of(), refused="STORAGE_RENT")
 
@@ -133,6 +135,72 @@ def test_a_refusal_for_another_reason_does_not_say_that_there_are_no_contract_ev
     for refusal in (json_answer(no_store, 400), Answer(400, b"<html>bad request</html>"), Answer(404, b"Not Found")):
         with pytest.raises(HubRefused):
             acted(limits_of(pro=5), refused="TIER_PURCHASE", refusal=refusal)
+
+
+def test_a_hub_without_the_endpoint_for_keys_is_asked_once_and_says_nothing_of_them():
+    async def main() -> tuple[list[str], list[dict[str, list[bytes]]]]:
+        async with ActedHub() as hub:
+
+            def respond(path: str, params: dict[str, str]) -> Answer:
+                return Answer(404, b"Not Found") if path == "/v1/signersByFid" else json_answer(EMPTY)
+
+            hub.respond = respond
+            reads = reads_for(hub)
+            async with reads.client:
+                found = [(await records_of(reads, fid))[0] for fid in (7, 8)]
+            return [request.split("?")[0] for request in hub.requests], found
+
+    requests, found = asyncio.run(main())
+    assert requests.count("/v1/signersByFid") == 1
+    assert found == [{}, {}]
+
+
+@pytest.mark.parametrize("status", [400, 403])
+def test_a_refusal_does_not_say_that_there_are_no_keys(status: int):
+    """They would be closed in the tables."""
+
+    async def main() -> None:
+        async with ActedHub() as hub:
+
+            def respond(path: str, params: dict[str, str]) -> Answer:
+                return Answer(status, b"no") if path == "/v1/signersByFid" else json_answer(EMPTY)
+
+            hub.respond = respond
+            reads = reads_for(hub)
+            async with reads.client:
+                await records_of(reads, 7)
+
+    with pytest.raises(HubRefused):
+        asyncio.run(main())
+
+
+def test_keys_are_read_page_by_page_without_those_of_the_registry():
+    entries = [{"source": f"SIGNER_SOURCE_{source}", "key": key} for source, key in SIGNERS]
+    pages = {"": (entries[:2], "more"), "more": (entries[2:], "")}
+
+    async def main() -> list[bytes]:
+        async with ActedHub() as hub:
+
+            def respond(path: str, params: dict[str, str]) -> Answer:
+                if path != "/v1/signersByFid":
+                    return json_answer(EMPTY)
+                assert params["pageSize"] == "1000"
+                page, token = pages[params.get("pageToken", "")]
+                return json_answer({"signers": page, **({"nextPageToken": token} if token else {})})
+
+            hub.respond = respond
+            reads = reads_for(hub)
+            async with reads.client:
+                found, _ = await records_of(reads, 7)
+                with pytest.raises(ValueError, match="at least one"):
+                    reads.signers_by_fid(7, 0)
+            assert found["keys_read"] == [b""]
+            return found["gasless_keys"]
+
+    assert [json.loads(raw)["key"] for raw in asyncio.run(main())] == ["b", "c", "d"]
+
+
+SIGNERS = (("ONCHAIN", "a"), ("OFFCHAIN", "b"), ("OFFCHAIN", "c"), ("NEW", "d"))
 
 
 def test_contract_events_of_no_user():
@@ -154,19 +222,22 @@ INFO = {
 }
 
 
-def test_heads_leave_room_for_the_nodes_behind_one_address():
-    def heads(url: str) -> tuple[dict[int, int], dict[int, int]]:
-        transport = httpx.MockTransport(lambda request: httpx.Response(200, json=INFO))
+def test_heads_leave_room_for_the_nodes_behind_one_address(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    monkeypatch.delenv("no_proxy", raising=False)
 
-        async def main() -> tuple[dict[int, int], dict[int, int]]:
-            async with HubClient(HubEndpoint(url), transport=transport) as client:
+    async def heads(url: str | None) -> tuple[dict[int, int], dict[int, int]]:
+        async with ActedHub() as acted:
+            acted.respond = lambda path, params: json_answer(INFO)
+            # As a proxy, it answers for every other machine.
+            monkeypatch.setenv("HTTP_PROXY", acted.url)
+            monkeypatch.setenv("http_proxy", acted.url)
+            async with HubClient(HubEndpoint(url or acted.url)) as client:
                 hub = HubReads(client)
                 return dict(await ids_before(hub)), dict(await ids_after(hub))
 
-        return asyncio.run(main())
-
-    assert heads("http://127.0.0.1:3381") == ({2: (271 << 14) - 1}, {2: (271 << 14) - 1})
-    assert heads("https://hub.example") == ({2: (151 << 14) - 1}, {2: (391 << 14) - 1})
+    assert asyncio.run(heads(None)) == ({2: (271 << 14) - 1}, {2: (271 << 14) - 1})
+    assert asyncio.run(heads("http://hub.example")) == ({2: (151 << 14) - 1}, {2: (391 << 14) - 1})
 
 
 def test_shards_of_users_on_the_live_network():

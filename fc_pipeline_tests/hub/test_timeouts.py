@@ -122,6 +122,7 @@ def test_the_only_hub_is_given_longer_with_each_attempt() -> None:
     assert asyncio.run(main()) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("act", [hang, trickle_head, trickle_body, stop_within])
 def test_where_one_hub_hangs_the_next_is_asked_at_once(act: Act) -> None:
     """One attempt and no more, be it of many questions at a time; then it rests, longer each time."""

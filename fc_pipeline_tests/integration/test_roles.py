@@ -117,7 +117,8 @@ def refused(server: Server, statement: str, role: str = "fc_reader", database: s
 def check_reader(server: Server) -> None:
     """What it may see, and that it can write nothing."""
     for name in DATA_TABLES:
-        assert server.execute(f"SELECT count(*) > 0 FROM {name}", role="fc_reader") == [(True,)], name
+        (found,) = server.execute(f"SELECT count(*) > 0 FROM {name}", role="fc_reader")
+        assert found == (True,), name
     for name in READABLE:
         server.execute(f"SELECT * FROM pipeline.{name}", role="fc_reader")
     assert [name for name in SECRET if not refused(server, f"SELECT * FROM pipeline.{name}")] == []
@@ -130,7 +131,7 @@ def check_reader(server: Server) -> None:
 
 
 def check_commands_of_the_reader(server: Server, data_dir: Path) -> None:
-    """What only looks works, but for what shows records that were set aside: that is told in a line."""
+    """What only looks works, but for what shows records that were quarantined: that is told in a line."""
     with sample_hub() as hub:
 
         def run(*arguments: str) -> subprocess.CompletedProcess[str]:

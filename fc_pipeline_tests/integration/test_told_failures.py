@@ -4,7 +4,6 @@ Each trouble is a real one: nothing listens, a right was taken away, a bucket's 
 """
 
 import logging
-import signal
 import socket
 import subprocess
 import sys
@@ -23,7 +22,8 @@ from fc_pipeline.orchestration.resources import ReplicaResource
 from fc_pipeline.orchestration.schedules import close_hour
 from fc_pipeline.orchestration.sensors.feed import hub_event_sensor
 from fc_pipeline.orchestration.sensors.gaps import gap_sensor
-from fc_pipeline.orchestration.sensors.standstill import standstill_sensor
+from fc_pipeline.orchestration.sensors.keys import key_sensor
+from fc_pipeline.orchestration.sensors.stall import stall_sensor
 from fc_pipeline.orchestration.sensors.targets import hourly_targets, target_sensor
 from fc_pipeline.services.postgres import EmbeddedPostgres
 from fc_pipeline.store import retry
@@ -32,7 +32,7 @@ from fc_pipeline_tests.support.pipeline import SAMPLE_HOURS, Pipeline, defs, ope
 from fc_pipeline_tests.support.postgres import Database, fresh_database
 
 COMMANDS = (("sync",), ("backfill", "--fids", "3"), ("verify", "--fids", "3"), ("status",), ("up",))
-TICKS = (hub_event_sensor, gap_sensor, target_sensor, standstill_sensor)
+TICKS = (hub_event_sensor, gap_sensor, key_sensor, target_sensor, stall_sensor)
 SCHEDULES = (close_hour, hourly_targets)
 
 
@@ -61,12 +61,9 @@ def opened(postgres: EmbeddedPostgres, tmp_path_factory: pytest.TempPathFactory,
 
 
 @pytest.fixture
-def pipeline(opened: Pipeline, monkeypatch: pytest.MonkeyPatch) -> Iterator[Pipeline]:
+def pipeline(opened: Pipeline, monkeypatch: pytest.MonkeyPatch) -> Pipeline:
     monkeypatch.setattr(retry, "RETRY_BUDGET_SECONDS", 0.1)
-    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)}
-    yield opened
-    for number, handler in before.items():
-        signal.signal(number, handler)
+    return opened
 
 
 def closed_port() -> int:
@@ -132,6 +129,7 @@ def check_run(pipeline: Pipeline, cause: str, remedy: str, *, rebuild: bool = Fa
     assert cause in str(event.step_failure_data.user_failure_data.description)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
 def test_no_postgres(
     pipeline: Pipeline, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, command: tuple[str, ...]
@@ -163,6 +161,7 @@ def without_right_on_casts(pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch) 
         yield pipeline
 
 
+@pytest.mark.slow
 def test_a_right_that_is_missing_on_one_table(
     without_right_on_casts: Pipeline, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ):
@@ -212,6 +211,7 @@ def test_a_lake_whose_store_is_down(
     assert "SECRET" not in said.cause
 
 
+@pytest.mark.slow
 def test_a_lake_that_is_full(
     pipeline: Pipeline,
     database: Database,
@@ -242,6 +242,7 @@ def small_disk(folder: Path) -> Iterator[Path]:
         yield folder
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", [("sync",), ("backfill", "--fids", "3"), ("verify", "--fids", "3")], ids=" ".join)
 def test_no_hub(
     pipeline: Pipeline, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, command: tuple[str, ...]

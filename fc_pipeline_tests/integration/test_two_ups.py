@@ -126,6 +126,7 @@ def test_one_that_stands_by_takes_over_from_one_that_is_killed_and_ends_what_it_
     first = shared.start("first")
     run = shared.writer_of(first)
     second = shared.start("second")
+    until(lambda: "another `up` on this Postgres does the work" in second.output.read_text(), "it does not say so")
     first.process.kill()
     first.process.wait()
     assert shared.writer_of(first) == run  # its processes go on, so nobody needs to take over

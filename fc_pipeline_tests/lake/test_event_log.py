@@ -8,9 +8,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from fc_pipeline.errors import LakeError, LakeUnreachable
-from fc_pipeline.fold.batches import within
 from fc_pipeline.hours import Hour
-from fc_pipeline.hub.decode import EventBatch, Undecodable
+from fc_pipeline.hub.event_batch import EventBatch, Undecodable
 from fc_pipeline.lake.event_log import EventLog, LogFile
 from fc_pipeline.lake.storage import LakeStorage
 from fc_pipeline_tests.support.events import FIRST_HEIGHT, HOUR_UNIX, blocks_of, cast_add, event_batch, merge
@@ -34,7 +33,7 @@ def log(request: pytest.FixtureRequest, tmp_path: Path) -> EventLog:
 def written(log: EventLog, batch: EventBatch, *ranges: tuple[int, int]) -> list[LogFile]:
     """Write parts of the batch, given by heights counted from its first one, a file each."""
     return [
-        log.write(within(batch, batch.from_height + first, batch.from_height + last), HOUR) for first, last in ranges
+        log.write(batch.within(batch.from_height + first, batch.from_height + last), HOUR) for first, last in ranges
     ]
 
 

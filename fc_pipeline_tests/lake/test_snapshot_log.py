@@ -53,7 +53,8 @@ def test_a_big_fid_is_many_row_groups_and_read_one_at_a_time(log: SnapshotLog, t
     pages = [[b"%07d" % (n * 100 + k) + b"x" * 10_000 for k in range(100)] for n in range(20)]
     with log.writing(3, NOW) as file:
         for records in pages:
-            file.add(3, 1, 100, [SnapshotPage("casts", records)])
+            if file.add(3, 1, 100, [SnapshotPage("casts", records)]):
+                file.flush()
         file.note_heads(HEADS)
     stored = pq.ParquetFile(tmp_path / "lake" / "fid_snapshots" / file.path)
     assert stored.metadata.num_row_groups >= 4

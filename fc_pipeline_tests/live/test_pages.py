@@ -5,11 +5,11 @@ from itertools import pairwise
 import msgspec
 
 from fc_pipeline.hub.clock import HubClock
-from fc_pipeline.hub.decode import EventBatch
+from fc_pipeline.hub.event_batch import EventBatch
 from fc_pipeline.hub.failover import HubPool
 from fc_pipeline.hub.feed import Feed
 from fc_pipeline.hub.wire import HubEvent, first_event_id
-from fc_pipeline.sample_hub.generator.world import shard_of
+from fc_pipeline.sample_hub.homes import shard_of
 from fc_pipeline_tests.live.conftest import LiveHub
 
 EVENT = msgspec.json.Decoder(HubEvent)

@@ -15,6 +15,7 @@ from dagster import AssetCheckSeverity
 
 from fc_pipeline.feed.drain import HourWindow
 from fc_pipeline.feed.progress import HourProgress, Progress
+from fc_pipeline.heights import holes
 from fc_pipeline.hours import HOUR_SECONDS, Hour
 from fc_pipeline.hub.clock import HubClock
 from fc_pipeline.hub.decode import decode_events
@@ -150,7 +151,7 @@ def test_the_ledger_has_no_hole_from_the_first_minute_to_the_head(synced: Synced
     with synced.replica.engine.connect() as connection:
         for shard, first, _ in ranges:
             written = ledger.covered(connection, shard, tables=OUTPUTS)
-            assert ledger.holes(written, first, synced.heads[shard]) == []
+            assert holes(written, first, synced.heads[shard]) == []
 
 
 def test_the_minutes_asked_for_are_there(synced: Synced, minutes: float) -> None:
@@ -195,7 +196,7 @@ def test_users_seen_in_the_feed_are_as_the_hub_answers(synced: Synced, hub: Live
 
     quiet = sorted(set(chosen) - active_above(synced.bench, before))
     merged = merged_messages(synced.bench)
-    unfit = set_aside(synced.bench)
+    unfit = quarantined(synced.bench)
     compared = 0
     for name in READERS:
         there = {key: values for key, values in answers[name].items() if values[0] in quiet}
@@ -262,7 +263,7 @@ def messages_in(event: HubEvent) -> list[Message]:
     return [body.message for body in bodies if body is not None]
 
 
-def set_aside(bench: Workbench) -> set[bytes]:
+def quarantined(bench: Workbench) -> set[bytes]:
     """Hashes of merged messages that no table can hold."""
     raws = [row.raw for row in bench.rows("SELECT raw FROM pipeline.quarantine WHERE reason <> 'nul_removed'")]
     bodies = [event.mergeMessageBody for event in decode_events([raw for raw in raws if raw])[1]]

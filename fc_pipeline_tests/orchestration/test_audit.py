@@ -29,6 +29,8 @@ from fc_pipeline.store.snapshot_ledger import ALL_FIDS
 from fc_pipeline_tests.support.pipeline import Pipeline, defs, open_pipeline, sample_hub
 from fc_pipeline_tests.support.postgres import fresh_database
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def pipeline(postgres: EmbeddedPostgres, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pipeline]:
@@ -66,7 +68,7 @@ def compare(pipeline: Pipeline, *buckets: int) -> AssetCheckEvaluation:
     """Compare buckets with the hub by hand; the newest result of the check."""
     backfill = Backfill(pipeline.bench.replica, "by hand", BackfillScope(buckets))
     backfill.execute()
-    (evaluation,) = pipeline.judge(RECONCILED, NO_DRIFT).get_asset_check_evaluations()
+    (evaluation,) = pipeline.evaluate(RECONCILED, NO_DRIFT).get_asset_check_evaluations()
     return evaluation
 
 
@@ -85,10 +87,10 @@ def test_buckets_have_their_turn_and_wrong_rows_are_told_and_corrected(
     pipeline.bench.run()
     monkeypatch.setenv("FC_AUDIT_DAYS", "64")
     assert next_buckets(pipeline.bench.replica, 64) == range(4)
-    judged = audit(pipeline)
-    assert judged.passed
-    assert {bucket for bucket, _ in shown(judged)} <= {"000", "001", "002", "003"}
-    assert judged.metadata["fids_compared"].value > 1
+    evaluated = audit(pipeline)
+    assert evaluated.passed
+    assert {bucket for bucket, _ in shown(evaluated)} <= {"000", "001", "002", "003"}
+    assert evaluated.metadata["fids_compared"].value > 1
     assert next_buckets(pipeline.bench.replica, 64) == range(4, 8)
 
     # Three wrong rows are few, twenty are not.
@@ -96,22 +98,22 @@ def test_buckets_have_their_turn_and_wrong_rows_are_told_and_corrected(
     damage = f"UPDATE reactions SET timestamp = '2026-12-01' WHERE ctid = ANY (ARRAY({rows}))"
     for bucket, count in ((4, 3), (5, 20)):
         assert execute(pipeline, sa.text(damage.format(bucket, count))).rowcount == count
-    judged = audit(pipeline)
-    assert (judged.passed, judged.severity) == (False, AssetCheckSeverity.ERROR)
-    assert shown(judged)[:2] == [("005", 20), ("004", 3)]
-    assert judged.metadata["drift_rows"].value == 23
-    assert "bucket 005 has most of them (20)" in (judged.description or "")
-    assert "fc-pipeline backfill --fids" in (judged.description or "")
+    evaluated = audit(pipeline)
+    assert (evaluated.passed, evaluated.severity) == (False, AssetCheckSeverity.ERROR)
+    assert shown(evaluated)[:2] == [("005", 20), ("004", 3)]
+    assert evaluated.metadata["drift_rows"].value == 23
+    assert "bucket 005 has most of them (20)" in (evaluated.description or "")
+    assert "fc-pipeline backfill --fids" in (evaluated.description or "")
     assert pipeline.bench.rows("SELECT count(*) FROM reactions WHERE timestamp = '2026-12-01'")[0][0] == 0
 
     # Another bucket's clean round hides nothing; a later round over a bucket clears what was found in it.
-    judged = compare(pipeline, 6)
-    assert shown(judged)[:2] == [("005", 20), ("004", 3)]
-    judged = compare(pipeline, 5)
-    assert (judged.passed, judged.severity) == (False, AssetCheckSeverity.WARN)
-    assert shown(judged)[0] == ("004", 3)
-    judged = compare(pipeline, 4)
-    assert judged.passed
+    evaluated = compare(pipeline, 6)
+    assert shown(evaluated)[:2] == [("005", 20), ("004", 3)]
+    evaluated = compare(pipeline, 5)
+    assert (evaluated.passed, evaluated.severity) == (False, AssetCheckSeverity.WARN)
+    assert shown(evaluated)[0] == ("004", 3)
+    evaluated = compare(pipeline, 4)
+    assert evaluated.passed
     assert pipeline.bench.rows("SELECT count(*) FROM pipeline.drift")[0][0] == 23  # on record for ever
 
 

@@ -3,6 +3,8 @@
 import time
 from pathlib import Path
 
+import pytest
+
 from fc_pipeline.feed.run import RAW_LOG
 from fc_pipeline.hours import Hour
 from fc_pipeline.sample_hub.serving import serving
@@ -12,6 +14,7 @@ from fc_pipeline_tests.support.pipeline import defs, open_pipeline
 from fc_pipeline_tests.support.postgres import Database
 
 
+@pytest.mark.slow
 def test_a_damaged_file_of_these_days_is_mended_and_the_check_says_so(database: Database, tmp_path: Path):
     hour = Hour(Hour.of(time.time()).start_unix - 2 * 3600)
     with (

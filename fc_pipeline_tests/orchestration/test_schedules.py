@@ -39,6 +39,7 @@ def files_of(pipeline: Pipeline, hour: Hour) -> int:
     return len(pipeline.bench.replica.log.files(hour))
 
 
+@pytest.mark.slow
 def test_the_hour_that_ended_is_closed(pipeline: Pipeline):
     request = closed_at(pipeline, datetime(2026, 11, 1, 11, 3, tzinfo=UTC))
     assert isinstance(request, RunRequest)

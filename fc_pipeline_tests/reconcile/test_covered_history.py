@@ -2,10 +2,10 @@
 
 import pytest
 
+from fc_pipeline.heights import HeightRange
 from fc_pipeline.hours import Hour
 from fc_pipeline.reconcile.covered_history import ShardHistory
 from fc_pipeline.store.coverage import CoveredLine
-from fc_pipeline.store.ledger import HeightRange
 from fc_pipeline_tests.support.events import HOUR_UNIX
 
 

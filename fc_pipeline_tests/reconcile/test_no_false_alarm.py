@@ -38,7 +38,8 @@ def differences(bench: Workbench) -> dict[str, object]:
     return {name: table.differences for name, table in found.tables.items() if table.wrong}
 
 
-@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_hours_in_any_order_and_once_more(database: Database, tmp_path: Path, seed: int):
     rng = Random(seed)
     with (
@@ -60,6 +61,7 @@ async def _known(state: object) -> object:
     return state
 
 
+@pytest.mark.slow
 def test_a_stream_with_poison(database: Database, tmp_path: Path):
     kinds = [kind for kind in KINDS if kind not in HEAVY]
     log = spoil(log_from_lines(lines(3)), 1, 0.05, kinds).log
@@ -71,6 +73,7 @@ def test_a_stream_with_poison(database: Database, tmp_path: Path):
         assert differences(bench) == {}
 
 
+@pytest.mark.slow
 def test_snapshots_before_and_behind_the_feed(database: Database, tmp_path: Path):
     with serving(log_from_lines(lines(4))) as url, workbench(database, tmp_path / "lake", url) as bench:
         Backfill(bench.replica, "before", BackfillScope()).execute()
@@ -79,13 +82,14 @@ def test_snapshots_before_and_behind_the_feed(database: Database, tmp_path: Path
         # Rows that were lost are brought back by snapshots, which is as right as by the log.
         with bench.replica.engine.begin() as connection:
             connection.execute(sa.text("DELETE FROM casts WHERE fid % 2 = 0"))
-        assert set(differences(bench)) == {"casts"}
+        assert set(differences(bench)) == {"casts", "embeds"}
         Backfill(bench.replica, "behind", BackfillScope()).execute()
         left = compare_with_log(bench.replica, tuple(DATA_TABLES))
         live = {name: [one for one in table.differences if one.changed] for name, table in left.tables.items()}
         assert not any(live.values()), live
 
 
+@pytest.mark.slow
 def test_targets_only(database: Database, tmp_path: Path, redis_url: str):
     source = lines(5, 2_400)
     with serving(log_from_lines(source)) as url:

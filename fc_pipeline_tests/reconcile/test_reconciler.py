@@ -8,7 +8,8 @@ import pytest
 import sqlalchemy as sa
 
 from fc_pipeline.fold.session import FoldSession
-from fc_pipeline.reconcile.judging import LEDGER_WAIT_SECONDS
+from fc_pipeline.reconcile.comparability import LEDGER_WAIT_SECONDS
+from fc_pipeline.reconcile.compare_sql import COMPARED
 from fc_pipeline.reconcile.outcome import Reconciled
 from fc_pipeline.reconcile.reconciler import Reconciler
 from fc_pipeline.sample_hub.generator import generate
@@ -32,16 +33,7 @@ from fc_pipeline_tests.support.folded import FoldedDatabase
 from fc_pipeline_tests.support.postgres import fresh_database
 from fc_pipeline_tests.support.small_hub import Line, Reading, SmallHub, record_batch
 
-SNAPSHOT_TABLES = (
-    "casts",
-    "reactions",
-    "links",
-    "verifications",
-    "user_data",
-    "username_proofs",
-    "on_chain_events",
-    "user_profiles",
-)
+SNAPSHOT_TABLES = tuple(table.name for table in COMPARED)
 
 
 @dataclass(frozen=True)
@@ -93,32 +85,33 @@ def filled(postgres: EmbeddedPostgres) -> Iterator[Audit]:
         5, fids=60, events=6_000, start_unix=HOUR_UNIX, events_per_second=40, huge_fids=True, unknown_types=True
     )
     hub = SmallHub.of_log(lines)
+    hub.names.add("nobodys")
     with fresh_database(postgres) as database:
         ensure_schema(database.engine)
         replica = FoldedDatabase(database.url, database.engine)
         with FoldSession(replica.url, "feed") as session, Reconciler(replica.url, "audit") as reconciler:
             hub.record_origins(replica.engine, begun_unix=HOUR_UNIX)
             for shard in hub.home:
-                session.fold(micro_batch(hub.blocks(shard), shard=shard))
+                session.fold(micro_batch(hub.blocks(shard), shard=shard, shard_count=2))
             yield Audit(hub, replica, reconciler)
 
 
 def some(table: str, share: str, where: str = "deleted_at IS NULL") -> str:
     """The places of some rows, always the same; `share` of those that match, at least one."""
     return (
-        f"ctid = ANY (ARRAY(SELECT ctid FROM {table} WHERE {where} ORDER BY md5(ctid::text) "
+        f"ctid = ANY (ARRAY(SELECT ctid FROM {table} AS t WHERE {where} ORDER BY md5(t::text) "
         f"LIMIT (SELECT greatest(1, (count(*) * {share})::bigint) FROM {table} WHERE {where})))"
     )
 
 
 def test_a_first_snapshot_of_what_the_feed_gave_changes_nothing(filled: Audit) -> None:
     live = filled.live()
-    assert all(live.values())
+    assert {name for name, rows in live.items() if not rows} <= {"gasless_keys"}
     found = filled.run(chunk=7)
     assert (found.drift, found.history) == ({}, {})
     assert {name: w.rows for name, w in found.written.items() if w.rows} == {}
     # All were registered in the log; what contracts say of nobody has no beginning.
-    assert (found.unjudged_fids, found.fids) == (1, len(filled.fids))
+    assert (found.uncovered_fids, found.fids) == (1, len(filled.fids))
     assert filled.live() == live
     assert found.messages > 3_000
 
@@ -134,7 +127,7 @@ def test_one_audit_finds_all_that_was_corrupted_and_heals_it(filled: Audit) -> N
             f"DELETE FROM casts WHERE {some('casts', '0.01')}",
             f"UPDATE casts SET text = text || '!' WHERE {some('casts', '0.01')}",
             'INSERT INTO casts SELECT (jsonb_populate_record(c, \'{"hash": "\\\\x0102"}\')).* FROM casts AS c '
-            f"WHERE {some('casts', '0.001')}",
+            f"WHERE {some('casts', '0')}",
             f"UPDATE casts SET deleted_at = NULL WHERE {some('casts', '0.001', 'deleted_at IS NOT NULL')}",
             f"UPDATE casts SET deleted_at = now() WHERE {some('casts', '0.001', untouched)}",
         ),
@@ -142,7 +135,7 @@ def test_one_audit_finds_all_that_was_corrupted_and_heals_it(filled: Audit) -> N
             f"DELETE FROM reactions WHERE {some('reactions', '0.01')}",
             f"UPDATE reactions SET timestamp = timestamp - interval '1 s' WHERE {some('reactions', '0.01')}",
             'INSERT INTO reactions SELECT (jsonb_populate_record(r, \'{"target": "\\\\x0102"}\')).* '
-            f"FROM reactions AS r WHERE {some('reactions', '0.001')}",
+            f"FROM reactions AS r WHERE {some('reactions', '0')}",
             f"UPDATE reactions SET deleted_at = NULL WHERE {some('reactions', '0.001', 'deleted_at IS NOT NULL')}",
         ),
         "links": filled.execute(
@@ -166,7 +159,7 @@ def test_one_audit_finds_all_that_was_corrupted_and_heals_it(filled: Audit) -> N
             "UPDATE username_proofs SET timestamp = timestamp + interval '1 day' "
             f"WHERE {some('username_proofs', '0.01')}",
             'INSERT INTO username_proofs SELECT (jsonb_populate_record(u, \'{"name": "nobodys"}\')).* '
-            f"FROM username_proofs AS u WHERE {some('username_proofs', '0.001')}",
+            f"FROM username_proofs AS u WHERE {some('username_proofs', '0')}",
             "UPDATE username_proofs SET deleted_at = NULL "
             f"WHERE {some('username_proofs', '0.001', 'deleted_at IS NOT NULL')}",
         ),
@@ -202,10 +195,10 @@ def test_one_audit_finds_all_that_was_corrupted_and_heals_it(filled: Audit) -> N
     assert sum(written.rows for written in again.written.values()) == 0
 
 
-def test_a_user_whose_registration_was_lost_is_judged_by_what_the_hub_says_of_it(filled: Audit) -> None:
+def test_a_user_whose_registration_was_lost_is_compared_by_what_the_hub_says_of_it(filled: Audit) -> None:
     filled.run()
     live = filled.live()
-    # What was folded before would let them be judged, too.
+    # What was folded before would let them be compared, too.
     filled.execute("DELETE FROM pipeline.snapshots")
     registered = (
         "SELECT fid FROM on_chain_events WHERE type = 'id_register' AND body->>'eventType' = 'Register' "
@@ -226,10 +219,10 @@ def test_a_user_whose_registration_was_lost_is_judged_by_what_the_hub_says_of_it
     }
     assert all(rows for of_user in lost.values() for rows in of_user.values())
     looked = filled.run([late.fid], write=False)
-    assert (dict(looked.drift), dict(looked.history), looked.unjudged_fids) == (lost[late.fid], {}, 0)
+    assert (dict(looked.drift), dict(looked.history), looked.uncovered_fids) == (lost[late.fid], {}, 0)
     # This one may have done something before the replica began.
     looked = filled.run([early.fid], write=False)
-    assert (dict(looked.drift), dict(looked.history), looked.unjudged_fids) == ({}, lost[early.fid], 1)
+    assert (dict(looked.drift), dict(looked.history), looked.uncovered_fids) == ({}, lost[early.fid], 1)
     found = filled.run([late.fid, early.fid])
     assert (dict(found.drift), dict(found.history)) == (lost[late.fid], lost[early.fid])
     assert filled.live() == live
@@ -246,9 +239,9 @@ class Small:
     reconciler: Reconciler
     hub: SmallHub
 
-    def happen(self, *wishes: Json, fold: bool = True) -> int:
+    def happen(self, *operations: Json, fold: bool = True) -> int:
         """One block; the user is registered in the first."""
-        height = self.hub.add_block(1, list(wishes))
+        height = self.hub.add_block(1, list(operations))
         if fold:
             self.fold(height)
         return height
@@ -270,7 +263,7 @@ def small(replica: FoldedDatabase, writer: FoldSession) -> Iterator[Small]:
         yield made
 
 
-def test_a_record_that_cannot_be_stored_is_set_aside_once_and_no_row_of_it_is_a_phantom(small: Small) -> None:
+def test_a_record_that_cannot_be_stored_is_quarantined_once_and_no_row_of_it_is_a_phantom(small: Small) -> None:
     known = cast_add(1, "stored by a release that knew its type")
     small.happen(known)
     listed = small.hub.answers(1)["casts"]
@@ -341,13 +334,13 @@ def test_what_happens_while_a_snapshot_is_read_is_waited_for_as_long_as_somebody
 
     small.reconciler.sleep = sleep
     found = small.audit(reading)
-    assert (found.drift, found.history, found.unjudged_fids) == ({}, {}, 0)
+    assert (found.drift, found.history, found.uncovered_fids) == ({}, {}, 0)
     assert len(slept) == 3
-    # Where the ledger does not move, it is not waited for without end, and nothing is judged.
+    # Where the ledger does not move, it is not waited for without end, and nothing is compared.
     small.happen(reaction(1, "https://b.example", timestamp=NOW), fold=False)
     small.reconciler.clock = lambda: LEDGER_WAIT_SECONDS * len(slept)
     found = small.audit()
-    assert (found.drift, dict(found.history), found.unjudged_fids) == ({}, {"reactions": 1}, 1)
+    assert (found.drift, dict(found.history), found.uncovered_fids) == ({}, {"reactions": 1}, 1)
 
 
 def test_what_a_poison_page_kept_back_is_history_until_the_next_snapshot(small: Small) -> None:
@@ -362,7 +355,7 @@ def test_what_a_poison_page_kept_back_is_history_until_the_next_snapshot(small: 
             {"h": height},
         )
     found = small.audit()
-    assert (found.drift, dict(found.history), found.unjudged_fids) == ({}, {"casts": 1}, 1)
+    assert (found.drift, dict(found.history), found.uncovered_fids) == ({}, {"casts": 1}, 1)
     assert len(small.replica.live("casts", "text, fid")) == 1
 
 
@@ -385,7 +378,7 @@ def test_what_contracts_say_of_nobody_may_come_on_any_shard(replica: FoldedDatab
         assert (found.drift, found.history) == ({}, {})
         assert len(replica.live("on_chain_events", "type, fid")) == 1
         found = audit.run([0])
-        assert (found.drift, found.history, found.unjudged_fids) == ({}, {}, 0)
+        assert (found.drift, found.history, found.uncovered_fids) == ({}, {}, 0)
 
 
 def test_an_older_snapshot_than_the_one_that_was_folded_is_left_out(small: Small) -> None:

@@ -6,12 +6,14 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from fc_pipeline.backfill import chunks
 from fc_pipeline.backfill import run as backfill_module
 from fc_pipeline.backfill.run import Backfill
 from fc_pipeline.backfill.scope import BackfillScope
 from fc_pipeline.backfill.verify import verify
 from fc_pipeline.errors import HubError, HubUntrusted, LeaseLost
 from fc_pipeline.feed.goal import Goal
+from fc_pipeline.heights import HeightRange, holes, overlap, without
 from fc_pipeline.hub.snapshot import shard_of
 from fc_pipeline.hub.wire import height_of
 from fc_pipeline.repair.gaps import heal_gaps, plan_healing
@@ -21,7 +23,6 @@ from fc_pipeline.sample_hub.serving import serving
 from fc_pipeline.status import health
 from fc_pipeline.status.status import read_status
 from fc_pipeline.store import gaps
-from fc_pipeline.store.ledger import HeightRange, holes, overlap, without
 from fc_pipeline_tests.support.gaps import gaps_of, heal, height_at, part
 from fc_pipeline_tests.support.postgres import Database
 from fc_pipeline_tests.support.workbench import live, workbench
@@ -34,6 +35,7 @@ def fed_wholly(lines: list[bytes], database: Database, lake: Path) -> dict[str, 
         return live(bench)
 
 
+@pytest.mark.slow
 def test_an_outage_longer_than_the_hub_remembers_is_found_and_healed(
     database: Database, other_database: Database, lake: Path, tmp_path: Path, lines: list[bytes]
 ) -> None:
@@ -69,11 +71,11 @@ def test_an_outage_longer_than_the_hub_remembers_is_found_and_healed(
         found = read_status(bench.replica)
         assert found.is_complete
         assert sum(shard.blocks_by_snapshots for shard in found.shards) == blocks
-        judged = health.coverage_of_hours(bench.replica, hours)
-        assert (judged.missing_blocks, judged.blocks_by_snapshots) == (0, blocks)
+        found = health.coverage_of_hours(bench.replica, hours)
+        assert (found.missing_blocks, found.blocks_by_snapshots) == (0, blocks)
         assert health.open_gaps(bench.replica) == []
         assert plan_healing(bench.replica).damaged_ranges == ()
-        # Nothing of it was drift, and from here on there is something to judge by.
+        # Nothing of it was drift, and from here on there is something to evaluate by.
         assert bench.rows("SELECT * FROM pipeline.drift") == []
         with bench.replica.engine.begin() as connection:
             forged = "UPDATE user_data SET value = 'forged' WHERE ctid = (SELECT min(ctid) FROM user_data "
@@ -82,6 +84,7 @@ def test_an_outage_longer_than_the_hub_remembers_is_found_and_healed(
         assert (dict(compared.drift), dict(compared.history)) == ({"user_data": 1}, {})
 
 
+@pytest.mark.slow
 def test_healing_that_was_cut_short_goes_on_where_it_ended(
     database: Database, lake: Path, lines: list[bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -112,6 +115,7 @@ def test_healing_that_was_cut_short_goes_on_where_it_ended(
         assert len(plan_healing(bench.replica).fids) == evens
 
 
+@pytest.mark.slow
 def test_another_hub_that_remembers_more_fills_the_gap(
     database: Database, other_database: Database, lake: Path, tmp_path: Path, lines: list[bytes]
 ) -> None:
@@ -147,6 +151,7 @@ def poisonable(log: EventLog, live_casts: set[str]) -> int:
     raise AssertionError("no block has two messages of one author")
 
 
+@pytest.mark.slow
 def test_the_block_of_a_poison_event_is_healed_by_whom_it_speaks_of(
     database: Database, other_database: Database, lake: Path, tmp_path: Path, lines: list[bytes], no_pauses: None
 ) -> None:
@@ -232,6 +237,7 @@ def test_a_gap_grows_with_what_is_forgotten_and_heals_piece_by_piece(database: D
         assert len(gaps_of(bench)) == 5  # what is healed is not lost any more
 
 
+@pytest.mark.slow
 def test_a_table_that_was_lost_has_lost_what_snapshots_brought(
     database: Database, lake: Path, lines: list[bytes]
 ) -> None:
@@ -284,7 +290,7 @@ def test_a_hub_that_is_reset_while_it_is_asked_is_not_folded(
     database: Database, lake: Path, lines: list[bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     log = log_from_lines(lines)
-    fetch = backfill_module.fetch_chunk
+    fetch = chunks.fetch_chunk
 
     async def fetch_from_a_reset_hub(*args: object) -> object:
         fetched = await fetch(*args)  # pyright: ignore[reportArgumentType]
@@ -295,7 +301,7 @@ def test_a_hub_that_is_reset_while_it_is_asked_is_not_folded(
     with serving(log) as url, workbench(database, lake, url) as bench:
         bench.run()
         before = bench.dump()
-        monkeypatch.setattr(backfill_module, "fetch_chunk", fetch_from_a_reset_hub)
+        monkeypatch.setattr(chunks, "fetch_chunk", fetch_from_a_reset_hub)
         with pytest.raises(HubError, match="is behind: its shard 1 is at height 0"):
             Backfill(bench.replica, "run", BackfillScope.of_fids([3, 5, 7])).execute()
         assert bench.dump() == before

@@ -1,6 +1,8 @@
-"""Replaying the quarantine: what a release that knew less has set aside is folded as if it had never been."""
+"""Replaying the quarantine: what a release that knew less has quarantined is folded as if it had never been."""
 
+import json
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -10,14 +12,15 @@ from fc_pipeline.backfill.run import Backfill
 from fc_pipeline.backfill.scope import BackfillScope
 from fc_pipeline.errors import ConfigError
 from fc_pipeline.feed.drain import HourWindow
-from fc_pipeline.fold.nul import NUL_REASON
+from fc_pipeline.fold.quarantine import NUL_REASON
 from fc_pipeline.reconcile.log_comparison import compare_with_log
 from fc_pipeline.repair.quarantine import Replay, find_line, quarantine_counts, quarantine_lines
+from fc_pipeline.repair.replay import CurrentSnapshot, QuarantineLine, replay_snapshots
 from fc_pipeline.sample_hub.log import EventLog
 from fc_pipeline.sample_hub.serving import serving
 from fc_pipeline.store import ledger
 from fc_pipeline.store.hour_totals import totals_of_hour
-from fc_pipeline.tables.registry import DATA_TABLES, MESSAGE_TABLES
+from fc_pipeline.tables.registry import DATA_TABLES, DERIVED_TABLES, MESSAGE_TABLES
 from fc_pipeline_tests.support.forgetting import forget_messages, forget_values
 from fc_pipeline_tests.support.poison_stream import good_log, spoil
 from fc_pipeline_tests.support.postgres import Database
@@ -31,8 +34,11 @@ def log() -> EventLog:
     return good_log(31, 4_000)
 
 
+GOING = {one.name for one in DERIVED_TABLES if one.kept_by}
+
+
 def totals(bench: Workbench) -> tuple[dict[str, tuple[int, ...]], dict[str, int]]:
-    """By hour what became of its events (with rows, without, filtered, set aside); and all rows inserted, by table."""
+    """By hour its events by outcome (with rows, without, filtered, quarantined); and the rows that came, by table."""
     outcomes: dict[str, tuple[int, ...]] = {}
     inserted = dict.fromkeys(DATA_TABLES, 0)
     with bench.replica.engine.connect() as connection:
@@ -42,9 +48,10 @@ def totals(bench: Workbench) -> tuple[dict[str, tuple[int, ...]], dict[str, int]
             assert found.rows is not None
             assert found.events == found.outcome.accounted
             one = found.outcome
-            outcomes[hour] = (one.with_rows, one.without_rows, one.filtered, one.set_aside)
+            outcomes[hour] = (one.with_rows, one.without_rows, one.filtered, one.quarantined)
             for name, rows in found.rows.items():
-                inserted[name] += rows.inserted
+                # A derived row goes with its source, and leaves nothing.
+                inserted[name] += rows.inserted - (rows.deleted if name in GOING else 0)
     return outcomes, inserted
 
 
@@ -52,7 +59,8 @@ def counted(bench: Workbench) -> dict[str, int]:
     return {name: bench.rows(f"SELECT count(*) FROM {name}")[0][0] for name in DATA_TABLES}
 
 
-@pytest.mark.parametrize("forget", [forget_values, forget_messages])
+@pytest.mark.slow
+@pytest.mark.parametrize("forget", [forget_values, pytest.param(forget_messages, marks=pytest.mark.slow)])
 def test_what_is_understood_by_now_is_folded_as_if_it_had_been_at_first(
     database: Database, other_database: Database, tmp_path: Path, log: EventLog, forget: Forget
 ) -> None:
@@ -69,7 +77,7 @@ def test_what_is_understood_by_now_is_folded_as_if_it_had_been_at_first(
                 for hour in bench.missing_hours():
                     bench.run(hour.key, HourWindow(hour, hour))
             assert bench.dump() != expected
-            set_aside = bench.quarantine()
+            quarantined = bench.quarantine()
             assert totals(bench) != as_at_first
             some = quarantine_lines(bench.replica, reasons=["unknown_type"])[::2]
             part = Replay(bench.replica, "of some", names=[line.name for line in some]).execute()
@@ -81,14 +89,15 @@ def test_what_is_understood_by_now_is_folded_as_if_it_had_been_at_first(
     unresolved = bench.rows("SELECT shard, event_id FROM pipeline.quarantine WHERE resolved_at IS NULL")
     open_at_first = [record[:2] for record in kept if record[2] != NUL_REASON]  # a note is resolved when it is made
     assert sorted(map(tuple, unresolved)) == sorted(open_at_first)
-    assert len(set_aside) > len(kept) + 20
-    assert part.resolved + outcome.resolved == len(set_aside) - len(kept)
+    assert len(quarantined) > len(kept) + 20
+    assert part.resolved + outcome.resolved == len(quarantined) - len(kept)
     assert len(outcome.left) == len(open_at_first)
     assert all(outcome.left.values())
     again = Replay(bench.replica, "again").execute()
     assert (again.resolved, sum(w.rows for w in again.written.values())) == (0, 0)
 
 
+@pytest.mark.slow
 def test_records_of_snapshots_are_folded_too(
     database: Database, other_database: Database, tmp_path: Path, log: EventLog
 ) -> None:
@@ -150,7 +159,8 @@ def test_chosen_records_only_and_the_rest_is_left_alone(database: Database, tmp_
             quarantine_lines(bench.replica, reasons=["bad"])
 
 
-def test_a_record_that_is_set_aside_again_is_unresolved_again(
+@pytest.mark.slow
+def test_a_record_that_is_quarantined_again_is_unresolved_again(
     database: Database, tmp_path: Path, log: EventLog
 ) -> None:
     with serving(log) as url, workbench(database, tmp_path / "lake", url) as bench:
@@ -174,6 +184,7 @@ def test_a_record_that_is_set_aside_again_is_unresolved_again(
         assert {name: again[name] for name in MESSAGE_TABLES} == {name: once[1][name] for name in MESSAGE_TABLES}
 
 
+@pytest.mark.slow
 def test_what_is_in_quarantine_stays_out_of_tables_made_anew_until_it_is_replayed(
     database: Database, tmp_path: Path, log: EventLog
 ) -> None:
@@ -194,3 +205,15 @@ def test_what_is_in_quarantine_stays_out_of_tables_made_anew_until_it_is_replaye
         assert not [
             name for name, one in compare_with_log(bench.replica, tuple(DATA_TABLES)).tables.items() if one.wrong
         ]
+
+
+def test_a_gasless_key_that_is_understood_by_now_waits_for_the_next_snapshot() -> None:
+    """It alone sees all keys of the FID; a replay would not know which of them are gone."""
+    key = {"source": "SIGNER_SOURCE_OFFCHAIN", "key": "0x" + "ab" * 32, "keyType": 1, "fid": 7, "ttl": 60}
+    times = {"addedAt": 1_790_000_000, "lastUsedAt": 1_790_000_000, "expiresAt": 1_790_000_060}
+    raw = json.dumps({**key, **times, "scopes": ["MESSAGE_TYPE_CAST_ADD"]}).encode()
+    now = datetime.now(UTC)
+    line = QuarantineLine(1, 5, b"sha", "invalid", "no scopes", raw, now, now, None, "gasless_keys", 7)
+    found = replay_snapshots([line], {7: CurrentSnapshot(5, now, now)}, shard=1)
+    assert (found.batch.rows, list(found.resolved)) == ({}, [])
+    assert found.left == {line.name: "it is understood now: the next snapshot of its FID brings it"}

@@ -10,7 +10,7 @@ from fc_pipeline.sample_hub.serving import serving
 
 @pytest.fixture(scope="session")
 def lines() -> list[bytes]:
-    return list(generate(7, fids=80, events=12_000, events_per_second=40.0, huge_fids=True, unknown_types=True))
+    return list(generate(10, fids=80, events=12_000, events_per_second=40.0, huge_fids=True, unknown_types=True))
 
 
 @pytest.fixture(scope="session")

@@ -3,7 +3,19 @@
 import json
 from typing import Any
 
+from fc_pipeline.sample_hub.homes import shard_of
+
 V19 = 175_701_600
+
+
+def is_foreign_copy(event: dict[str, Any]) -> bool:
+    """A verification on a shard that is not its FID's home, of two: what happens to it there means nothing."""
+    body = next((body for key, body in event.items() if key in GONE_OR_MERGED), None)
+    data = body["message"]["data"] if body else {}
+    return "VERIFICATION" in data.get("type", "") and event["shardIndex"] != shard_of(data["fid"], 2)
+
+
+GONE_OR_MERGED = ("mergeMessageBody", "pruneMessageBody", "revokeMessageBody")
 
 
 class Replay:
@@ -18,6 +30,8 @@ class Replay:
 
     def _apply(self, event: dict[str, Any]) -> None:
         kind = event["type"].removeprefix("HUB_EVENT_TYPE_")
+        if is_foreign_copy(event):
+            return
         if kind == "MERGE_MESSAGE":
             body = event["mergeMessageBody"]
             for deleted in body["deletedMessages"]:

@@ -78,7 +78,8 @@ def test_a_full_last_page_has_a_token_and_an_empty_page_follows(hub: httpx.Clien
     answer = hub.get(f"/v1/linksByFid?fid=2&page_size={count}")
     token = answer.json()["nextPageToken"]
     assert token
-    assert len(b64decode(token)) == 24
+    key = b64decode(token)
+    assert (key[:6].hex(), len(key)) == ("030000000202", 30)  # the last row's key in the node's database
     after = hub.get("/v1/linksByFid", params={"fid": 2, "page_token": token})
     assert after.json() == {"messages": [], "nextPageToken": ""}
 
@@ -100,7 +101,8 @@ def test_filters(hub: httpx.Client, replay: Replay):
     ["reactionsByFid?fid=1", "reactionsByFid?fid=1&reaction_type=1", "reactionsByFid?fid=1&reaction_type=like",
      "castsByFid", "castsByFid?fid=", "castsByFid?fid=x", "castById?fid=1", "linkById?fid=1&target_fid=2", "fids",
      "onChainEventsByFid?fid=1&event_type=1", "onChainEventsByFid?fid=1", "userNameProofByName",
-     "castsByMention?pageSize=3", "reactionsByCast?target_hash=0x00"],
+     "castsByMention?pageSize=3", "reactionsByCast?target_hash=0x00", "castsByFid?fid=1&pageToken=!!",
+     "castsByFid?fid=1&pageToken=x", "fids?shard_id=1&page_token=AAA"],
 )  # fmt: skip
 def test_missing_and_wrong_parameters_are_a_plain_400(hub: httpx.Client, path: str):
     answer = hub.get(f"/v1/{path}")
@@ -126,7 +128,6 @@ def test_missing_and_wrong_parameters_are_a_plain_400(hub: httpx.Client, path: s
          'status: NotFound, message: "Username proof not found"'),
         ("userNameProofByName?name=nobody.eth", "Failed to get username proof",
          'status: NotFound, message: "ENS username proof not found"'),
-        ("castsByFid?fid=1&pageToken=!!", "Failed to get casts", "status: InvalidArgument"),
         ("castsByMention?fid=1&pageToken=W251bGxd", "Failed to get casts by mention",
          'status: InvalidArgument, message: "Page token does not match number of shards"'),
     ],

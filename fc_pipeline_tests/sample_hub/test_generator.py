@@ -3,14 +3,16 @@ import json
 from base64 import b64decode
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import msgspec
 import pytest
 
 from fc_pipeline.errors import ConfigError
 from fc_pipeline.sample_hub.generator import generate
+from fc_pipeline.sample_hub.generator.keccak import keccak256
 from fc_pipeline.sample_hub.generator.profiles import base58
-from fc_pipeline.sample_hub.generator.world import shard_of
+from fc_pipeline.sample_hub.homes import shard_of
 from fc_pipeline.sample_hub.make_sample import make_sample
 from fc_pipeline_tests.support.referee import Referee
 
@@ -28,7 +30,7 @@ def test_every_event_follows_the_protocol(start_unix: int):
     """The second start lies before protocol V19, when a compact state touched links of all types."""
     referee = Referee()
     for raw in generate(11, fids=60, events=20_000, start_unix=start_unix, events_per_second=60, unknown_types=True):
-        referee.judge(raw)
+        referee.evaluate(raw)
     assert set(referee.due.values()) == {0}
     for kind in (
         "BLOCK_CONFIRMED", "MERGE_MESSAGE", "PRUNE_MESSAGE", "REVOKE_MESSAGE", "MERGE_USERNAME_PROOF", "MERGE_FAILURE",
@@ -39,8 +41,14 @@ def test_every_event_follows_the_protocol(start_unix: int):
         "displaced MESSAGE_TYPE_CAST_REMOVE", "displaced MESSAGE_TYPE_REACTION_REMOVE",
         "displaced MESSAGE_TYPE_REACTION_ADD", "displaced MESSAGE_TYPE_LINK_REMOVE", "displaced MESSAGE_TYPE_LINK_ADD",
         "displaced MESSAGE_TYPE_USER_DATA_ADD", "displaced MESSAGE_TYPE_VERIFICATION_REMOVE",
+        "CHANNEL_OWNER_CHANGE_HINT", "displaced MESSAGE_TYPE_CHANNEL_UPDATE", "displaced MESSAGE_TYPE_CHANNEL_MEMBER",
+        "displaced MESSAGE_TYPE_CHANNEL_PIN", "displaced MESSAGE_TYPE_CHANNEL_MODERATE",
     ):  # fmt: skip
         assert referee.seen[kind] > 0, kind
+
+
+REPLAYED = ("MESSAGE_TYPE_LEND_STORAGE", "MESSAGE_TYPE_VERIFICATION_", "MESSAGE_TYPE_CHANNEL_")
+"""What the block shard merges and every other shard replays."""
 
 
 def test_messages_are_on_their_fids_shard_and_copies_on_both(lines: list[bytes]):
@@ -49,7 +57,7 @@ def test_messages_are_on_their_fids_shard_and_copies_on_both(lines: list[bytes])
         event = json.loads(raw)
         if "mergeMessageBody" in event:
             message = event["mergeMessageBody"]["message"]
-            if message["data"]["type"] == "MESSAGE_TYPE_LEND_STORAGE":
+            if message["data"]["type"].startswith(REPLAYED):
                 copies.setdefault(message["hash"], set()).add(event["shardIndex"])
             else:
                 assert event["shardIndex"] == shard_of(message["data"]["fid"], 2)
@@ -64,6 +72,40 @@ def test_the_shard_of_an_fid_is_the_networks():
     """hub-api 7.7, verified there against the hub's documentation."""
     assert [fid for fid in range(1, 22) if shard_of(fid, 2) == 1] == [1, 3, 5, 7, 11, 12, 15, 17, 18, 19, 21]
     assert {shard_of(fid, 2) for fid in (2, 6, 226)} == {2}
+
+
+@pytest.mark.parametrize(
+    ("name", "digest"),
+    [
+        ("", "c5d2460186f7233c927e7db2dcc703c0e500b653ca82273b7bfad8045d85a470"),
+        ("channel0", "778ced2dbaef9e85818f4baf289fffc8fd3d0b0d13e906ab8c0894fbc17c15a4"),
+    ],
+)
+def test_the_hash_of_contracts(name: str, digest: str):
+    assert keccak256(name.encode()).hex() == digest
+
+
+def test_channels_are_registered_on_the_first_shard_under_the_hash_of_their_name(lines: list[bytes]):
+    bodies: list[dict[str, Any]] = []
+    for event in map(json.loads, lines):
+        told = event.get("mergeOnChainEventBody", {}).get("onChainEvent", {})
+        if told.get("type") == "EVENT_TYPE_CHANNEL_REGISTER":
+            assert (event["shardIndex"], told["fid"]) == (1, 0)
+            bodies.append(told["channelRegisterEventBody"])
+    changes = {body["eventType"].rpartition("_")[2] for body in bodies}
+    assert changes == {"REGISTER", "RENEW", "TRANSFER"}
+    for body in bodies:
+        assert body["channelKey"] == "" or body["label"] == "0x" + keccak256(body["channelKey"].encode()).hex()
+
+
+def test_other_shards_prune_what_they_hold_of_a_users_verifications(lines: list[bytes]):
+    foreign: list[str] = []
+    for event in map(json.loads, lines):
+        gone = event.get("pruneMessageBody", {}).get("message", {}).get("data", {})
+        if "_VERIFICATION_" in gone.get("type", ""):
+            assert event["shardIndex"] != shard_of(gone["fid"], 2)
+            foreign.append(gone["type"])
+    assert len(foreign) > 20
 
 
 def test_casts_keep_the_protocols_limits(lines: list[bytes]):

@@ -103,11 +103,11 @@ def test_endless_goes_on_as_the_protocol_wants(lines: list[bytes]):
     assert log.shards[1].newest_unix == START + 99
     referee = Referee()
     for raw in lines:
-        referee.judge(raw)
+        referee.evaluate(raw)
     placed = [raw for shard in log.shards.values() for raw in shard.raws]
     live = sorted(set(placed) - set(lines), key=lambda raw: (json.loads(raw)["shardIndex"], json.loads(raw)["id"]))
     for raw in live:
-        referee.judge(raw)
+        referee.evaluate(raw)
     state = HubState()
     state.follow(log)
     assert not state.unreadable
@@ -120,7 +120,7 @@ def test_endless_over_nothing_starts_a_network():
     referee = Referee()
     for shard in sorted(log.shards):
         for raw in log.shards[shard].raws:
-            referee.judge(raw)
+            referee.evaluate(raw)
     assert referee.seen["EVENT_TYPE_ID_REGISTER"] >= 20
 
 

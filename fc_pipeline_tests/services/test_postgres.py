@@ -17,7 +17,8 @@ from psycopg2.extensions import parse_dsn
 
 from fc_pipeline.config.settings import Settings
 from fc_pipeline.errors import ServiceError
-from fc_pipeline.services.postgres import TUNING, EmbeddedPostgres, _as_server_user
+from fc_pipeline.services.postgres import TUNING, EmbeddedPostgres
+from fc_pipeline.services.system_user import as_server_user
 from fc_pipeline_tests.services.user import OtherUser
 
 SMALL = {**TUNING, "shared_buffers": "16MB"}
@@ -75,6 +76,7 @@ def test_the_last_user_stops_it(server: EmbeddedPostgres):
         assert server.running_pid() is None
 
 
+@pytest.mark.slow
 def test_two_who_start_it_at_once_share_it(server: EmbeddedPostgres):
     with (
         OtherUser(EmbeddedPostgres, server.data_dir) as one,
@@ -86,6 +88,7 @@ def test_two_who_start_it_at_once_share_it(server: EmbeddedPostgres):
         assert sorted([one.leave(), two.leave()]) == [False, True]
 
 
+@pytest.mark.slow
 def test_a_server_whose_users_were_killed_is_adopted(server: EmbeddedPostgres):
     with OtherUser(EmbeddedPostgres, server.data_dir) as other:
         rows(other.url(), "CREATE TABLE kept AS SELECT 7 AS n")
@@ -98,6 +101,7 @@ def test_a_server_whose_users_were_killed_is_adopted(server: EmbeddedPostgres):
     assert server.running_pid() is None
 
 
+@pytest.mark.slow
 def test_a_killed_server_recovers_what_was_committed(server: EmbeddedPostgres):
     rows(server.acquire(), "CREATE TABLE kept AS SELECT 7 AS n")
     pid = server.running_pid()
@@ -110,6 +114,7 @@ def test_a_killed_server_recovers_what_was_committed(server: EmbeddedPostgres):
         other.leave()
 
 
+@pytest.mark.slow
 def test_a_pid_file_that_names_another_process_is_not_believed(server: EmbeddedPostgres):
     server.acquire()
     assert server.release()
@@ -119,17 +124,19 @@ def test_a_pid_file_that_names_another_process_is_not_believed(server: EmbeddedP
     assert rows(server.acquire(), "SELECT 1") == [(1,)]
 
 
+@pytest.mark.slow
 def test_a_socket_whose_killed_server_nobody_has_taken_note_of_is_taken_over(server: EmbeddedPostgres):
     url = server.acquire()
     (folder,) = parse_qs(urlsplit(url).query)["host"]
     assert server.release()
-    with subprocess.Popen(["sleep", "60"], **_as_server_user()) as living:
+    with subprocess.Popen(["sleep", "60"], **as_server_user()) as living:
         Path(folder).mkdir(mode=0o700, exist_ok=True)  # a server that ends removes its folder; a killed one does not
         (Path(folder) / ".s.PGSQL.5432.lock").write_text(f"{living.pid}\n{server.cluster_dir}\n")
         assert rows(server.acquire(), "SELECT 1") == [(1,)]
         living.kill()
 
 
+@pytest.mark.slow
 def test_a_killed_initialisation_leaves_no_half_cluster(server: EmbeddedPostgres):
     leftover = server.data_dir / "postgres.new-killed" / "cluster"
     leftover.mkdir(parents=True)
@@ -138,6 +145,7 @@ def test_a_killed_initialisation_leaves_no_half_cluster(server: EmbeddedPostgres
     assert not leftover.exists()
 
 
+@pytest.mark.slow
 def test_a_checkout_deeper_than_a_socket_path_may_be_works(tmp_path: Path):
     server = EmbeddedPostgres(tmp_path / ("deep" * 15) / ("deeper" * 15) / "data", SMALL)
     url = server.acquire()
@@ -149,6 +157,7 @@ def test_a_checkout_deeper_than_a_socket_path_may_be_works(tmp_path: Path):
         assert server.release()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["my, project ü", "q\"u'o$t`e 100% %41+&=#?;\\"])
 def test_a_folder_of_any_name_works(tmp_path: Path, name: str):
     server = EmbeddedPostgres(tmp_path / name / "data", SMALL)
@@ -162,6 +171,7 @@ def test_a_folder_of_any_name_works(tmp_path: Path, name: str):
         assert server.release()
 
 
+@pytest.mark.slow
 def test_a_lost_password_is_told_with_the_remedy(server: EmbeddedPostgres):
     server.acquire()
     assert server.release()

@@ -34,6 +34,7 @@ def heights(url: str) -> dict[int, int]:
     return {shard["shardId"]: shard["maxHeight"] for shard in httpx.get(f"{url}/v1/info").json()["shardInfos"]}
 
 
+@pytest.mark.slow
 def test_it_never_goes_back_over_a_restart(hub: SampleHubServer):
     before = heights(hub.acquire())
     assert hub.release()
@@ -60,6 +61,7 @@ def test_a_missing_log_is_told_with_the_remedy(tmp_path: Path):
     assert "FC_HUB_URLS" in (caught.value.hint or "")
 
 
+@pytest.mark.slow
 def test_a_log_that_cannot_be_read_shows_why(hub: SampleHubServer):
     hub.log_path.write_text("not json\n")
     with pytest.raises(ServiceError, match=r"events\.ndjson"):

@@ -5,10 +5,10 @@ from collections.abc import Iterator
 import pytest
 import sqlalchemy as sa
 
+from fc_pipeline.heights import HeightRange
 from fc_pipeline.hours import HOUR_SECONDS, Hour
 from fc_pipeline.store import coverage
 from fc_pipeline.store.coverage import CoveredLine
-from fc_pipeline.store.ledger import HeightRange
 from fc_pipeline.store.query import Query, query_of
 from fc_pipeline.store.writer_session import WriterSession
 from fc_pipeline_tests.support.events import HOUR_UNIX

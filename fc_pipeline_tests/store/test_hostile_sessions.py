@@ -63,12 +63,12 @@ class Server:
         with self.administrator() as admin:
             admin.exec_driver_sql(f"DROP DATABASE {name} WITH (FORCE)")
 
-    def set_for(self, whom: str, settings: dict[str, str]) -> None:
+    def set_for(self, role: str, settings: dict[str, str]) -> None:
         with self.administrator() as admin:
             for name, value in settings.items():
                 quoted = value if name == "search_path" else f"'{value}'"
                 if admin.scalar(sa.text("SELECT current_setting(:name, true)"), {"name": name}) is not None:
-                    admin.exec_driver_sql(f"ALTER {whom} SET {name} TO {quoted}")
+                    admin.exec_driver_sql(f"ALTER {role} SET {name} TO {quoted}")
 
     def reset(self, database: str) -> None:
         with self.administrator() as admin:
@@ -196,6 +196,7 @@ def hostile(server: Server, by: str, settings: dict[str, str]) -> Callable[[str]
     return lambda name: server.set_for(f"ROLE {server.role}" if by == "role" else f"DATABASE {name}", settings)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("server", ["embedded"], indirect=True)
 def test_everything_wrong_at_once(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """By role and by the shell; by database, and each alone, in the matrix."""

@@ -35,6 +35,7 @@ BEFORE_IT_IS_OURS = (
 """What ADBC asks by itself as it connects, and the statement that makes a session ours: cheap where JIT has a cost."""
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not INSTALLED, reason="Debian's package postgresql is not installed")
 def test_no_plan_of_a_run_a_backfill_and_verify_is_compiled(tmp_path: Path) -> None:
     with stock_server(INSTALLED[-1], COMPILES_ALL) as server:

@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 
 from fc_pipeline.errors import AlreadyFolded, FcPipelineError, LeaseLost
 from fc_pipeline.fold.session import FoldSession
+from fc_pipeline.heights import HeightRange, holes
 from fc_pipeline.store import lease, ledger
-from fc_pipeline.store.ledger import HeightRange, ShardOrigin, holes
+from fc_pipeline.store.ledger import ShardOrigin
 from fc_pipeline_tests.support.events import (
     FIRST_HEIGHT,
     HOUR,

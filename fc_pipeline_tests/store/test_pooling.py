@@ -19,7 +19,8 @@ from fc_pipeline.sample_hub.generator import generate
 from fc_pipeline.sample_hub.log import log_from_lines
 from fc_pipeline.sample_hub.serving import serving
 from fc_pipeline.services.ports import free_port
-from fc_pipeline.services.postgres import EmbeddedPostgres, _as_server_user, _give_to_system_user
+from fc_pipeline.services.postgres import EmbeddedPostgres
+from fc_pipeline.services.system_user import as_server_user, give_to_system_user
 from fc_pipeline_tests.support.pipeline import open_pipeline
 from fc_pipeline_tests.support.postgres import Database
 from fc_pipeline_tests.support.workbench import workbench
@@ -57,10 +58,10 @@ def pgbouncer(
     configuration = folder / "pgbouncer.ini"
     configuration.touch(mode=0o600)
     configuration.write_text("\n".join(lines) + "\n", encoding="utf-8")
-    _give_to_system_user(configuration)
+    give_to_system_user(configuration)
     _let_in(folder)
     with subprocess.Popen(
-        [program, configuration], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, **_as_server_user()
+        [program, configuration], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, **as_server_user()
     ) as process:
         try:
             _wait(port, process)

@@ -97,13 +97,13 @@ def known(database: Database, name: str) -> bool:
         return connection.scalar(sa.text("SELECT current_setting(:name, true)"), {"name": name}) is not None
 
 
-def set_for(postgres: EmbeddedPostgres, whom: str, settings: dict[str, str]) -> None:
+def set_for(postgres: EmbeddedPostgres, role: str, settings: dict[str, str]) -> None:
     """ALTER ROLE … SET or ALTER DATABASE … SET, for all sessions to come."""
     with administrator(postgres) as admin:
         for name, value in settings.items():
             # A list of schemas is not one quoted value.
             quoted = value if name == "search_path" else f"'{value}'"
-            admin.exec_driver_sql(f"ALTER {whom} SET {name} TO {quoted}")
+            admin.exec_driver_sql(f"ALTER {role} SET {name} TO {quoted}")
 
 
 def test_every_setting_that_is_pinned_has_a_value_that_does_harm() -> None:
@@ -162,6 +162,7 @@ def test_settings_of_one_session_hold_above_those_of_all(empty_database: Databas
         assert cursor.fetchone() == ("7s",)
 
 
+@pytest.mark.slow
 @ASKING
 @pytest.mark.parametrize("encoding", ["LATIN1", "SQL_ASCII", "EUC_JP"])
 def test_a_database_that_cannot_hold_every_text_is_refused_with_the_command_that_makes_one(

@@ -1,4 +1,4 @@
-"""The session of writers: transactions that are whole or not there, tried again, ended, and begun anew."""
+"""The session of writers: transactions that are whole or not there, tried again, ended, and begun again."""
 
 import time
 from collections.abc import Iterator

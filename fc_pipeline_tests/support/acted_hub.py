@@ -84,6 +84,7 @@ class ActedHub:
         self.max_heights: dict[int, int] = {}
         self.requests: list[str] = []
         self.request_headers: list[dict[str, str]] = []
+        self.connections: list[tuple[str, int]] = []
         self._server: asyncio.Server | None = None
         self._writers: set[asyncio.StreamWriter] = set()
         self._serving: set[asyncio.Task[None]] = set()
@@ -118,6 +119,7 @@ class ActedHub:
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._writers.add(writer)
+        self.connections.append(writer.get_extra_info("peername"))
         serving = asyncio.current_task()
         assert serving is not None
         self._serving.add(serving)

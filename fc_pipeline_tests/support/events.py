@@ -7,7 +7,8 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from fc_pipeline.fold.micro_batch import MicroBatch, prepare
-from fc_pipeline.hub.decode import EventBatch, block_times_of, decode_events
+from fc_pipeline.hub.decode import decode_events
+from fc_pipeline.hub.event_batch import EventBatch, block_times_of
 from fc_pipeline.hub.wire import FARCASTER_EPOCH_UNIX, Message
 from fc_pipeline.tables.registry import DATA_TABLES
 
@@ -131,11 +132,12 @@ def proof_message(body: Json) -> Json:
 
 
 def chain_event(kind: str, fid: int, body: Json | None = None, *, block: int = 1, log_index: int = 0) -> Json:
-    """A contract event: kind is `id_register`, `storage_rent` or `signer`."""
+    """A contract event: kind is `id_register`, `storage_rent`, `signer` or `channel_register`."""
     types = {
         "id_register": ("EVENT_TYPE_ID_REGISTER", "idRegisterEventBody"),
         "storage_rent": ("EVENT_TYPE_STORAGE_RENT", "storageRentEventBody"),
         "signer": ("EVENT_TYPE_SIGNER", "signerEventBody"),
+        "channel_register": ("EVENT_TYPE_CHANNEL_REGISTER", "channelRegisterEventBody"),
     }
     event_type, key = types[kind]
     return {
@@ -235,10 +237,11 @@ def micro_batch(
     last: int | None = None,
     shard: int = 1,
     tables: Collection[str] = tuple(DATA_TABLES),
+    shard_count: int | None = None,
 ) -> MicroBatch:
-    """The same as one micro-batch of HOUR."""
+    """The same as one micro-batch of HOUR; of `shard_count` shards, where other than home shards carry copies."""
     batch = event_batch(blocks, first, last, shard)
-    return prepare(batch, partition=HOUR, hour_unix=HOUR_UNIX, tables=tables)
+    return prepare(batch, partition=HOUR, hour_unix=HOUR_UNIX, tables=tables, shard_count=shard_count)
 
 
 def decoded(message_json: Json) -> Message:

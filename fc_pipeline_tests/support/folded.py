@@ -11,21 +11,11 @@ import sqlalchemy as sa
 from fc_pipeline.fold.session import FoldSession
 from fc_pipeline.services.postgres import EmbeddedPostgres
 from fc_pipeline.tables.columns import METADATA
+from fc_pipeline.tables.registry import DATA_TABLES
 from fc_pipeline_tests.support.events import Blocks, Event, blocks_of, micro_batch
 from fc_pipeline_tests.support.postgres import fresh_database
 
-STATE_TABLES = (
-    "casts",
-    "reactions",
-    "links",
-    "verifications",
-    "user_data",
-    "username_proofs",
-    "on_chain_events",
-    "user_profiles",
-    "fid_activity",
-    "pipeline.link_compactions",
-)
+STATE_TABLES = (*DATA_TABLES, "pipeline.link_compactions")
 """What a fold of the same events must leave behind byte for byte, tombstones included."""
 
 Dump = dict[str, list[str]]
@@ -64,7 +54,12 @@ class FoldedDatabase:
 
     def dump(self, tables: tuple[str, ...] = STATE_TABLES) -> Dump:
         """Every column of every row of the tables as text."""
-        return {t: [row[0] for row in self.rows(f"SELECT t::text FROM {t} AS t ORDER BY 1")] for t in tables}
+        found: Dump = {}
+        for table in tables:
+            # As declared: a migrated table has its columns in another order than one that was dropped and made again.
+            columns = ", ".join(METADATA.tables[table].columns.keys())
+            found[table] = [row[0] for row in self.rows(f"SELECT ROW({columns})::text FROM {table} ORDER BY 1")]
+        return found
 
     def empty(self) -> None:
         """Delete all rows; much faster than TRUNCATE for tables as small as a test's."""

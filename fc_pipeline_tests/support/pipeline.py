@@ -27,7 +27,6 @@ from dagster._core.storage.tags import (
     ASSET_PARTITION_RANGE_START_TAG,
 )
 from dagster_postgres import DagsterPostgresStorage
-from sqlalchemy import text
 
 from fc_pipeline.config.project import project_root
 from fc_pipeline.config.settings import Settings
@@ -38,13 +37,16 @@ from fc_pipeline.orchestration.instance.storage import DAGSTER_DATABASE
 from fc_pipeline.replica import open_replica
 from fc_pipeline.sample_hub.log import load_log
 from fc_pipeline.sample_hub.serving import serving
+from fc_pipeline_tests.support.copies import Copies, exists
 from fc_pipeline_tests.support.folded import FoldedDatabase
-from fc_pipeline_tests.support.postgres import Database, administering, exists, settings_of
+from fc_pipeline_tests.support.postgres import Database, administering, settings_of
 from fc_pipeline_tests.support.workbench import Workbench
 
 defs = build_defs()
 
 _DAGSTER_TEMPLATE = "template_dagster"
+_copies: dict[str, Copies] = {}
+"""Of each server, by its URL."""
 
 
 @dataclass(frozen=True)
@@ -102,7 +104,7 @@ class Pipeline:
         """The partitions of an asset that are materialised."""
         return self.instance.get_materialized_partitions(AssetKey(asset))
 
-    def judge(self, asset: str, *checks: str) -> ExecuteInProcessResult:
+    def evaluate(self, asset: str, *checks: str) -> ExecuteInProcessResult:
         """Execute checks of an asset on their own, as the UI does; none named: all of them."""
         graph = defs.resolve_asset_graph()
         keys = {AssetCheckKey(AssetKey(asset), name) for name in checks}
@@ -115,10 +117,10 @@ class Pipeline:
         history = self.instance.event_log_storage.get_asset_check_execution_history(
             AssetCheckKey(AssetKey(asset), name), limit=1000
         )
-        judged = (record for record in reversed(history) if record.status in COMPLETED)
-        return {record.partition: record.evaluation for record in judged if record.evaluation}
+        evaluated = (record for record in reversed(history) if record.status in COMPLETED)
+        return {record.partition: record.evaluation for record in evaluated if record.evaluation}
 
-    def unjudged(self, asset: str) -> set[str]:
+    def not_evaluated(self, asset: str) -> set[str]:
         """Checks of an asset that a run planned and never came to."""
         checks = defs.resolve_asset_graph().get_check_keys_for_assets({AssetKey(asset)})
         storage = self.instance.event_log_storage
@@ -142,7 +144,7 @@ def project_environment(**variables: str) -> dict[str, str]:
 
 @contextmanager
 def open_pipeline(database: Database, data_dir: Path, *hub_urls: str, **variables: str) -> Generator[Pipeline]:
-    """A pipeline on this database, with more settings if need be; Dagster's own database there is made anew first.
+    """A pipeline on this database, with more settings if need be; Dagster's own database there is created again first.
 
     The variables of this process say so too, as long as it is open.
     """
@@ -162,22 +164,29 @@ def open_pipeline(database: Database, data_dir: Path, *hub_urls: str, **variable
     finally:
         os.environ.clear()
         os.environ.update(before)
-        _drop_dagster_database(database)
+        _give_back_dagster_database(database)
 
 
 def _make_dagster_database(database: Database) -> None:
     """Anew, as a copy of one that Dagster has made its tables in: that takes it longer than most tests take."""
-    _drop_dagster_database(database)
     with administering(database.url) as admin:
-        if not exists(admin, _DAGSTER_TEMPLATE):
-            admin.execute(text(f"CREATE DATABASE {_DAGSTER_TEMPLATE}"))
-            DagsterPostgresStorage(settings_of(database.url).sqlalchemy_url(_DAGSTER_TEMPLATE))  # keeps no connection
-        admin.execute(text(f'CREATE DATABASE "{DAGSTER_DATABASE}" TEMPLATE {_DAGSTER_TEMPLATE} STRATEGY file_copy'))
+        if exists(admin, DAGSTER_DATABASE):
+            _dagster_databases(database).give_back(admin, DAGSTER_DATABASE)
+        _dagster_databases(database).take(admin, DAGSTER_DATABASE)
 
 
-def _drop_dagster_database(database: Database) -> None:
+def _give_back_dagster_database(database: Database) -> None:
     with administering(database.url) as admin:
-        admin.execute(text(f'DROP DATABASE IF EXISTS "{DAGSTER_DATABASE}" WITH (FORCE)'))
+        _dagster_databases(database).give_back(admin, DAGSTER_DATABASE)
+
+
+def _dagster_databases(database: Database) -> Copies:
+    settings = settings_of(database.url)
+
+    def fill(name: str) -> None:
+        DagsterPostgresStorage(settings.sqlalchemy_url(name))  # keeps no connection
+
+    return _copies.setdefault(settings.libpq_url("postgres"), Copies(settings, _DAGSTER_TEMPLATE, fill))
 
 
 @contextmanager

@@ -51,7 +51,7 @@ class Place:
 
     @property
     def fid(self) -> int:
-        """A user of whom nobody else is, so that no good event decides a poison's row."""
+        """A user that nobody else is, so that no good event decides a poison's row."""
         return 1_000_000_000 + self.shard * 500_000_000 + self.event_id % 400_000_000
 
     def raw(self, event: Event) -> bytes:

@@ -32,7 +32,7 @@ class Spoilt:
     planted: list[Planted] = field(default_factory=list[Planted])
 
     def expected_quarantine(self) -> dict[tuple[int, bytes], tuple[str, str]]:
-        """Shard and raw bytes → the kind's name and the reason, of what must be set aside."""
+        """Shard and raw bytes → the kind's name and the reason, of what must be quarantined."""
         return {(p.place.shard, p.raw): (p.name, p.kind.reason) for p in self.planted if p.kind.reason is not None}
 
 

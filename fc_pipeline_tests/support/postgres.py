@@ -14,8 +14,11 @@ from fc_pipeline.config.settings import Settings
 from fc_pipeline.services.postgres import EmbeddedPostgres
 from fc_pipeline.store.bookkeeping import SCHEMA
 from fc_pipeline.store.schema import ensure_schema
+from fc_pipeline_tests.support.copies import Copies
 
 _TEMPLATE = "template_migrated"
+_copies: dict[str, Copies] = {}
+"""Of each server, by its URL."""
 
 
 @dataclass(frozen=True)
@@ -35,15 +38,17 @@ def fresh_database(postgres: EmbeddedPostgres, *, migrated: bool = True) -> Gene
     settings = settings_of(postgres.url())
     with administering(postgres.url()) as admin:
         if migrated:
-            _make_template(admin, settings)
-            admin.execute(text(f'CREATE DATABASE "{name}" TEMPLATE {_TEMPLATE} STRATEGY file_copy'))
+            _migrated(settings).take(admin, name)
         else:
-            admin.execute(text(f'CREATE DATABASE "{name}"'))
+            admin.execute(text(f'CREATE DATABASE "{name}" STRATEGY file_copy'))
     engine = create_engine(settings.sqlalchemy_url(name))
     yield Database(name, settings.libpq_url(name), settings.sqlalchemy_url(name), engine)
     engine.dispose()
     with administering(postgres.url()) as admin:
-        admin.execute(text(f'DROP DATABASE "{name}" WITH (FORCE)'))
+        if migrated:
+            _migrated(settings).give_back(admin, name)
+        else:
+            admin.execute(text(f'DROP DATABASE "{name}" WITH (FORCE)'))
 
 
 def settings_of(postgres_url: str) -> Settings:
@@ -59,18 +64,15 @@ def administering(postgres_url: str) -> Generator[Connection]:
         yield connection
 
 
-def exists(admin: Connection, database: str) -> bool:
-    return admin.scalar(text("SELECT true FROM pg_database WHERE datname = :name"), {"name": database}) is True
+def _migrated(settings: Settings) -> Copies:
+    """The copies of a migrated database; migrating each of them would take most of a test's time."""
 
+    def migrate(name: str) -> None:
+        engine = create_engine(settings.sqlalchemy_url(name), poolclass=NullPool)
+        ensure_schema(engine)
+        engine.dispose()
 
-def _make_template(admin: Connection, settings: Settings) -> None:
-    """The migrated database that others are copies of; migrating each of them would take most of a test's time."""
-    if exists(admin, _TEMPLATE):
-        return
-    admin.execute(text(f"CREATE DATABASE {_TEMPLATE}"))
-    engine = create_engine(settings.sqlalchemy_url(_TEMPLATE), poolclass=NullPool)
-    ensure_schema(engine)
-    engine.dispose()
+    return _copies.setdefault(settings.libpq_url("postgres"), Copies(settings, _TEMPLATE, migrate))
 
 
 def table_names(engine: sa.Engine) -> set[str]:

@@ -13,7 +13,7 @@ import msgspec
 import pyarrow as pa
 import sqlalchemy as sa
 
-from fc_pipeline.hub.snapshot import CONTRACTS_FID, shard_of
+from fc_pipeline.hub.snapshot import CONTRACTS_FID, NAMES_ASKED, shard_of
 from fc_pipeline.hub.wire import first_event_id, height_of
 from fc_pipeline.lake.snapshot_log import SNAPSHOT_SCHEMA
 from fc_pipeline.reconcile.covered_history import CONTRACT_DELAY_SECONDS
@@ -53,11 +53,14 @@ class SmallHub:
     home: dict[int, tuple[int, ...]]
     first_height: int = 1
     log: EventLog = field(default_factory=EventLog)
-    state: HubState = field(default_factory=HubState)
+    state: HubState = field(init=False)
     raws: dict[int, dict[int, list[bytes]]] = field(default_factory=dict[int, dict[int, list[bytes]]])
     names_due: dict[int, list[Json]] = field(default_factory=dict[int, list[Json]])
+    names: set[str] = field(default_factory=set[str])
+    """Every name that was ever proved, or that a test invents: what a reader asks for by name."""
 
     def __post_init__(self) -> None:
+        self.state = HubState(self._home_of)
         self.raws = {shard: {} for shard in self.home}
         self.names_due = {shard: [] for shard in self.home}
 
@@ -69,6 +72,7 @@ class SmallHub:
         for shard, events in log.shards.items():
             for event_id, line in zip(events.event_ids, events.raws, strict=True):
                 hub.raws[shard].setdefault(height_of(event_id), []).append(line)
+                hub.names |= _proved_names(line)
         hub.state.follow(log)
         fids = {event.fid for shard in log.shards for event in hub.state.chain.id_registers(shard)}
         hub.home = {s: tuple(sorted(f for f in fids if shard_of(f, len(log.shards)) == s)) for s in log.shards}
@@ -77,6 +81,10 @@ class SmallHub:
 
     def shard_of(self, fid: int) -> int:
         return next(shard for shard, fids in self.home.items() if fid in fids)
+
+    def _home_of(self, fid: int) -> int:
+        """Where the network would put an FID that the test gave no home."""
+        return next((shard for shard, fids in self.home.items() if fid in fids), shard_of(fid, len(self.home)))
 
     def head(self, shard: int) -> int:
         """The height of the newest block."""
@@ -99,15 +107,15 @@ class SmallHub:
 
     # What happens.
 
-    def add_block(self, shard: int, wishes: list[Json]) -> int:
+    def add_block(self, shard: int, operations: list[Json]) -> int:
         """Merge what the rules allow of messages, contract events, proofs and prunes; gives the block's height."""
         height = self.head(shard) + 1
         events: list[Event] = []
         due, self.names_due[shard] = self.names_due[shard], []
-        for grant, wish in [(self._prove, one) for one in due] + [(self._granted, one) for one in wishes]:
-            for event in grant(shard, wish):
+        for grant, operation in [(self._prove, one) for one in due] + [(self._granted, one) for one in operations]:
+            for event in grant(shard, operation):
                 events.append(event)
-                # What it changes counts for the next wish already.
+                # What it changes counts for the next operation already.
                 event_id = first_event_id(height) + len(events)
                 self.log.append(shard, block_of(height, [event_id], [raw(event, height, len(events), shard)]))
                 self.state.follow(self.log)
@@ -116,6 +124,7 @@ class SmallHub:
 
     def transfer(self, name: str, fid: int, at: int, owner_signature: bytes) -> None:
         """The registry moves a name (to FID 0: releases it): each shard hears of it in a later block of its own."""
+        self.names.add(name)
         for due in self.names_due.values():
             due.append(proof(name, fid, at, signature=owner_signature))
 
@@ -136,17 +145,18 @@ class SmallHub:
     def is_registered(self, fid: int) -> bool:
         return bool(self.state.chain.of_fid(fid, "EVENT_TYPE_ID_REGISTER"))
 
-    def _granted(self, shard: int, wish: Json) -> list[Event]:
-        fid = wish["data"]["fid"] if "data" in wish else wish["prune"] if "prune" in wish else wish["fid"]
+    def _granted(self, shard: int, operation: Json) -> list[Event]:
+        names_fid = operation.get("data", operation)
+        fid: int = names_fid["prune"] if "prune" in names_fid else names_fid["fid"]
         if fid != CONTRACTS_FID and not self.is_registered(fid):
             return [merge_chain(registered(fid, self.head(shard)))]
-        if "prune" in wish:
-            return self._pruned(wish["prune"], wish["kind"])
-        if "type" in wish and wish["type"].startswith("EVENT_TYPE_"):
-            return [merge_chain(wish)]
-        if wish.get("type", "").startswith("USERNAME_TYPE_"):
-            return self._prove_ens(shard, wish)
-        return self._merged(wish)
+        if "prune" in operation:
+            return self._pruned(operation["prune"], operation["kind"])
+        if "type" in operation and operation["type"].startswith("EVENT_TYPE_"):
+            return [merge_chain(operation)]
+        if operation.get("type", "").startswith("USERNAME_TYPE_"):
+            return self._prove_ens(shard, operation)
+        return self._merged(operation)
 
     def _pruned(self, fid: int, kind: str) -> list[Event]:
         """The oldest of a set goes."""
@@ -190,7 +200,7 @@ class SmallHub:
         """All that the by-FID endpoints say now, decoded."""
         found: dict[str, list[Json]] = {}
         for kind, record in self.read(fid, page_size=1000):
-            if kind:
+            if kind not in ("", NAMES_ASKED):
                 found.setdefault(kind, []).append(_ANY.decode(record))
         return found
 
@@ -204,10 +214,17 @@ class SmallHub:
             yield from self._pages(fid, kind, page_size)
             yield "", b""
         newest: dict[str, Any] = {}
-        for one in self.state.names.of_fid(fid, sorted(self.home)):
+        shards = sorted(self.home)
+        for one in self.state.names.of_fid(fid, shards):
             if one.name not in newest or one.timestamp > newest[one.name].timestamp:
                 newest[one.name] = one
+        asked = sorted(self.names - newest.keys())
+        for name in asked:
+            hidden = self.state.names.of_name(name, shards)
+            if hidden is not None and hidden.fid == fid:
+                newest[name] = hidden
         yield from (("username_proofs", bytes(one.raw)) for one in newest.values())
+        yield from ((NAMES_ASKED, name.encode()) for name in asked)
         for event_type in CHAIN_TYPES:
             yield "", b""
             yield from (("on_chain_events", bytes(e.raw)) for e in self.state.chain.of_fid(fid, event_type))
@@ -225,6 +242,13 @@ class SmallHub:
                 return
             last = page[-1].sort_key
             yield "", b""
+
+
+def _proved_names(line: bytes) -> set[str]:
+    if b"MERGE_USERNAME_PROOF" not in line:
+        return set()
+    body = _ANY.decode(line)["mergeUsernameProofBody"]
+    return {body["usernameProof"]["name"]} if body.get("usernameProof") else set()
 
 
 def _age(row: Row) -> tuple[int, str]:

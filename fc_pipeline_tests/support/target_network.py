@@ -1,4 +1,4 @@
-"""A network of nine users in one hour, small enough to know every row: who follows whom, who signed up through an app.
+"""A network of nine users in one hour, small enough to know every row: its follows, its sign-ups through an app.
 
 Root 1 follows 2, 3 and 4 (in this order), 5 follows 4 and 6; 7 came through the app CLIENT and follows 8. User 9 is
 nobody's: it replies to and likes what 2 cast, mentions 3, and follows 2.

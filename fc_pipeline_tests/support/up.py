@@ -69,7 +69,13 @@ def data_dir(tmp_path: Path) -> Iterator[Path]:
 
 
 def stop_all(data_dir: Path) -> None:
-    """End whatever still runs on the data folder."""
+    """End whatever still runs on the data folder: an `up` first, which would start its servers again."""
+    for process in psutil.process_iter():
+        try:
+            if process.environ().get("FC_DATA_DIR") == str(data_dir) and "fc_pipeline.cli" in process.cmdline():
+                process.kill()
+        except (psutil.NoSuchProcess, psutil.AccessDenied, psutil.ZombieProcess):
+            continue
     end_marked(data_dir, patience_seconds=5)
     for server in embedded_servers(Settings(data_dir=data_dir, lake_uri="unused")):
         if server.running_pid() is not None:

@@ -50,7 +50,7 @@ events = st.one_of(st.builds(merge, messages), st.builds(merge, messages, casts)
 
 @given(st.lists(events, max_size=25))
 def test_counts_are_those_of_a_plain_count(log: list[Event]) -> None:
-    changes = changes_of(event_batch(blocks_of(log)))
+    changes = changes_of(event_batch(blocks_of(log)), shard_count=None)
     rows = count_activity(changes.rows, HOUR_UNIX * 1_000_000).to_pylist()
     found = Counter({(row["fid"], name): row[name] for row in rows for name in ACTIVITY_COUNTS if row[name]})
     assert found == plainly(log)

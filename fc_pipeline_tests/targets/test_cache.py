@@ -176,6 +176,7 @@ def _fold_and_die(url: str, redis_url: str, height: int) -> None:
         session.fold(micro_batch(blocks_of([merge(link(ROOT, FRIEND))], first_height=height)))
 
 
+@pytest.mark.slow
 def test_killed_between_the_commit_and_the_update_of_redis(filtered: Filtered, redis_url: str) -> None:
     filtered.fold(merge(cast_add(ROOT, "warms Redis")))
     worker = multiprocessing.get_context("spawn").Process(
@@ -256,6 +257,7 @@ def _events(worker: int, number: int) -> list[Event]:
     ]
 
 
+@pytest.mark.slow
 def test_several_workers_at_once(replica: FoldedDatabase, redis_url: str) -> None:
     owner.declare_mode(replica.engine, "set")
     owner.adopt(replica.engine, OwnerSettings((100, 101)))

@@ -42,6 +42,7 @@ def full(url: str, postgres: EmbeddedPostgres, tmp_path_factory: pytest.TempPath
         yield bench
 
 
+@pytest.mark.slow
 def test_the_rows_of_one_root_and_whom_it_follows(
     full: Workbench, url: str, database: Database, tmp_path: Path, redis_url: str
 ):
@@ -57,6 +58,7 @@ def test_the_rows_of_one_root_and_whom_it_follows(
         assert_same(bench, full, expected)
 
 
+@pytest.mark.slow
 def test_hours_newest_first(full: Workbench, url: str, database: Database, tmp_path: Path, redis_url: str):
     root = root_that_follows(full)
     with workbench(database, tmp_path / "lake", url, targets="set", root_fids=(root,), redis_url=redis_url) as bench:

@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import pytest
+
 from fc_pipeline.sample_hub.faults import Faults
 from fc_pipeline.sample_hub.log import log_from_lines
 from fc_pipeline.sample_hub.serving import serving
@@ -21,6 +23,7 @@ from fc_pipeline_tests.support.workbench import workbench
 __all__ = ["lines", "other_database"]
 
 
+@pytest.mark.slow
 def test_an_outage_is_healed_by_snapshots_of_targets(
     database: Database,
     other_database: Database,

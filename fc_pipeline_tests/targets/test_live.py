@@ -6,6 +6,7 @@ from collections import Counter
 from pathlib import Path
 
 import msgspec
+import pytest
 
 from fc_pipeline.sample_hub.generator import generate
 from fc_pipeline.sample_hub.live import Reveal
@@ -34,6 +35,7 @@ def roots_of(lines: list[bytes]) -> tuple[int, ...]:
     return tuple(sorted({counts.most_common(1)[0][0] for counts in acts.values()}))
 
 
+@pytest.mark.slow
 def test_the_tables_hold_what_the_rule_selects_while_the_set_changes(
     database: Database, postgres: EmbeddedPostgres, tmp_path: Path, redis_url: str
 ) -> None:

@@ -43,8 +43,8 @@ from fc_pipeline_tests.support.events import (
     verification,
 )
 from fc_pipeline_tests.support.folded import FoldedDatabase
+from fc_pipeline_tests.support.random_operations import random_operation
 from fc_pipeline_tests.support.small_hub import SmallHub
-from fc_pipeline_tests.support.wishes import wish
 
 ROOT, FRIEND, STRANGER, OTHER = 1, 20, 30, 40
 CLIENT = 9152
@@ -59,11 +59,11 @@ def filtered(replica: FoldedDatabase, redis_url: str) -> Iterator["Filtered"]:
 class Filtered:
     """A replica of targets only, and a session that folds into it."""
 
-    def __init__(self, replica: FoldedDatabase, redis_url: str, wishes: OwnerSettings) -> None:
+    def __init__(self, replica: FoldedDatabase, redis_url: str, settings: OwnerSettings) -> None:
         self.replica = replica
         self.redis_url = redis_url
         owner.declare_mode(replica.engine, "set")
-        owner.adopt(replica.engine, wishes)
+        owner.adopt(replica.engine, settings)
         self.session = FoldSession(replica.url, "test", targets=TargetAccess(redis_url))
         self.height = FIRST_HEIGHT
 
@@ -235,7 +235,7 @@ def test_what_concerns_a_target_is_kept_whoever_did_it(filtered: Filtered) -> No
     assert [tuple(row) for row in activity] == [(ROOT, 1, 1, 1, 1)]
     assert filtered.session.rows_filtered == 8
     # What is left of the stranger's name is written; BLOCK_CONFIRMED is the event without rows.
-    assert filtered.session.outcomes == EventOutcomes(without_rows=1, set_aside=0, filtered=7, with_rows=6)
+    assert filtered.session.outcomes == EventOutcomes(without_rows=1, quarantined=0, filtered=7, with_rows=6)
     assert filtered.session.events_written == 6
 
 
@@ -259,7 +259,7 @@ def test_each_event_is_counted_once_whatever_becomes_of_it(filtered: Filtered) -
     )
     for fold, written in ((filtered.session.fold, 5), (filtered.session.refold, 0)):
         fold(batch)
-        assert filtered.session.outcomes == EventOutcomes(without_rows=1, set_aside=1, filtered=2, with_rows=6)
+        assert filtered.session.outcomes == EventOutcomes(without_rows=1, quarantined=1, filtered=2, with_rows=6)
         assert filtered.session.outcomes.events == batch.events
         assert filtered.session.events_written == written
 
@@ -380,9 +380,9 @@ def live(replica: FoldedDatabase, *targets: int) -> dict[str, set[str]]:
 
 
 def said_by(rng: Random, fid: int, clock: int) -> Json:
-    """A wish, or a cast that replies to somebody or mentions some."""
+    """An operation, or a cast that replies to somebody or mentions some."""
     if rng.random() < 0.75:
-        return wish(rng, fid, clock)
+        return random_operation(rng, fid, clock)
     parent = {"fid": rng.choice((1, 2, 3, 4)), "hash": hex_hash("parent")} if rng.random() < 0.5 else None
     mentions = rng.sample((1, 2, 3, 4), rng.choice((0, 1, 2)))
     at = SCOPED_SINCE + rng.choice((0, 1))
@@ -433,10 +433,26 @@ def complete_all(replica: FoldedDatabase, hub: SmallHub) -> None:
     sweep.settle_former(replica.engine, "drop")
 
 
-@settings(max_examples=10, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@pytest.mark.slow
+@settings(max_examples=3, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 @given(seed=st.integers(0, 2**32))
 def test_in_any_order_the_rows_are_those_that_the_rule_selects_from_the_full_replica(
     folded_database: FoldedDatabase, writer: FoldSession, embedded_redis: Any, seed: int
+) -> None:
+    check_rows_are_those_of_the_rule(folded_database, writer, embedded_redis.url(), seed)
+
+
+@pytest.mark.slow
+@settings(max_examples=25, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@given(seed=st.integers(0, 2**32))
+def test_in_many_orders_the_rows_are_those_that_the_rule_selects_from_the_full_replica(
+    folded_database: FoldedDatabase, writer: FoldSession, embedded_redis: Any, seed: int
+) -> None:
+    check_rows_are_those_of_the_rule(folded_database, writer, embedded_redis.url(), seed)
+
+
+def check_rows_are_those_of_the_rule(
+    folded_database: FoldedDatabase, writer: FoldSession, redis_url: str, seed: int
 ) -> None:
     rng = Random(seed)
     hub = log_of_course(rng)
@@ -446,7 +462,7 @@ def test_in_any_order_the_rows_are_those_that_the_rule_selects_from_the_full_rep
     targets = sorted({1, *(row.target_fid for row in folded_database.rows(follows))})
     expected = live(folded_database, *targets)
     folded_database.empty()
-    with opened(folded_database, embedded_redis.url(), OwnerSettings((1,))) as filtered:
+    with opened(folded_database, redis_url, OwnerSettings((1,))) as filtered:
         fold_all(filtered.session, hub, rng)
         complete_all(folded_database, hub)
         assert sorted(filtered.targets()) == targets

@@ -20,11 +20,14 @@ from fc_pipeline.orchestration.interruption import Interruption
 from fc_pipeline.replica import Replica
 from fc_pipeline.status import health
 from fc_pipeline.store import snapshot_ledger
+from fc_pipeline.tables.gasless_keys import GASLESS_KEYS
 
-__all__ = ["RECONCILED", "SNAPSHOTS_ASSET", "BucketReporter"]
+__all__ = ["BY_BUCKETS", "RECONCILED", "SNAPSHOTS_ASSET", "BucketReporter"]
 
 SNAPSHOTS_ASSET: Final = "fid_snapshots"
 RECONCILED: Final = "reconciled_fids"
+BY_BUCKETS: Final = (SNAPSHOTS_ASSET, RECONCILED, GASLESS_KEYS.name)
+"""What snapshots of a bucket's users make, in its order."""
 EVALUATE_SECONDS: Final = 60.0
 
 
@@ -35,12 +38,16 @@ class BucketReporter:
     context: AssetExecutionContext | OpExecutionContext
     replica: Replica
     interruption: Interruption
-    assets: Sequence[str] = (SNAPSHOTS_ASSET, RECONCILED)
+    assets: Sequence[str] = BY_BUCKETS
     _backfills: list[Backfill] = field(default_factory=list[Backfill])
     _evaluated_at: float = float("-inf")
 
     def __post_init__(self) -> None:
         self._checks = CheckReporter(self.context, self.assets)
+
+    @property
+    def _folds(self) -> bool:
+        return not {RECONCILED, GASLESS_KEYS.name}.isdisjoint(self.assets)
 
     def backfill(self, scope: BackfillScope) -> Backfill:
         """A backfill over a scope for these assets that reports here; a signal to the run ends it early."""
@@ -49,7 +56,7 @@ class BucketReporter:
             self.context.run.run_id,
             scope,
             fetch=SNAPSHOTS_ASSET in self.assets,
-            fold=RECONCILED in self.assets,
+            fold=self._folds,
             should_stop=self.interruption.is_requested,
             on_progress=lambda progress: self.context.log.info(progress.line()),
         )
@@ -63,7 +70,11 @@ class BucketReporter:
 
     def _report(self, progress: BackfillProgress, bucket: BucketProgress) -> None:
         """Log a materialisation per asset."""
-        metadata = {SNAPSHOTS_ASSET: _fetched(bucket), RECONCILED: self._folded(progress, bucket)}
+        metadata = {
+            SNAPSHOTS_ASSET: _fetched(bucket),
+            RECONCILED: self._folded(progress, bucket),
+            GASLESS_KEYS.name: {"fids_folded": bucket.fids_folded},
+        }
         for asset in self.assets:
             self.context.log_event(
                 AssetMaterialization(
@@ -77,7 +88,7 @@ class BucketReporter:
     def evaluate(self) -> None:
         """Log whether any bucket has drift that was not cleared."""
         self._evaluated_at = time.monotonic()
-        if RECONCILED in self.assets:
+        if self._folds:
             self._checks.report([evaluate_drift(self.replica)])
 
     def evaluate_gaps(self, hours: Sequence[Hour]) -> None:
@@ -97,7 +108,7 @@ class BucketReporter:
             "drift_rows": sum(drift.values()),
             **{f"drift_{table}": rows for table, rows in sorted(drift.items())},
             "run_messages_folded": progress.reconciled.messages,
-            "run_unjudged_fids": progress.reconciled.unjudged_fids,
+            "run_unjudged_fids": progress.reconciled.uncovered_fids,
         }
 
 

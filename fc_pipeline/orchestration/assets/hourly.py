@@ -52,7 +52,7 @@ class MicroBatchConfig(Config):
 
     rebuild: bool = Field(
         default=True,
-        description="Fold also what the ledger says is folded: makes tables anew from the raw log. Rows that are right "
+        description="Fold also what the ledger says is folded: rebuilds tables from the raw log. Rows that are right "
         "stay untouched. Off: read what is missing, and nothing else.",
     )
     follow_seconds: float | None = Field(

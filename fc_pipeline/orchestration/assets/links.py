@@ -10,7 +10,7 @@ from dagster._core.definitions.metadata.source_code import CodeReference
 
 import fc_pipeline
 from fc_pipeline.config.project import project_root
-from fc_pipeline.tables.registry import DATA_TABLES
+from fc_pipeline.tables.registry import ALL_TABLES
 
 __all__ = ["SQL_EXAMPLES", "links_of"]
 
@@ -27,7 +27,7 @@ SQL_EXAMPLES: Final = {
     "reconciled_fids": "SELECT table_name, kind, key, table_row, hub_row, found_at\n"
     "FROM pipeline.drift ORDER BY found_at DESC LIMIT 20;",
     "targets": "SELECT fid, reason, via_fid, since, synced_at FROM pipeline.targets ORDER BY since DESC LIMIT 20;",
-    **{name: table.sql_example for name, table in DATA_TABLES.items()},
+    **{name: table.sql_example for name, table in ALL_TABLES.items()},
 }
 """An example query per asset."""
 
@@ -54,7 +54,7 @@ def links_of(asset: str, **code: str) -> dict[str, Any]:
 def _sections(runbook: str, asset: str) -> str:
     """What the runbook says of the asset; all of it where it has no section of its own."""
     sections = [f"## {section}" for section in runbook.split("\n## ")[1:]]
-    subjects = (f"`{asset}`", *(["tables"] if asset in DATA_TABLES else []))
+    subjects = (f"`{asset}`", *(["tables"] if asset in ALL_TABLES else []))
     found = [section for section in sections if any(subject in section.splitlines()[0] for subject in subjects)]
     return _PAGE_LINK.sub(_named, "\n\n".join(found) or runbook)
 

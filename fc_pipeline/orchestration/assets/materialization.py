@@ -11,7 +11,7 @@ from typing import Any, Final
 import pyarrow as pa
 from dagster import AssetMaterialization, MetadataValue, TableColumn, TableMetadataValue, TableRecord, TableSchema
 
-from fc_pipeline.feed.progress import HourProgress, TableProgress
+from fc_pipeline.feed.progress import SAMPLE_ROWS, HourProgress, TableProgress
 from fc_pipeline.feed.run import RAW_LOG
 from fc_pipeline.plain_text import plain
 from fc_pipeline.replica import Replica
@@ -20,12 +20,12 @@ from fc_pipeline.status.row_counts import live_rows
 from fc_pipeline.store import coverage
 from fc_pipeline.store.hour_totals import HourTotals, RowTotals, totals_of_hour
 from fc_pipeline.store.query import query_of
-from fc_pipeline.tables.registry import DATA_TABLES, MESSAGE_TABLES
-from fc_pipeline.tables.user_profiles import USER_PROFILES
+from fc_pipeline.tables.registry import DATA_TABLES, DERIVED_TABLES, MESSAGE_TABLES
 
 __all__ = ["SAMPLE", "materializations"]
 
 SAMPLE: Final = "sample"
+_DERIVED: Final = {one.name: one.table for one in DERIVED_TABLES}
 _CELL_CHARACTERS = 120
 _DATA_VERSION_TAG = "dagster/data_version"
 _FOR_MACHINES: Final = ("version", "deleted_at", "deleted_reason")
@@ -92,11 +92,11 @@ def _outcome(totals: HourTotals) -> dict[str, Any]:
         "events_unchanged": outcome.unchanged,
         "events_without_rows": outcome.without_rows,
         "events_filtered": outcome.filtered,
-        "events_quarantined": outcome.set_aside,
+        "events_quarantined": outcome.quarantined,
         "events_unaccounted": totals.events - outcome.accounted,
         "bytes": outcome.size_bytes,
         "micro_batches": outcome.micro_batches,
-        "quarantined": outcome.quarantined,
+        "quarantined": outcome.records_quarantined,
         "rows_filtered": outcome.rows_filtered,
         "naive_rows": outcome.naive_rows,
         "message_rows_written": sum(rows.rows for name, rows in totals.rows.items() if name in MESSAGE_TABLES),
@@ -112,7 +112,7 @@ def _of_run(progress: HourProgress) -> dict[str, Any]:
         "run_events_unchanged": progress.events_unchanged,
         "run_events_without_rows": progress.outcomes.without_rows,
         "run_events_filtered": progress.outcomes.filtered,
-        "run_events_quarantined": progress.outcomes.set_aside,
+        "run_events_quarantined": progress.outcomes.quarantined,
         "run_bytes": progress.size_bytes,
         "run_micro_batches": progress.micro_batches,
         "run_naive_rows": progress.naive_rows,
@@ -142,9 +142,10 @@ def _sample(
     name: str,
     earlier_sample: Callable[[str, str], TableMetadataValue | None],
 ) -> Mapping[str, MetadataValue[Any]]:
-    rows = progress.tables.get(name, TableProgress()).sample
-    if rows is not None and name == USER_PROFILES.name:  # only the FIDs are staged: Postgres derives the rest
-        rows = health.profiles_of(replica, rows["fid"].to_pylist())
+    table = progress.tables.get(name, TableProgress())
+    rows = table.sample
+    if name in _DERIVED and table.written.rows:  # nothing of it is staged: Postgres derives it
+        rows = health.rows_of_heights(replica, _DERIVED[name], progress.heights, limit=SAMPLE_ROWS)
     if rows is None or not len(rows):
         earlier = earlier_sample(name, progress.hour.key)
         return {} if earlier is None else {SAMPLE: earlier}

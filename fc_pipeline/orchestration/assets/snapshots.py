@@ -18,16 +18,17 @@ from pydantic import Field
 
 from fc_pipeline.backfill.scope import BackfillScope, buckets_named
 from fc_pipeline.lake.snapshot_log import SNAPSHOT_SCHEMA, bucket_of
-from fc_pipeline.orchestration.assets.bucket_reports import RECONCILED, SNAPSHOTS_ASSET, BucketReporter
+from fc_pipeline.orchestration.assets.bucket_reports import BY_BUCKETS, RECONCILED, SNAPSHOTS_ASSET, BucketReporter
 from fc_pipeline.orchestration.assets.links import links_of
 from fc_pipeline.orchestration.assets.outputs import OUTCOME, logged_outputs
-from fc_pipeline.orchestration.assets.specs import OWNERS
+from fc_pipeline.orchestration.assets.specs import OWNERS, table_spec
 from fc_pipeline.orchestration.assets.targets import TARGETS_ASSET
 from fc_pipeline.orchestration.failures import failing_step
 from fc_pipeline.orchestration.interruption import interruptible
 from fc_pipeline.orchestration.partitions import FID_BUCKETS
 from fc_pipeline.orchestration.resources import ReplicaResource
 from fc_pipeline.store.bookkeeping import SNAPSHOTS
+from fc_pipeline.tables.gasless_keys import GASLESS_KEYS
 
 __all__ = ["SNAPSHOT_SPECS", "BackfillConfig", "fid_tables"]
 
@@ -92,8 +93,9 @@ SNAPSHOT_SPECS = (
             **links_of(RECONCILED, step=_STEP, reconciler="reconcile/reconciler.py"),
         },
     ),
+    table_spec(GASLESS_KEYS, [RECONCILED], {"postgres", "silver"}, _STEP),
 )
-"""Fetching and folding, one spec each."""
+"""Fetching, folding, and the table that only snapshots fill, one spec each."""
 
 
 class BackfillConfig(Config):
@@ -121,14 +123,14 @@ def fid_tables(
 ) -> Iterator[MaterializeResult[Any]]:
     """Fetch all records of each user of the buckets from the hub, and fold them.
 
-    `fid_snapshots` alone only fetches, `reconciled_fids` alone folds what the lake has. The next run over the same
-    users within a day resumes an interrupted one.
+    `fid_snapshots` alone only fetches; without it what the lake has is folded, into all tables alike. The next run over
+    the same users within a day resumes an interrupted one.
     """
     selected = {key.to_user_string() for key in context.selected_asset_keys}
     fetch = SNAPSHOTS_ASSET in selected
     buckets = buckets_named(config.buckets) if config.buckets else [int(key) for key in context.partition_keys]
     with failing_step(), interruptible() as interruption, replica.open(need_hub=fetch) as opened:
-        assets = [name for name in (SNAPSHOTS_ASSET, RECONCILED) if name in selected]
+        assets = [name for name in BY_BUCKETS if name in selected]
         reporter = BucketReporter(context, opened, interruption, assets)
         reporter.backfill(_scope(buckets, config.fids)).execute()
         reporter.evaluate()

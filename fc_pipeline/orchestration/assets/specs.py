@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from datetime import timedelta
 
 from dagster import (
+    AllPartitionMapping,
     AssetDep,
     AssetSpec,
     FreshnessPolicy,
@@ -18,10 +19,9 @@ from fc_pipeline.lake.event_log import EVENT_LOG_SCHEMA
 from fc_pipeline.orchestration.assets.links import links_of
 from fc_pipeline.tables.columns import DataTable
 from fc_pipeline.tables.fid_activity import FID_ACTIVITY
-from fc_pipeline.tables.registry import MESSAGE_TABLES
-from fc_pipeline.tables.user_profiles import PROFILE_SOURCES, USER_PROFILES
+from fc_pipeline.tables.registry import DERIVED_TABLES, LISTED_TABLES, MESSAGE_TABLES
 
-__all__ = ["HOURLY_SPECS"]
+__all__ = ["HOURLY_SPECS", "OWNERS", "table_spec"]
 
 OWNERS = ["team:fc_pipeline"]
 FRESHNESS = FreshnessPolicy.time_window(fail_window=timedelta(minutes=5), warn_window=timedelta(minutes=2))
@@ -55,22 +55,35 @@ def _raw_log_spec() -> AssetSpec:
     )
 
 
-def _table_spec(table: DataTable, group: str, deps: Sequence[str], kinds: set[str]) -> AssetSpec:
+def table_spec(
+    table: DataTable, deps: Sequence[str], kinds: set[str], step: str, freshness: FreshnessPolicy | None = None
+) -> AssetSpec:
+    """The spec of a table that a step of the file `step` makes of `deps`."""
     return AssetSpec(
         table.name,
-        deps=[AssetDep(dep) for dep in deps],
+        deps=[_dep(dep) for dep in deps],
         description=table.description,
-        group_name=group,
+        group_name=table.group,
         kinds=kinds,
         owners=OWNERS,
         skippable=True,
-        freshness_policy=FRESHNESS,
+        freshness_policy=freshness,
         metadata={
             "dagster/column_schema": _column_schema(table),
             "dagster/table_name": table.qualified,
-            **links_of(table.name, columns_and_rows=f"tables/{table.name}.py", step=_STEP),
+            **links_of(table.name, columns_and_rows=f"tables/{table.name}.py", step=step),
         },
     )
+
+
+def _dep(asset: str) -> AssetDep:
+    """What users' buckets bring is of no hour."""
+    mapping = AllPartitionMapping() if asset in LISTED_TABLES and asset not in MESSAGE_TABLES else None
+    return AssetDep(asset, partition_mapping=mapping)
+
+
+def _hourly(table: DataTable, deps: Sequence[str], kinds: set[str]) -> AssetSpec:
+    return table_spec(table, deps, kinds, _STEP, FRESHNESS)
 
 
 def _column_schema(table: DataTable) -> TableSchema:
@@ -91,8 +104,8 @@ def _column_schema(table: DataTable) -> TableSchema:
 
 HOURLY_SPECS: tuple[AssetSpec, ...] = (
     _raw_log_spec(),
-    *(_table_spec(table, "message_sets", [RAW_LOG], {"postgres", "silver"}) for table in MESSAGE_TABLES.values()),
-    _table_spec(USER_PROFILES, "profiles", PROFILE_SOURCES, {"postgres", "gold"}),
-    _table_spec(FID_ACTIVITY, "activity", [RAW_LOG], {"postgres", "arrow", "gold"}),
+    *(_hourly(table, [RAW_LOG], {"postgres", "silver"}) for table in MESSAGE_TABLES.values()),
+    *(_hourly(one.table, one.sources, {"postgres", "gold"}) for one in DERIVED_TABLES),
+    _hourly(FID_ACTIVITY, [RAW_LOG], {"postgres", "arrow", "gold"}),
 )
 """The raw log and the tables derived from it, one spec each."""

@@ -7,9 +7,9 @@ from dagster import (
     AssetDep,
     AssetExecutionContext,
     AssetSpec,
-    LastPartitionMapping,
     MaterializeResult,
     MetadataValue,
+    SpecificPartitionsPartitionMapping,
     TableColumn,
     TableRecord,
     TableSchema,
@@ -36,16 +36,16 @@ SAMPLE_ROWS = 20
 _PLAIN = {"fid": "The user", "since": "When it became a target"}
 """Columns whose bare name would be ambiguous in a list."""
 
-# Every hour adds to the same table, so the newest hour stands for all. Dagster's default, all hours, makes each run
-# write out the names of all of them: five seconds for five years.
-_NEWEST_HOUR = LastPartitionMapping()
+# It reads the tables as they stand, so no hour of them makes it out of date ("Unsynced"), and none has to be there
+# first. Dagster's default, all hours, makes each run write out the names of all of them: five seconds for five years.
+_NO_HOUR = SpecificPartitionsPartitionMapping([])
 
 TARGETS_SPEC = AssetSpec(
     TARGETS_ASSET,
-    deps=[AssetDep(table.name, partition_mapping=_NEWEST_HOUR) for table in (LINKS, ON_CHAIN_EVENTS)],
+    deps=[AssetDep(table.name, partition_mapping=_NO_HOUR) for table in (LINKS, ON_CHAIN_EVENTS)],
     description=(
         "The users to index with FC_TARGETS=set, each with the reason why: named by the owner, signed up through a "
-        "watched app, or followed by one of these. Micro-batches keep it up to date; this makes it anew from the "
+        "watched app, or followed by one of these. Micro-batches keep it up to date; this recomputes it from the "
         "tables, and puts its copy in Redis right."
     ),
     group_name="targets",

@@ -2,7 +2,7 @@
 
 from dagster import AssetCheckResult, AssetCheckSeverity, asset_check
 
-from fc_pipeline.orchestration.checks.wording import check_spec, table_of
+from fc_pipeline.orchestration.checks.wording import check_spec, table_of, with_remedy
 from fc_pipeline.orchestration.failures import failing_step
 from fc_pipeline.orchestration.resources import ReplicaResource
 from fc_pipeline.replica import Replica
@@ -86,7 +86,7 @@ def _describe(wrong: list[BucketDrift]) -> str:
     rows, worst = sum(one.rows for one in wrong), wrong[0]
     more = f", bucket {worst.bucket:03} has most of them ({worst.rows:,})" if len(wrong) > 1 else ""
     fids = ",".join(map(str, worst.drifted_fids))
-    return (
-        f"{rows:,} rows were wrong in {len(wrong)} buckets{more}; they were put right when they were found. To compare "
-        f"again: fc-pipeline backfill --fids {fids}"
+    return with_remedy(
+        f"{rows:,} rows were wrong in {len(wrong)} buckets{more}; they were put right when they were found",
+        f"fc-pipeline backfill {f'--fids {fids}' if fids else f'--buckets {worst.bucket}'} compares again",
     )

@@ -4,7 +4,7 @@ from dagster import AssetCheckResult, AssetCheckSeverity
 
 from fc_pipeline.errors import HubError
 from fc_pipeline.feed.run import RAW_LOG
-from fc_pipeline.orchestration.checks.wording import check_spec, table_of
+from fc_pipeline.orchestration.checks.wording import check_spec, table_of, without_hub
 from fc_pipeline.replica import Replica
 from fc_pipeline.status import health
 
@@ -28,13 +28,7 @@ def evaluate_freshness(replica: Replica) -> AssetCheckResult:
     try:
         finding = health.freshness(replica)
     except HubError as error:
-        return AssetCheckResult(
-            asset_key=RAW_LOG,
-            check_name=FRESH,
-            passed=False,
-            severity=AssetCheckSeverity.WARN,
-            description=f"no hub to compare with: {error.message}",
-        )
+        return without_hub(FRESH, error)
     lag_seconds = max(finding.lag_seconds.values(), default=0.0)
     stale = {shard: lag for shard, lag in finding.lag_seconds.items() if lag > STALE_AFTER_SECONDS}
     worst_first = sorted(finding.lag_seconds, key=lambda shard: (-finding.lag_seconds[shard], shard))

@@ -9,11 +9,19 @@ from fc_pipeline.orchestration.failures import failing_step
 from fc_pipeline.orchestration.resources import ReplicaResource
 from fc_pipeline.replica import Replica
 from fc_pipeline.status import health
-from fc_pipeline.tables.registry import DATA_TABLES
+from fc_pipeline.tables.registry import ALL_TABLES, DATA_TABLES
 
 __all__ = ["UNIQUE_KEYS", "evaluate_keys", "key_checks"]
 
 UNIQUE_KEYS = "unique_keys"
+
+
+def _remedy(name: str) -> str:
+    made = "made with its key and filled from the raw log" if name in DATA_TABLES else "made with its key"
+    return (
+        f"`DROP TABLE {name}`, then `fc-pipeline sync`: it is {made}. Then `fc-pipeline backfill --all`, for what only "
+        "snapshots had brought."
+    )
 
 
 @multi_asset_check(
@@ -24,10 +32,9 @@ UNIQUE_KEYS = "unique_keys"
             UNIQUE_KEYS,
             f"No duplicate or null ({', '.join(table.key)}) in the whole table. Proved by the primary key; only a "
             "table that somebody made without it is read row by row.",
-            f"`DROP TABLE {table.name}`, then `fc-pipeline sync`: it is made with its key and filled from the raw log. "
-            "Then `fc-pipeline backfill --all`, for what only snapshots had brought.",
+            _remedy(table.name),
         )
-        for table in DATA_TABLES.values()
+        for table in ALL_TABLES.values()
     ],
     can_subset=True,
 )
@@ -41,8 +48,8 @@ def key_checks(context: AssetCheckExecutionContext, replica: ReplicaResource) ->
 def evaluate_keys(replica: Replica, tables: Iterable[str]) -> Iterator[AssetCheckResult]:
     """Proved by the primary key; only a table that was created without it is read row by row."""
     for name in tables:
-        proved = health.has_unique_key(replica, DATA_TABLES[name])
-        bad_rows = 0 if proved else health.null_or_duplicate_keys(replica, DATA_TABLES[name])
+        proved = health.has_unique_key(replica, ALL_TABLES[name])
+        bad_rows = 0 if proved else health.null_or_duplicate_keys(replica, ALL_TABLES[name])
         yield AssetCheckResult(
             asset_key=name,
             check_name=UNIQUE_KEYS,

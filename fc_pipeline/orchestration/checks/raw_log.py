@@ -10,8 +10,23 @@ from fc_pipeline.feed.run import RAW_LOG
 from fc_pipeline.hours import Hour, span_of
 from fc_pipeline.orchestration.checks.fresh import FRESH, FRESH_SPEC, evaluate_freshness
 from fc_pipeline.orchestration.checks.gaps import GAPS_SPEC, NO_OPEN_GAPS, evaluate_gaps
-from fc_pipeline.orchestration.checks.standstill import STANDSTILL, STANDSTILL_SPEC, evaluate_standstill
-from fc_pipeline.orchestration.checks.wording import MAX_ROWS, check_spec, heights_of, table_of
+from fc_pipeline.orchestration.checks.quarantined import (
+    QUARANTINE_SHARE,
+    QUARANTINE_SPEC,
+    UNKNOWN_TYPES,
+    UNKNOWN_TYPES_SPEC,
+    evaluate_quarantine_share,
+    evaluate_unknown_types,
+)
+from fc_pipeline.orchestration.checks.stall import STALL, STALL_SPEC, evaluate_stall
+from fc_pipeline.orchestration.checks.wording import (
+    MAX_ROWS,
+    check_spec,
+    heights_of,
+    materializing,
+    table_of,
+    with_remedy,
+)
 from fc_pipeline.orchestration.failures import failing_step
 from fc_pipeline.orchestration.resources import ReplicaResource
 from fc_pipeline.replica import Replica
@@ -22,19 +37,15 @@ __all__ = ["COVERAGE", "FILES", "evaluate_coverage", "evaluate_files", "evaluate
 
 COVERAGE = "coverage_without_holes"
 BLOCK_EVENTS = "blocks_have_their_events"
-QUARANTINE_SHARE = "quarantine_share"
 FILES = "files_as_written"
-UNKNOWN_TYPES = "no_unknown_types"
 
-MAX_QUARANTINED_SHARE = 0.01
-"""Above this share of an hour's events the check is red: this release does not understand the network."""
 USUAL_UNSENT_SHARE = 0.01
 """Hubs announce key events that their feed does not have (hub-api T10): this share missing is normal."""
 _MAX_NAMED = 5
 
 _SPECS = (
     FRESH_SPEC,
-    STANDSTILL_SPEC,
+    STALL_SPEC,
     GAPS_SPEC,
     check_spec(
         RAW_LOG,
@@ -59,24 +70,12 @@ _SPECS = (
         FILES,
         "The raw log's files are there for every height of the ledger, with the length that they were written with; "
         f"of the newest finished hours {READ_BYTES // 2**20} MB are read and must have their checksums. The tables "
-        "are right all the same, but cannot be made anew from what is lost.",
+        "are right all the same, but cannot be rebuilt from what is lost.",
         "materialise hub_events for the hours named while a hub still has them (about three days), or put the files "
         "back from a copy of the lake.",
     ),
-    check_spec(
-        RAW_LOG,
-        QUARANTINE_SHARE,
-        f"At most {MAX_QUARANTINED_SHARE:.0%} of any hour's events are in quarantine, unresolved.",
-        "`fc-pipeline quarantine list` shows what and why. Examples that are no JSON: another hub in FC_HUB_URLS. "
-        "Sound ones: upgrade fc_pipeline, then `fc-pipeline quarantine replay`.",
-    ),
-    check_spec(
-        RAW_LOG,
-        UNKNOWN_TYPES,
-        "No event or message is in quarantine because this release does not know its type. Yellow: there are some; "
-        "everything else is complete.",
-        "upgrade fc_pipeline, then `fc-pipeline quarantine replay`.",
-    ),
+    QUARANTINE_SPEC,
+    UNKNOWN_TYPES_SPEC,
 )
 
 
@@ -84,7 +83,7 @@ _SPECS = (
 def raw_log_checks(context: AssetCheckExecutionContext, replica: ReplicaResource) -> Iterable[AssetCheckResult]:
     """Evaluate the raw log as a whole now."""
     selected = {key.name for key in context.selected_asset_check_keys}
-    with failing_step(), replica.open(need_hub=bool(selected & {FRESH, STANDSTILL})) as opened:
+    with failing_step(), replica.open(need_hub=bool(selected & {FRESH, STALL})) as opened:
         for name in selected:
             yield _EVALUATORS[name](opened)
 
@@ -107,8 +106,11 @@ def evaluate_coverage(replica: Replica) -> AssetCheckResult:
             f"{found.missing_blocks:,} blocks are missing: shard {first.shard} lacks "
             f"{heights_of(first.heights.first, first.heights.last)} in {span_of(first.first_hour, first.last_hour)}"
         ) + (f", and {len(found.holes) - 1} more holes" if len(found.holes) > 1 else "")
-        description += (
-            ". Runs are filling them" if is_being_filled else f". Remedy: fc-pipeline sync, or {_command(first)}"
+        of_first = materializing(RAW_LOG, (first.first_hour, first.last_hour))
+        description = (
+            f"{description}. Runs are filling them"
+            if is_being_filled
+            else with_remedy(description, f"fc-pipeline sync, or {of_first}")
         )
     elif found.blocks_by_snapshots:
         description = (
@@ -150,15 +152,6 @@ def _by_shard(found: by_hour.Coverage) -> dict[str, list[str]]:
     return holes
 
 
-def _command(hole: by_hour.Hole) -> str:
-    chosen = (
-        f"--partition {hole.first_hour}"
-        if hole.first_hour == hole.last_hour
-        else f"--partition-range {hole.first_hour}...{hole.last_hour}"
-    )
-    return f"dagster asset materialize -m fc_pipeline.definitions --select hub_events {chosen}"
-
-
 def evaluate_block_events(replica: Replica) -> AssetCheckResult:
     """Events read compared with events announced, by hour."""
     different, events, confirmed = by_hour.event_counts(replica)
@@ -168,9 +161,10 @@ def evaluate_block_events(replica: Replica) -> AssetCheckResult:
     description = None
     if wrong:
         worst = wrong[0]
-        description = (
+        description = with_remedy(
             f"shard {worst.shard} has {worst.events:,} events in {worst.hour}, and {worst.confirmed_events:,} were "
-            f"announced; {len(wrong)} hours and shards differ"
+            f"announced; {len(wrong)} hours and shards differ",
+            "fc-pipeline verify --sample 1000 says whether any row is wrong, and how to mend it",
         )
     return AssetCheckResult(
         asset_key=RAW_LOG,
@@ -198,9 +192,10 @@ def evaluate_files(replica: Replica, *, read_bytes: int = READ_BYTES) -> AssetCh
     try:
         found = find_lost_log(replica, read_bytes=read_bytes)
     except (LakeError, OSError) as error:
-        return AssetCheckResult(
-            asset_key=RAW_LOG, check_name=FILES, passed=False, description=f"the raw log cannot be listed: {error}"
+        description = with_remedy(
+            f"the raw log cannot be listed: {error}", "fc-pipeline lake show says which lake it is"
         )
+        return AssetCheckResult(asset_key=RAW_LOG, check_name=FILES, passed=False, description=description)
     return AssetCheckResult(
         asset_key=RAW_LOG,
         check_name=FILES,
@@ -236,12 +231,10 @@ def _describe_files(found: LogFindings) -> str:
         if lost.heights
     ]
     more = [f"and {len(problems) - _MAX_NAMED} more"] if len(problems) > _MAX_NAMED else []
-    hours = sorted({hour.key for (hour, _), _ in newest_first})
-    span = hours[0] if len(hours) == 1 else f"{len(hours)} hours from {hours[0]} to {hours[-1]}"
-    return (
-        f"{'; '.join([*problems[:_MAX_NAMED], *more])}. The tables are right, but cannot be made anew from that. "
-        f"Materialise hub_events for {span} while a hub still has these blocks, or put the files back from a copy of "
-        "the lake."
+    return with_remedy(
+        f"{'; '.join([*problems[:_MAX_NAMED], *more])}. The tables are right, but cannot be rebuilt from that",
+        f"{materializing(RAW_LOG, {hour.key for (hour, _), _ in newest_first})} while a hub still has these blocks, or "
+        "put the files back from a copy of the lake",
     )
 
 
@@ -249,64 +242,9 @@ def _paths(lost: LostLog) -> dict[str, str]:
     return {file.path: problem for file, problem in lost.damaged.items()}
 
 
-def evaluate_quarantine_share(replica: Replica) -> AssetCheckResult:
-    """Quarantined records by hour, the largest share first."""
-    hours = by_hour.quarantine_by_hour(replica)
-    worst = hours[0] if hours else None
-    share = worst.share if worst else 0.0
-    is_too_much = share > MAX_QUARANTINED_SHARE
-    return AssetCheckResult(
-        asset_key=RAW_LOG,
-        check_name=QUARANTINE_SHARE,
-        passed=not is_too_much,
-        description=f"{share:.1%} of the events of {worst.hour} are set aside" if worst and is_too_much else None,
-        metadata={
-            "share_percent": round(share * 100, 4),
-            "by_reason": dict(worst.by_reason) if worst else {},
-            "set_aside": sum(one.set_aside for one in hours),
-            "hours": table_of(
-                (
-                    {
-                        "hour": one.hour,
-                        "share_percent": round(one.share * 100, 4),
-                        "set_aside": one.set_aside,
-                        "events": one.events,
-                        "by_reason": ", ".join(f"{reason} {n:,}" for reason, n in sorted(one.by_reason.items())),
-                    }
-                    for one in hours
-                ),
-                ("hour", "share_percent", "set_aside", "events", "by_reason"),
-            ),
-        },
-    )
-
-
-def evaluate_unknown_types(replica: Replica) -> AssetCheckResult:
-    """Event types that this release does not know, the most frequent first."""
-    types = by_hour.unknown_types(replica)
-    unknown = sum(one.records for one in types)
-    return AssetCheckResult(
-        asset_key=RAW_LOG,
-        check_name=UNKNOWN_TYPES,
-        passed=not unknown,
-        severity=AssetCheckSeverity.WARN,
-        description="a newer fc_pipeline may know them; they are kept in quarantine" if unknown else None,
-        metadata={
-            "unknown_types": unknown,
-            "types": table_of(
-                (
-                    {"what": o.detail, "records": o.records, "first_seen": o.first_seen, "last_seen": o.last_seen}
-                    for o in types
-                ),
-                ("what", "records", "first_seen", "last_seen"),
-            ),
-        },
-    )
-
-
 _EVALUATORS: Mapping[str, Callable[[Replica], AssetCheckResult]] = {
     FRESH: evaluate_freshness,
-    STANDSTILL: evaluate_standstill,
+    STALL: evaluate_stall,
     NO_OPEN_GAPS: evaluate_gaps,
     COVERAGE: evaluate_coverage,
     BLOCK_EVENTS: evaluate_block_events,

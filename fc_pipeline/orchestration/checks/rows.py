@@ -4,37 +4,30 @@ from collections.abc import Iterable, Iterator
 
 from dagster import AssetCheckExecutionContext, AssetCheckResult, AssetCheckSeverity, multi_asset_check
 
+from fc_pipeline.feed.outputs import RAW_LOG
 from fc_pipeline.hours import Hour
-from fc_pipeline.orchestration.checks.wording import check_spec, table_of
+from fc_pipeline.orchestration.checks.wording import check_spec, materializing, table_of, with_remedy
 from fc_pipeline.orchestration.failures import failing_step
 from fc_pipeline.orchestration.resources import ReplicaResource
-from fc_pipeline.reconcile.log_comparison import (
-    MAX_EVENTS,
-    HourDifferences,
-    LogComparison,
-    TableComparison,
-    compare_with_log,
-)
+from fc_pipeline.reconcile.log_comparison import MAX_EVENTS, compare_with_log
+from fc_pipeline.reconcile.log_differences import LogComparison, TableComparison
 from fc_pipeline.replica import Replica
 from fc_pipeline.tables.fid_activity import FID_ACTIVITY
-from fc_pipeline.tables.registry import DATA_TABLES
-from fc_pipeline.tables.user_profiles import USER_PROFILES
+from fc_pipeline.tables.registry import DATA_TABLES, DERIVED_TABLES
 
 __all__ = ["ROWS_MATCH_LOG", "evaluate_rows", "row_checks"]
 
 ROWS_MATCH_LOG = "rows_match_log"
 
+_SOURCES = {one.name: one.sources for one in DERIVED_TABLES}
 _HOURS = f"of the newest finished hours (one at least, {MAX_EVENTS:,} events at most)"
 
 
 def _holds(name: str) -> str:
-    if name == USER_PROFILES.name:
-        return (
-            f"The profiles that events {_HOURS} may have changed are what user_data, verifications and on_chain_events "
-            "say."
-        )
+    if name in _SOURCES:
+        return f"The rows that events {_HOURS} may have changed are what {', '.join(_SOURCES[name])} say."
     if name == FID_ACTIVITY.name:
-        return f"The counts {_HOURS} are those of the events in the raw log, counted anew."
+        return f"The counts {_HOURS} are those of the events in the raw log, counted again."
     return (
         f"Every row that events {_HOURS} decided is there as the raw log says, in all columns, tombstones included, "
         "and no row claims an event that the log does not have. Red: somebody deleted, changed or invented rows. "
@@ -77,9 +70,8 @@ def _evaluated(name: str, table: TableComparison, found: LogComparison) -> Asset
     if table.wrong:
         description = _describe(name, table, max(found.hours))
     elif unread:
-        description = (
-            f"the raw log cannot be read of {', '.join(unread)}: these hours are not judged, see files_as_written"
-        )
+        finding = f"the raw log cannot be read of {', '.join(unread)}: these hours are not checked"
+        description = with_remedy(finding, materializing(RAW_LOG, unread))
     elif not found.hours:
         description = "no hour is over yet: there is nothing to compare"
     return AssetCheckResult(
@@ -120,15 +112,8 @@ def _describe(name: str, table: TableComparison, newest: Hour) -> str:
     where = (
         hours[0] if len(hours) == 1 else f"{len(hours)} hours from {hours[0]} to {hours[-1]}" if hours else "no hour"
     )
-    return (
-        f"{table.wrong:,} rows are not as the raw log has them ({counts}), in {where}. Remedy: "
-        f"dagster asset materialize -m fc_pipeline.definitions --select {name} {_chosen(table.differences, newest)}"
+    # Rows of no hour are repaired with any, such as the newest.
+    return with_remedy(
+        f"{table.wrong:,} rows are not as the raw log has them ({counts}), in {where}",
+        materializing(name, hours or [newest.key]),
     )
-
-
-def _chosen(differences: Iterable[HourDifferences], newest: Hour) -> str:
-    """The hours as Dagster's command takes them; rows of no hour are repaired with any, such as the newest."""
-    hours = sorted({one.hour.key for one in differences if one.hour is not None})
-    if not hours:
-        return f"--partition {newest.key}"
-    return f"--partition {hours[0]}" if len(hours) == 1 else f"--partition-range {hours[0]}...{hours[-1]}"

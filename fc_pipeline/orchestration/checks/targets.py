@@ -31,7 +31,7 @@ _SPECS = (
         "Redis holds just the targets that pipeline.targets does: count and members, both ways. Red: its keys were "
         "changed by somebody; what differs is put right at once, and targets that Redis did not know are asked for "
         "their history again. Yellow: Redis does not answer.",
-        "find out who writes to these keys, and judge it again. Redis does not answer: start it, or correct "
+        "find out who writes to these keys, and evaluate it again. Redis does not answer: start it, or correct "
         "FC_REDIS_URL; until then Postgres is asked, which is slower and as right.",
     ),
     check_spec(

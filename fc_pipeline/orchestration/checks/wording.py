@@ -1,14 +1,24 @@
 """The form of every check: its spec names remedy and runbook, its result has a table of what is wrong."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from itertools import islice
 from typing import Any
 
-from dagster import AssetCheckSpec, MetadataValue, TableColumn, TableRecord, TableSchema
+from dagster import (
+    AssetCheckResult,
+    AssetCheckSeverity,
+    AssetCheckSpec,
+    MetadataValue,
+    TableColumn,
+    TableRecord,
+    TableSchema,
+)
 
+from fc_pipeline.errors import HubError
+from fc_pipeline.feed.outputs import RAW_LOG
 from fc_pipeline.printed_commands import runnable
 
-__all__ = ["MAX_ROWS", "check_spec", "heights_of", "table_of"]
+__all__ = ["MAX_ROWS", "check_spec", "heights_of", "materializing", "table_of", "with_remedy", "without_hub"]
 
 MAX_ROWS = 100
 """Rows of a table in metadata, next to the total."""
@@ -22,6 +32,29 @@ def check_spec(asset: str, name: str, holds: str, remedy: str) -> AssetCheckSpec
         description=f"{holds}\n\nIf not: {runnable(remedy)}\n\nMore: `docs/checks.md#{name}`",
         metadata={"runbook": f"docs/checks.md#{name}"},
     )
+
+
+def with_remedy(finding: str, remedy: str) -> str:
+    """What was found, and the command that mends it or looks further, as it can be typed."""
+    return f"{finding}. Remedy: {runnable(remedy)}"
+
+
+def without_hub(check_name: str, error: HubError) -> AssetCheckResult:
+    """The result of a check of the raw log that compares with a hub, where none answers."""
+    return AssetCheckResult(
+        asset_key=RAW_LOG,
+        check_name=check_name,
+        passed=False,
+        severity=AssetCheckSeverity.WARN,
+        description=f"no hub to compare with: {error}",
+    )
+
+
+def materializing(asset: str, hours: Collection[str]) -> str:
+    """The command that materialises an asset for these hours (partition keys), and what lies between them."""
+    first, last = min(hours), max(hours)
+    chosen = f"--partition {first}" if first == last else f"--partition-range {first}...{last}"
+    return f"dagster asset materialize -m fc_pipeline.definitions --select {asset} {chosen}"
 
 
 def table_of(rows: Iterable[Mapping[str, Any]], columns: Sequence[str], *, most: int = MAX_ROWS) -> MetadataValue[Any]:

@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 
-DEAD_AFTER_SECONDS = 120.0  # longer than any wait for a lease
 FIRST_RETRY_SECONDS = 15.0
 MAX_RETRY_SECONDS = 600.0
 

@@ -34,7 +34,8 @@ from fc_pipeline.orchestration.instance.concurrency import catch_up_tags, max_ca
 from fc_pipeline.orchestration.jobs import MICRO_BATCHES
 from fc_pipeline.orchestration.partitions import first_loaded_hour
 from fc_pipeline.orchestration.resources import ReplicaResource
-from fc_pipeline.orchestration.sensors.attempts import DEAD_AFTER_SECONDS, Attempt
+from fc_pipeline.orchestration.runs_in_flight import UNFINISHED, may_just_have_started
+from fc_pipeline.orchestration.sensors.attempts import Attempt
 from fc_pipeline.orchestration.servers.reloading import ask_for_reload
 from fc_pipeline.replica import Replica
 from fc_pipeline.store import gaps, lease
@@ -52,14 +53,6 @@ SUCCESSOR_LEAD_SECONDS = 15.0
 TICK_DEADLINE_SECONDS = 40.0  # of the whole tick: Dagster allows 60 s, and a longer one overlaps the next
 MAX_COUNTED_FAILURES = 5  # of followers: two minutes between attempts
 FAILED_AFTER_ATTEMPTS = 6  # of an hour, over eight minutes: it is retried, but shown as a gap
-
-_ACTIVE = [
-    DagsterRunStatus.QUEUED,
-    DagsterRunStatus.NOT_STARTED,
-    DagsterRunStatus.STARTING,
-    DagsterRunStatus.STARTED,
-    DagsterRunStatus.CANCELING,
-]
 
 
 @sensor(
@@ -143,13 +136,11 @@ def _living_runs(instance: DagsterInstance, replica: Replica, now: float) -> lis
     """
     with replica.engine.connect() as connection:
         at_work = lease.runs_at_work(connection)
-    records = instance.get_run_records(RunsFilter(job_name=MICRO_BATCHES.name, statuses=_ACTIVE))
+    records = instance.get_run_records(RunsFilter(job_name=MICRO_BATCHES.name, statuses=list(UNFINISHED)))
     return [
         record.dagster_run
         for record in records
-        if record.dagster_run.run_id in at_work
-        or record.start_time is None
-        or now - record.start_time < DEAD_AFTER_SECONDS
+        if record.dagster_run.run_id in at_work or may_just_have_started(record, now)
     ]
 
 
@@ -237,7 +228,7 @@ def _attempts(cursor: str | None, missing: Iterable[Hour]) -> dict[str, Attempt]
     try:
         known = msgspec.json.decode(cursor, type=dict[str, _Remembered]) if cursor else {}
     except msgspec.MsgspecError as error:  # a user edited it, or another release wrote it
-        _log.warning("cursor_unreadable reason=%r: every missing hour is asked for anew", str(error))
+        _log.warning("cursor_unreadable reason=%r: every missing hour is asked for again", str(error))
         known = {}
     return {hour: Attempt(one.attempts, one.last_at.timestamp()) for hour, one in known.items() if hour in wanted}
 

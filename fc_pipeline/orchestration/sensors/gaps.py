@@ -5,9 +5,7 @@ import time
 
 from dagster import (
     DagsterInstance,
-    DagsterRunStatus,
     DefaultSensorStatus,
-    RunRecord,
     RunRequest,
     RunsFilter,
     SensorEvaluationContext,
@@ -22,7 +20,8 @@ from fc_pipeline.orchestration.checks.wording import heights_of
 from fc_pipeline.orchestration.failures import failing_tick
 from fc_pipeline.orchestration.healing_job import GAPS_TAG, HEAL_GAPS
 from fc_pipeline.orchestration.resources import ReplicaResource
-from fc_pipeline.orchestration.sensors.attempts import DEAD_AFTER_SECONDS, Attempt
+from fc_pipeline.orchestration.runs_in_flight import is_in_flight
+from fc_pipeline.orchestration.sensors.attempts import Attempt
 from fc_pipeline.replica import Replica
 from fc_pipeline.status import health
 from fc_pipeline.store import gaps
@@ -68,7 +67,7 @@ def _reason_to_wait(instance: DagsterInstance, replica: Replica, found: list[Gap
     newest = instance.get_run_records(
         RunsFilter(job_name=HEAL_GAPS.name, tags={GAPS_TAG: "true"}), limit=MAX_COUNTED_ATTEMPTS
     )
-    if any(_is_on_its_way(record, now) for record in newest):
+    if any(is_in_flight(record, now) for record in newest):
         return "a run that will heal is on its way"
     # A run that ended after all open gaps were found has not healed them.
     found_unix = max(gap.found_at.timestamp() for gap in found)
@@ -76,12 +75,3 @@ def _reason_to_wait(instance: DagsterInstance, replica: Replica, found: list[Gap
     if ends and not Attempt(len(ends), max(ends)).is_due(now):
         return f"{len(found)} gaps stayed open after {len(ends)} runs: waiting before the next attempt"
     return None
-
-
-def _is_on_its_way(record: RunRecord, now: float) -> bool:
-    """Whether a run is in flight; one that is "started" without holding the lock is dead after a while."""
-    if record.dagster_run.is_finished:
-        return False
-    if record.dagster_run.status == DagsterRunStatus.STARTED:
-        return record.start_time is None or now - record.start_time < DEAD_AFTER_SECONDS
-    return True

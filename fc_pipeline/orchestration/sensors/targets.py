@@ -10,7 +10,6 @@ from dagster import (
     DagsterRunStatus,
     DefaultScheduleStatus,
     DefaultSensorStatus,
-    RunRecord,
     RunRequest,
     RunsFilter,
     ScheduleEvaluationContext,
@@ -26,7 +25,8 @@ from fc_pipeline.orchestration.checks.targets import TARGETS_ASSET
 from fc_pipeline.orchestration.failures import failing_tick
 from fc_pipeline.orchestration.jobs import TARGET_SET_JOB
 from fc_pipeline.orchestration.resources import ReplicaResource
-from fc_pipeline.orchestration.sensors.attempts import DEAD_AFTER_SECONDS, Attempt
+from fc_pipeline.orchestration.runs_in_flight import is_in_flight, runs_unfinished
+from fc_pipeline.orchestration.sensors.attempts import Attempt
 from fc_pipeline.orchestration.target_sync_job import SYNC_TARGETS, TARGETS_TAG
 from fc_pipeline.repair.targets import is_anything_due, is_anything_new
 from fc_pipeline.replica import Replica
@@ -37,13 +37,6 @@ __all__ = ["hourly_targets", "target_sensor"]
 
 POLL_SECONDS = 1  # Dagster ticks every five
 MAX_COUNTED_ATTEMPTS = 10
-_UNFINISHED = (
-    DagsterRunStatus.QUEUED,
-    DagsterRunStatus.NOT_STARTED,
-    DagsterRunStatus.STARTING,
-    DagsterRunStatus.STARTED,
-    DagsterRunStatus.CANCELING,
-)
 
 
 @sensor(
@@ -87,7 +80,7 @@ def _reason_to_wait(instance: DagsterInstance, replica: Replica, now: float) -> 
     newest = instance.get_run_records(
         RunsFilter(job_name=SYNC_TARGETS.name, tags={TARGETS_TAG: "true"}), limit=MAX_COUNTED_ATTEMPTS
     )
-    if any(_is_on_its_way(record, now) for record in newest):
+    if any(is_in_flight(record, now) for record in newest):
         return "a run that will complete targets is on its way"
     failures = list(takewhile(lambda record: record.dagster_run.status == DagsterRunStatus.FAILURE, newest))
     if failures and not Attempt(len(failures), failures[0].end_time or now).is_due(now):
@@ -99,21 +92,12 @@ def _reason_to_wait(instance: DagsterInstance, replica: Replica, now: float) -> 
     return None
 
 
-def _is_on_its_way(record: RunRecord, now: float) -> bool:
-    """Whether a run is in flight; one that is "started" but completes nothing is dead after a while."""
-    if record.dagster_run.is_finished:
-        return False
-    if record.dagster_run.status == DagsterRunStatus.STARTED:
-        return record.start_time is None or now - record.start_time < DEAD_AFTER_SECONDS
-    return True
-
-
 @schedule(
     job=TARGET_SET_JOB,
     cron_schedule="17 * * * *",
     execution_timezone="UTC",
     default_status=DefaultScheduleStatus.RUNNING,
-    description="With FC_TARGETS=set: makes the target set anew from the tables, and compares its copy in Redis.",
+    description="With FC_TARGETS=set: recomputes the target set from the tables, and compares its copy in Redis.",
 )
 @failing_tick()
 def hourly_targets(context: ScheduleEvaluationContext, replica: ReplicaResource) -> RunRequest | SkipReason:
@@ -121,6 +105,6 @@ def hourly_targets(context: ScheduleEvaluationContext, replica: ReplicaResource)
     with replica.open(need_hub=False) as opened:
         if opened.targets is None:
             return SkipReason("everybody is replicated (FC_TARGETS=all)")
-    if context.instance.get_runs_count(RunsFilter(job_name=TARGET_SET_JOB.name, statuses=list(_UNFINISHED))):
+    if runs_unfinished(context.instance, TARGET_SET_JOB.name):
         return SkipReason("the run before is still at it")
     return RunRequest()

@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any, ClassVar, Final
 
 import grpc
-import httpx
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from fc_pipeline.config.settings import Settings
@@ -24,6 +23,7 @@ from fc_pipeline.errors import ServiceError
 from fc_pipeline.orchestration.instance import instances
 from fc_pipeline.orchestration.servers.code_server import SOCKET_NAME
 from fc_pipeline.services.children import Child, end_marked, start_child
+from fc_pipeline.services.local_http import local_answer
 from fc_pipeline.services.ports import free_port
 from fc_pipeline.services.private_dirs import private_dir, remove_private_dir
 from fc_pipeline.services.restarts import Restarts
@@ -197,17 +197,16 @@ class DagsterProcesses:
                         return
 
     def _wait_for_state(self, on_step: Callable[[str], None]) -> None:
-        with httpx.Client(base_url=self.ui_url, timeout=30.0, trust_env=False) as client:
-            for _ in self._while_starting("the webserver does not answer, or its daemon does not beat"):
-                try:
-                    answer = client.post("/graphql", json={"query": _STATE_QUERY})
-                except httpx.TransportError:  # not listening yet
-                    continue
-                if answer.status_code == 200:
-                    waiting_for = _not_ready(answer.json()["data"])
-                    if waiting_for is None:
-                        return
-                    on_step(waiting_for)
+        for _ in self._while_starting("the webserver does not answer, or its daemon does not beat"):
+            try:
+                status, body = local_answer(self.ui_port, "/graphql", {"query": _STATE_QUERY}, timeout_seconds=30.0)
+            except OSError:  # not listening yet
+                continue
+            if status == 200:
+                waiting_for = _not_ready(json.loads(body)["data"])
+                if waiting_for is None:
+                    return
+                on_step(waiting_for)
 
     def _while_starting(self, problem: str) -> Iterator[None]:
         """Polling rounds; raises ServiceError when the time is up."""

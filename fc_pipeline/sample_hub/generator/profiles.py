@@ -2,7 +2,7 @@
 
 from fc_pipeline.sample_hub.generator.scribe import EventWriter
 from fc_pipeline.sample_hub.generator.texts import Texts
-from fc_pipeline.sample_hub.generator.world import Stored, StoredProof, User, World
+from fc_pipeline.sample_hub.generator.world import Copy, Stored, StoredProof, User, World
 
 __all__ = ["Profiles"]
 
@@ -92,7 +92,11 @@ class Profiles:
             address = self._solana[scribe.below(SOLANA_POOL)]
         else:
             address = f"0x{scribe.rng.getrandbits(132) % 10**40:040}" if scribe.random() < 0.5 else scribe.hex(20)
-        held = user.verifications.pop(address, None)
+        self.put_verification(user, user.verifications, address)
+
+    def put_verification(self, user: User, held_by_address: dict[str, Stored], address: str) -> None:
+        """VERIFICATION_ADD of the address; what is held of it is displaced."""
+        scribe, held = self._scribe, held_by_address.pop(address, None)
         if address.startswith("0x"):
             proof = f'"blockHash":"{scribe.hex(32)}","type":0,"chainId":0,"protocol":"PROTOCOL_ETHEREUM"'
             signature = scribe.base64(65)
@@ -103,8 +107,38 @@ class Profiles:
         body = f'"verificationAddAddressBody":{{"address":"{address}","claimSignature":"{signature}",{proof}}}'
         timestamp = scribe.moment(held.timestamp if held else -1)
         message = scribe.message(user, "VERIFICATION_ADD_ETH_ADDRESS", timestamp, body)
-        user.verifications[address] = message
+        held_by_address[address] = message
         scribe.merge(user, message, held.json if held else "")
+        self._replay(user, address, message)
+
+    def remove_verification(self, user: User, held_by_address: dict[str, Stored], address: str) -> None:
+        """VERIFICATION_REMOVE of an address that is held."""
+        scribe, held = self._scribe, held_by_address[address]
+        protocol = "PROTOCOL_ETHEREUM" if address.startswith("0x") else "PROTOCOL_SOLANA"
+        body = f'"verificationRemoveBody":{{"address":"{address}","protocol":"{protocol}"}}'
+        message = scribe.message(user, "VERIFICATION_REMOVE", scribe.moment(held.timestamp), body, is_add=False)
+        held_by_address[address] = message
+        scribe.merge(user, message, held.json)
+        self._replay(user, address, message)
+
+    def _replay(self, user: User, address: str, message: Stored) -> None:
+        """The copies of the other shards, which prune whatever they held before: no rent of the FID is there.
+
+        What came in the same block stays until the next verification (protocol-tables 5 and 7).
+        """
+        scribe = self._scribe
+        for shard in range(1, self._world.shards + 1):
+            if shard == user.shard:
+                continue
+            copies = user.copies.setdefault(shard, {})
+            held = copies.pop(address, None)
+            deleted = held.message.json if held else ""
+            body = f'"mergeMessageBody":{{"message":{message.json},"deletedMessages":[{deleted}]}}'
+            scribe.emit_later(shard, "MERGE_MESSAGE", body)
+            for other in [key for key, copy in copies.items() if copy.tick < scribe.tick]:
+                gone = copies.pop(other).message
+                scribe.emit_later(shard, "PRUNE_MESSAGE", f'"pruneMessageBody":{{"message":{gone.json}}}')
+            copies[address] = Copy(message, scribe.tick)
 
     def unverify(self) -> None:
         """VERIFICATION_REMOVE; the primary address goes with its verification, by a REVOKE (hub-api 7.6)."""
@@ -112,12 +146,8 @@ class Profiles:
         held = next((item for item in user.verifications.items() if item[1].is_add), None)
         if held is None:
             return
-        address, stored = held
-        protocol = "PROTOCOL_ETHEREUM" if address.startswith("0x") else "PROTOCOL_SOLANA"
-        body = f'"verificationRemoveBody":{{"address":"{address}","protocol":"{protocol}"}}'
-        message = scribe.message(user, "VERIFICATION_REMOVE", scribe.moment(stored.timestamp), body, is_add=False)
-        user.verifications[address] = message
-        scribe.merge(user, message, stored.json)
+        address, _ = held
+        self.remove_verification(user, user.verifications, address)
         primary = user.user_data.get(PRIMARY_ETHEREUM)
         if primary is not None and primary.value == address:
             del user.user_data[PRIMARY_ETHEREUM]

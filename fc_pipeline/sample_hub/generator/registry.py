@@ -2,33 +2,49 @@
 
 from binascii import b2a_base64
 
+from fc_pipeline.sample_hub.generator.communities import Communities
+from fc_pipeline.sample_hub.generator.contracts import Contracts
+from fc_pipeline.sample_hub.generator.keyring import keyring_of
+from fc_pipeline.sample_hub.generator.lending import LENDER_UNITS, LENDERS, Lending
 from fc_pipeline.sample_hub.generator.profiles import USERNAME, Profiles
 from fc_pipeline.sample_hub.generator.scribe import EventWriter
-from fc_pipeline.sample_hub.generator.world import StoredProof, User, World, shard_of
+from fc_pipeline.sample_hub.generator.world import StoredProof, User, World
+from fc_pipeline.sample_hub.homes import shard_of
 
 __all__ = ["CLIENT_FIDS", "Registry"]
 
 CLIENT_FIDS = (9152, 309_857, 193)
 """FIDs of the clients on whose request signers were added, the most used first."""
 
-CHAIN_BLOCK_0_UNIX = 1_510_000_000
 YEAR_SECONDS = 365 * 86_400
 MESSAGES_PER_UNIT = 400
 
 
 class Registry:
-    """Registers users and keeps their keys, names and storage."""
+    """Registers users and keeps their keys, names and storage; with `gasless_keys` some have such a key, too."""
 
-    def __init__(self, scribe: EventWriter, world: World, profiles: Profiles) -> None:
+    def __init__(
+        self,
+        scribe: EventWriter,
+        world: World,
+        profiles: Profiles,
+        communities: Communities,
+        *,
+        gasless_keys: bool = False,
+    ) -> None:
+        self._gasless_keys = gasless_keys
         self._scribe = scribe
         self._world = world
         self._profiles = profiles
-        self._logs = 0
+        self._communities = communities
+        self._contracts = Contracts(scribe)
+        self._lending = Lending(scribe, world, first=0, count=2)
 
     def register(self, fid: int) -> None:
         """A new user: custody, signer, storage, mostly an fname, and often a profile."""
         scribe = self._scribe
         user = User(fid, shard_of(fid, self._world.shards), scribe.hex(20), scribe.hex(32))
+        user.keyring = keyring_of(fid) if self._gasless_keys else None
         self._world.add(user)
         self._id_register(user, "Register", "0x")
         self._signer(user, "ADD")
@@ -51,40 +67,19 @@ class Registry:
         elif choice < 65:
             self._change_custody(user)
         elif choice < 80:
-            body = f'{{"payer":"{user.custody}","for_days":{30 if choice < 75 else 365},"tier_type":"Pro"}}'
-            self._emit(user, "EVENT_TYPE_TIER_PURCHASE", tier=body, chain_id=8453)
+            self._contracts.purchase_tier(user, 30 if choice < 75 else 365)
         elif choice < 90:
-            key = f"channel-{scribe.rng.getrandbits(32):x}"
-            self._emit(
-                user,
-                "EVENT_TYPE_CHANNEL_REGISTER",
-                f'"channelRegisterEventBody":{{"channelKey":"{key}","expiry":{scribe.now + YEAR_SECONDS},'
-                f'"ownerAddress":"{user.custody}","eventType":"CHANNEL_REGISTER_EVENT_TYPE_REGISTER",'
-                f'"label":"{scribe.hex(32)}"}},',
-            )
+            name = f"channel-{scribe.rng.getrandbits(32):x}"
+            # A new wallet: an address is the end of a hash.
+            self._communities.register(user, name, "0x" + scribe.hex(32)[-40:], self._contracts)
         else:
             migrated = f'"signerMigratedEventBody":{{"migratedAt":{scribe.now - 3600}}},'
-            self._emit(user, "EVENT_TYPE_SIGNER_MIGRATED", migrated, fid=0)
-
-    def _emit(
-        self, user: User, kind: str, body: str = "", *, tier: str = "null", chain_id: int = 10, fid: int | None = None
-    ) -> None:
-        """MERGE_ON_CHAIN_EVENT; the tier's key is always there, in snake case (hub-api 4.3)."""
-        scribe = self._scribe
-        self._logs += 1
-        block = (scribe.now - CHAIN_BLOCK_0_UNIX) // 2
-        event = (
-            f'{{"type":"{kind}","chainId":{chain_id},"blockNumber":{block},"blockHash":"{scribe.hex(32)}",'
-            f'"blockTimestamp":{scribe.now - 2},"transactionHash":"{scribe.hex(32)}","logIndex":{self._logs},'
-            f'"fid":{user.fid if fid is None else fid},{body}"tier_purchase_event_body":{tier},'
-            f'"txIndex":{scribe.below(60)},"version":0}}'
-        )
-        scribe.emit(user.shard, "MERGE_ON_CHAIN_EVENT", f'"mergeOnChainEventBody":{{"onChainEvent":{event}}}')
+            self._contracts.emit(user, "SIGNER_MIGRATED", migrated, is_global=True)
 
     def _id_register(self, user: User, kind: str, previous: str) -> None:
-        self._emit(
+        self._contracts.emit(
             user,
-            "EVENT_TYPE_ID_REGISTER",
+            "ID_REGISTER",
             f'"idRegisterEventBody":{{"to":"{user.custody}","eventType":"{kind}","from":"{previous}",'
             f'"recoveryAddress":"{self._scribe.hex(20)}"}},',
         )
@@ -97,12 +92,14 @@ class Registry:
         self._id_register(user, "Transfer", previous)
 
     def _signer(self, user: User, kind: str, key: str | None = None) -> None:
-        metadata = self._signed_key_request() if kind == "ADD" else ""
-        self._emit(
+        """Removes and resets have a key type and a metadata type of 0 (protocol-tables 1.1)."""
+        is_add = kind == "ADD"
+        metadata = self._signed_key_request() if is_add else ""
+        self._contracts.emit(
             user,
-            "EVENT_TYPE_SIGNER",
-            f'"signerEventBody":{{"key":"{key or user.signer}","keyType":1,"eventType":"SIGNER_EVENT_TYPE_{kind}",'
-            f'"metadata":"{metadata}","metadataType":1}},',
+            "SIGNER",
+            f'"signerEventBody":{{"key":"{key or user.signer}","keyType":{is_add:d},'
+            f'"eventType":"SIGNER_EVENT_TYPE_{kind}","metadata":"{metadata}","metadataType":{is_add:d}}},',
         )
 
     def _rotate_signer(self, user: User) -> None:
@@ -121,11 +118,13 @@ class Registry:
         return b2a_base64(b"".join(w.to_bytes(32, "big") for w in words) + signature, newline=False).decode()
 
     def rent_storage(self, user: User) -> None:
-        """A unit for most, more for those who post more than their units hold."""
+        """A unit for most, more for those who post more than their units hold, very many for the first, who lend."""
         units = max(1, user.messages // MESSAGES_PER_UNIT + 1 - user.storage_units)
+        if len(self._world.users) <= LENDERS and user.storage_units == 0:
+            units = LENDER_UNITS
         user.storage_units += units
         body = f'{{"payer":"{user.custody}","units":{units},"expiry":{self._scribe.now + YEAR_SECONDS}}}'
-        self._emit(user, "EVENT_TYPE_STORAGE_RENT", f'"storageRentEventBody":{body},')
+        self._contracts.emit(user, "STORAGE_RENT", f'"storageRentEventBody":{body},')
 
     def change_fname(self) -> None:
         """An fname is released, transferred to a user without one, or taken; every shard gets a copy (hub-api 7.5)."""
@@ -164,19 +163,9 @@ class Registry:
         scribe.everywhere(self._world, "MERGE_USERNAME_PROOF", body)
 
     def lend_storage(self) -> None:
-        """LEND_STORAGE on every shard; a loan of 0 units ends it, merged and pruned at once (hub-api 7.1)."""
+        """A unit of somebody who has many, or its end."""
         scribe = self._scribe
-        lender, receiver = self._world.active(scribe.random), self._world.active(scribe.random)
-        if lender is receiver:
-            return
-        held = lender.lends.pop(receiver.fid, None)
-        units = 0 if held else 1
-        body = f'"lendStorageBody":{{"toFid":{receiver.fid},"numUnits":{units},"unitType":"UnitType2025"}}'
-        message = scribe.message(lender, "LEND_STORAGE", scribe.moment(held.timestamp if held else -1), body)
-        deleted = held.json if held else ""
-        merged = f'"mergeMessageBody":{{"message":{message.json},"deletedMessages":[{deleted}]}}'
-        scribe.everywhere(self._world, "MERGE_MESSAGE", merged)
-        if units:
-            lender.lends[receiver.fid] = message
-        else:
-            scribe.everywhere(self._world, "PRUNE_MESSAGE", f'"pruneMessageBody":{{"message":{message.json}}}')
+        drawn, receiver = self._world.active(scribe.random), self._world.active(scribe.random)
+        lender = self._lending.lender(drawn.fid)
+        if drawn is not receiver and lender is not None:
+            self._lending.lend(lender, receiver, 0 if receiver.fid in lender.lends else 1)

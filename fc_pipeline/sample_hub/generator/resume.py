@@ -3,7 +3,20 @@
 import msgspec
 
 from fc_pipeline.sample_hub.chain_state import ChainEvents
-from fc_pipeline.sample_hub.generator.world import RECENT_CASTS, RecentCast, Stored, StoredProof, User, World, shard_of
+from fc_pipeline.sample_hub.channel_state import ASSET_PREFIX, LIKE, Slot
+from fc_pipeline.sample_hub.gasless_keys import GaslessKeys
+from fc_pipeline.sample_hub.generator.keyring import keyring_of
+from fc_pipeline.sample_hub.generator.world import (
+    RECENT_CASTS,
+    Community,
+    Copy,
+    RecentCast,
+    Stored,
+    StoredProof,
+    User,
+    World,
+)
+from fc_pipeline.sample_hub.homes import shard_of
 from fc_pipeline.sample_hub.name_state import Proof
 from fc_pipeline.sample_hub.state import FidSets, HubState, Row
 
@@ -35,10 +48,16 @@ def world_of(state: HubState, shards: int) -> World:
         if user is not None:
             world.add(user)
             _fill(user, state.fids.get(fid) or FidSets())
+            _take_key(user, state.keys)
     for shard in range(1, shards + 1):
         for proof in state.names.all_of(shard):
             _take_proof(world, proof)
     _take_casts(world, state)
+    _take_channels(world, state)
+    for (shard, fid), rows in state.copies.items():
+        if fid in world.by_fid:
+            copies = {address: Copy(_stored(row), 0) for address, row in rows.items()}
+            world.by_fid[fid].copies[shard] = copies
     return world
 
 
@@ -56,6 +75,14 @@ def _user(chain: ChainEvents, fid: int, shards: int) -> User | None:
     return User(fid, shard_of(fid, shards), moves[-1].body["to"], signers[-1].body["key"], storage_units=units)
 
 
+def _take_key(user: User, keys: GaslessKeys) -> None:
+    """Its gasless key, if it has used one."""
+    ring = keyring_of(user.fid)
+    if ring is not None and keys.uses(user.fid, ring.key):
+        ring.uses = keys.uses(user.fid, ring.key)
+        user.keyring = ring
+
+
 def _fill(user: User, sets: FidSets) -> None:
     casts = sorted(sets.casts.values(), key=lambda row: row.timestamp)
     user.recent_casts.extend(_stored(row) for row in casts if row.is_add)
@@ -71,13 +98,39 @@ def _fill(user: User, sets: FidSets) -> None:
         user.verifications[address] = _stored(row)
     for receiver, row in sets.lends.items():
         user.lends[receiver] = _stored(row)
+    for (kind, target), row in sets.reactions.items():
+        if kind == LIKE and isinstance(target, str) and target.lower().startswith(ASSET_PREFIX.lower()):
+            user.follows[target] = _stored(row)
 
 
 def _stored(row: Row) -> Stored:
     raw = bytes(row.raw)
     data = _MESSAGE.decode(raw).data
     value = data.userDataBody.value if data.userDataBody else ""
-    return Stored(row.timestamp, row.hash, raw.decode(), row.is_add, value)
+    return Stored(row.timestamp, row.hash, raw.decode(), row.is_add, value, row.fid)
+
+
+def _held(slot: Slot, value: str = "") -> Stored:
+    return Stored(slot.timestamp, _MESSAGE.decode(slot.message).hash, slot.message.decode(), True, value, slot.fid)
+
+
+def _take_channels(world: World, state: HubState) -> None:
+    """Channels with whoever owns them now; a parked one is anybody's who may verify its wallet next."""
+    channels = state.channels
+    for number, channel in enumerate(channels.registered):
+        owner = world.by_fid.get(channels.owner_of(channel)) or world.users[number % len(world.users)]
+        community = Community(channel.key, channel.channel_id, channel.owner_address, owner)
+        settings, pin = channels.settings.get(channel.channel_id), channels.pins.get(channel.channel_id)
+        community.settings = _held(settings) if settings else None
+        community.pin = _held(pin, pin.value) if pin else None
+        members, moderations = channels.members[channel.channel_id], channels.moderations[channel.channel_id]
+        community.members = {fid: _held(slot, slot.value) for fid, slot in members.items() if fid in world.by_fid}
+        action = len("CHANNEL_MODERATE_ACTION_")
+        community.moderations = {cast: _held(slot, slot.value[action:]) for cast, slot in moderations.items()}
+        world.communities.append(community)
+        verified = owner.verifications.pop(channel.owner_address, None)
+        if verified is not None:
+            owner.wallets[channel.owner_address] = verified
 
 
 def _take_proof(world: World, proof: Proof) -> None:

@@ -8,19 +8,41 @@ from random import Random
 
 from fc_pipeline.hub.wire import FARCASTER_EPOCH_UNIX
 from fc_pipeline.sample_hub.generator.world import Stored, User, World
+from fc_pipeline.sample_hub.homes import shard_of
 
 __all__ = ["EventWriter"]
 
 
 class EventWriter:
-    """`now` is the unix second of the block being written; `outbox` holds, per shard, what goes into its next block."""
+    """`now` is the unix second of the block being written, `tick` counts the blocks of a shard.
+
+    `outbox` holds, per shard, what goes into its next block, and `later` what comes at that block's end. `written`
+    counts events but those that come later.
+    """
 
     def __init__(self, rng: Random, shards: int) -> None:
         self.rng = rng
         self.random = rng.random
         self.now = 0
+        self.tick = 0
         self.outbox: dict[int, list[tuple[str, str]]] = {shard: [] for shard in range(1, shards + 1)}
+        self.later: dict[int, list[tuple[str, str]]] = {shard: [] for shard in range(1, shards + 1)}
         self.written = 0
+        self.global_shard = shard_of(0, shards)
+
+    def beside(self, rng: Random) -> "EventWriter":
+        """A writer with random numbers of its own, whose events come at the end of the same blocks.
+
+        What it writes changes nothing of what this one would have written without it.
+        """
+        other = EventWriter(rng, len(self.outbox))
+        other.outbox = other.later = self.later
+        return other
+
+    def begin(self, unix_seconds: int) -> None:
+        """Begin the next block of each shard."""
+        self.now = unix_seconds
+        self.tick += 1
 
     @property
     def farcaster_now(self) -> int:
@@ -46,21 +68,28 @@ class EventWriter:
     def message(
         self, user: User, kind: str, timestamp: int, body: str, *, is_add: bool = True, value: str = ""
     ) -> Stored:
-        """A message signed by the user's signer; `body` is `"castAddBody":{...}` and the like."""
+        """A message signed by a key of the user; `body` is `"castAddBody":{...}` and the like."""
         noise = self.rng.randbytes(84)
+        ring = user.keyring
+        is_gasless = ring is not None and ring.signs(kind, self.farcaster_now - timestamp, noise[0])
+        signer = ring.key if ring is not None and is_gasless else user.signer
         hash_hex = "0x" + noise[:20].hex()
         signature = b2a_base64(noise[20:], newline=False).decode()
         text = (
             f'{{"data":{{"type":"MESSAGE_TYPE_{kind}","fid":{user.fid},"timestamp":{timestamp},'
             f'"network":"FARCASTER_NETWORK_MAINNET",{body}}},"hash":"{hash_hex}","hashScheme":"HASH_SCHEME_BLAKE3",'
-            f'"signature":"{signature}","signatureScheme":"SIGNATURE_SCHEME_ED25519","signer":"{user.signer}"}}'
+            f'"signature":"{signature}","signatureScheme":"SIGNATURE_SCHEME_ED25519","signer":"{signer}"}}'
         )
-        return Stored(timestamp, hash_hex, text, is_add, value)
+        return Stored(timestamp, hash_hex, text, is_add, value, user.fid)
 
     def emit(self, shard: int, kind: str, body: str) -> None:
         """Put an event into the shard's next block; it gets its envelope when the block is written."""
         self.outbox[shard].append((kind, body))
         self.written += 1
+
+    def emit_later(self, shard: int, kind: str, body: str) -> None:
+        """Put an event at the end of the shard's next block, where it is not counted."""
+        self.later[shard].append((kind, body))
 
     def merge(self, user: User, message: Stored, deleted: str = "") -> None:
         """MERGE_MESSAGE on the user's shard; `deleted` is the JSON of what it displaced, comma-separated."""
@@ -85,7 +114,8 @@ class EventWriter:
 
     def block(self, shard: int, height: int) -> list[bytes]:
         """Close the shard's block: BLOCK_CONFIRMED, then what was put into it, with ids."""
-        payloads, self.outbox[shard] = self.outbox[shard], []
+        payloads = self.outbox[shard] + self.later[shard]
+        self.outbox[shard], self.later[shard] = [], []
         base = height << 14
         end = f',"blockNumber":{height},"shardIndex":{shard}}}'
         opening = (

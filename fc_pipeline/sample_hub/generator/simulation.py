@@ -7,6 +7,7 @@ from random import Random
 
 from fc_pipeline.errors import ConfigError
 from fc_pipeline.sample_hub.generator.following import Following
+from fc_pipeline.sample_hub.generator.newer import NewerTraffic
 from fc_pipeline.sample_hub.generator.posting import Posting
 from fc_pipeline.sample_hub.generator.profiles import Profiles
 from fc_pipeline.sample_hub.generator.registry import Registry
@@ -44,6 +45,7 @@ class Simulation:
         newest_fid: int = 0,
         huge_fids: bool = False,
         unknown_types: bool = False,
+        gasless_keys: bool = False,
     ) -> None:
         self.world = world
         self.heights = dict(heights)
@@ -54,7 +56,8 @@ class Simulation:
         posting = Posting(self._scribe, world, texts, huge_fids=huge_fids)
         following = Following(self._scribe, world)
         profiles = Profiles(self._scribe, world, texts)
-        self._registry = Registry(self._scribe, world, profiles)
+        self._newer = NewerTraffic(self._scribe.beside(_beside(rng)), world, texts)
+        self._registry = Registry(self._scribe, world, profiles, self._newer.communities, gasless_keys=gasless_keys)
         mix: list[tuple[float, Callable[[], None]]] = [
             (29.0, posting.cast),
             (1.2, posting.remove_cast),
@@ -79,22 +82,31 @@ class Simulation:
         self._weights = list(accumulate(weight for weight, _ in mix))
 
     def tick(self, unix_seconds: int, events: float, *, joined: float = 1.0) -> list[tuple[int, list[bytes]]]:
-        """The next block of every shard, with about so many events in all; `joined` is the share of users there by now.
+        """The next block of every shard: about so many events in all, and those of the newer traffic.
+
+        `joined` is the share of users who are there by now.
 
         Gives (shard, the block's events as JSON) in shard order.
         """
         scribe = self._scribe
-        scribe.now = unix_seconds
+        scribe.begin(unix_seconds)
+        before = scribe.written
         goal = scribe.written + max(0, events - self.world.shards)
         self._join(joined, goal)
         random, actions, weights, total = scribe.random, self._actions, self._weights, self._weights[-1]
         while scribe.written < goal:
             actions[bisect_right(weights, random() * total)]()
+        self._newer.follow(unix_seconds, scribe.written - before)
         blocks: list[tuple[int, list[bytes]]] = []
         for shard, height in self.heights.items():
             blocks.append((shard, scribe.block(shard, height)))
             self.heights[shard] = height + 1
         return blocks
+
+    @property
+    def written(self) -> int:
+        """Events so far, but those of the newer traffic and the copies of verifications."""
+        return self._scribe.written
 
     def _join(self, share: float, goal: float) -> None:
         """Register those who are due by now, but at first only as many as the block holds; some are always there."""
@@ -114,6 +126,11 @@ class Simulation:
         self._scribe.emit(user.shard, "NOT_YET_INVENTED", f'"notYetInventedBody":{{"fid":{user.fid}}}')
 
 
+def _beside(rng: Random) -> Random:
+    """Another sequence, which depends on this one's state and does not change it."""
+    return Random(str(rng.getstate()[1][:8]))  # noqa: S311 - reproducible content, nothing secret
+
+
 def generate(
     seed: int,
     *,
@@ -125,11 +142,13 @@ def generate(
     events_per_second: float = 50.0,
     huge_fids: bool = False,
     unknown_types: bool = False,
+    gasless_keys: bool = False,
 ) -> Iterator[bytes]:
     """The JSON of at least `events` events, block after block, the shards in turn; the same seed gives the same bytes.
 
-    `fids` users join over the first half of the log. The last blocks are complete, so a few events more may come.
-    `start_unix` defaults to 2026-11-01T00:00:00Z. Raises ConfigError for numbers that make no log.
+    `fids` users join over the first half of the log. With `gasless_keys`, one in eight signs with such a key, too. The
+    last blocks are complete, so a few events more may come. `start_unix` defaults to 2026-11-01T00:00:00Z. Raises
+    ConfigError for numbers that make no log.
     """
     if fids < 1 or events < 1 or shards < 1 or blocks_per_second <= 0 or events_per_second <= 0:
         raise ConfigError("a generated log needs at least one FID, event, shard, and rates above 0")
@@ -146,12 +165,13 @@ def generate(
         fids=fids,
         huge_fids=huge_fids,
         unknown_types=unknown_types,
+        gasless_keys=gasless_keys,
     )
-    written = ticks = 0
-    while written < events:
+    ticks = 0
+    while simulation.written < events:
+        written = simulation.written
         joined = min(1.0, 2 * written / events)
         goal = (ticks + 1) * per_tick
         for _, block in simulation.tick(start_unix + int(ticks / blocks_per_second), goal - written, joined=joined):
-            written += len(block)
             yield from block
         ticks += 1

@@ -1,4 +1,4 @@
-"""Hours of the assets, materialised through Dagster on a real instance: what is written, reported and judged."""
+"""Hours of the assets, materialised through Dagster on a real instance: what is written, reported and evaluated."""
 
 import json
 import os
@@ -39,6 +39,7 @@ def cells(sample: Any) -> list[str]:
     return [str(value) for record in sample for value in record.data.values()]
 
 
+@pytest.mark.slow
 def test_the_log_alone_and_a_table_later_without_the_hub(
     database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
@@ -60,6 +61,7 @@ def test_the_log_alone_and_a_table_later_without_the_hub(
         assert url in failure(failed)
 
 
+@pytest.mark.slow
 def test_an_hour_read_in_parts_has_the_row_count_of_the_whole(database: Database, tmp_path: Path):
     early = casts_at(every_second(1000, HOUR_UNIX, 20))
     late = casts_at(every_second(1020, HOUR_UNIX + 20, 10))
@@ -76,6 +78,7 @@ def test_an_hour_read_in_parts_has_the_row_count_of_the_whole(database: Database
         assert pipeline.metadata("casts", BUILT_HOUR)["run_rows_inserted"] == 10
 
 
+@pytest.mark.slow
 def test_tables_made_one_after_the_other_add_up_to_the_hour(database: Database, tmp_path: Path):
     """What the raw log alone counts as filtered is counted where a table is made of it, once."""
     with sample_hub() as url, open_pipeline(database, tmp_path, url) as pipeline:
@@ -93,6 +96,7 @@ def test_tables_made_one_after_the_other_add_up_to_the_hour(database: Database, 
             assert pipeline.metadata(table, FIRST)["rows_inserted"] == rows
 
 
+@pytest.mark.slow
 def test_a_hole_that_nobody_can_fill_fails_the_run(database: Database, tmp_path: Path):
     """The blocks before the hole were read once, those after it are all that the hub has now."""
     early, late = every_second(1000, HOUR_UNIX, 10), every_second(1020, HOUR_UNIX + 20, 10)
@@ -120,6 +124,7 @@ HOSTILE = (
 )
 
 
+@pytest.mark.slow
 def test_hostile_texts_are_strings_like_any_other(database: Database, tmp_path: Path):
     events = [merge(cast_add(n, text)) for n, text in enumerate(HOSTILE[:5], start=1)]
     names = [merge(user_data(n, "DISPLAY", text)) for n, text in enumerate(HOSTILE[5:], start=20)]
@@ -139,7 +144,8 @@ def test_hostile_texts_are_strings_like_any_other(database: Database, tmp_path: 
         json.dumps([*shown, *names_shown, *profiles]).encode()  # no lone surrogate that a browser could not get
 
 
-def test_a_run_that_follows_reports_and_judges_meanwhile(
+@pytest.mark.slow
+def test_a_run_that_follows_reports_and_evaluates_meanwhile(
     database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(hourly, "REPORT_SECONDS", 0.5)
@@ -152,18 +158,19 @@ def test_a_run_that_follows_reports_and_judges_meanwhile(
         assert result.success
         logged = [record.dagster_event for record in pipeline.instance.all_logs(result.run_id) if record.dagster_event]
         reports = [e for e in logged if e.is_step_materialization and e.asset_key and e.asset_key.path == ["casts"]]
-        judged = [
+        evaluated = [
             e.event_specific_data
             for e in logged
             if isinstance(e.event_specific_data, AssetCheckEvaluation) and e.event_specific_data.check_name == "fresh"
         ]
         assert len(reports) >= 2  # one at least before it ended
-        assert len(judged) >= 2
-        assert all(one.passed for one in judged)
+        assert len(evaluated) >= 2
+        assert all(one.passed for one in evaluated)
         versions = [(e.step_materialization_data.materialization.tags or {})["dagster/data_version"] for e in reports]
         assert len(set(versions)) == len(versions)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("tags", "status"),
     [({SENSOR_NAME_TAG: "hub_event_sensor"}, DagsterRunStatus.SUCCESS), ({}, DagsterRunStatus.CANCELED)],

@@ -8,6 +8,7 @@ from fc_pipeline_tests.support.forgetting import forget_values
 from fc_pipeline_tests.support.pipeline import SAMPLE_HOURS, Pipeline, defs
 
 
+@pytest.mark.slow
 def test_a_replay_is_a_run_and_each_table_has_an_observation(pipeline: Pipeline) -> None:
     hour = SAMPLE_HOURS[0]
     with pytest.MonkeyPatch.context() as patch:

@@ -1,13 +1,13 @@
-"""The sample's hours, materialised one after the other in one pipeline: what is written, reported and judged."""
+"""The sample's hours, materialised one after the other in one pipeline: what is written, reported and evaluated."""
 
 import pytest
-from dagster import AssetKey
+from dagster import AssetKey, ExecuteInProcessResult
 
 from fc_pipeline.feed.run import RAW_LOG
 from fc_pipeline.hours import Hour
 from fc_pipeline.store.schema import ensure_schema
 from fc_pipeline.tables.registry import DATA_TABLES, MESSAGE_TABLES
-from fc_pipeline.tables.user_profiles import PROFILE_SOURCES
+from fc_pipeline.tables.user_profiles import PROFILES
 from fc_pipeline_tests.support.pipeline import SAMPLE_HOURS, Pipeline, failure
 
 OUTPUTS = (RAW_LOG, *DATA_TABLES)
@@ -15,21 +15,31 @@ ROW_CHANGES = ("rows_inserted", "rows_updated", "rows_deleted")
 FIRST, _, THIRD = SAMPLE_HOURS
 
 
+@pytest.fixture(scope="module")
+def first_run(pipeline: Pipeline) -> ExecuteInProcessResult:
+    """The run that materialises the first hour, which each test below finds written."""
+    return pipeline.materialize(hour=FIRST)
+
+
+@pytest.fixture(autouse=True)
+def written(first_run: ExecuteInProcessResult) -> None:
+    assert first_run.success
+
+
 def live_rows(pipeline: Pipeline, table: str) -> int:
     return pipeline.bench.rows(f"SELECT count(*)::int AS n FROM {table} WHERE deleted_at IS NULL")[0].n
 
 
-def test_an_hour_of_all_assets_is_written_reported_and_judged(pipeline: Pipeline):
-    result = pipeline.materialize(hour=FIRST)
-    assert result.success
-    assert [event.step_key for event in result.all_events if event.is_step_skipped] == []  # checks are not passed over
-    steps = {event.step_key for event in result.all_events if event.is_step_success}
+def test_an_hour_of_all_assets_is_written_reported_and_evaluated(pipeline: Pipeline, first_run: ExecuteInProcessResult):
+    events_of_run = first_run.all_events
+    assert [event.step_key for event in events_of_run if event.is_step_skipped] == []  # checks are not passed over
+    steps = {event.step_key for event in events_of_run if event.is_step_success}
     assert steps == {"micro_batch", "raw_log_checks", "key_checks", "row_checks"}
     events = pipeline.bench.rows(
         "SELECT sum(events)::int AS events FROM pipeline.coverage WHERE partition = :p", p=FIRST.key
     )[0].events
     assert events == sum(len(one) for one in pipeline.bench.logged().values()) > 0
-    materialized = [event for event in result.all_events if event.is_step_materialization]
+    materialized = [event for event in events_of_run if event.is_step_materialization]
     for asset in OUTPUTS:
         assert pipeline.hours_of(asset) == {FIRST.key}
         assert sum(event.asset_key == AssetKey(asset) for event in materialized) == 1
@@ -51,20 +61,21 @@ def test_an_hour_of_all_assets_is_written_reported_and_judged(pipeline: Pipeline
     for table in DATA_TABLES:
         rows = len(pipeline.bench.rows(f"SELECT FROM {table}"))
         metadata = pipeline.metadata(table, FIRST)
-        assert metadata["rows_inserted"] == rows > 0 or metadata["rows_deleted"], table
+        assert metadata["rows_inserted"] == rows or metadata["rows_deleted"], table
+        assert rows > 0
         assert 1 <= len(metadata["sample"]) <= 5
         assert metadata["dagster/row_count"] == live_rows(pipeline, table)
-    assert [asset for asset in OUTPUTS if pipeline.unjudged(asset)] == []
+    assert [asset for asset in OUTPUTS if pipeline.not_evaluated(asset)] == []
 
 
 def test_no_asset_is_called_unsynced(pipeline: Pipeline):
     """Each was reported after that which it is made from."""
-    written = [pipeline.record(asset, FIRST).storage_id for asset in (RAW_LOG, *PROFILE_SOURCES, "user_profiles")]
+    written = [pipeline.record(asset, FIRST).storage_id for asset in (RAW_LOG, *PROFILES.sources, "user_profiles")]
     assert written[0] < min(written[1:])
     assert written[-1] > max(written[:-1])
 
 
-def test_the_checks_of_its_assets_are_judged(pipeline: Pipeline):
+def test_the_checks_of_its_assets_are_evaluated(pipeline: Pipeline):
     for name in ("coverage_without_holes", "blocks_have_their_events", "quarantine_share", "no_unknown_types"):
         assert pipeline.checks(RAW_LOG, name)[None].passed, name
     for table in DATA_TABLES:
@@ -76,7 +87,8 @@ def test_a_table_reports_what_is_its_own(pipeline: Pipeline):
     own = {"dagster/row_count", "sample", "lag_seconds", "lag_seconds_shard_1", "lag_seconds_shard_2"}
     for table in DATA_TABLES:
         metadata = pipeline.metadata(table, FIRST)
-        assert set(metadata) == {*own, *ROW_CHANGES, *(f"run_{name}" for name in ROW_CHANGES)}
+        expected = {*own, *ROW_CHANGES, *(f"run_{name}" for name in ROW_CHANGES)}
+        assert set(metadata) == expected
     sample = pipeline.record("casts", FIRST).asset_materialization.metadata["sample"]
     assert [column.name for column in sample.schema.columns][:3] == ["fid", "timestamp", "text"]
 
@@ -89,6 +101,7 @@ def test_what_became_of_each_event_is_said_of_the_hour(pipeline: Pipeline):
     assert all(metadata[f"events_{name}"] == metadata[f"run_events_{name}"] for name in outcomes)
 
 
+@pytest.mark.slow
 def test_once_more_changes_nothing_and_the_hour_keeps_its_totals(pipeline: Pipeline):
     before, reported = pipeline.tables(), {table: pipeline.metadata(table, FIRST) for table in OUTPUTS}
     assert pipeline.materialize(hour=FIRST).success
@@ -104,6 +117,7 @@ def test_once_more_changes_nothing_and_the_hour_keeps_its_totals(pipeline: Pipel
     assert metadata["run_naive_rows"] > metadata["run_rows_written"] == 0
 
 
+@pytest.mark.slow
 def test_a_run_with_nothing_to_do_reports_the_hour_with_its_sample(pipeline: Pipeline):
     """As the schedule that closes an hour does."""
     before = {table: pipeline.metadata(table, FIRST) for table in OUTPUTS}
@@ -112,11 +126,11 @@ def test_a_run_with_nothing_to_do_reports_the_hour_with_its_sample(pipeline: Pip
     assert pipeline.metadata(RAW_LOG, FIRST)["events"] == before[RAW_LOG]["events"] > 0
     for table in DATA_TABLES:
         metadata = pipeline.metadata(table, FIRST)
-        assert {name: metadata[name] for name in (*ROW_CHANGES, "sample")} == {
-            name: before[table][name] for name in (*ROW_CHANGES, "sample")
-        }
+        kept = (*ROW_CHANGES, "sample")
+        assert {name: metadata[name] for name in kept} == {name: before[table][name] for name in kept}
 
 
+@pytest.mark.slow
 def test_a_table_that_was_lost_and_made_anew_counts_once(pipeline: Pipeline):
     before = {asset: pipeline.metadata(asset, FIRST) for asset in (RAW_LOG, "casts")}
     with pipeline.bench.replica.engine.begin() as connection:
@@ -143,7 +157,8 @@ def test_hours_that_neither_hub_nor_log_has_say_so(pipeline: Pipeline):
     assert "neither the hub nor the raw log has anything of 2026-10-26-00:00" in failure(failed)
 
 
-def test_a_range_is_one_run_that_reports_and_judges_each_hour(pipeline: Pipeline):
+@pytest.mark.slow
+def test_a_range_is_one_run_that_reports_and_evaluates_each_hour(pipeline: Pipeline):
     runs_before = pipeline.instance.get_runs_count()
     result = pipeline.materialize(hour=FIRST, last=THIRD)
     assert result.success

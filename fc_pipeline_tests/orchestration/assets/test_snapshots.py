@@ -41,6 +41,7 @@ def pipeline(database: Database, tmp_path: Path):
         yield opened
 
 
+@pytest.mark.slow
 def test_a_range_of_buckets_is_fetched_then_folded_then_both(pipeline: Pipeline):
     assert materialize(pipeline, "fid_snapshots", first="002", last="004").success
     assert buckets_of(pipeline, "fid_snapshots") == {"002", "003", "004"}

@@ -23,6 +23,8 @@ from fc_pipeline_tests.support.postgres import Database, fresh_database
 from fc_pipeline_tests.support.target_network import CASTS, CLIENT, HOUR_OF_ALL, network_of_nine
 from fc_pipeline_tests.support.workbench import Workbench
 
+pytestmark = pytest.mark.slow
+
 CHECKS = ("redis_equals_postgres", "histories_complete")
 SET_BY_ROOT = [1, 2, 3, 4]
 REPLY, MENTION = "reply to 2", "mention of 3"

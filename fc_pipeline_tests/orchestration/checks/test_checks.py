@@ -41,9 +41,9 @@ def damaged(pipeline: Pipeline, *statements: str) -> Generator[None]:
                 connection.execute(sa.text(f"DROP TABLE {copy}"))
 
 
-def judged(pipeline: Pipeline, name: str, asset: str = RAW_LOG) -> AssetCheckEvaluation:
+def evaluated(pipeline: Pipeline, name: str, asset: str = RAW_LOG) -> AssetCheckEvaluation:
     """A check, executed now."""
-    (evaluation,) = pipeline.judge(asset, name).get_asset_check_evaluations()
+    (evaluation,) = pipeline.evaluate(asset, name).get_asset_check_evaluations()
     assert evaluation.partition is None
     assert pipeline.checks(asset, name)[None].passed == evaluation.passed
     return evaluation
@@ -61,7 +61,7 @@ def records(evaluation: AssetCheckEvaluation, name: str) -> list[dict[str, Any]]
     ["coverage_without_holes", "blocks_have_their_events", "files_as_written", "quarantine_share", "no_unknown_types"],
 )
 def test_a_sound_hour_is_green(pipeline: Pipeline, name: str):
-    evaluation = judged(pipeline, name)
+    evaluation = evaluated(pipeline, name)
     assert evaluation.passed
     assert evaluation.metadata
 
@@ -74,7 +74,7 @@ def test_a_hole_in_the_ledger_is_found_and_named(pipeline: Pipeline):
         "10, last_block_at FROM pipeline.coverage"
     )
     with damaged(pipeline, cut, rest):
-        evaluation = judged(pipeline, "coverage_without_holes")
+        evaluation = evaluated(pipeline, "coverage_without_holes")
     assert not evaluation.passed
     assert evaluation.metadata["missing_blocks"].value == 10
     assert records(evaluation, "holes") == [{"hour": HOUR, "shard": 1, "heights": "1010-1019", "being_filled": True}]
@@ -85,7 +85,7 @@ def test_a_hole_in_the_ledger_is_found_and_named(pipeline: Pipeline):
 def test_a_hole_that_nobody_fills_is_red_with_the_command(pipeline: Pipeline):
     cut = "UPDATE pipeline.coverage SET from_height = 1005, committed_at = now() - interval '1 hour'"
     with damaged(pipeline, cut):
-        evaluation = judged(pipeline, "coverage_without_holes")
+        evaluation = evaluated(pipeline, "coverage_without_holes")
     assert not evaluation.passed
     assert evaluation.severity == AssetCheckSeverity.ERROR
     assert records(evaluation, "holes")[0]["heights"] == "1000-1004"
@@ -100,7 +100,7 @@ def test_an_older_hour_that_is_committed_to_shows_that_holes_are_being_filled(pi
         "last_block_at FROM pipeline.coverage"
     )
     with damaged(pipeline, old, catching_up):
-        assert judged(pipeline, "coverage_without_holes").severity == AssetCheckSeverity.WARN
+        assert evaluated(pipeline, "coverage_without_holes").severity == AssetCheckSeverity.WARN
 
 
 @pytest.mark.parametrize(("events", "severity"), [(-1, AssetCheckSeverity.WARN), (1, AssetCheckSeverity.ERROR)])
@@ -108,9 +108,10 @@ def test_fewer_events_than_announced_warn_and_more_are_an_error(
     pipeline: Pipeline, events: int, severity: AssetCheckSeverity
 ):
     with damaged(pipeline, f"UPDATE pipeline.coverage SET events = events + {events}"):
-        evaluation = judged(pipeline, "blocks_have_their_events")
+        evaluation = evaluated(pipeline, "blocks_have_their_events")
     assert not evaluation.passed
     assert evaluation.severity == severity
+    assert "fc-pipeline verify --sample 1000" in (evaluation.description or "")
     assert records(evaluation, "hours") == [
         {"hour": HOUR, "shard": 1, "events": 60 + events, "confirmed_events": 60},
     ]
@@ -119,7 +120,7 @@ def test_fewer_events_than_announced_warn_and_more_are_an_error(
 def test_a_few_events_that_a_hub_announces_and_does_not_send_are_as_ever(pipeline: Pipeline):
     more = "UPDATE pipeline.coverage SET events = 999, confirmed_events = 1000"
     with damaged(pipeline, more):
-        evaluation = judged(pipeline, "blocks_have_their_events")
+        evaluation = evaluated(pipeline, "blocks_have_their_events")
     assert evaluation.passed
     assert evaluation.metadata["hours_that_differ"].value == 1
 
@@ -133,11 +134,13 @@ def _quarantined(reason: str, height: int) -> str:
 
 def test_too_much_in_quarantine_is_red_and_says_of_what(pipeline: Pipeline):
     with damaged(pipeline, _quarantined("undecodable", 1003)):
-        evaluation = judged(pipeline, "quarantine_share")
+        evaluation = evaluated(pipeline, "quarantine_share")
     assert not evaluation.passed
     assert evaluation.metadata["by_reason"].value == {"undecodable": 1}
     assert evaluation.metadata["share_percent"].value == pytest.approx(100 / 60, abs=1e-4)
     assert records(evaluation, "hours")[0]["hour"] == HOUR
+    assert "fc-pipeline quarantine list --reason undecodable" in (evaluation.description or "")
+    assert "fc-pipeline quarantine replay --reason undecodable" in (evaluation.description or "")
 
 
 @pytest.mark.parametrize(
@@ -149,9 +152,9 @@ def test_too_much_in_quarantine_is_red_and_says_of_what(pipeline: Pipeline):
     ],
     ids=["another hour", "only its NUL removed", "resolved"],
 )
-def test_what_is_not_set_aside_in_this_hour_does_not_count(pipeline: Pipeline, statements: tuple[str, ...]):
+def test_what_is_not_quarantined_in_this_hour_does_not_count(pipeline: Pipeline, statements: tuple[str, ...]):
     with damaged(pipeline, *statements):
-        assert judged(pipeline, "quarantine_share").passed
+        assert evaluated(pipeline, "quarantine_share").passed
 
 
 @pytest.mark.parametrize("how", ["cut short", "changed", "gone"])
@@ -163,40 +166,42 @@ def test_a_file_of_the_raw_log_that_is_not_as_written_is_named_with_the_remedy(p
     if how == "gone":
         path.unlink()
     try:
-        evaluation = judged(pipeline, "files_as_written")
+        evaluation = evaluated(pipeline, "files_as_written")
     finally:
         path.write_bytes(whole)
     assert not evaluation.passed
     assert (file.path if how != "gone" else "shard 1 lacks heights 1000-1029") in (evaluation.description or "")
-    assert f"Materialise hub_events for {HOUR}" in (evaluation.description or "")
-    assert judged(pipeline, "files_as_written").passed
+    assert f"asset materialize -m fc_pipeline.definitions --select hub_events --partition {HOUR} " in (
+        evaluation.description or ""
+    )
+    assert evaluated(pipeline, "files_as_written").passed
 
 
 def test_an_unknown_type_warns(pipeline: Pipeline):
     with damaged(pipeline, _quarantined("unknown_type", 1003)):
-        evaluation = judged(pipeline, "no_unknown_types")
+        evaluation = evaluated(pipeline, "no_unknown_types")
     assert not evaluation.passed
     assert evaluation.severity == AssetCheckSeverity.WARN
-    assert "newer fc_pipeline" in (evaluation.description or "")
+    assert "fc-pipeline quarantine replay --reason unknown_type" in (evaluation.description or "")
     assert records(evaluation, "types")[0]["records"] == 1
 
 
 def test_keys_are_proved_by_the_primary_key_and_counted_without_it(pipeline: Pipeline):
     engine = pipeline.bench.replica.engine
-    proved = judged(pipeline, "unique_keys", "casts")
+    proved = evaluated(pipeline, "unique_keys", "casts")
     assert proved.passed
     assert proved.metadata["proved_by_primary_key"].value
     with engine.begin() as connection:
         connection.execute(sa.text("ALTER TABLE casts RENAME TO casts_kept"))
         connection.execute(sa.text("CREATE TABLE casts AS TABLE casts_kept"))
     try:
-        unproved = judged(pipeline, "unique_keys", "casts")
+        unproved = evaluated(pipeline, "unique_keys", "casts")
         assert unproved.passed
         assert not unproved.metadata["proved_by_primary_key"].value
         with engine.begin() as connection:
             connection.execute(sa.text("INSERT INTO casts SELECT * FROM casts_kept ORDER BY hash LIMIT 1"))
             connection.execute(sa.text("INSERT INTO casts (fid, version) VALUES (1, 1)"))
-        broken = judged(pipeline, "unique_keys", "casts")
+        broken = evaluated(pipeline, "unique_keys", "casts")
         assert not broken.passed
         assert broken.metadata["bad_rows"].value == 3  # two of one key, one without
     finally:
@@ -205,8 +210,9 @@ def test_keys_are_proved_by_the_primary_key_and_counted_without_it(pipeline: Pip
             connection.execute(sa.text("ALTER TABLE casts_kept RENAME TO casts"))
 
 
+@pytest.mark.slow
 def test_rows_that_are_not_the_logs_are_red_with_hour_and_command_and_green_after_it(pipeline: Pipeline):
-    assert judged(pipeline, "rows_match_log", "casts").passed
+    assert evaluated(pipeline, "rows_match_log", "casts").passed
     before = pipeline.tables()
     with pipeline.bench.replica.engine.begin() as connection:
         connection.execute(sa.text("DELETE FROM casts WHERE hash IN (SELECT hash FROM casts ORDER BY hash LIMIT 4)"))
@@ -216,14 +222,14 @@ def test_rows_that_are_not_the_logs_are_red_with_hour_and_command_and_green_afte
         connection.execute(
             sa.text(f"INSERT INTO casts (hash, {columns}) SELECT '\\xff', {columns} FROM casts ORDER BY hash LIMIT 1")
         )
-    red = judged(pipeline, "rows_match_log", "casts")
+    red = evaluated(pipeline, "rows_match_log", "casts")
     assert (red.passed, red.severity) == (False, AssetCheckSeverity.ERROR)
     (line,) = records(red, "hours")
     assert [line[name] for name in ("hour", "missing", "changed", "invented")] == [HOUR, 4, 2, 1]
     assert f"--select casts --partition {HOUR}" in (red.description or "")
     assert pipeline.materialize("casts", hour=BUILT_HOUR).success
-    assert pipeline.checks("casts", "rows_match_log")[None].passed  # the run itself has judged it
-    assert judged(pipeline, "rows_match_log", "casts").passed
+    assert pipeline.checks("casts", "rows_match_log")[None].passed  # the run itself has evaluated it
+    assert evaluated(pipeline, "rows_match_log", "casts").passed
     assert pipeline.tables() == before
 
 
@@ -234,17 +240,17 @@ def test_a_row_that_no_hour_can_have_decided_is_red_with_a_command_all_the_same(
         connection.execute(
             sa.text(f"INSERT INTO casts (hash, version, {columns}) SELECT '\\xff', 1, {columns} FROM casts LIMIT 1")
         )
-    red = judged(pipeline, "rows_match_log", "casts")
+    red = evaluated(pipeline, "rows_match_log", "casts")
     assert records(red, "hours")[0]["hour"] == "none"
     assert (red.description or "").endswith(f"--select casts --partition {HOUR}")
     assert pipeline.materialize("casts", hour=BUILT_HOUR).success
-    assert judged(pipeline, "rows_match_log", "casts").passed
+    assert evaluated(pipeline, "rows_match_log", "casts").passed
     assert pipeline.tables() == before
 
 
 @pytest.mark.parametrize("asset", [RAW_LOG, *DATA_TABLES, "reconciled_fids", "targets"])
-def test_execute_all_judges_every_check_of_an_asset(pipeline: Pipeline, asset: str):
-    result = pipeline.judge(asset)
+def test_execute_all_evaluates_every_check_of_an_asset(pipeline: Pipeline, asset: str):
+    result = pipeline.evaluate(asset)
     assert result.success
     keys = {key for key in ALL_KEYS if key.asset_key.to_user_string() == asset}
     evaluations = result.get_asset_check_evaluations()
@@ -253,25 +259,25 @@ def test_execute_all_judges_every_check_of_an_asset(pipeline: Pipeline, asset: s
 
 
 def test_freshness_is_measured_against_the_hubs_head(pipeline: Pipeline):
-    fresh = judged(pipeline, "fresh")
+    fresh = evaluated(pipeline, "fresh")
     assert fresh.passed  # it has all that the hub has, however old that is
     assert fresh.metadata["blocks_behind"].value == 0
     with damaged(
         pipeline,
         "UPDATE pipeline.coverage SET to_height = 1009, last_block_at = last_block_at - interval '90 seconds'",
     ):
-        stale = judged(pipeline, "fresh")
+        stale = evaluated(pipeline, "fresh")
     assert not stale.passed
     assert stale.severity == AssetCheckSeverity.WARN
     assert stale.metadata["blocks_behind"].value == 20
     assert stale.metadata["lag_seconds"].value == 90
 
 
-def test_without_a_hub_freshness_is_not_claimed_and_the_rest_judged(
+def test_without_a_hub_freshness_is_not_claimed_and_the_rest_evaluated(
     pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setenv("FC_HUB_URLS", "http://127.0.0.1:9")
-    fresh = judged(pipeline, "fresh")
+    fresh = evaluated(pipeline, "fresh")
     assert not fresh.passed
     assert "127.0.0.1:9" in (fresh.description or "")
-    assert judged(pipeline, "coverage_without_holes").passed
+    assert evaluated(pipeline, "coverage_without_holes").passed

@@ -1,4 +1,4 @@
-"""What Dagster's UI shows of checks while runs materialise: the newest result, whoever judged."""
+"""What Dagster's UI shows of checks while runs materialise: the newest result, whoever evaluated."""
 
 import asyncio
 from collections.abc import Iterator
@@ -82,7 +82,7 @@ def materialize(context: AssetExecutionContext, reporter: CheckReporter) -> None
 
 
 def by_hand(instance: DagsterInstance, *, passed: bool) -> None:
-    """Another run judges, as somebody who presses Execute."""
+    """Another run evaluates, as somebody who presses Execute."""
 
     @asset(name="other")
     def other(context: AssetExecutionContext) -> None:
@@ -92,7 +92,7 @@ def by_hand(instance: DagsterInstance, *, passed: bool) -> None:
     assert definitions.resolve_implicit_global_asset_job_def().execute_in_process(instance=instance).success
 
 
-def test_what_a_run_judges_is_shown_however_often_it_materialises():
+def test_what_a_run_evaluates_is_shown_however_often_it_materialises():
     with DagsterInstance.ephemeral() as instance, follower(instance) as steps:
         steps += [
             materialize,
@@ -105,7 +105,7 @@ def test_what_a_run_judges_is_shown_however_often_it_materialises():
         ]
 
 
-def test_what_another_run_judges_is_shown_after_the_next_materialisation_too():
+def test_what_another_run_evaluates_is_shown_after_the_next_materialisation_too():
     with DagsterInstance.ephemeral() as instance, follower(instance) as steps:
         steps += [
             materialize,
@@ -123,7 +123,7 @@ def test_what_another_run_judges_is_shown_after_the_next_materialisation_too():
         ]
 
 
-def test_a_successor_shows_what_was_judged_before_it_began():
+def test_a_successor_shows_what_was_evaluated_before_it_began():
     with DagsterInstance.ephemeral() as instance:
         by_hand(instance, passed=False)
         with follower(instance) as steps:
@@ -135,11 +135,11 @@ def test_a_successor_shows_what_was_judged_before_it_began():
             ]
 
 
-def test_a_check_that_is_being_judged_is_left_to_who_judges_it(monkeypatch: pytest.MonkeyPatch):
+def test_a_check_that_is_being_evaluated_is_left_to_who_evaluates_it(monkeypatch: pytest.MonkeyPatch):
     with DagsterInstance.ephemeral() as instance:
         reporters: list[CheckReporter] = []
 
-        def judge(replica: Any, tables: Any) -> Iterator[AssetCheckResult]:
+        def evaluate(replica: Any, tables: Any) -> Iterator[AssetCheckResult]:
             reporters[0].report([result(passed=True)])  # of the run that follows, just then
             reporters[0].repeat()
             yield result(passed=False)
@@ -152,7 +152,7 @@ def test_a_check_that_is_being_judged_is_left_to_who_judges_it(monkeypatch: pyte
             chosen = job.get_subset(asset_selection=set(), asset_check_selection={KEY})
             assert chosen.execute_in_process(instance=instance).success
 
-        monkeypatch.setattr(keys, "evaluate_keys", judge)
+        monkeypatch.setattr(keys, "evaluate_keys", evaluate)
         with follower(instance) as steps:
             steps += [
                 lambda _, reporter: reporters.append(reporter),

@@ -35,8 +35,7 @@ from fc_pipeline_tests.support.workbench import Workbench
 TIMEOUT_SECONDS = 120.0
 
 _LEADER = """
-import logging, os, signal
-signal.signal(signal.SIGTERM, signal.SIG_DFL)  # what ignores it, as a shell's background may, passes that on
+import logging, os
 logging.basicConfig(level=logging.INFO)
 from fc_pipeline.orchestration.servers import daemon
 from fc_pipeline.orchestration.instance.instances import leader_lock
@@ -111,6 +110,7 @@ def end_session(settings: Settings, instance: str) -> None:
         assert cursor.fetchone() == (1,)
 
 
+@pytest.mark.slow
 def test_the_one_that_stands_by_takes_over_when_the_leader_is_killed(settings: Settings, pair: tuple[Other, Other]):
     first, second = pair
     assert leader(settings) == name_of(first.instance)
@@ -119,6 +119,7 @@ def test_the_one_that_stands_by_takes_over_when_the_leader_is_killed(settings: S
     assert leader(settings) == name_of(second.instance)
 
 
+@pytest.mark.slow
 def test_a_leader_whose_session_is_cut_and_whose_place_is_taken_ends(settings: Settings, pair: tuple[Other, Other]):
     first, second = pair
     os.kill(first.process.pid, signal.SIGSTOP)  # or it would be quicker
@@ -130,6 +131,7 @@ def test_a_leader_whose_session_is_cut_and_whose_place_is_taken_ends(settings: S
     assert leader(settings) == name_of(second.instance)
 
 
+@pytest.mark.slow
 def test_a_leader_whose_session_is_cut_takes_the_lead_up_again(settings: Settings, tmp_path: Path):
     only = Other(settings, tmp_path)
     assert only.says() == "leads"
@@ -140,6 +142,7 @@ def test_a_leader_whose_session_is_cut_takes_the_lead_up_again(settings: Setting
     until(lambda: leader(settings) is None)
 
 
+@pytest.mark.slow
 def test_one_whose_hub_is_of_another_network_never_takes_the_lead(settings: Settings, tmp_path: Path):
     """Not even where nobody leads, as after a crash of Postgres; one of the right network does."""
     lake = settings.lake_uri

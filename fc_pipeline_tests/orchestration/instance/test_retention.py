@@ -15,6 +15,8 @@ from fc_pipeline.tables.registry import DATA_TABLES
 from fc_pipeline_tests.support.pipeline import SAMPLE_HOURS, Pipeline, open_pipeline, sample_hub
 from fc_pipeline_tests.support.postgres import fresh_database
 
+pytestmark = pytest.mark.slow
+
 OUTPUTS = (RAW_LOG, *DATA_TABLES)
 RUNS = 3
 

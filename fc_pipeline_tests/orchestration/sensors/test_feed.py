@@ -298,6 +298,7 @@ def test_the_longest_pause_is_bounded():
     assert Attempt(10_000, 0.0).is_due(600.0)
 
 
+@pytest.mark.slow
 def test_what_was_read_is_forgotten_by_the_cursor_and_said(pipeline: Pipeline):
     with serving(old_log(2)) as url:
         cursor = remembered(3, *old_hours(2), "2020-01-01-00:00")
@@ -373,6 +374,7 @@ def test_hours_that_fail_share_the_time_of_a_tick(pipeline: Pipeline, monkeypatc
     assert pipeline.bench.rows("SELECT DISTINCT reason FROM pipeline.gaps") == [("failed_hour",)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("hours_apart", [5, -5], ids=["ours is behind", "ours is ahead"])
 def test_a_clock_that_is_wrong_is_named_and_stops_nothing(
     pipeline: Pipeline, hours_apart: int, caplog: pytest.LogCaptureFixture

@@ -1,6 +1,5 @@
 """New targets under Dagster: the sensor asks for the run that completes them, later and later where that fails."""
 
-import signal
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -36,6 +35,8 @@ from fc_pipeline_tests.support.pipeline import Pipeline, defs, open_pipeline
 from fc_pipeline_tests.support.postgres import Database, fresh_database
 from fc_pipeline_tests.support.target_network import HOUR_OF_ALL, network_of_nine
 
+pytestmark = pytest.mark.slow
+
 COMPLETE = "every target's history is complete"
 ALL_USERS = "everybody is replicated (FC_TARGETS=all)"
 
@@ -66,12 +67,10 @@ def opened(
 @pytest.fixture
 def pipeline(opened: Pipeline) -> Iterator[Pipeline]:
     """Nobody has looked yet; no runs."""
-    before = signal.getsignal(signal.SIGTERM)
     faults.refused_fids.clear()
     faults.num_shards = None
     set_targets(opened, "synced_at = NULL, attempts = 0, tried_at = NULL, failure = NULL")
     yield opened
-    signal.signal(signal.SIGTERM, before)
     for run in opened.instance.get_runs():
         opened.instance.delete_run(run.run_id)
 

@@ -41,6 +41,13 @@ def upgrade() -> None:
         comment="What users note about others.",
     )
     op.create_index("notes_subject_fid_idx", "notes", ["subject_fid"])
+    op.create_index(
+        "notes_version_idx",
+        "notes",
+        ["version"],
+        postgresql_using="brin",
+        postgresql_ops={"version": "int8_minmax_multi_ops"},
+    )
 
 
 def downgrade() -> None:

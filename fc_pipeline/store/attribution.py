@@ -1,0 +1,29 @@
+"""Attributes messages to apps by the keys that signed them, where a key comes, changes or goes after the message."""
+
+from functools import cache
+
+from fc_pipeline.store import derived
+from fc_pipeline.tables.columns import DataTable
+from fc_pipeline.tables.derived_table import DerivedTable
+from fc_pipeline.tables.message import APP_FID
+from fc_pipeline.tables.registry import ATTRIBUTED_TABLES
+from fc_pipeline.tables.signers import KEYS
+
+__all__ = ["after"]
+
+
+@cache
+def after(one: DerivedTable) -> tuple[str, ...]:
+    """What has to follow the derivation of the staged scopes of a table: of keys, the apps of their users' messages."""
+    return tuple(_attribute(table) for table in ATTRIBUTED_TABLES) if one is KEYS else ()
+
+
+def _attribute(table: DataTable) -> str:
+    """Set `app_fid` where it is not as the keys say, null where they say nothing; reads the users' rows by index."""
+    same_row = " AND ".join(f"t.{name} = w.{name}" for name in table.key)
+    return (
+        f"UPDATE {table.qualified} AS t SET app_fid = w.known FROM (SELECT r.*, {APP_FID.value_of('r')} AS known "
+        f"FROM (SELECT DISTINCT fid FROM {derived.scope_name(KEYS)}) AS f CROSS JOIN LATERAL (SELECT * "
+        f"FROM {table.qualified} AS m WHERE m.fid = f.fid AND m.signer IS NOT NULL OFFSET 0) AS r) AS w "
+        f"WHERE w.app_fid IS DISTINCT FROM w.known AND {same_row}"
+    )

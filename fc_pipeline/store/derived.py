@@ -1,0 +1,151 @@
+"""The SQL that derives tables from others: which scopes are touched, and one upsert for all of them."""
+
+from collections.abc import Iterable
+from functools import cache
+from zlib import crc32
+
+from fc_pipeline.store.advisory_locks import DERIVING, AdvisoryLock
+from fc_pipeline.tables.columns import DataTable
+from fc_pipeline.tables.derived_table import DerivedTable
+
+__all__ = [
+    "COUNTED",
+    "RETURNING",
+    "create_scope",
+    "derive",
+    "derive_exactly",
+    "derived_rows",
+    "empty_scope",
+    "gate",
+    "is_touched",
+    "lock",
+    "scope_name",
+    "stage_name",
+    "stage_touched",
+    "touched_by",
+]
+
+# How a merge counts what it did: xmax is 0 only for a row that was inserted.
+COUNTED = (
+    "SELECT count(*) FILTER (WHERE inserted) AS inserted, "
+    "count(*) FILTER (WHERE NOT inserted AND NOT dead) AS updated, "
+    "count(*) FILTER (WHERE NOT inserted AND dead) AS deleted FROM merged"
+)
+RETURNING = "RETURNING t.xmax = 0 AS inserted, t.deleted_at IS NOT NULL AS dead"
+
+
+def stage_name(table: DataTable) -> str:
+    """The temporary table that COPY fills for `table`."""
+    return f"stage_{table.name}"
+
+
+def scope_name(one: DerivedTable) -> str:
+    """The temporary table of the scopes that are to be derived."""
+    return f"scope_{one.name}"
+
+
+@cache
+def create_scope(one: DerivedTable) -> str:
+    """Created once per connection and emptied by every commit."""
+    columns = ", ".join(f"{c.name} {c.type.postgres}" for c in one.table.columns if c.name in one.scope)
+    return f"CREATE TEMPORARY TABLE IF NOT EXISTS {scope_name(one)} ({columns}) ON COMMIT DELETE ROWS"
+
+
+def empty_scope(one: DerivedTable) -> str:
+    """For a second derivation in one transaction."""
+    return f"DELETE FROM {scope_name(one)}"
+
+
+def touched_by(one: DerivedTable, source: str, rows: str) -> str:
+    """The scopes that rows of a source touch; `rows` is a relation with the source's columns."""
+    return one.touched[source].replace("{rows}", rows)
+
+
+def stage_touched(one: DerivedTable, relations: Iterable[tuple[str, str]]) -> str:
+    """Stage the scopes that relations touch, given as (source, relation)."""
+    parts = [touched_by(one, source, rows) for source, rows in relations]
+    return f"INSERT INTO {scope_name(one)} ({', '.join(one.scope)}) {' UNION ALL '.join(parts)}"
+
+
+def is_touched(one: DerivedTable, relations: Iterable[tuple[str, str]]) -> str:
+    """Whether relations, given as (source, relation), touch any scope."""
+    return f"SELECT EXISTS ({' UNION ALL '.join(touched_by(one, source, rows) for source, rows in relations)})"
+
+
+def gate(one: DerivedTable, *, shared: bool) -> str:
+    """Wait, before scopes are looked for, until no fold of another shard makes rows of the table; until commit.
+
+    `shared` by those that only look for rows.
+    """
+    return AdvisoryLock(DERIVING, crc32(one.name.encode()) >> 1).until_commit(shared=shared)
+
+
+def _scopes(one: DerivedTable) -> str:
+    names = ", ".join(one.scope)
+    known = " AND ".join(f"{name} IS NOT NULL" for name in one.scope)
+    return f"(SELECT DISTINCT {names} FROM {scope_name(one)} WHERE {known})"
+
+
+@cache
+def derived_rows(one: DerivedTable) -> str:
+    """The rows of the staged scopes as the sources have them."""
+    return f"SELECT {', '.join(one.table.names)} FROM ({one.rows.replace('{scope}', _scopes(one))}) AS derived_rows"
+
+
+@cache
+def lock(one: DerivedTable) -> str:
+    """Keep the rows of the staged scopes from being derived by another shard's fold until commit."""
+    names = ", ".join(one.scope)
+    return (
+        f"SELECT count(*) FROM (SELECT FROM {one.table.qualified} WHERE ({names}) IN "
+        f"(SELECT {names} FROM {scope_name(one)}) ORDER BY {', '.join(one.table.key)} FOR UPDATE) AS locked"
+    )
+
+
+@cache
+def derive(one: DerivedTable) -> str:
+    """Derive the staged scopes; a row that comes out as it was is not written. Returns the counts.
+
+    Rows that nothing keeps any more are deleted. There are no others that are not derived: nobody else writes them.
+    """
+    merged = _merged(one, f"({derived_rows(one)})")
+    if one.kept_by is None:
+        return f"WITH {merged} {COUNTED}"
+    # A row that is derived is kept, so the two never meet. OFFSET 0: each is looked up by itself, where a join may read
+    # the source through (merges forbid the joins that would not).
+    return f"WITH {_deleted(one, f'NOT EXISTS ({one.kept_by} OFFSET 0)')}, {merged} {_COUNTED_WITH_DELETED}"
+
+
+@cache
+def derive_exactly(one: DerivedTable) -> str:
+    """The same, and delete every row of the staged scopes that is not derived, such as one that somebody invented."""
+    same_key = " AND ".join(f"d.{name} = t.{name}" for name in one.table.key)
+    is_not_derived = f"NOT EXISTS (SELECT FROM derived AS d WHERE {same_key})"
+    return (
+        f"WITH derived AS MATERIALIZED ({derived_rows(one)}), {_deleted(one, is_not_derived)}, "
+        f"{_merged(one, 'derived')} {_COUNTED_WITH_DELETED}"
+    )
+
+
+_COUNTED_WITH_DELETED = COUNTED.replace(" AS deleted", " + (SELECT count(*) FROM gone) AS deleted")
+
+
+def _merged(one: DerivedTable, rows: str) -> str:
+    table = one.table
+    names = ", ".join(table.names)
+    updated = [name for name in table.names if name not in table.key]
+    ours, theirs = (", ".join(f"{row}.{name}" for name in updated) for row in ("t", "excluded"))
+    return (
+        f"merged AS (INSERT INTO {table.qualified} AS t ({names}) SELECT {names} FROM {rows} AS d "
+        f"ORDER BY {', '.join(table.key)} ON CONFLICT ({', '.join(table.key)}) "
+        f"DO UPDATE SET {', '.join(f'{n} = excluded.{n}' for n in updated)} "
+        f"WHERE ({ours}) IS DISTINCT FROM ({theirs}) {RETURNING})"
+    )
+
+
+def _deleted(one: DerivedTable, condition: str) -> str:
+    same_scope = " AND ".join(f"t.{name} = s.{name}" for name in one.scope)
+    return (
+        f"gone AS (DELETE FROM {one.table.qualified} AS t USING {_scopes(one)} AS s "
+        f"WHERE {same_scope} AND {condition} RETURNING 1)"
+    )

@@ -1,0 +1,49 @@
+"""How a table is declared whose rows follow from those of other tables, in whatever order these came."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from fc_pipeline.tables.columns import DataTable
+
+__all__ = ["DerivedTable"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class DerivedTable:
+    """One derived table. What folds, corrects and compares it goes by this declaration alone.
+
+    Rows are derived together that agree in the columns `scope`, part of their key. `touched` says per source (a message
+    table) in which scopes a row of it may matter: SQL for the scope's columns of the rows of `{rows}`, which has the
+    source's columns. `rows` is SQL for the rows, columns by name, of the scopes in `{scope}`, each of which it has
+    once. `of_fids` is SQL for the scopes of the users in `{fids}` (column fid), by what the sources have of them.
+    `kept_by` is SQL for the source's rows that keep a row `t` of the table, which is deleted without any; None where
+    the feed only ever changes rows.
+    A row of `shared_sources` may touch scopes whose other sources belong to another shard, where a fold may derive the
+    same row at this moment. The scopes that a row of `through_rows` touches are found through rows of the table itself,
+    which a fold of another shard may be about to make.
+    """
+
+    table: DataTable
+    scope: tuple[str, ...]
+    touched: Mapping[str, str]
+    rows: str
+    of_fids: str
+    kept_by: str | None = None
+    shared_sources: tuple[str, ...] = ()
+    through_rows: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not set(self.scope) <= set(self.table.key):
+            raise ValueError(f"{self.table.name}: the scope is part of the key")
+        if "fid" not in self.table.names:
+            raise ValueError(f"{self.table.name}: a derived row says whose it is, in the column fid")
+
+    @property
+    def name(self) -> str:
+        """The table's name."""
+        return self.table.name
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """The tables whose rows it is derived from."""
+        return tuple(self.touched)
