@@ -157,19 +157,85 @@ _SAID: Final[Mapping[str, tuple[Callable[[NodeAnswers, int], Facts], str]]] = {
         "FROM channel_follows",
     ),
 }
+_METADATA: Final = ("name", "description", "imageUrl", "header", "rules", "castingMode", "membershipMode")
+_ID: Final = _hex("channel_id")
+
+
+def _owner(node: NodeAnswers, channel_id: str, channel_key: str) -> Facts:
+    said = node.answer("channelOwner", channel_key=channel_key)
+    return {(channel_id, said["fid"], said["ownerAddress"], said["expiry"])} if said else set()
+
+
+def _metadata(node: NodeAnswers, channel_id: str, channel_key: str) -> Facts:
+    said = node.answer("channelMetadata", channelId=channel_id)
+    return {(channel_id, *(said[name] for name in _METADATA))} if said else set()
+
+
+def _members(node: NodeAnswers, channel_id: str, channel_key: str) -> Facts:
+    return {
+        (channel_id, one["fid"], one["state"].removeprefix("CHANNEL_MEMBER_STATE_").lower())
+        for one in node.items("channelMembers", "members", channelId=channel_id)
+    }
+
+
+def _pin(node: NodeAnswers, channel_id: str, channel_key: str) -> Facts:
+    pin = node.answer("channelPin", channelId=channel_id).get("pin")
+    return {(channel_id, pin["castHash"], pin["authorFid"])} if pin else set()
+
+
+def _moderations(node: NodeAnswers, channel_id: str, channel_key: str) -> Facts:
+    return {
+        (channel_id, one["castHash"], one["action"].removeprefix("CHANNEL_MODERATE_ACTION_").lower(), one["authorFid"])
+        for one in node.items("channelModerations", "moderations", channelId=channel_id)
+    }
+
+
+_SAID_OF_CHANNELS: Final[Mapping[str, tuple[Callable[[NodeAnswers, str, str], Facts], str]]] = {
+    "channel owners": (
+        _owner,
+        f"SELECT {_ID} AS channel_id, coalesce(fid, 0), owner_address, extract(epoch FROM expires_at)::bigint "
+        "FROM channels",
+    ),
+    "channel_settings": (
+        _metadata,
+        f"SELECT {_ID} AS channel_id, name, description, image_url, header, rules, "
+        "'CASTING_MODE_' || upper(casting_mode), 'MEMBERSHIP_MODE_' || upper(membership_mode) FROM channels",
+    ),
+    "members of channels": (_members, f"SELECT {_ID} AS channel_id, fid, state FROM channel_members"),
+    "channel_pins": (
+        _pin,
+        f"SELECT {_ID} AS channel_id, {_hex('cast_hash')}, fid FROM channel_pins WHERE cast_hash IS NOT NULL",
+    ),
+    "channel_moderations": (
+        _moderations,
+        f"SELECT {_ID} AS channel_id, {_hex('cast_hash')}, action, fid FROM channel_moderations",
+    ),
+}
 _LISTED_IN_PART: Final = {"username_proofs"}
 """A node lists some of a user's names only (hub-api T9): it may know more than it says."""
 
 
 def differences(bench: Workbench, node: NodeAnswers, fids: Collection[int]) -> list[str]:
-    """A line for each fact about these users that only one of the two has."""
+    """A line for each fact about these users and their channels that only one of the two has."""
     found: list[str] = []
     for table, (ask, query) in _SAID.items():
         theirs: Facts = set().union(*(ask(node, fid) for fid in fids))
         ours = {
             tuple(row) for row in bench.rows(f"SELECT * FROM ({query}) AS said WHERE fid = ANY (:fids)", fids=[*fids])
         }
-        found += [f"{table}: only the node has {fact}" for fact in sorted(theirs - ours)]
-        if table not in _LISTED_IN_PART:
-            found += [f"{table}: only we have {fact}" for fact in sorted(ours - theirs)]
+        found += _only_one_has(table, theirs, ours, is_listed_in_part=table in _LISTED_IN_PART)
+    of_fids = f"SELECT {_ID} AS channel_id, channel_key FROM channels WHERE fid = ANY (:fids) OR fid IS NULL"
+    for channel_id, channel_key in bench.rows(of_fids, fids=[*fids]):
+        for table, (ask_channel, query) in _SAID_OF_CHANNELS.items():
+            ours = {
+                tuple(row) for row in bench.rows(f"SELECT * FROM ({query}) AS s WHERE channel_id = :id", id=channel_id)
+            }
+            found += _only_one_has(table, ask_channel(node, channel_id, channel_key), ours)
     return found
+
+
+def _only_one_has(table: str, theirs: Facts, ours: Facts, *, is_listed_in_part: bool = False) -> list[str]:
+    lines = [f"{table}: only the node has {fact}" for fact in sorted(theirs - ours, key=repr)]
+    if not is_listed_in_part:
+        lines += [f"{table}: only we have {fact}" for fact in sorted(ours - theirs, key=repr)]
+    return lines

@@ -19,9 +19,9 @@ def _tool(fixtures: Path) -> Path:
 
 
 @contextmanager
-def served_node(fixtures: Path) -> Iterator[str]:
-    """The address of the recorded node."""
-    command = [sys.executable, str(_tool(fixtures)), "serve", "--dir", str(fixtures / "snapchain")]
+def served_node(fixtures: Path, port: int = 0) -> Iterator[str]:
+    """The address of the recorded node, on this port if it is to be one that it had before."""
+    command = [sys.executable, str(_tool(fixtures)), "serve", "--dir", str(fixtures / "snapchain"), "--port", str(port)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         try:
             assert process.stdout is not None
