@@ -126,20 +126,21 @@ _MASKABLE = (
     "AND (l.deleted_at IS NULL OR l.deleted_reason = 'compacted')"
 )
 _MASK = (
-    "WITH masked AS (SELECT l.fid, l.type, l.target_fid, min(c.compacted_at) AS compacted_at FROM {source} "
-    "GROUP BY l.fid, l.type, l.target_fid), "
+    "WITH masked AS (SELECT l.place, min(c.compacted_at) AS compacted_at FROM {source} GROUP BY l.place), "
     "updated AS (UPDATE public.links AS l SET deleted_at = m.compacted_at, deleted_reason = 'compacted' "
-    "FROM masked AS m WHERE l.fid = m.fid AND l.type = m.type AND l.target_fid = m.target_fid "
+    "FROM masked AS m WHERE l.ctid = m.place "
     "AND (l.deleted_at IS NULL OR (l.deleted_reason = 'compacted' AND l.deleted_at > m.compacted_at)) RETURNING 1) "
     "SELECT count(*) AS deleted FROM updated"
 )
 
-# OFFSET 0 keeps the order of the joins: few FIDs have compact states, so they are looked up first, by index.
+# OFFSET 0 keeps the order of the joins: few FIDs have compact states, so they are looked up first, by index. Links are
+# updated where they were found: a join by their key may walk through the whole table.
 MASK_STAGED_LINKS = _MASK.format(
     source=(
         "stage_links AS s "
         "CROSS JOIN LATERAL (SELECT * FROM pipeline.link_compactions AS c WHERE c.fid = s.fid OFFSET 0) AS c "
-        "CROSS JOIN LATERAL (SELECT * FROM public.links AS l WHERE l.fid = s.fid AND l.type = s.type "
+        "CROSS JOIN LATERAL (SELECT l.ctid AS place, l.* FROM public.links AS l "
+        "WHERE l.fid = s.fid AND l.type = s.type "
         f"AND l.target_fid = s.target_fid AND {_MASKABLE} OFFSET 0) AS l "
         "WHERE l.target_fid <> ALL (c.target_fids)"
     )
@@ -149,7 +150,8 @@ MASK_STAGED_LINKS = _MASK.format(
 MASK_BY_NEW_COMPACTIONS = _MASK.format(
     source=(
         "stage_link_compactions AS c "
-        f"CROSS JOIN LATERAL (SELECT * FROM public.links AS l WHERE l.fid = c.fid AND {_MASKABLE} OFFSET 0) AS l "
+        "CROSS JOIN LATERAL (SELECT l.ctid AS place, l.* FROM public.links AS l "
+        f"WHERE l.fid = c.fid AND {_MASKABLE} OFFSET 0) AS l "
         "WHERE (c.fid, c.version, l.target_fid) NOT IN "
         "(SELECT k.fid, k.version, unnest(k.target_fids) FROM stage_link_compactions AS k)"
     )

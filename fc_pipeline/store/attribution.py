@@ -19,11 +19,14 @@ def after(one: DerivedTable) -> tuple[str, ...]:
 
 
 def _attribute(table: DataTable) -> str:
-    """Set `app_fid` where it is not as the keys say, null where they say nothing; reads the users' rows by index."""
-    same_row = " AND ".join(f"t.{name} = w.{name}" for name in table.key)
+    """Set `app_fid` where it is not as the keys say, null where they say nothing; reads the users' rows by index.
+
+    The rows are updated where they were found: a join by their key would be planned as a walk through the whole table
+    where the server believes that to be empty.
+    """
     return (
         f"UPDATE {table.qualified} AS t SET app_fid = w.known FROM (SELECT r.*, {APP_FID.value_of('r')} AS known "
-        f"FROM (SELECT DISTINCT fid FROM {derived.scope_name(KEYS)}) AS f CROSS JOIN LATERAL (SELECT * "
-        f"FROM {table.qualified} AS m WHERE m.fid = f.fid AND m.signer IS NOT NULL OFFSET 0) AS r) AS w "
-        f"WHERE w.app_fid IS DISTINCT FROM w.known AND {same_row}"
+        f"FROM (SELECT DISTINCT fid FROM {derived.scope_name(KEYS)}) AS f CROSS JOIN LATERAL (SELECT m.ctid AS place, "
+        f"m.* FROM {table.qualified} AS m WHERE m.fid = f.fid AND m.signer IS NOT NULL OFFSET 0) AS r) AS w "
+        "WHERE w.app_fid IS DISTINCT FROM w.known AND t.ctid = w.place"
     )

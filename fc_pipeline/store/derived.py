@@ -94,11 +94,14 @@ def derived_rows(one: DerivedTable) -> str:
 
 @cache
 def lock(one: DerivedTable) -> str:
-    """Keep the rows of the staged scopes from being derived by another shard's fold until commit."""
-    names = ", ".join(one.scope)
+    """Keep the rows of the staged scopes from being derived by another shard's fold until commit.
+
+    Scope by scope, in the same order everywhere, so that two folds wait for each other in turn.
+    """
+    found = f"SELECT FROM {one.table.qualified} AS t WHERE {_same_scope(one)} ORDER BY {', '.join(one.table.key)}"
     return (
-        f"SELECT count(*) FROM (SELECT FROM {one.table.qualified} WHERE ({names}) IN "
-        f"(SELECT {names} FROM {scope_name(one)}) ORDER BY {', '.join(one.table.key)} FOR UPDATE) AS locked"
+        f"SELECT count(*) FROM (SELECT * FROM {_scopes(one)} AS s ORDER BY {', '.join(one.scope)} OFFSET 0) AS s "
+        f"CROSS JOIN LATERAL ({found} OFFSET 0 FOR UPDATE) AS locked"
     )
 
 
@@ -144,8 +147,17 @@ def _merged(one: DerivedTable, rows: str) -> str:
 
 
 def _deleted(one: DerivedTable, condition: str) -> str:
-    same_scope = " AND ".join(f"t.{name} = s.{name}" for name in one.scope)
+    """Deletes rows `t` of the staged scopes that are found scope by scope, as OFFSET 0 makes sure.
+
+    A join of both would be planned as a walk through the whole table where the server believes that to be empty.
+    """
+    found = f"SELECT t.ctid FROM {one.table.qualified} AS t WHERE {_same_scope(one)} AND {condition} OFFSET 0"
     return (
-        f"gone AS (DELETE FROM {one.table.qualified} AS t USING {_scopes(one)} AS s "
-        f"WHERE {same_scope} AND {condition} RETURNING 1)"
+        f"gone AS (DELETE FROM {one.table.qualified} AS t USING (SELECT f.ctid AS place FROM {_scopes(one)} AS s "
+        f"CROSS JOIN LATERAL ({found}) AS f) AS g WHERE t.ctid = g.place RETURNING 1)"
     )
+
+
+def _same_scope(one: DerivedTable) -> str:
+    """That row `t` is of scope `s`."""
+    return " AND ".join(f"t.{name} = s.{name}" for name in one.scope)

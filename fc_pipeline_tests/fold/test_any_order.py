@@ -1,6 +1,5 @@
 """Any order, repetition and cutting of micro-batches gives the same tables, byte for byte (design, section 1)."""
 
-from collections import defaultdict
 from random import Random
 from time import sleep
 
@@ -9,11 +8,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from fc_pipeline.fold.session import FoldSession
-from fc_pipeline.hub.decode import decode_events
-from fc_pipeline.sample_hub.generator.simulation import generate
 from fc_pipeline.store.schema import ensure_schema
 from fc_pipeline.tables.link_compactions import SCOPED_SINCE
-from fc_pipeline_tests.support.any_order import Log, fold_anyhow, fold_in_order, refold_everything
+from fc_pipeline_tests.support.any_order import Log, fold_anyhow, fold_in_order, generated_log, refold_everything
 from fc_pipeline_tests.support.events import (
     HOUR_UNIX,
     Event,
@@ -168,17 +165,6 @@ def check_any_order(folded_database: FoldedDatabase, writer: FoldSession, log: L
     refold_everything(writer, log)
     assert folded_database.dump() == reference
     assert folded_database.quarantined() == []
-
-
-def generated_log(seed: int, events: int) -> Log:
-    """A protocol-consistent log of two shards, as the sample hub serves it."""
-    by_height: dict[int, dict[int, list[bytes]]] = {1: defaultdict(list), 2: defaultdict(list)}
-    raws = list(generate(seed, fids=25, events=events, start_unix=HOUR_UNIX, events_per_second=40))
-    _, decoded, undecodable = decode_events(raws)
-    assert not undecodable
-    for one, event in zip(raws, decoded, strict=True):
-        by_height[event.shardIndex][event.height].append(one)
-    return {shard: dict(blocks) for shard, blocks in by_height.items()}
 
 
 @pytest.mark.slow

@@ -1,11 +1,14 @@
 """Folds a log of several shards in order, and in any other: cut anew, repeated, interleaved."""
 
+from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
 from random import Random
 
 from fc_pipeline.fold.session import FoldSession
-from fc_pipeline_tests.support.events import Blocks, micro_batch
+from fc_pipeline.hub.decode import decode_events
+from fc_pipeline.sample_hub.generator.simulation import generate
+from fc_pipeline_tests.support.events import HOUR_UNIX, Blocks, micro_batch
 from fc_pipeline_tests.support.folded import Dump, FoldedDatabase
 
 Log = dict[int, Blocks]
@@ -59,3 +62,14 @@ def refold_everything(session: FoldSession, log: Log, *, shard_count: int | None
     for shard, blocks in log.items():
         written = session.refold(micro_batch(blocks, shard=shard, shard_count=shard_count))
         assert {table: w.rows for table, w in written.items() if w.rows} == {}
+
+
+def generated_log(seed: int, events: int) -> Log:
+    """A protocol-consistent log of two shards, as the sample hub serves it."""
+    by_height: dict[int, dict[int, list[bytes]]] = {1: defaultdict(list), 2: defaultdict(list)}
+    raws = list(generate(seed, fids=25, events=events, start_unix=HOUR_UNIX, events_per_second=40))
+    _, decoded, undecodable = decode_events(raws)
+    assert not undecodable
+    for one, event in zip(raws, decoded, strict=True):
+        by_height[event.shardIndex][event.height].append(one)
+    return {shard: dict(blocks) for shard, blocks in by_height.items()}
