@@ -4,6 +4,7 @@
 # make lint      ruff, import-linter (the layers in pyproject.toml) and pyright
 # make sync      catch up to the hub's head and end
 # make test-slow run the tests of a whole `up`, of processes that are killed, and others that take long
+# make test-stock the tests of all rooms with SQL, on each Postgres of Debian's packages that is installed here
 # make test-pythons a part of the tests with each of Python 3.11, 3.12 and 3.13 that is installed here
 # make test-faults the full matrix of faults, with a table of results; FC_FAULT_SEED=N repeats one, FC_FAULT_SEEDS=N plays more
 # make test-mutations plants bugs in a copy of the package and prints which test notices each
@@ -27,7 +28,7 @@ PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --dist loadscope --no-loadscope-
 COMPILE := $(BIN)/python -m compileall -qq -j 0 $(VENV)/lib fc_pipeline || true
 export PIP_NO_INPUT := 1
 
-.PHONY: up sync test test-slow test-pythons test-faults test-mutations test-live bench lint lock audit docs clean
+.PHONY: up sync test test-slow test-stock test-pythons test-faults test-mutations test-live bench lint lock audit docs clean
 
 up: $(VENV)/.runtime
 	@$(BIN)/fc-pipeline up
@@ -40,6 +41,15 @@ test: $(VENV)/.dev
 
 test-slow: $(VENV)/.dev
 	$(PYTEST) -m "slow and not faults and not mutations" $(TESTS)
+
+# Of the rooms whose SQL it is; the whole matrix of servers is in the faults.
+STOCK_ROOMS := $(addprefix fc_pipeline_tests/,backfill feed fold reconcile repair status store targets)
+test-stock: $(VENV)/.dev
+	@for server in /usr/lib/postgresql/*/bin/postgres; do \
+	  [ -x "$$server" ] || { echo "no stock Postgres is installed: nothing is tested"; continue; }; \
+	  version=$${server#/usr/lib/postgresql/}; version=$${version%%/*}; echo "Postgres $$version"; \
+	  STOCK_POSTGRES=$$version $(PYTEST) $(STOCK_ROOMS) $(TESTS) || exit 1; \
+	done
 
 test-pythons:
 	@.ci/test-pythons

@@ -24,6 +24,7 @@ from fc_pipeline_tests.support.feeding import lake, lines, no_pauses, other_data
 from fc_pipeline_tests.support.folded import folded_database, replica, writer  # noqa: F401
 from fc_pipeline_tests.support.postgres import Database, fresh_database
 from fc_pipeline_tests.support.signals import do_not_ignore_interrupts, restored_signals
+from fc_pipeline_tests.support.stock_server import UNSAFE, stock_server
 
 _FIRST_TEST_HOUR = Hour.from_key("2026-10-25-00:00")
 # Partitions begin where the database says that was asked when they were loaded: not one that is in use on this machine.
@@ -81,7 +82,11 @@ def signals() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedPostgres]:
-    """This worker's embedded Postgres, running."""
+    """This worker's Postgres, running: the embedded one, or the stock one whose version STOCK_POSTGRES says."""
+    if version := os.environ.get("STOCK_POSTGRES"):
+        with stock_server(Path(f"/usr/lib/postgresql/{version}/bin"), UNSAFE) as stock:
+            yield stock  # type: ignore[misc]
+        return
     # Nobody pulls the plug on a test's data, so the disk need not be waited for.
     unsafe = {"fsync": "off", "full_page_writes": "off", "synchronous_commit": "off"}
     # Small files, since each database is a copy of another.

@@ -8,6 +8,7 @@ import pyarrow as pa
 from fc_pipeline.errors import LakeError
 from fc_pipeline.lake.storage import LakeStorage
 from fc_pipeline.lake.store_errors import remedy_of
+from fc_pipeline.plain_text import one_line
 
 __all__ = ["ID_FILE", "has_data", "make_id", "read_id"]
 
@@ -22,7 +23,7 @@ def read_id(storage: LakeStorage) -> str | None:
     except FileNotFoundError:
         return None
     except OSError as error:
-        raise LakeError(f"cannot read the lake: {error}", hint=remedy_of(error)) from error
+        raise LakeError(f"cannot read the lake {storage.root}: {one_line(error)}", hint=remedy_of(error)) from error
     try:
         found = json.loads(content)
         lake_id: object = cast(dict[str, object], found).get("lake_id") if isinstance(found, dict) else None

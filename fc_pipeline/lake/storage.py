@@ -158,7 +158,9 @@ class LakeStorage:
             # Arrow says so of a folder that comes into being just then: by now it is there.
             return self.filesystem.get_file_info(selector)
         except OSError as error:
-            raise LakeError(f"cannot list {folder or 'the lake'}: {one_line(error)}", hint=remedy_of(error)) from error
+            raise LakeError(
+                f"cannot list {self.full_path(folder)}: {one_line(error)}", hint=remedy_of(error)
+            ) from error
 
     def delete(self, paths: Sequence[str]) -> None:
         """Delete files, in as few requests as the store allows; one that is gone already is none to delete.
@@ -177,7 +179,7 @@ class LakeStorage:
                     self.filesystem.delete_file(path)
         except OSError as error:
             raise LakeError(
-                f"cannot delete {paths[0]} from the lake: {one_line(error)}", hint=remedy_of(error)
+                f"cannot delete {full[0]} from the lake: {one_line(error)}", hint=remedy_of(error)
             ) from error
 
     def delete_unfinished(self, folder: str) -> None:

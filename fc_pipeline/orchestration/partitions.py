@@ -13,7 +13,7 @@ from fc_pipeline.hours import FIRST_HOUR, HOUR_SECONDS, PARTITION_FORMAT, Hour
 from fc_pipeline.lake.snapshot_log import BUCKETS, bucket_key
 from fc_pipeline.services import embedded_servers, with_urls
 from fc_pipeline.store.partition_start import STORED_START
-from fc_pipeline.store.session import address
+from fc_pipeline.store.session import connect_at_once
 
 __all__ = ["FID_BUCKETS", "HOURS", "first_loaded_hour", "hour_window", "hours_from", "known_start"]
 
@@ -37,11 +37,7 @@ def known_start() -> Hour:
         url = _postgres_url(Settings.load())
         if url is None:
             return FIRST_HOUR
-        # Not store.session.connect, which waits where the server has no connection to spare.
-        with (
-            closing(psycopg2.connect(address(url), connect_timeout=CONNECT_TIMEOUT_SECONDS)) as connection,
-            connection.cursor() as cursor,
-        ):
+        with closing(connect_at_once(url, CONNECT_TIMEOUT_SECONDS)) as connection, connection.cursor() as cursor:
             cursor.execute(STORED_START)
             found = cursor.fetchone()
     except (FcPipelineError, OSError, psycopg2.Error) as error:

@@ -27,6 +27,7 @@ __all__ = [
     "PsycopgConnection",
     "address",
     "connect",
+    "connect_at_once",
     "make_engine",
     "pinning",
     "require_utf8",
@@ -103,7 +104,15 @@ def connect(url: str, **settings: str) -> PsycopgConnection:
     Raises ConfigError where the database cannot hold the network's texts, PostgresError where the server had no
     connection to spare for WAIT_FOR_CONNECTION_SECONDS, else psycopg2's errors.
     """
-    connection = with_connection_slot(lambda: psycopg2.connect(address(url)))
+    return _pinned(with_connection_slot(lambda: psycopg2.connect(address(url))), settings)
+
+
+def connect_at_once(url: str, timeout_seconds: int) -> PsycopgConnection:
+    """The same where waiting is worse than an answer: raises psycopg2's error where there is no connection to spare."""
+    return _pinned(psycopg2.connect(address(url), connect_timeout=timeout_seconds), {})
+
+
+def _pinned(connection: PsycopgConnection, settings: Mapping[str, str]) -> PsycopgConnection:
     try:
         require_utf8(str(connection.info.parameter_status("server_encoding")), connection.info.dbname)
         wanted = {**SESSION, **settings}

@@ -126,7 +126,7 @@ REGISTRY: Final = DerivedTable(
         ON_CHAIN_EVENTS.name: (
             f"SELECT {_channel_of('r.body::jsonb')} AS channel_id FROM {{rows}} AS r WHERE r.type = 'channel_register'"
         ),
-        CHANNEL_SETTINGS.name: "SELECT channel_id FROM {rows}",
+        CHANNEL_SETTINGS.name: "SELECT r.channel_id FROM {rows} AS r",
         # An address that owns no channel yet is asked for when the channel comes.
         VERIFICATIONS.name: _OWNED.replace("{verified}", "{rows}"),
     },

@@ -1,5 +1,6 @@
 """How a table is declared whose rows follow from those of other tables, in whatever order these came."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -21,6 +22,7 @@ class DerivedTable:
     A row of `shared_sources` may touch scopes whose other sources belong to another shard, where a fold may derive the
     same row at this moment. The scopes that a row of `through_rows` touches are found through rows of the table itself,
     which a fold of another shard may be about to make.
+    `{rows}`, `{scope}` and `{fids}` may be queries: each is followed by `AS` and a name, as Postgres 15 wants it.
     """
 
     table: DataTable
@@ -37,6 +39,9 @@ class DerivedTable:
             raise ValueError(f"{self.table.name}: the scope is part of the key")
         if "fid" not in self.table.names:
             raise ValueError(f"{self.table.name}: a derived row says whose it is, in the column fid")
+        for sql in (*self.touched.values(), self.rows, self.of_fids):
+            if re.search(r"\{(rows|scope|fids)\}(?! AS )", sql):
+                raise ValueError(f"{self.table.name}: a relation without a name in {sql.strip()!r}")
 
     @property
     def name(self) -> str:

@@ -157,5 +157,5 @@ KEYS: Final = DerivedTable(
         GASLESS_KEYS.name: "SELECT fid FROM {rows} AS r",
     },
     rows=_ROWS,
-    of_fids="SELECT fid FROM {fids}",
+    of_fids="SELECT p.fid FROM {fids} AS p",
 )

@@ -112,7 +112,7 @@ _ROWS: Final = f"""
   WHERE f.fid > 0 AND (d.version IS NOT NULL OR v.version IS NOT NULL OR c.version IS NOT NULL)
 """
 
-_OF_FID: Final = "SELECT fid FROM {rows}"
+_OF_FID: Final = "SELECT r.fid FROM {rows} AS r"
 # Whoever shows a name is touched by each of its proofs: its holder may have changed.
 _SHOWING: Final = (
     "SELECT u.fid FROM {rows} AS s CROSS JOIN LATERAL "
@@ -126,10 +126,10 @@ PROFILES: Final = DerivedTable(
         "user_data": _OF_FID,
         "verifications": _OF_FID,
         "username_proofs": f"{_OF_FID} UNION ALL {_SHOWING}",
-        "on_chain_events": f"{_OF_FID} AS c WHERE c.type IN ('id_register', 'tier_purchase')",
+        "on_chain_events": f"{_OF_FID} WHERE r.type IN ('id_register', 'tier_purchase')",
     },
     rows=_ROWS,
-    of_fids="SELECT fid FROM {fids}",
+    of_fids="SELECT p.fid FROM {fids} AS p",
     # An fname's proof comes on every shard, and whoever shows the name may be of any.
     shared_sources=("username_proofs",),
 )

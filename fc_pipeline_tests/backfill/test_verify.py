@@ -65,7 +65,7 @@ def test_a_replica_that_equals_the_hub_has_no_differences_and_stays_as_it_is(ben
 
 
 def test_what_is_wrong_is_told_for_users_that_were_registered_since_the_beginning(bench: Workbench) -> None:
-    first = "(SELECT min(hash) FROM casts WHERE deleted_at IS NULL)"
+    first = "(SELECT hash FROM casts WHERE deleted_at IS NULL ORDER BY hash LIMIT 1)"
     update = f"UPDATE casts SET text = 'forged' WHERE hash = {first} AND deleted_at IS NULL RETURNING fid, hash"
     fid, cast_hash = execute(bench, update)[0]
     found = verify(bench.replica, fids=[fid])
@@ -85,7 +85,7 @@ def test_a_hub_that_has_moved_on_spoils_the_comparison_only_of_users_who_did_som
 ) -> None:
     wrong = execute(
         bench,
-        "DELETE FROM casts WHERE hash IN (SELECT min(hash) FROM casts WHERE deleted_at IS NULL "
+        "DELETE FROM casts WHERE hash::text IN (SELECT min(hash::text) FROM casts WHERE deleted_at IS NULL "
         "GROUP BY fid ORDER BY fid LIMIT 2) RETURNING fid",
     )
     quiet, busy = (row.fid for row in wrong)

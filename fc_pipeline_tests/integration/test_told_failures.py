@@ -3,6 +3,8 @@
 Each trouble is a real one: nothing listens, a right was taken away, a bucket's store is down, a disk is full.
 """
 
+import errno
+import inspect
 import logging
 import socket
 import subprocess
@@ -12,11 +14,18 @@ from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import adbc_driver_manager
+import aiohttp
+import psycopg2
+import pyarrow as pa
 import pytest
+import redis
 import sqlalchemy as sa
-from dagster import DagsterInstance, build_schedule_context, build_sensor_context
+from dagster import DagsterInstance, SkipReason, build_schedule_context, build_sensor_context
 
+from fc_pipeline import errors
 from fc_pipeline.cli.main import main
+from fc_pipeline.errors import ConfigError, FcPipelineError
 from fc_pipeline.orchestration.failures import TickFailed
 from fc_pipeline.orchestration.resources import ReplicaResource
 from fc_pipeline.orchestration.schedules import close_hour
@@ -30,6 +39,7 @@ from fc_pipeline.store import retry
 from fc_pipeline_tests.support.few_rights import role
 from fc_pipeline_tests.support.pipeline import SAMPLE_HOURS, Pipeline, defs, open_pipeline, sample_hub
 from fc_pipeline_tests.support.postgres import Database, fresh_database
+from fc_pipeline_tests.support.s3_server import BUCKET, SECRET, s3_server
 
 COMMANDS = (("sync",), ("backfill", "--fids", "3"), ("verify", "--fids", "3"), ("status",), ("up",))
 TICKS = (hub_event_sensor, gap_sensor, key_sensor, target_sensor, stall_sensor)
@@ -108,11 +118,21 @@ def check_ticks(pipeline: Pipeline, cause: str, remedy: str, *names: str) -> Non
     for name, tick in ticks(pipeline.instance):
         if names and name not in names:
             continue
-        with pytest.raises(TickFailed) as failed:
-            tick()
-        first_line = str(failed.value).splitlines()[0]
-        assert cause in first_line, name
-        assert remedy in first_line, name
+        told = first_line_of(tick)
+        assert cause in told, name
+        assert remedy in told, name
+
+
+def first_line_of(tick: Callable[[], object]) -> str:
+    """What a tick that fails says; one that waits for a hub says it as the reason why it launches nothing."""
+    try:
+        done = tick()
+    except TickFailed as failed:
+        return str(failed).splitlines()[0]
+    assert isinstance(done, SkipReason)
+    assert done.skip_message is not None
+    assert done.skip_message.startswith("no hub can be read: ")
+    return done.skip_message
 
 
 def check_run(pipeline: Pipeline, cause: str, remedy: str, *, rebuild: bool = False) -> None:
@@ -253,6 +273,67 @@ def test_no_hub(
     assert "hub" in said.cause
     assert "127.0.0.1" in said.cause
     assert said.remedy
+
+
+@pytest.mark.slow  # Arrow tries again for a while
+@pytest.mark.parametrize("command", [("sync",), ("backfill", "--fids", "3")], ids=" ".join)
+def test_a_bucket_that_is_not_there(
+    pipeline: Pipeline,
+    database: Database,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    command: tuple[str, ...],
+):
+    monkeypatch.setenv("FC_POSTGRES_URL", database.url)
+    with s3_server() as s3:
+        monkeypatch.setenv("FC_LAKE_URI", s3.uri("lake").replace(f"@{BUCKET}/", "@another-bucket/"))
+        said = said_by(capsys, monkeypatch, *command)
+    assert said.code == 1
+    assert "another-bucket" in said.cause
+    assert "bucket" in said.remedy
+    assert SECRET not in said.cause
+
+
+def thrown() -> Iterator[Exception]:
+    """An error of each kind of ours, and of each driver."""
+    for _, kind in inspect.getmembers(errors, inspect.isclass):
+        if issubclass(kind, FcPipelineError):
+            error = kind.__new__(kind)
+            FcPipelineError.__init__(error, "the thing failed", hint="mend it")
+            yield error
+    yield psycopg2.OperationalError("the thing failed")
+    yield sa.exc.OperationalError("SELECT", None, psycopg2.OperationalError("the thing failed"))
+    yield adbc_driver_manager.OperationalError("the thing failed", status_code=adbc_driver_manager.AdbcStatusCode.IO)
+    yield aiohttp.ClientConnectionError("the thing failed")
+    yield redis.ConnectionError("the thing failed")
+    yield pa.ArrowInvalid("the thing failed")
+    yield OSError(errno.ENOSPC, "the thing failed")
+    yield KeyError("the thing failed")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("error", thrown(), ids=lambda error: type(error).__name__)
+@pytest.mark.parametrize("wrapped", [False, True], ids=["alone", "in a group"])
+def test_whatever_is_thrown_it_is_told_everywhere(
+    pipeline: Pipeline,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    error: Exception,
+    wrapped: bool,
+):
+    """By each command, tick and run: one line with what is wrong, and one with what to do."""
+
+    def fail(_: str) -> None:
+        raise ExceptionGroup("unhandled errors in a TaskGroup", [error]) if wrapped else error
+
+    monkeypatch.setattr("fc_pipeline.replica.require_own_session", fail)
+    for command in COMMANDS:
+        said = said_by(capsys, monkeypatch, *command)
+        assert said.code == (2 if isinstance(error, ConfigError) else 1), command
+        assert "the thing failed" in said.cause, command
+        assert said.remedy
+    check_ticks(pipeline, "the thing failed", "")
+    check_run(pipeline, "the thing failed", "")
 
 
 def test_no_redis_where_it_is_named(

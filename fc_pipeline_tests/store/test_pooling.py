@@ -38,7 +38,9 @@ def pgbouncer(
         pytest.skip("pgbouncer is not installed")
     parts = urlsplit(postgres.url())
     port = free_port()
-    target = f"host={parse_qs(parts.query)['host'][0]} user={parts.username} password={unquote(parts.password or '')}"
+    target = f"host={parse_qs(parts.query)['host'][0]} user={parts.username}"
+    if parts.password:
+        target += f" password={unquote(parts.password)}"
     settings = {
         "listen_addr": "127.0.0.1",
         "listen_port": str(port),

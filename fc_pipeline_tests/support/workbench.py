@@ -15,6 +15,7 @@ from fc_pipeline.feed.survey import Survey, survey
 from fc_pipeline.hours import Hour
 from fc_pipeline.hub.failover import HubPool
 from fc_pipeline.replica import Replica, open_replica
+from fc_pipeline.tables.channel_settings import SETTINGS
 from fc_pipeline.tables.columns import Comparison
 from fc_pipeline.tables.registry import DATA_TABLES
 from fc_pipeline_tests.support.folded import FoldedDatabase
@@ -122,8 +123,8 @@ def workbench(database: Database, lake: Path, *hub_urls: str, **settings: Any) -
         yield Workbench(replica, FoldedDatabase(database.url, replica.engine))
 
 
-NOT_TOLD = {"username_proofs": {"hash", "precedence"}}
-"""What the by-FID answers do not say: by which message a proof came."""
+NOT_TOLD = {"username_proofs": {"hash", "precedence"}, "channels": {column.name for column in SETTINGS}}
+"""What the by-FID answers do not say: by which message a proof came, and how a channel is set up."""
 
 
 def live(bench: Workbench) -> dict[str, set[str]]:
