@@ -27,6 +27,7 @@ def stock_server(binaries: Path, settings: Mapping[str, str], *initdb_options: s
     Needs the packages' user where root calls it, which they make.
     """
     folder = Path(tempfile.mkdtemp(prefix="fc_stock_"))
+    folder.chmod(0o711)  # its socket is for others, too
     as_user: dict[str, Any] = {}
     if os.geteuid() == 0:
         shutil.chown(folder, "postgres", "postgres")
