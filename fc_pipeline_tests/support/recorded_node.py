@@ -5,13 +5,17 @@ import importlib.util
 import json
 import subprocess
 import sys
+from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-__all__ = ["recorded_answers", "recorded_channel_reads", "recorded_truth", "served_node"]
+from fc_pipeline.hub.wire import height_of
+from fc_pipeline_tests.support.events import Blocks
+
+__all__ = ["recorded_answers", "recorded_channel_reads", "recorded_feed", "recorded_truth", "served_node"]
 
 
 def _tool(fixtures: Path) -> Path:
@@ -38,6 +42,16 @@ def recorded_truth(fixtures: Path) -> dict[str, Any]:
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return json.loads(json.dumps(module.Recording(fixtures / "snapchain").truth()))
+
+
+def recorded_feed(fixtures: Path, shard: int) -> Blocks:
+    """The node's whole feed of a shard, by height."""
+    blocks: dict[int, list[bytes]] = defaultdict(list)
+    with gzip.open(fixtures / "snapchain" / f"events_shard{shard}.ndjson.gz", "rt") as pages:
+        for page in map(json.loads, pages):
+            for event in json.loads(page["body"])["events"]:
+                blocks[height_of(event["id"])].append(json.dumps(event, separators=(",", ":")).encode())
+    return dict(blocks)
 
 
 def recorded_answers(fixtures: Path, endpoint: str) -> dict[int, Any]:
