@@ -1,8 +1,8 @@
 """hub → raw log → fold: reads what the ledger lacks of a window of hours, and follows the feed if the window is open.
 
-Each shard is read by its own task; what they hand over goes through two more, each working in a thread: one stores it
-in the raw log and makes Arrow tables of it, one folds. Bounded queues lie between them, so fetching, decoding and
-loading overlap, and memory stays flat whatever the backlog.
+Each shard is read by its own task; what they hand over goes through others, each working in a thread: one stores it in
+the raw log, one for each lane of the writer folds. Bounded queues lie between them, so fetching, decoding and loading
+overlap, and memory stays flat whatever the backlog.
 """
 
 import asyncio
@@ -16,7 +16,7 @@ from fc_pipeline.errors import LeaseLost
 from fc_pipeline.feed.batch_size import Pace, events_per_batch
 from fc_pipeline.feed.lost_log import LostLog, delete_replaced, lost_log
 from fc_pipeline.feed.survey import ShardSurvey, Survey
-from fc_pipeline.feed.writer import BatchWriter, PreparedBatch, StoredBatch
+from fc_pipeline.feed.writer import LANES, BatchWriter, PreparedBatch, StoredBatch
 from fc_pipeline.heights import HeightRange, holes
 from fc_pipeline.hours import Hour, span_of
 from fc_pipeline.hub.clock import HubClock
@@ -29,8 +29,8 @@ __all__ = ["Drain", "HourWindow"]
 
 log = logging.getLogger(__name__)
 
-_BATCHES_AHEAD = 2
-"""Micro-batches in flight behind the readers: one is folded, one is stored or waits."""
+_BATCHES_AHEAD = LANES + 1
+"""Micro-batches in flight behind the readers: one is folded in each lane, one is stored or waits."""
 _PAGE_EVENTS = 5_000
 _LOOK_SECONDS = 0.25
 _READERS_GRACE_SECONDS = 1.0
@@ -88,10 +88,11 @@ class Drain:
         """
         follows = self.follow_until is not None and state.present_hour in self.window
         queue: asyncio.Queue[list[PreparedBatch] | None] = asyncio.Queue()
-        stored: asyncio.Queue[StoredBatch | None] = asyncio.Queue()
+        lanes: list[asyncio.Queue[StoredBatch | None]] = [asyncio.Queue() for _ in range(LANES)]
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self._store(queue, stored, tasks))
-            tasks.create_task(self._fold(stored))
+            tasks.create_task(self._store(queue, lanes, tasks))
+            for lane, stored in enumerate(lanes):
+                tasks.create_task(self._fold(stored, lane))
             async with asyncio.TaskGroup() as readers:
                 ready = await self._readers(state, queue, follows=follows)
                 reading = [readers.create_task(reader.run()) for reader in ready]
@@ -154,7 +155,7 @@ class Drain:
     async def _store(
         self,
         queue: asyncio.Queue[list[PreparedBatch] | None],
-        stored: asyncio.Queue[StoredBatch | None],
+        lanes: Sequence[asyncio.Queue[StoredBatch | None]],
         tasks: asyncio.TaskGroup,
     ) -> None:
         while (parts := await queue.get()) is not None:
@@ -162,16 +163,17 @@ class Drain:
                 self.room.release()
             else:
                 batch = await asyncio.to_thread(self.writer.store_new, parts)
-                stored.put_nowait(batch)
+                lanes[self.writer.lane_of(batch)].put_nowait(batch)
                 if batch.files_to_join:  # concurrently with storing the next one
                     tasks.create_task(asyncio.to_thread(self.writer.join_files, batch.files_to_join))
             del parts  # frees memory while waiting for the next one
-        stored.put_nowait(None)
+        for stored in lanes:
+            stored.put_nowait(None)
 
-    async def _fold(self, stored: asyncio.Queue[StoredBatch | None]) -> None:
+    async def _fold(self, stored: asyncio.Queue[StoredBatch | None], lane: int) -> None:
         while (batch := await stored.get()) is not None:
             if not self._leaving.is_set():
-                await asyncio.to_thread(self.writer.fold_new, batch)
+                await asyncio.to_thread(self.writer.fold_new, batch, lane)
             del batch
             self.room.release()
 

@@ -139,7 +139,7 @@ def _sample_of(staged: pa.Table) -> pa.Table:
 class Progress:
     """The hours that a run has touched; says which changed since they were last reported.
 
-    Thread-safe: one thread folds, another reports. Returned values are snapshots. `clock_ahead_seconds` is by how much
+    Thread-safe: some threads fold, another reports. Returned values are snapshots. `clock_ahead_seconds` is by how much
     this machine's clock is ahead of the network's.
     """
 

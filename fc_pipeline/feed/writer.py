@@ -1,4 +1,8 @@
-"""Writes micro-batches: lease, raw log, fold. One writer per run; it holds the run's only data connection."""
+"""Writes micro-batches: lease, raw log, fold. One writer per run; it holds the run's data connections.
+
+Leases live as long as the first of them. A second one is opened as soon as there is much to fold: then the shards are
+folded beside each other, half of them in each session.
+"""
 
 import logging
 import threading
@@ -8,7 +12,7 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from types import TracebackType
-from typing import Self
+from typing import Final, Self
 
 import pyarrow as pa
 import sqlalchemy as sa
@@ -30,10 +34,14 @@ from fc_pipeline.store import lease, retry
 from fc_pipeline.store.ledger import NewlyWritten
 from fc_pipeline.tables.fid_activity import FID_ACTIVITY
 
-__all__ = ["LEASE_WAIT_SECONDS", "BatchWriter", "PreparedBatch", "StoredBatch"]
+__all__ = ["LANES", "LEASE_WAIT_SECONDS", "BatchWriter", "PreparedBatch", "StoredBatch"]
 
 _log = logging.getLogger(__name__)
 
+LANES: Final = 2
+"""How many micro-batches a run folds at the same time, of different shards."""
+MANY_EVENTS = 2_000
+"""From here on a micro-batch is worth a session of its own; those of a live feed are smaller."""
 LEASE_WAIT_SECONDS = 45.0
 LEASE_POLL_SECONDS = 0.1
 
@@ -68,7 +76,7 @@ class BatchWriter:
     when the run plans to release its leases, `lease_wait_seconds` is how long it waits for them; while it is open, they
     are renewed every `renew_seconds`. With `joins_files`, stored batches are kept in memory, so that a file per second
     becomes one per minute without reading it back. `hold`, `prepare` and `join_files` may be called from several
-    threads, the rest from one at a time.
+    threads, `fold_new` from one for each lane, the rest from one at a time.
     """
 
     def __init__(
@@ -96,7 +104,12 @@ class BatchWriter:
         self._joins_files = joins_files
         self._recent_files = RecentFiles()
         targets = replica.targets if only is None else TargetAccess(replica.settings.redis_url, only)
-        self._session = FoldSession(replica.settings.libpq_url(), run_id, self._holder, targets)
+        # What concerns the target set is decided in one session, which the set follows.
+        self._has_lanes = targets is None
+        self._session, self._second = (
+            FoldSession(replica.settings.libpq_url(), run_id, self._holder, targets) for _ in range(LANES)
+        )
+        self._second_is_open = False
         self._heartbeat = LeaseHeartbeat(replica.engine, self._holder, renew_seconds=renew_seconds)
 
     def __enter__(self) -> Self:
@@ -116,13 +129,15 @@ class BatchWriter:
             # The earlier error is the one to report; without their session, the leases are free anyway.
             _log.warning("leases_not_given_back run=%s reason=%r", self._run_id, retry.explained(failure).message)
         finally:
+            self._close_second()
             self._session.__exit__(kind, error, trace)
 
     def reopen(self) -> None:
-        """Continue in a new session after the old one was lost.
+        """Continue in new sessions after an old one was lost.
 
         Raises LeaseLost if another run has taken an hour over meanwhile.
         """
+        self._close_second()
         self._session.reopen()
         regained = lease.reacquire(self._replica.engine, holder=self._holder, backend_pid=self._session.backend_pid)
         lost = sorted((shard, hour.key) for shard, hour in self._held if (shard, hour.key) not in regained)
@@ -139,10 +154,13 @@ class BatchWriter:
 
     def abandon(self) -> None:
         """Cancel what Postgres is doing for this run, from another thread: the transaction is rolled back."""
-        self._session.abandon()
+        sessions = [self._session, self._second] if self._second_is_open else [self._session]
+        for session in sessions:
+            session.abandon()
         try:
             with self._replica.engine.connect() as connection:
-                connection.execute(sa.select(sa.func.pg_cancel_backend(self._session.backend_pid)))
+                for session in sessions:
+                    connection.execute(sa.select(sa.func.pg_cancel_backend(session.backend_pid)))
         except DBAPIError as error:  # Postgres is doing nothing for this run then
             _log.warning("not_cancelled run=%s reason=%r", self._run_id, retry.explained(error).message)
 
@@ -225,13 +243,28 @@ class BatchWriter:
         """Replace the remaining small files at the end."""
         self.join_files(self._recent_files.take_all())
 
-    def fold_new(self, stored: StoredBatch) -> None:
+    def lane_of(self, stored: StoredBatch) -> int:
+        """In which lane to fold: a shard's micro-batches stay in one, once there are many events."""
+        micro = stored.micro_batch
+        is_second = self._has_lanes and micro.shard % LANES == 0
+        return int(is_second and (self._second_is_open or micro.events >= MANY_EVENTS))
+
+    def fold_new(self, stored: StoredBatch, lane: int = 0) -> None:
         """Fold blocks whose raw file is on disk; the lease must be held. Raises LeaseLost, AlreadyFolded."""
-        self._fold(stored.hour, stored.micro_batch, log_bytes=stored.log_bytes)
+        if lane and not self._second_is_open:
+            self._second.__enter__()
+            self._second_is_open = True
+        session = self._second if lane else self._session
+        self._fold(session, stored.hour, stored.micro_batch, log_bytes=stored.log_bytes)
+
+    def _close_second(self) -> None:
+        if self._second_is_open:
+            self._second_is_open = False
+            self._second.__exit__(None, None, None)
 
     def fold_stored(self, hour: Hour, batch: EventBatch) -> None:
         """Fold blocks that the raw log has and the ledger lacks; the lease must be held."""
-        self._fold(hour, self._prepared(hour, batch), log_bytes=0)
+        self._fold(self._session, hour, self._prepared(hour, batch), log_bytes=0)
 
     def refold(self, hour: Hour, batch: EventBatch, known_tables: Collection[str] = ()) -> NewlyWritten:
         """Fold blocks that the ledger covers once more, all but `fid_activity`.
@@ -242,7 +275,7 @@ class BatchWriter:
         started = time.monotonic()
         written = self._session.refold(micro)
         _log.info("refolded hour=%s shard=%d heights=%d-%d", hour.key, micro.shard, micro.from_height, micro.to_height)
-        self._count(hour, micro, written, started, log_bytes=0)
+        self._count(self._session, hour, micro, written, started, log_bytes=0)
         with_rows = min(micro.events_with_first_rows, self._session.outcomes.with_rows)
         return NewlyWritten(with_rows, min(self._session.events_written, with_rows))
 
@@ -264,10 +297,10 @@ class BatchWriter:
         _log.info("activity_replaced hour=%s rows=%d", hour.key, written.rows)
         self._progress.add_table(hour, FID_ACTIVITY.name, written, counted[-1])
 
-    def _fold(self, hour: Hour, micro: MicroBatch, *, log_bytes: int) -> None:
+    def _fold(self, session: FoldSession, hour: Hour, micro: MicroBatch, *, log_bytes: int) -> None:
         started = time.monotonic()
-        written = self._session.fold(micro)
-        self._count(hour, micro, written, started, log_bytes=log_bytes)
+        written = session.fold(micro)
+        self._count(session, hour, micro, written, started, log_bytes=log_bytes)
 
     def _prepared(self, hour: Hour, batch: EventBatch, known_tables: Collection[str] = ()) -> MicroBatch:
         return prepare(
@@ -284,10 +317,16 @@ class BatchWriter:
         return self._replica.shard_count()
 
     def _count(
-        self, hour: Hour, micro: MicroBatch, written: dict[str, Written], started: float, *, log_bytes: int
+        self,
+        session: FoldSession,
+        hour: Hour,
+        micro: MicroBatch,
+        written: dict[str, Written],
+        started: float,
+        *,
+        log_bytes: int,
     ) -> None:
         seconds = time.monotonic() - started
-        session = self._session
         micro = replace(micro, outcomes=session.outcomes, rows_filtered=session.rows_filtered)
         self._progress.add(
             *(hour, micro, written, session.events_written),

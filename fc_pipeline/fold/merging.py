@@ -6,6 +6,7 @@ The SQL is composed once from the tables' declarations; data never becomes part 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cache
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -159,6 +160,14 @@ MASK_BY_NEW_COMPACTIONS = _MASK.format(
 """Apply this micro-batch's compact states to all links of their FIDs."""
 
 
+def _merge_order(name: str) -> int:
+    """Contract events first: messages are attributed by the keys that they add. Names last.
+
+    Every shard has the proofs of all fnames: whoever merges them keeps the others waiting until its commit.
+    """
+    return {ON_CHAIN_EVENTS.name: 0, USERNAME_PROOFS.name: 2}.get(name, 1)
+
+
 @dataclass
 class Merges:
     """Merges what is staged in a session, inside its transaction, and counts what is written."""
@@ -185,8 +194,7 @@ class Merges:
     def merge(self, batch: MicroBatch) -> dict[str, Written]:
         """Merge a staged micro-batch; what was written per table, `merge_early` included."""
         written: dict[str, Written] = {}
-        # Messages are attributed by the keys that contract events add.
-        for name in sorted(batch.rows, key=lambda name: name != ON_CHAIN_EVENTS.name):
+        for name in sorted(batch.rows, key=_merge_order):
             written[name] = self.counted(merge(MESSAGE_TABLES[name]))
             if name == ON_CHAIN_EVENTS.name and KEYS.name in batch.tables:
                 written[KEYS.name] = self._derive(KEYS, batch)
@@ -214,16 +222,23 @@ class Merges:
         self.session.execute(_FREE_PLANS)
 
     def counted(self, statement: str) -> Written:
-        """Execute a merge. Its plan, which costs as much as a small micro-batch's rows, is made once per session."""
-        if statement not in self._planned:
-            name = f"fold_{len(self._planned)}"
-            self.session.execute(f"PREPARE {name} AS {statement}")
-            self._planned[statement] = name
-        found = self.session.read(f"EXECUTE {self._planned[statement]}")
+        """Execute a merge."""
+        found = self.session.read(self._planned_once(statement))
         if "versions" in found.column_names:
             self._versions += [pc.list_flatten(chunk).to_numpy() for chunk in found["versions"].chunks]
         inserted, updated, deleted = (found[name][0].as_py() for name in ("inserted", "updated", "deleted"))
         return Written(inserted, updated, deleted)
+
+    def _execute(self, statement: str) -> list[tuple[Any, ...]]:
+        return self.session.execute(self._planned_once(statement))
+
+    def _planned_once(self, statement: str) -> str:
+        """A statement's plan costs as much as a small micro-batch's rows: it is made once per session."""
+        if statement not in self._planned:
+            name = f"fold_{len(self._planned)}"
+            self.session.execute(f"PREPARE {name} AS {statement}")
+            self._planned[statement] = name
+        return f"EXECUTE {self._planned[statement]}"
 
     def _derive(self, one: DerivedTable, batch: MicroBatch) -> Written:
         """Derive what the staged rows touch."""
@@ -234,19 +249,19 @@ class Merges:
         relations = [(name, stage_name(MESSAGE_TABLES[name])) for name in touching]
         if one.through_rows:
             self._pass_gate(one, relations)
-        self.session.execute(derived.stage_touched(one, relations))
+        self._execute(derived.stage_touched(one, relations))
         if not set(one.shared_sources).isdisjoint(touching):
-            self.session.execute(derived.lock(one))
+            self._execute(derived.lock(one))
         written = self.counted(derived.derive(one))
         if written.rows:
             for statement in attribution.after(one):
-                self.session.execute(statement)
+                self._execute(statement)
         return written
 
     def _pass_gate(self, one: DerivedTable, relations: Sequence[tuple[str, str]]) -> None:
         """Keep what looks for rows of a table, and what another shard's fold makes of them, from missing each other."""
         makers = [(name, rows) for name, rows in relations if name not in one.through_rows]
-        if makers and self.session.execute(derived.is_touched(one, makers))[0][0]:
+        if makers and self._execute(derived.is_touched(one, makers))[0][0]:
             self.session.execute(derived.gate(one, shared=False))
         elif len(makers) < len(relations):
             self.session.execute(derived.gate(one, shared=True))

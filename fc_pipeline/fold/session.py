@@ -1,4 +1,4 @@
-"""The one connection through which a run writes: COPY into staging, then the micro-batch's single transaction."""
+"""A connection through which a run writes: COPY into staging, then the micro-batch's single transaction."""
 
 import time
 from collections.abc import Callable, Collection, Iterable, Sequence

@@ -2,12 +2,14 @@
 
 from typing import Any, Final
 
-from dagster import OpExecutionContext, job, op
+from dagster import AssetMaterialization, OpExecutionContext, job, op
 
 from fc_pipeline.orchestration.failures import failing_step
 from fc_pipeline.orchestration.interruption import interruptible
 from fc_pipeline.orchestration.resources import ReplicaResource
 from fc_pipeline.repair.keys import read_due_keys
+from fc_pipeline.status.row_counts import live_rows
+from fc_pipeline.tables.gasless_keys import GASLESS_KEYS
 
 __all__ = ["KEYS_TAG", "READ_KEYS", "read_gasless_keys"]
 
@@ -21,11 +23,15 @@ def read_gasless_keys(context: OpExecutionContext, replica: ReplicaResource) -> 
     """Returns how many users were read, how many could not be, and how many rows of gasless_keys were written."""
     with interruptible() as interruption, replica.open() as opened:
         done = read_due_keys(opened, context.run.run_id, should_stop=interruption.is_requested)
+        if done.hub_lacks_endpoint:
+            context.log.warning("the hub has no signersByFid: it is asked again in a day")
+        figures = {"fids_read": done.fids, "unread_fids": len(done.unread), "rows_written": done.rows}
+        context.add_output_metadata(figures)
+        with opened.engine.connect() as connection:
+            rows = {"dagster/row_count": live_rows(connection, GASLESS_KEYS)}
+        # Of no bucket: it has some users of each.
+        context.log_event(AssetMaterialization(GASLESS_KEYS.name, metadata={**rows, **figures}))
         interruption.end_run(context)  # either way the work is complete
-    if done.hub_lacks_endpoint:
-        context.log.warning("the hub has no signersByFid: it is asked again in a day")
-    figures = {"fids_read": done.fids, "unread_fids": len(done.unread), "rows_written": done.rows}
-    context.add_output_metadata(figures)
     return figures
 
 

@@ -312,7 +312,7 @@ def thrown() -> Iterator[Exception]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("error", thrown(), ids=lambda error: type(error).__name__)
+@pytest.mark.parametrize("error", list(thrown()), ids=lambda error: type(error).__name__)
 @pytest.mark.parametrize("wrapped", [False, True], ids=["alone", "in a group"])
 def test_whatever_is_thrown_it_is_told_everywhere(
     pipeline: Pipeline,

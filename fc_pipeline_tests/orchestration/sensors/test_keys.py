@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from dagster import DagsterRunStatus, RunRequest, SkipReason, build_sensor_context
+from dagster import AssetKey, DagsterRunStatus, RunRequest, SkipReason, build_sensor_context
 from dagster._core.test_utils import create_run_for_test
 
 from fc_pipeline.orchestration.key_reading_job import READ_KEYS, read_gasless_keys
@@ -13,6 +13,7 @@ from fc_pipeline.orchestration.sensors.keys import key_sensor
 from fc_pipeline.sample_hub.generator import generate
 from fc_pipeline.sample_hub.log import log_from_lines
 from fc_pipeline.sample_hub.serving import serving
+from fc_pipeline.tables.gasless_keys import GASLESS_KEYS
 from fc_pipeline_tests.support.pipeline import Pipeline, defs, open_pipeline
 from fc_pipeline_tests.support.postgres import Database
 
@@ -46,6 +47,11 @@ def test_the_run_that_it_asks_for_reads_the_keys(pipeline: Pipeline) -> None:
     figures = result.output_for_node(read_gasless_keys.name)
     assert (figures["fids_read"] > 0, figures["rows_written"] > 0, figures["unread_fids"]) == (True, True, 0)
     assert pipeline.bench.rows("SELECT 1 FROM signers WHERE kind = 'gasless'") != []
+    reported = pipeline.instance.get_latest_materialization_event(AssetKey(GASLESS_KEYS.name))
+    assert reported is not None
+    assert reported.asset_materialization is not None
+    said = {name: value.value for name, value in reported.asset_materialization.metadata.items()}
+    assert said == {**figures, "dagster/row_count": pipeline.bench.rows("SELECT count(*) FROM gasless_keys")[0][0]}
     assert tick(pipeline) == "keys were read a moment ago"
     forget_runs(pipeline)
     assert tick(pipeline) == EXPLAINED
