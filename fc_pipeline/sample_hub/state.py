@@ -110,7 +110,8 @@ class HubState:
     """Follows a log. `unreadable` lists (shard, event index) of events whose body is not what the hub's API says.
 
     `copies` are the verifications of a shard and FID that is not at home there, by address: no read shows them.
-    `home_of` gives the home shard of an FID where it is not the network's own rule that says so.
+    `lenders` has per FID those who ever lent to it. `home_of` gives the home shard of an FID where it is not the
+    network's own rule that says so.
     """
 
     def __init__(self, home_of: Callable[[int], int] | None = None) -> None:
@@ -120,6 +121,7 @@ class HubState:
         self.keys = GaslessKeys()
         self.channels = Channels()
         self.copies: defaultdict[tuple[int, int], dict[str, Row]] = defaultdict(dict)
+        self.lenders: defaultdict[int, set[int]] = defaultdict(set)
         self.unreadable: list[tuple[int, int]] = []
         self._applied: dict[int, int] = {}
         self._home_of = home_of or self._shard_of
@@ -200,6 +202,8 @@ class HubState:
         if self._counts(shard, data):
             self.keys.note_use(message)
         rows[place.key] = row
+        if place.set_name == "lends":
+            self.lenders[place.key].add(data["fid"])
         if place.set_name == "compact_states":
             targets = set(data["linkCompactStateBody"]["targetFids"])
             _compact(self.fids[data["fid"]], data["timestamp"], place.key, targets)

@@ -67,12 +67,12 @@ def _limits(units: StorageUnits) -> list[tuple[str, int]]:
 
 def _lends(hub: SampleHub, fid: int) -> list[tuple[int, int, str, int]]:
     """Lender, receiver, type and units of each loan that the FID has given or taken."""
-    return [
-        (lender, receiver, row.detail[1], row.detail[0])
-        for lender, sets in list(hub.state.fids.items())
-        for receiver, row in sets.lends.items()
-        if fid in (lender, receiver)
-    ]
+    fids = hub.state.fids
+    own = fids[fid].lends if fid in fids else {}
+    given = [(fid, receiver, row) for receiver, row in list(own.items())]
+    lenders = hub.state.lenders.get(fid, set()) - {fid}
+    taken = [(lender, fid, fids[lender].lends[fid]) for lender in sorted(lenders) if fid in fids[lender].lends]
+    return [(lender, receiver, row.detail[1], row.detail[0]) for lender, receiver, row in given + taken]
 
 
 def _units(hub: SampleHub, fid: int, rented: StorageUnits) -> StorageUnits:
