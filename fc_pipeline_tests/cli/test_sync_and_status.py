@@ -5,14 +5,17 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
+import psycopg2
 import pytest
 
 from fc_pipeline.cli.status import EXIT_CODES
+from fc_pipeline.services.postgres import EmbeddedPostgres
 
-EVENTS = 1500
+EVENTS = 4000
 
 
 @dataclass(frozen=True)
@@ -76,6 +79,30 @@ def test_sync_reads_everything_once_and_status_says_so(hub: str, tmp_path: Path)
     assert live_rows["user_profiles"] > 0
     assert found["hub_error"] is None
     assert found["gaps"] == []
+
+    execute(
+        project.data_dir,
+        "UPDATE pipeline.coverage SET to_height = from_height + 1, last_block_hash = NULL WHERE shard = 1",
+    )
+    behind = project.run("status", "--json")
+    assert (behind.returncode, json.loads(behind.stdout)["state"]) == (EXIT_CODES["behind"], "behind"), behind.stderr
+    assert EXIT_CODES["behind"] == 4
+    execute(project.data_dir, "UPDATE pipeline.coverage SET from_height = from_height + 1 WHERE shard = 2")
+    holed = project.run("status", "--json")
+    assert (holed.returncode, json.loads(holed.stdout)["state"]) == (EXIT_CODES["holes"], "holes"), holed.stderr
+    assert EXIT_CODES["holes"] == 5
+
+
+def execute(data_dir: Path, statement: str) -> None:
+    """On the embedded server, which runs only while a command needs it."""
+    server = EmbeddedPostgres(data_dir)
+    server.acquire()
+    try:
+        with closing(psycopg2.connect(server.url())) as connection, connection, connection.cursor() as cursor:
+            cursor.execute(statement)
+            assert cursor.rowcount > 0
+    finally:
+        server.release()
 
 
 @pytest.mark.slow
