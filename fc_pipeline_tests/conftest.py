@@ -26,6 +26,9 @@ from fc_pipeline_tests.support.postgres import Database, fresh_database
 from fc_pipeline_tests.support.signals import do_not_ignore_interrupts, restored_signals
 from fc_pipeline_tests.support.stock_server import UNSAFE, stock_server
 
+# Processes that tests start keep what they compile, as those of `up` do: else each compiles everything anew.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
 _FIRST_TEST_HOUR = Hour.from_key("2026-10-25-00:00")
 # Partitions begin where the database says that was asked when they were loaded: not one that is in use on this machine.
 # Nor with Farcaster's clock, which is what the code falls back to: each run and check of an asset has Dagster write out

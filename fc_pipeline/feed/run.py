@@ -158,8 +158,9 @@ class MicroBatchRun:
             for (_, oldest_unix), head_unix in spans
         )
         if not reached and not any(self.replica.log.files(hour) for hour in self._logged_hours()):
+            hubs = ", ".join(hub.name for hub in self.replica.hub_endpoints)
             raise LakeError(
-                f"neither the hub nor the raw log has anything of {self.window.span}",
+                f"neither the hub ({hubs}) nor the raw log has anything of {self.window.span}",
                 hint="a hub keeps about three days of events; older history comes from the by-FID snapshots",
             )
 
