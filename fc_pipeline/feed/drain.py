@@ -14,9 +14,10 @@ from dataclasses import dataclass, field
 
 from fc_pipeline.errors import LeaseLost
 from fc_pipeline.feed.batch_size import Pace, events_per_batch
+from fc_pipeline.feed.lanes import LANES
 from fc_pipeline.feed.lost_log import LostLog, delete_replaced, lost_log
 from fc_pipeline.feed.survey import ShardSurvey, Survey
-from fc_pipeline.feed.writer import LANES, BatchWriter, PreparedBatch, StoredBatch
+from fc_pipeline.feed.writer import BatchWriter, PreparedBatch, StoredBatch
 from fc_pipeline.heights import HeightRange, holes
 from fc_pipeline.hours import Hour, span_of
 from fc_pipeline.hub.clock import HubClock

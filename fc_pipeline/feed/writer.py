@@ -1,8 +1,4 @@
-"""Writes micro-batches: lease, raw log, fold. One writer per run; it holds the run's data connections.
-
-Leases live as long as the first of them. A second one is opened as soon as there is much to fold: then the shards are
-folded beside each other, half of them in each session.
-"""
+"""Writes micro-batches: lease, raw log, fold. One writer per run; it holds the run's data connections."""
 
 import logging
 import threading
@@ -12,7 +8,7 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from types import TracebackType
-from typing import Final, Self
+from typing import Self
 
 import pyarrow as pa
 import sqlalchemy as sa
@@ -20,6 +16,7 @@ from sqlalchemy.exc import DBAPIError
 
 from fc_pipeline.errors import LeaseLost
 from fc_pipeline.feed.heartbeat import RENEW_SECONDS, LeaseHeartbeat
+from fc_pipeline.feed.lanes import FoldLanes
 from fc_pipeline.feed.progress import Progress
 from fc_pipeline.fold.micro_batch import MicroBatch, joined, prepare
 from fc_pipeline.fold.outcomes import Written
@@ -34,14 +31,10 @@ from fc_pipeline.store import lease, retry
 from fc_pipeline.store.ledger import NewlyWritten
 from fc_pipeline.tables.fid_activity import FID_ACTIVITY
 
-__all__ = ["LANES", "LEASE_WAIT_SECONDS", "BatchWriter", "PreparedBatch", "StoredBatch"]
+__all__ = ["LEASE_WAIT_SECONDS", "BatchWriter", "PreparedBatch", "StoredBatch"]
 
 _log = logging.getLogger(__name__)
 
-LANES: Final = 2
-"""How many micro-batches a run folds at the same time, of different shards."""
-MANY_EVENTS = 2_000
-"""From here on a micro-batch is worth a session of its own; those of a live feed are smaller."""
 LEASE_WAIT_SECONDS = 45.0
 LEASE_POLL_SECONDS = 0.1
 
@@ -104,16 +97,11 @@ class BatchWriter:
         self._joins_files = joins_files
         self._recent_files = RecentFiles()
         targets = replica.targets if only is None else TargetAccess(replica.settings.redis_url, only)
-        # What concerns the target set is decided in one session, which the set follows.
-        self._has_lanes = targets is None
-        self._session, self._second = (
-            FoldSession(replica.settings.libpq_url(), run_id, self._holder, targets) for _ in range(LANES)
-        )
-        self._second_is_open = False
+        self._lanes = FoldLanes(replica.settings.libpq_url(), run_id, self._holder, targets)
         self._heartbeat = LeaseHeartbeat(replica.engine, self._holder, renew_seconds=renew_seconds)
 
     def __enter__(self) -> Self:
-        self._session.__enter__()
+        self._lanes.__enter__()
         self._heartbeat.__enter__()
         return self
 
@@ -129,17 +117,15 @@ class BatchWriter:
             # The earlier error is the one to report; without their session, the leases are free anyway.
             _log.warning("leases_not_given_back run=%s reason=%r", self._run_id, retry.explained(failure).message)
         finally:
-            self._close_second()
-            self._session.__exit__(kind, error, trace)
+            self._lanes.__exit__(kind, error, trace)
 
     def reopen(self) -> None:
         """Continue in new sessions after an old one was lost.
 
         Raises LeaseLost if another run has taken an hour over meanwhile.
         """
-        self._close_second()
-        self._session.reopen()
-        regained = lease.reacquire(self._replica.engine, holder=self._holder, backend_pid=self._session.backend_pid)
+        self._lanes.reopen()
+        regained = lease.reacquire(self._replica.engine, holder=self._holder, backend_pid=self._lanes.first.backend_pid)
         lost = sorted((shard, hour.key) for shard, hour in self._held if (shard, hour.key) not in regained)
         if lost:
             raise LeaseLost(
@@ -154,13 +140,11 @@ class BatchWriter:
 
     def abandon(self) -> None:
         """Cancel what Postgres is doing for this run, from another thread: the transaction is rolled back."""
-        sessions = [self._session, self._second] if self._second_is_open else [self._session]
-        for session in sessions:
-            session.abandon()
+        backends = self._lanes.abandon()
         try:
             with self._replica.engine.connect() as connection:
-                for session in sessions:
-                    connection.execute(sa.select(sa.func.pg_cancel_backend(session.backend_pid)))
+                for pid in backends:
+                    connection.execute(sa.select(sa.func.pg_cancel_backend(pid)))
         except DBAPIError as error:  # Postgres is doing nothing for this run then
             _log.warning("not_cancelled run=%s reason=%r", self._run_id, retry.explained(error).message)
 
@@ -192,7 +176,7 @@ class BatchWriter:
             shard=shard,
             partition=hour.key,
             holder=self._holder,
-            backend_pid=self._session.backend_pid,
+            backend_pid=self._lanes.first.backend_pid,
             planned_end_unix=self._planned_end_unix,
         ):
             if unless():
@@ -244,27 +228,16 @@ class BatchWriter:
         self.join_files(self._recent_files.take_all())
 
     def lane_of(self, stored: StoredBatch) -> int:
-        """In which lane to fold: a shard's micro-batches stay in one, once there are many events."""
-        micro = stored.micro_batch
-        is_second = self._has_lanes and micro.shard % LANES == 0
-        return int(is_second and (self._second_is_open or micro.events >= MANY_EVENTS))
+        """In which lane to fold."""
+        return self._lanes.lane_of(stored.micro_batch)
 
     def fold_new(self, stored: StoredBatch, lane: int = 0) -> None:
         """Fold blocks whose raw file is on disk; the lease must be held. Raises LeaseLost, AlreadyFolded."""
-        if lane and not self._second_is_open:
-            self._second.__enter__()
-            self._second_is_open = True
-        session = self._second if lane else self._session
-        self._fold(session, stored.hour, stored.micro_batch, log_bytes=stored.log_bytes)
-
-    def _close_second(self) -> None:
-        if self._second_is_open:
-            self._second_is_open = False
-            self._second.__exit__(None, None, None)
+        self._fold(self._lanes.session(lane), stored.hour, stored.micro_batch, log_bytes=stored.log_bytes)
 
     def fold_stored(self, hour: Hour, batch: EventBatch) -> None:
         """Fold blocks that the raw log has and the ledger lacks; the lease must be held."""
-        self._fold(self._session, hour, self._prepared(hour, batch), log_bytes=0)
+        self._fold(self._lanes.first, hour, self._prepared(hour, batch), log_bytes=0)
 
     def refold(self, hour: Hour, batch: EventBatch, known_tables: Collection[str] = ()) -> NewlyWritten:
         """Fold blocks that the ledger covers once more, all but `fid_activity`.
@@ -273,11 +246,12 @@ class BatchWriter:
         """
         micro = self._prepared(hour, batch, known_tables)
         started = time.monotonic()
-        written = self._session.refold(micro)
+        session = self._lanes.first
+        written = session.refold(micro)
         _log.info("refolded hour=%s shard=%d heights=%d-%d", hour.key, micro.shard, micro.from_height, micro.to_height)
-        self._count(self._session, hour, micro, written, started, log_bytes=0)
-        with_rows = min(micro.events_with_first_rows, self._session.outcomes.with_rows)
-        return NewlyWritten(with_rows, min(self._session.events_written, with_rows))
+        self._count(session, hour, micro, written, started, log_bytes=0)
+        with_rows = min(micro.events_with_first_rows, session.outcomes.with_rows)
+        return NewlyWritten(with_rows, min(session.events_written, with_rows))
 
     def replace_activity(
         self, hour: Hour, shards: Iterable[int], count: Callable[[], pa.Table], *, counts_more: bool = False
@@ -293,7 +267,7 @@ class BatchWriter:
             counted.append(count())
             return counted[-1]
 
-        written = self._session.replace_activity(shards, counting, partition=hour.key, counts_more=counts_more)
+        written = self._lanes.first.replace_activity(shards, counting, partition=hour.key, counts_more=counts_more)
         _log.info("activity_replaced hour=%s rows=%d", hour.key, written.rows)
         self._progress.add_table(hour, FID_ACTIVITY.name, written, counted[-1])
 

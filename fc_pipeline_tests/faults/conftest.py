@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from fc_pipeline.feed import writer
+from fc_pipeline.feed import lanes
 from fc_pipeline_tests.faults import results
 from fc_pipeline_tests.faults.haste import haste
 
@@ -12,7 +12,7 @@ from fc_pipeline_tests.faults.haste import haste
 @pytest.fixture(autouse=True)
 def folded_in_lanes(monkeypatch: pytest.MonkeyPatch) -> None:
     """As a backlog, whatever is small enough to be played here: in two sessions beside each other."""
-    monkeypatch.setattr(writer, "MANY_EVENTS", 1)
+    monkeypatch.setattr(lanes, "MANY_EVENTS", 1)
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from fc_pipeline.backfill import run as backfill
 from fc_pipeline.backfill.run import Backfill
 from fc_pipeline.backfill.scope import BackfillScope
 from fc_pipeline.config.settings import Settings
-from fc_pipeline.feed import writer
+from fc_pipeline.feed import lanes
 from fc_pipeline.feed.drain import HourWindow
 from fc_pipeline.feed.progress import HourProgress
 from fc_pipeline.feed.run import MicroBatchRun
@@ -94,7 +94,7 @@ def _execute(given: dict[str, Any]) -> None:
             fetch.CHUNK_FIDS = backfill.CHUNK_FIDS = FIDS_PER_CHUNK  # pyright: ignore
             Backfill(replica, given["run_id"], BackfillScope(), should_stop=interruption.is_requested).execute()
         else:
-            writer.MANY_EVENTS = 1  # in two sessions beside each other, as a backlog
+            lanes.MANY_EVENTS = 1  # in two sessions beside each other, as a backlog
             _micro_batches(replica, given, interruption.is_requested)
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from fc_pipeline.feed import writer
+from fc_pipeline.feed import lanes
 from fc_pipeline.fold.micro_batch import MicroBatch
 from fc_pipeline.fold.outcomes import Written
 from fc_pipeline.fold.session import FoldSession
@@ -26,7 +26,7 @@ WAITING = (
 @pytest.fixture
 def folded_by(monkeypatch: pytest.MonkeyPatch) -> dict[int, list[int]]:
     """Whatever is folded is much; notes which session folded which shards."""
-    monkeypatch.setattr(writer, "MANY_EVENTS", 1)
+    monkeypatch.setattr(lanes, "MANY_EVENTS", 1)
     noted: dict[int, list[int]] = {}
     fold = FoldSession.fold
 
@@ -68,7 +68,7 @@ def test_each_session_folds_shards_of_its_own(
 def test_what_is_little_is_folded_in_one_session(
     bench: Workbench, folded_by: dict[int, list[int]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(writer, "MANY_EVENTS", 1_000_000)
+    monkeypatch.setattr(lanes, "MANY_EVENTS", 1_000_000)
     bench.run()
     assert [set(shards) for shards in folded_by.values()] == [{1, 2}]
 
