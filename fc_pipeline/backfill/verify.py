@@ -69,10 +69,14 @@ class Verification:
         """FIDs that cannot be compared, or not in every table, because their history was never read."""
         return self._not_comparable(awaits_ledger=False)
 
+    @property
+    def incomparable_fids(self) -> set[int]:
+        """All of these; FID 0 may be one, which is no user, and to which nobody needs to do anything."""
+        return {fid for fid, one in self.compared.comparability.items() if not one.is_whole}
+
     def _not_comparable(self, *, awaits_ledger: bool) -> list[int]:
-        comparability = self.compared.comparability
-        found = [fid for fid, one in comparability.items() if not one.is_whole and one.awaits_ledger == awaits_ledger]
-        return sorted(set(found).difference(self.unknown_fids))
+        of_users = self.incomparable_fids.difference(self.unknown_fids, [CONTRACTS_FID])
+        return sorted(f for f in of_users if self.compared.comparability[f].awaits_ledger == awaits_ledger)
 
     @property
     def history(self) -> int:

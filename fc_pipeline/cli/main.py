@@ -80,7 +80,8 @@ def options(
 ) -> None:
     """Options of every command."""
     if not debug:  # using Dagster's preview features is our choice, not the user's
-        warnings.filterwarnings("ignore", message="(?s).*not considered ready for production use")
+        for said in ("not considered ready for production use", "is currently in beta"):
+            warnings.filterwarnings("ignore", message=f"(?s).*{said}")
     handler = logging.StreamHandler()
     handler.setLevel(logging.DEBUG if debug else logging.WARNING)
     handler.setFormatter(PlainFormatter("%(message)s"))

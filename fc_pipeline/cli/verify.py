@@ -132,7 +132,16 @@ def _print_result(console: Console, found: "Verification") -> None:
         console.print(f"FID {fid} could not be read: {plain(reason, one_line=True)}", markup=False)
     if found.unknown_fids:
         console.print(f"the hub has no record of {named_fids(found.unknown_fids)}: no such user of its network")
+    _print_left_out(console)
     _print_verdict(console, found)
+
+
+def _print_left_out(console: Console) -> None:
+    from fc_pipeline.tables.columns import Comparison  # what only starts and fails needs none of this
+    from fc_pipeline.tables.registry import DATA_TABLES
+
+    tables = ", ".join(name for name, table in DATA_TABLES.items() if table.comparison is Comparison.NONE)
+    console.print(f"left out, since no hub has them by user: {tables}", markup=False)
 
 
 def _print_not_comparable(console: Console, found: "Verification") -> None:
@@ -147,7 +156,7 @@ def _print_not_comparable(console: Console, found: "Verification") -> None:
 
 def _print_verdict(console: Console, found: "Verification") -> None:
     compared = found.compared
-    to_heal = sorted(compared.differing_fids.difference(found.awaiting_fids, found.uncovered_fids))
+    to_heal = sorted(compared.differing_fids - found.incomparable_fids)
     if to_heal:
         console.print(f"to put it right: {runnable(_healing_command(to_heal))}")
     if not found.comparable_fids:
@@ -157,7 +166,7 @@ def _print_verdict(console: Console, found: "Verification") -> None:
 
 
 def _healing_command(fids: list[int]) -> str:
-    if len(fids) > MAX_HEALED_BY_NAME:
+    if len(fids) > MAX_HEALED_BY_NAME or 0 in fids:  # which is no user's number
         return "fc-pipeline backfill --all"
     return f"fc-pipeline backfill --fids {','.join(map(str, fids))}"
 

@@ -191,19 +191,23 @@ class Merges:
         """How many events the transaction wrote rows of so far; one with rows in several tables counts once."""
         return len(np.unique(np.concatenate(self._versions))) if self._versions else 0
 
-    def merge(self, batch: MicroBatch) -> dict[str, Written]:
-        """Merge a staged micro-batch; what was written per table, `merge_early` included."""
+    def merge(self, batch: MicroBatch, *, follows: bool = False) -> dict[str, Written]:
+        """Merge a staged micro-batch; what was written per table, `merge_early` included.
+
+        With `follows`, what follows from a table that is wanted is derived, whether that is wanted or not.
+        """
         written: dict[str, Written] = {}
         for name in sorted(batch.rows, key=_merge_order):
             written[name] = self.counted(merge(MESSAGE_TABLES[name]))
-            if name == ON_CHAIN_EVENTS.name and KEYS.name in batch.tables:
+            if name == ON_CHAIN_EVENTS.name and (follows or KEYS.name in batch.tables):
                 written[KEYS.name] = self._derive(KEYS, batch)
         for name, one in self._early.items():
             written[name] = written.get(name, Written()) + one
         if LINKS.name in batch.tables:
             written[LINKS.name] = written.get(LINKS.name, Written()) + self._mask_links(batch)
         for one in DERIVED_TABLES:
-            if one.name in batch.tables and one.name not in written:
+            wanted = {one.name, *one.sources} if follows else {one.name}
+            if one.name not in written and not wanted.isdisjoint(batch.tables):
                 written[one.name] = self._derive(one, batch)
         if batch.activity is not None:
             written[FID_ACTIVITY.name] = self.counted(add_activity()) if len(batch.activity) else Written()

@@ -245,7 +245,8 @@ class FoldSession:
             self._hold(batch.shard)
             batch = self._selected(batch)
             self._stage(batch)
-        return batch, self._merge_all(batch)
+        # These heights were derived from before: a derived row is there exactly as long as its sources say so.
+        return batch, self._merge_all(batch, follows=True)
 
     def _fold_again(self, batch: MicroBatch) -> dict[str, Written]:
         batch, written = self._merge_again(batch)
@@ -309,8 +310,8 @@ class FoldSession:
                 hint="another run has taken over and reads on from the ledger",
             )
 
-    def _merge_all(self, batch: MicroBatch) -> dict[str, Written]:
-        written = self._merges.merge(batch)
+    def _merge_all(self, batch: MicroBatch, *, follows: bool = False) -> dict[str, Written]:
+        written = self._merges.merge(batch, follows=follows)
         if batch.quarantined:
             self._session.execute(quarantine.MERGE)
             self._session.execute(gaps.RECORD_POISON)

@@ -67,7 +67,9 @@ class ComparabilityCheck:
             tables = {t for t in TABLES if history.is_covered(t, since=since.get(one.fid), until=last)}
             if not others_are_known:
                 tables = tables - {USERNAME_PROOFS.name} if one.fid else set[str]()
-            is_behind = history.top is None or (one.shard in behind and _may_be_covered(history, since.get(one.fid)))
+            is_behind = history.top is None or (
+                (one.shard in behind or last > history.top) and _may_be_covered(history, since.get(one.fid))
+            )
             found[one.fid] = Comparability(frozenset(tables), awaits_ledger=is_behind or not others_are_known)
         return found
 

@@ -115,6 +115,8 @@ class Reconciler(ReconcilingSession):
         written = self._write(drift, quarantined) if write else {}
         if self._set is not None and write:
             self._set.follow()
+        # FID 0 is no user: only contract events are of it. Where there is a target set it is among the others.
+        users = [one for one in snapshots if one.fid or self._set is not None]
         return Reconciled(
             written=written,
             drift=drift,
@@ -122,7 +124,7 @@ class Reconciler(ReconcilingSession):
             quarantined=sum(len(several) for several in quarantined.values()),
             messages=messages,
             fids=len(snapshots) - others,
-            uncovered_fids=sum(not comparability[one.fid].is_whole for one in snapshots) - others,
+            uncovered_fids=sum(not comparability[one.fid].is_whole for one in users) - others,
             outdated_fids=outdated,
             examples=examples,
             differing_fids=frozenset() if write else self._differing_fids(),

@@ -29,7 +29,7 @@ FID_ACTIVITY = DataTable(
     group="activity",
     description="What each FID did and received, per hour of block time.",
     sql_example=(
-        "SELECT hour, sum(casts) AS casts, sum(likes) AS likes, count(*) AS active_users\n"
+        "SELECT hour, sum(casts) AS casts, sum(likes) AS likes, count(*) AS users\n"
         "FROM fid_activity WHERE deleted_at IS NULL GROUP BY 1 ORDER BY 1 DESC LIMIT 24;"
     ),
     key=("hour", "fid"),

@@ -24,8 +24,8 @@ LEFT JOIN links b ON b.fid = f.target_fid AND b.target_fid = f.fid AND b.type = 
 LEFT JOIN user_profiles p ON p.fid = f.target_fid
 WHERE f.fid = 3 AND f.type = 'follow' AND f.deleted_at IS NULL;
 
--- What users did in the last day, by hour.
-SELECT hour, sum(casts) AS casts, sum(likes) AS likes, count(*) AS active_users
+-- What was done in the last day, by hour, and how many users did or received it.
+SELECT hour, sum(casts) AS casts, sum(likes) AS likes, count(*) AS users
 FROM fid_activity WHERE hour >= now() - interval '1 day' GROUP BY hour ORDER BY hour;
 
 -- Which apps made the casts of the last day.
@@ -40,14 +40,14 @@ WHERE s.next_expiry < now() + interval '1 month' ORDER BY s.next_expiry LIMIT 20
 
 -- Who quotes a cast.
 SELECT e.fid, p.username, e.timestamp FROM embeds e LEFT JOIN user_profiles p ON p.fid = e.fid
-WHERE e.cast_hash = '\\xd2b1ddc6c88e865a33cb1a565e0058d757042974' ORDER BY e.timestamp;
+WHERE e.cast_hash = '\\x49cec0d2e4872bccb806fa63425b5931832b8e2b' ORDER BY e.timestamp;
 
 -- Who moderates a channel: its owner, and its moderators.
 SELECT c.fid, p.username, 'owner' AS role
-FROM channels c LEFT JOIN user_profiles p ON p.fid = c.fid WHERE c.channel_key = 'cats' AND c.fid IS NOT NULL
+FROM channels c LEFT JOIN user_profiles p ON p.fid = c.fid WHERE c.channel_key = 'music' AND c.fid IS NOT NULL
 UNION ALL SELECT m.fid, p.username, m.state
 FROM channels c JOIN channel_members m USING (channel_id) LEFT JOIN user_profiles p ON p.fid = m.fid
-WHERE c.channel_key = 'cats' AND m.state = 'moderator' AND m.deleted_at IS NULL;
+WHERE c.channel_key = 'music' AND m.state = 'moderator' AND m.deleted_at IS NULL;
 ```
 
 `embeds`, `signers`, `storage_rents`, `tier_purchases`, `user_profiles`, `channels` and `channel_follows` are derived

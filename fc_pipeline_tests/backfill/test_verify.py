@@ -96,6 +96,15 @@ def test_a_hub_that_has_moved_on_spoils_the_comparison_only_of_users_who_did_som
     # The deleted one, and the one that the feed will bring.
     assert dict(found.compared.history) == {"casts": 2}
     assert found.compared.uncovered_fids == 1
+    # Nobody needs to read the past of the one whose newest events are still to be folded.
+    assert (found.awaiting_fids, found.uncovered_fids) == ([busy], [])
+
+
+def test_what_is_of_no_user_is_not_told_to_be_read(bench: Workbench) -> None:
+    """FID 0, whose contract events are compared with everybody's, cannot be named to a backfill."""
+    found = verify(bench.replica)
+    assert 0 in found.compared.comparability
+    assert found.uncovered_fids == []
 
 
 def use_replica(bench: Workbench, database: Database, monkeypatch: pytest.MonkeyPatch) -> None:

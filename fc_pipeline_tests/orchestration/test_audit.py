@@ -1,5 +1,6 @@
 """The daily audit: which buckets it takes, and what it says of a replica that was right, and of one that was not."""
 
+import re
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
@@ -103,7 +104,9 @@ def test_buckets_have_their_turn_and_wrong_rows_are_told_and_corrected(
     assert shown(evaluated)[:2] == [("005", 20), ("004", 3)]
     assert evaluated.metadata["drift_rows"].value == 23
     assert "bucket 005 has most of them (20)" in (evaluated.description or "")
-    assert "fc-pipeline backfill --fids" in (evaluated.description or "")
+    named = re.search(r"fc-pipeline backfill --fids (\S+) compares again", evaluated.description or "")
+    assert named is not None
+    assert {int(fid) % 256 for fid in named[1].split(",")} == {4, 5}
     assert pipeline.bench.rows("SELECT count(*) FROM reactions WHERE timestamp = '2026-12-01'")[0][0] == 0
 
     # Another bucket's clean round hides nothing; a later round over a bucket clears what was found in it.

@@ -11,6 +11,8 @@ from fc_pipeline.status.drift import BucketDrift, drift_by_bucket
 __all__ = ["NO_DRIFT", "evaluate_drift", "no_drift"]
 
 NO_DRIFT = "no_drift"
+MAX_NAMED_FIDS = 100
+"""Up to this many are named in a command to copy."""
 _RECONCILED = "reconciled_fids"
 
 ERROR_SHARE = 0.001
@@ -85,8 +87,15 @@ def _is_error(one: BucketDrift) -> bool:
 def _describe(wrong: list[BucketDrift]) -> str:
     rows, worst = sum(one.rows for one in wrong), wrong[0]
     more = f", bucket {worst.bucket:03} has most of them ({worst.rows:,})" if len(wrong) > 1 else ""
-    fids = ",".join(map(str, worst.drifted_fids))
     return with_remedy(
         f"{rows:,} rows were wrong in {len(wrong)} buckets{more}; they were put right when they were found",
-        f"fc-pipeline backfill {f'--fids {fids}' if fids else f'--buckets {worst.bucket}'} compares again",
+        f"fc-pipeline backfill {_scope_of(wrong)} compares again",
     )
+
+
+def _scope_of(wrong: list[BucketDrift]) -> str:
+    """The options of a backfill that compares all of them: their users by name if these are known and few."""
+    fids = sorted(fid for one in wrong for fid in one.drifted_fids)
+    if len(fids) <= MAX_NAMED_FIDS and all(one.drifted_fids for one in wrong):
+        return f"--fids {','.join(map(str, fids))}"
+    return f"--buckets {wrong[0].bucket}" if len(wrong) == 1 else "--all"
