@@ -247,7 +247,7 @@ class BatchWriter:
         micro = self._prepared(hour, batch, known_tables)
         started = time.monotonic()
         session = self._lanes.first
-        written = session.refold(micro)
+        written = session.refold(micro, known_tables)
         _log.info("refolded hour=%s shard=%d heights=%d-%d", hour.key, micro.shard, micro.from_height, micro.to_height)
         self._count(session, hour, micro, written, started, log_bytes=0)
         with_rows = min(micro.events_with_first_rows, session.outcomes.with_rows)

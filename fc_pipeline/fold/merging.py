@@ -3,7 +3,7 @@
 The SQL is composed once from the tables' declarations; data never becomes part of a statement.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
@@ -191,23 +191,26 @@ class Merges:
         """How many events the transaction wrote rows of so far; one with rows in several tables counts once."""
         return len(np.unique(np.concatenate(self._versions))) if self._versions else 0
 
-    def merge(self, batch: MicroBatch, *, follows: bool = False) -> dict[str, Written]:
+    def merge(self, batch: MicroBatch, known_tables: Collection[str] = ()) -> dict[str, Written]:
         """Merge a staged micro-batch; what was written per table, `merge_early` included.
 
-        With `follows`, what follows from a table that is wanted is derived, whether that is wanted or not.
+        Of the `known_tables`, which its heights were written to before, those that follow from a wanted one are derived
+        with it: a derived row is there exactly as long as its sources say so.
         """
+        wanted = {one.name for one in DERIVED_TABLES if one.name in batch.tables} | {
+            one.name for one in DERIVED_TABLES if one.name in known_tables and not batch.tables.isdisjoint(one.sources)
+        }
         written: dict[str, Written] = {}
         for name in sorted(batch.rows, key=_merge_order):
             written[name] = self.counted(merge(MESSAGE_TABLES[name]))
-            if name == ON_CHAIN_EVENTS.name and (follows or KEYS.name in batch.tables):
+            if name == ON_CHAIN_EVENTS.name and KEYS.name in wanted:
                 written[KEYS.name] = self._derive(KEYS, batch)
         for name, one in self._early.items():
             written[name] = written.get(name, Written()) + one
         if LINKS.name in batch.tables:
             written[LINKS.name] = written.get(LINKS.name, Written()) + self._mask_links(batch)
         for one in DERIVED_TABLES:
-            wanted = {one.name, *one.sources} if follows else {one.name}
-            if one.name not in written and not wanted.isdisjoint(batch.tables):
+            if one.name in wanted and one.name not in written:
                 written[one.name] = self._derive(one, batch)
         if batch.activity is not None:
             written[FID_ACTIVITY.name] = self.counted(add_activity()) if len(batch.activity) else Written()

@@ -126,10 +126,14 @@ class FoldSession:
         self._make_staging(staging.staged_by(batch))
         return self._transaction(lambda: self._fold_new(batch))
 
-    def refold(self, batch: MicroBatch) -> dict[str, Written]:
-        """Write heights that the ledger covers once more, as their versions allow: all tables but `fid_activity`."""
+    def refold(self, batch: MicroBatch, known_tables: Collection[str] = ()) -> dict[str, Written]:
+        """Write heights that the ledger covers once more, as their versions allow: all tables but `fid_activity`.
+
+        Of the `known_tables`, which these heights were written to before, those that follow from one of the batch's
+        are derived again.
+        """
         self._make_staging(staging.staged_by(batch))
-        return self._transaction(lambda: self._fold_again(replace(batch, activity=None)))
+        return self._transaction(lambda: self._fold_again(replace(batch, activity=None), known_tables))
 
     def replay(self, batch: MicroBatch, resolved: Sequence[Quarantined]) -> dict[str, Written]:
         """Fold quarantined records as their versions allow, all but `fid_activity`, and note that they are resolved.
@@ -235,7 +239,9 @@ class FoldSession:
             raise
         return written
 
-    def _merge_again(self, batch: MicroBatch) -> tuple[MicroBatch, dict[str, Written]]:
+    def _merge_again(
+        self, batch: MicroBatch, known_tables: Collection[str] = ()
+    ) -> tuple[MicroBatch, dict[str, Written]]:
         """Merge heights that the ledger covers; gives what was selected of the batch, too."""
         self.ledger_seconds = 0.0
         if self._selection is None:
@@ -245,11 +251,10 @@ class FoldSession:
             self._hold(batch.shard)
             batch = self._selected(batch)
             self._stage(batch)
-        # These heights were derived from before: a derived row is there exactly as long as its sources say so.
-        return batch, self._merge_all(batch, follows=True)
+        return batch, self._merge_all(batch, known_tables)
 
-    def _fold_again(self, batch: MicroBatch) -> dict[str, Written]:
-        batch, written = self._merge_again(batch)
+    def _fold_again(self, batch: MicroBatch, known_tables: Collection[str]) -> dict[str, Written]:
+        batch, written = self._merge_again(batch, known_tables)
         heights = (batch.from_height, batch.to_height)
         rows = hour_totals.row_parameters(batch.partition, batch.shard, written)
         self._session.execute(hour_totals.ADD_FIRST_ROWS, (*rows, *heights))
@@ -310,8 +315,8 @@ class FoldSession:
                 hint="another run has taken over and reads on from the ledger",
             )
 
-    def _merge_all(self, batch: MicroBatch, *, follows: bool = False) -> dict[str, Written]:
-        written = self._merges.merge(batch, follows=follows)
+    def _merge_all(self, batch: MicroBatch, known_tables: Collection[str] = ()) -> dict[str, Written]:
+        written = self._merges.merge(batch, known_tables)
         if batch.quarantined:
             self._session.execute(quarantine.MERGE)
             self._session.execute(gaps.RECORD_POISON)
