@@ -53,7 +53,11 @@ PLANTED_BUGS = (
     bug("quarantine dropped", ("fold/session.py", "        if batch.quarantined:\n", "        if False:\n")),
     bug(
         "activity counted again",
-        ("fold/session.py", "self._fold_again(replace(batch, activity=None))", "self._fold_again(batch)"),
+        (
+            "fold/session.py",
+            "self._fold_again(replace(batch, activity=None), known_tables)",
+            "self._fold_again(batch, known_tables)",
+        ),
     ),
     bug(
         ">= for > in the merge",
