@@ -292,11 +292,11 @@ def test_a_rebuild_does_not_say_of_later_heights_that_they_are_in_its_tables(
         refold = FoldSession.refold
         more: list[int] = []
 
-        def refold_while_another_run_goes_on(session: FoldSession, batch: object) -> object:
+        def refold_while_another_run_goes_on(session: FoldSession, *given: object) -> object:
             if not more:
                 more.append(1)
                 bench.run("second", HourWindow(HOUR, HOUR), ["hub_events", "links"])
-            return refold(session, batch)  # type: ignore[arg-type]
+            return refold(session, *given)  # type: ignore[arg-type]
 
         monkeypatch.setattr(FoldSession, "refold", refold_while_another_run_goes_on)
         bench.rebuild("casts", window=HourWindow(HOUR, HOUR))
