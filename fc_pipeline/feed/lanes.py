@@ -60,10 +60,10 @@ class FoldLanes:
 
     def abandon(self) -> list[int]:
         """Try nothing again from now on; the backends to cancel. May be called from another thread."""
-        sessions = [self.first, self._second] if self._second_is_open else [self.first]
-        for session in sessions:
+        for session in (self.first, self._second):  # the second may be about to be opened
             session.abandon()
-        return [session.backend_pid for session in sessions]
+        opened = [self.first, self._second] if self._second_is_open else [self.first]
+        return [session.backend_pid for session in opened]
 
     def _close_second(self) -> None:
         if self._second_is_open:

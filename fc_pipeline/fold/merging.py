@@ -197,8 +197,10 @@ class Merges:
         Of the `known_tables`, which its heights were written to before, those that follow from a wanted one are derived
         with it: a derived row is there exactly as long as its sources say so.
         """
-        wanted = {one.name for one in DERIVED_TABLES if one.name in batch.tables} | {
-            one.name for one in DERIVED_TABLES if one.name in known_tables and not batch.tables.isdisjoint(one.sources)
+        wanted = {
+            one.name
+            for one in DERIVED_TABLES
+            if one.name in batch.tables or (one.name in known_tables and not batch.tables.isdisjoint(one.sources))
         }
         written: dict[str, Written] = {}
         for name in sorted(batch.rows, key=_merge_order):
