@@ -2,6 +2,7 @@
 
 import shutil
 import subprocess
+import tempfile
 import time
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
@@ -73,8 +74,11 @@ def pgbouncer(
 
 
 def _let_in(folder: Path) -> None:
-    for path in (folder, folder.parent, folder.parent.parent):
-        path.chmod(path.stat().st_mode | 0o001)
+    """Let the pooler's user, who is not root, through to the folder: pytest keeps those above it to who runs it."""
+    temporary = Path(tempfile.gettempdir())
+    for path in (folder, *folder.parents):
+        if path != temporary and path.is_relative_to(temporary):
+            path.chmod(path.stat().st_mode | 0o001)
 
 
 def _wait(port: int, process: subprocess.Popen[bytes]) -> None:
