@@ -11,6 +11,7 @@ from operator import attrgetter
 from typing import Final, TypeVar, cast
 
 import msgspec
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -23,7 +24,7 @@ from fc_pipeline.tables import casts, link_compactions, on_chain_events, usernam
 from fc_pipeline.tables.columns import ArrowArray, Row
 from fc_pipeline.tables.encoding import UnknownValue
 from fc_pipeline.tables.link_compactions import LINK_COMPACTIONS
-from fc_pipeline.tables.message import Adds, Deletion
+from fc_pipeline.tables.message import BLOCK_TIME, Adds, Deletion
 from fc_pipeline.tables.registry import MESSAGE_SETS, MESSAGE_TABLES
 
 __all__ = ["GONE_CASTS_SCHEMA", "Changes", "changes_of"]
@@ -128,6 +129,7 @@ def _in_columns(batch: EventBatch, found: _Sorted, shard_count: int | None) -> C
         parts[_ADDS[kind].name].append(rows)
         refused.update({adds.versions[place]: reason for place, reason in reasons.items()})
     tables = {name: pa.concat_tables(several) for name, several in parts.items()}
+    tables = {n: _with_block_times(t, batch) if MESSAGE_TABLES[n].has_block_time else t for n, t in tables.items()}
     compactions = LINK_COMPACTIONS.arrow(found.compactions)
     quarantined = found.quarantined
     if refused:
@@ -150,6 +152,16 @@ def _in_columns(batch: EventBatch, found: _Sorted, shard_count: int | None) -> C
             copies += events
     written = {name: rows for name, rows in tables.items() if len(rows)}
     return Changes(written, compactions, quarantined, gone_casts, found.without_rows + copies)
+
+
+def _with_block_times(rows: pa.Table, batch: EventBatch) -> pa.Table:
+    """The rows with the times of the blocks whose events decide them."""
+    heights = rows["version"].to_numpy() >> BLOCK_SEQUENCE_BITS
+    known, places = np.unique(heights, return_inverse=True)
+    unix = np.array([batch.block_times[height] for height in known.tolist()], np.int64)
+    place = rows.schema.get_field_index(BLOCK_TIME.name)
+    times = pa.array(unix[places] * _MICROS, type=pa.int64()).cast(BLOCK_TIME.type.arrow)
+    return rows.set_column(place, rows.schema.field(place), times)
 
 
 def _of_home_shard(rows: pa.Table, shard: int, shard_count: int) -> tuple[pa.Table, int]:

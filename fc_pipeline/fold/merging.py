@@ -52,7 +52,7 @@ _COUNTED_WITH_VERSIONS = COUNTED.replace(" FROM merged", ", array_agg(version) A
 
 @cache
 def merge(table: DataTable) -> str:
-    """Upsert the staged rows; one that is not newer by the table's order changes nothing.
+    """Upsert the staged rows; one that is not newer by the table's order changes nothing but an unknown block time.
 
     Returns the counts, and the versions of the rows that were written.
     """
@@ -62,7 +62,7 @@ def merge(table: DataTable) -> str:
         f"WITH merged AS (INSERT INTO {table.qualified} AS t ({', '.join(table.names)}) "
         f"SELECT {_selected(table)} FROM {stage_name(table)} ORDER BY {', '.join(table.key)} "
         f"ON CONFLICT ({', '.join(table.key)}) DO UPDATE SET {_assigned(table)} "
-        f"WHERE ({order}) > ({current}){_or_newer(table, order, current)} "
+        f"WHERE ({order}) > ({current}){_or_newer(table, order, current)}{_or_dated(table)} "
         f"{RETURNING}, t.version) {_COUNTED_WITH_VERSIONS}"
     )
 
@@ -77,12 +77,25 @@ def _or_newer(table: DataTable, order: str, current: str) -> str:
     )
 
 
+def _or_dated(table: DataTable) -> str:
+    """Of a row that only a by-FID answer told of, the message's own event says when its block was."""
+    if not table.has_block_time:
+        return ""
+    return (
+        " OR (t.block_time IS NULL AND excluded.block_time IS NOT NULL AND t.hash = excluded.hash "
+        "AND t.deleted_at IS NULL AND excluded.deleted_at IS NULL)"
+    )
+
+
 def _selected(table: DataTable) -> str:
     return ", ".join(column.value_of(stage_name(table)) for column in table.columns)
 
 
 def _assigned(table: DataTable) -> str:
-    return ", ".join(f"{name} = excluded.{name}" for name in table.names if name not in table.key)
+    values = {name: f"excluded.{name}" for name in table.names if name not in table.key}
+    if table.has_block_time:  # an earlier event may add no more than its block's time
+        values["version"] = "greatest(t.version, excluded.version)"
+    return ", ".join(f"{name} = {value}" for name, value in values.items())
 
 
 @cache
@@ -258,6 +271,8 @@ class Merges:
         relations = [(name, stage_name(MESSAGE_TABLES[name])) for name in touching]
         if one.through_rows:
             self._pass_gate(one, relations)
+        for statement in derived.before(one):
+            self.session.execute(statement)
         self._execute(derived.stage_touched(one, relations))
         if not set(one.shared_sources).isdisjoint(touching):
             self._execute(derived.lock(one))

@@ -135,8 +135,8 @@ def differs(table: DataTable, names: tuple[str, ...]) -> str:
 
 
 def content(table: DataTable) -> tuple[str, ...]:
-    """The columns that say what a live row is: all but key and version, and how it was deleted."""
-    left_out = {*table.key, "version", "deleted_at", "deleted_reason"}
+    """The columns that say what a live row is: all but key, version and block, and how it was deleted."""
+    left_out = {*table.key, "version", "block_time", "deleted_at", "deleted_reason"}
     return tuple(name for name in table.names if name not in left_out)
 
 
@@ -164,6 +164,8 @@ def _message_rows(table: DataTable) -> str:
             columns.append("CASE WHEN s.fid IS NULL THEN 'reconciled' ELSE s.deleted_reason END")
         elif name == "deleted_at":
             columns.append("CASE WHEN s.fid IS NULL THEN p.fetched_at ELSE s.deleted_at END")
+        elif name == "block_time":  # an answer does not say: known of a message that stays the same
+            columns.append("CASE WHEN s.hash = t.hash THEN t.block_time END")
         else:
             columns.append(_typed(table, name, "s"))
     return (

@@ -150,7 +150,7 @@ def _verdict(table: DataTable) -> str:
         "CASE WHEN t.version IS NULL THEN e.wanted "
         f"WHEN t.version = e.version THEN {differs(table)} "
         f"WHEN t.version < e.version THEN e.wanted AND NOT ({_is_snapshots('t.version')} "
-        f"AND NOT {differs(table, but=('version',))}) "
+        f"AND NOT {differs(table, but=('version', 'block_time'))}) "
         f"ELSE NOT {_is_snapshots('t.version')} AND {compared} AND NOT {_is_quarantined('t.version')} END"
     )
 

@@ -176,6 +176,8 @@ class Reconciler(ReconcilingSession):
 
     def _derive(self, one: DerivedTable) -> Written:
         self._session.execute(derived.empty_scope(one))
+        for statement in derived.before(one):
+            self._session.execute(statement)
         self._session.execute(derived_sql.stage_changed(one))
         written = Written(*self._session.execute(derived.derive_exactly(one))[0])
         if written.rows:

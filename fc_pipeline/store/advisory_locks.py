@@ -19,6 +19,7 @@ __all__ = [
     "MIGRATION",
     "SUCCESSOR",
     "TARGET_SET",
+    "THREADS_AND_COUNTS",
     "AdvisoryLock",
     "attempted",
     "gaps_of",
@@ -76,11 +77,14 @@ DERIVING: Final = 0x6664  # "fd"
 _SHARDS: Final = 0x6663  # "fc"
 _GAPS: Final = 0x6667  # "fg"
 _TARGETS: Final = 0x6674  # "ft"
+_SERVING: Final = 0x6676  # "fv"
 
 HEALING_GAPS: Final = AdvisoryLock(_GAPS, 0)
 """Among those of gaps by shard, that of the one run which heals."""
 TARGET_SET: Final = AdvisoryLock(_TARGETS, 0)
 """Exclusive for changes of the target set; shared by look-ups of targets."""
+THREADS_AND_COUNTS: Final = AdvisoryLock(_SERVING, 0)
+"""Held until commit by whoever changes threads or counts, from the end of its work on: hot rows are waited for once."""
 COMPLETING_TARGETS: Final = AdvisoryLock(_TARGETS, 1)
 """Shared by runs that complete the histories of new targets."""
 

@@ -16,6 +16,7 @@ __all__ = [
     "LEASES",
     "PARTITION_START",
     "QUARANTINE",
+    "REMOVALS",
     "SCHEMA",
     "SHARDS",
     "SNAPSHOTS",
@@ -386,4 +387,23 @@ KEY_SEARCH = sa.Table(
     sa.CheckConstraint("is_only", name="key_search_is_only_check"),
     schema=SCHEMA,
     comment="How far the search for unexplained keys has come.",
+)
+
+REMOVALS = sa.Table(
+    "removals",
+    METADATA,
+    sa.Column("id", sa.BigInteger, sa.Identity(always=True), primary_key=True),
+    sa.Column("table_name", sa.Text, nullable=False),
+    sa.Column("key", pg.JSONB, nullable=False, comment="The row's key, by column"),
+    sa.Column(
+        "change_id",
+        sa.BigInteger,
+        nullable=False,
+        server_default=sa.text("(pg_current_xact_id()::text)::bigint"),
+        comment="Id of the transaction that deleted it",
+    ),
+    sa.Column("removed_at", sa.DateTime(timezone=True), nullable=False, server_default=_now),
+    sa.Index("removals_table_name_change_id_idx", "table_name", "change_id"),
+    schema=SCHEMA,
+    comment="Rows that were deleted, not left as tombstones, for those who pull changes (api.changes_since).",
 )

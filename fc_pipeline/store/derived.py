@@ -4,13 +4,14 @@ from collections.abc import Iterable
 from functools import cache
 from zlib import crc32
 
-from fc_pipeline.store.advisory_locks import DERIVING, AdvisoryLock
+from fc_pipeline.store.advisory_locks import DERIVING, THREADS_AND_COUNTS, AdvisoryLock
 from fc_pipeline.tables.columns import DataTable
 from fc_pipeline.tables.derived_table import DerivedTable
 
 __all__ = [
     "COUNTED",
     "RETURNING",
+    "before",
     "create_scope",
     "derive",
     "derive_exactly",
@@ -78,6 +79,11 @@ def gate(one: DerivedTable, *, shared: bool) -> str:
     `shared` by those that only look for rows.
     """
     return AdvisoryLock(DERIVING, crc32(one.name.encode()) >> 1).until_commit(shared=shared)
+
+
+def before(one: DerivedTable) -> tuple[str, ...]:
+    """What has to come before the scopes of a table are staged, to be derived."""
+    return (THREADS_AND_COUNTS.until_commit(),) if one.one_at_a_time else ()
 
 
 def _scopes(one: DerivedTable) -> str:

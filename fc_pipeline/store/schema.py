@@ -14,12 +14,13 @@ from alembic.script import ScriptDirectory
 
 import fc_pipeline.store.migrations
 from fc_pipeline.errors import ConfigError, NothingYet, SchemaMissing
-from fc_pipeline.store import attribution, derived, gaps, ledger, snapshot_ledger, views
+from fc_pipeline.store import attribution, change_stamps, counts, derived, gaps, ledger, serving, snapshot_ledger, views
 from fc_pipeline.store.advisory_locks import MIGRATION
 from fc_pipeline.store.bookkeeping import SCHEMA, TARGETS
 from fc_pipeline.store.query import absent
 from fc_pipeline.tables import link_compactions, links, registry
 from fc_pipeline.tables.columns import METADATA
+from fc_pipeline.tables.counts import COUNT_TABLES
 from fc_pipeline.tables.derived_table import DerivedTable
 from fc_pipeline.tables.fid_activity import FID_ACTIVITY
 
@@ -38,6 +39,10 @@ _REBUILT_WITH = {
     # Compact states mask links, so links are folded again with them.
     link_compactions.LINK_COMPACTIONS.qualified: links.LINKS.name,
 }
+_COUNTED: Final = {one.qualified for one in COUNT_TABLES} | {
+    count.source.qualified for one in COUNT_TABLES for count in one.counts
+}
+"""The tables of counts, and those whose rows they count."""
 _REVISION: Final = f"SELECT version_num FROM {SCHEMA}.alembic_version"
 _CREATE_SCHEMA: Final = sa.text(f"CREATE SCHEMA {SCHEMA}")
 
@@ -74,6 +79,8 @@ def ensure_schema(engine: sa.Engine) -> None:
         command.upgrade(alembic_config(connection), NEWEST_REVISION)
         lost = _missing_tables(connection)
         METADATA.create_all(connection, checkfirst=True)
+        change_stamps.install(connection)
+        counts.install(connection)
         forgotten = {_REBUILT_WITH[table] for table in lost & _REBUILT_WITH.keys()}
         for name in forgotten:
             ledger.forget_table(connection, name)
@@ -87,7 +94,10 @@ def ensure_schema(engine: sa.Engine) -> None:
                 _derive_all(connection, one)
             if is_missing:
                 _note_derived(connection, one, forgotten)
+        if found != NEWEST_REVISION or not lost.isdisjoint(_COUNTED):
+            counts.recount(connection)
         views.create_missing(connection)
+        serving.install(connection)
 
 
 def _derive_all(connection: sa.Connection, one: DerivedTable) -> None:
@@ -163,6 +173,7 @@ def _is_current(connection: sa.Connection) -> bool:
         _revision_of(connection) == NEWEST_REVISION
         and not _missing_tables(connection)
         and not views.missing(connection)
+        and serving.is_current(connection)
     )
 
 

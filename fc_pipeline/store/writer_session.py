@@ -10,6 +10,7 @@ import pyarrow as pa
 import sqlalchemy as sa
 
 from fc_pipeline.errors import SessionLost
+from fc_pipeline.store import counts
 from fc_pipeline.store.query import numbered
 from fc_pipeline.store.retry import RetryBudget, with_retries
 from fc_pipeline.store.writer_connection import WriterConnection
@@ -63,6 +64,8 @@ class WriterSession:
             if not self.reads_by_copy:
                 self._cursor.adbc_statement.set_options(**{"adbc.postgresql.use_copy": "false"})
             self._connection.begin()
+            for statement in counts.CREATE_STAGING:
+                self.execute(statement)
             self.on_open()
             self._connection.commit()
             if self.is_read_only:
@@ -99,6 +102,7 @@ class WriterSession:
             self._connection.begin()
             found = work()
             if commit:
+                self.execute(counts.ADD_CHANGES)
                 self._connection.commit()
             else:
                 self._connection.rollback()

@@ -13,7 +13,18 @@ import sqlalchemy as sa
 from sqlalchemy import event
 from sqlalchemy.dialects import postgresql as pg
 
-__all__ = ["METADATA", "ArrowArray", "Column", "ColumnType", "Comparison", "DataTable", "Index", "KeyedFid", "Row"]
+__all__ = [
+    "METADATA",
+    "STAMPS",
+    "ArrowArray",
+    "Column",
+    "ColumnType",
+    "Comparison",
+    "DataTable",
+    "Index",
+    "KeyedFid",
+    "Row",
+]
 
 METADATA = sa.MetaData()
 """Every table of the pipeline, data and bookkeeping, for DDL and migrations."""
@@ -113,12 +124,28 @@ DELETED_AT = Column("deleted_at", ColumnType.TIMESTAMP, "When the row was delete
 BY_VERSION = Index(("version",), of_pages=True)
 """Finds the rows that some hours decided, without reading a table of years through."""
 
+UPDATED_AT = Column(
+    "updated_at", ColumnType.TIMESTAMP, "When the transaction began that last changed this row here", nullable=False
+)
+CHANGE_ID = Column(
+    "change_id",
+    ColumnType.BIGINT,
+    "Id of the transaction that last changed this row here; api.changes_since reads on from one",
+    nullable=False,
+)
+STAMPS = (UPDATED_AT, CHANGE_ID)
+"""Columns that the database sets itself (store.change_stamps): no event says them."""
+BY_CHANGE = Index(("change_id",))
+"""Finds what has changed since a reader last asked."""
+_STAMP_DEFAULTS = {"updated_at": "now()", "change_id": "(pg_current_xact_id()::text)::bigint"}
+
 
 @dataclass(frozen=True)
 class DataTable:
     """A table that the fold writes.
 
-    `columns` leaves out `version` and `deleted_at`, which every table has. `order` names the columns that decide which
+    `columns` leaves out `version` and `deleted_at`, which every table has, and the STAMPS, which the database sets.
+    `order` names the columns that decide which
     of two rows of one key wins, higher first; all but `username_proofs` go by `version`. `fillfactor` leaves room in
     each page, in percent, so that an update stays there and touches no index. `concerns` names the columns with the
     FIDs for whose sake a row is kept where only targets are replicated, `keyed_fid` the one that tombstones have in
@@ -126,8 +153,9 @@ class DataTable:
     column of `kept_for_all`, its value. `is_of_one_shard`: every shard's feed has the same messages in the same order,
     and only those of the first one count, for ids of different shards cannot be compared (protocol-tables 0).
     `decisive_tombstones` is a reason of deletion whose tombstones decide over rows that may still come, and so are kept
-    for all users. `is_compacted`: link_compactions mask its rows. `group` is that of the table's asset,
-    `sql_example` a query to begin with, shown on its page.
+    for all users. `is_compacted`: link_compactions mask its rows. `is_read_by_change`: what has changed lately is found
+    by an index, which makes every update write all indexes. `group` is that of the table's asset, `sql_example` a query
+    to begin with, shown on its page.
     """
 
     name: str
@@ -145,6 +173,7 @@ class DataTable:
     kept_for_all: tuple[str, str] | None = None
     decisive_tombstones: str | None = None
     is_compacted: bool = False
+    is_read_by_change: bool = True
     is_of_one_shard: bool = False
     comparison: Comparison = Comparison.MESSAGES
     sql: sa.Table = field(init=False, repr=False, compare=False)
@@ -153,6 +182,8 @@ class DataTable:
         object.__setattr__(self, "columns", (*self.columns, VERSION, DELETED_AT))
         if self.is_read_by_version:
             object.__setattr__(self, "indexes", (*self.indexes, BY_VERSION))
+        if self.is_read_by_change:
+            object.__setattr__(self, "indexes", (*self.indexes, BY_CHANGE))
         object.__setattr__(self, "sql", self._declare())
 
     def _declare(self) -> sa.Table:
@@ -160,6 +191,7 @@ class DataTable:
             self.name,
             METADATA,
             *(self._declare_column(column) for column in self.columns),
+            *(self._declare_stamp(column) for column in self.stamps),
             *(self._declare_index(index) for index in self.indexes),
             comment=self.description,
             # Postgres' default schema stays unnamed, as reflection and migrations see it.
@@ -177,6 +209,12 @@ class DataTable:
                 column.name, column.type.sql, primary_key=True, autoincrement=False, comment=column.description
             )
         return sa.Column(column.name, column.type.sql, nullable=column.nullable, comment=column.description)
+
+    def _declare_stamp(self, column: Column) -> sa.Column[Any]:
+        default = sa.text(_STAMP_DEFAULTS[column.name])
+        return sa.Column(
+            column.name, column.type.sql, nullable=False, server_default=default, comment=column.description
+        )
 
     def _declare_index(self, index: Index) -> sa.Index:
         indexed = index.columns if index.expression is None else (sa.text(index.expression),)
@@ -213,6 +251,21 @@ class DataTable:
     def names(self) -> tuple[str, ...]:
         """All column names in order."""
         return tuple(column.name for column in self.columns)
+
+    @property
+    def has_block_time(self) -> bool:
+        """Whether a row may be known before its block is: the same message's event adds the time to it later."""
+        return "block_time" in self.names
+
+    @property
+    def stamps(self) -> tuple[Column, ...]:
+        """The columns that the database sets; `updated_at` of a profile is what its messages say."""
+        return tuple(column for column in STAMPS if column.name not in self.names)
+
+    @cached_property
+    def shown_columns(self) -> tuple[Column, ...]:
+        """All columns that a reader finds, those that the database sets included."""
+        return (*self.columns, *self.stamps)
 
     @cached_property
     def arrow_schema(self) -> pa.Schema:

@@ -21,7 +21,8 @@ class DerivedTable:
     the feed only ever changes rows.
     A row of `shared_sources` may touch scopes whose other sources belong to another shard, where a fold may derive the
     same row at this moment. The scopes that a row of `through_rows` touches are found through rows of the table itself,
-    which a fold of another shard may be about to make.
+    which a fold of another shard may be about to make. `one_at_a_time`: a row follows from other rows of the table, so
+    no two transactions derive any at once.
     `{rows}`, `{scope}` and `{fids}` may be queries: each is followed by `AS` and a name, as Postgres 15 wants it.
     """
 
@@ -33,6 +34,7 @@ class DerivedTable:
     kept_by: str | None = None
     shared_sources: tuple[str, ...] = ()
     through_rows: tuple[str, ...] = ()
+    one_at_a_time: bool = False
 
     def __post_init__(self) -> None:
         if not set(self.scope) <= set(self.table.key):

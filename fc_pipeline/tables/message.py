@@ -13,10 +13,12 @@ from fc_pipeline.tables.encoding import base64_bytes, hash_bytes, whole_hash
 
 __all__ = [
     "APP_FID",
+    "BLOCK_TIME",
     "DELETED_REASON",
     "ENVELOPE",
     "ENVELOPE_VALUES",
     "HASH",
+    "NETWORK_TIME",
     "TIMESTAMP",
     "Adds",
     "Deletion",
@@ -33,7 +35,15 @@ TIMESTAMP = Column(
     "timestamp", ColumnType.TIMESTAMP, "When the user says the message was made: a claim, which may be wrong"
 )
 HASH = Column("hash", ColumnType.BYTEA, "BLAKE3 hash of the message, 20 bytes")
+BLOCK_TIME = Column(
+    "block_time",
+    ColumnType.TIMESTAMP,
+    "Block time of the event that last decided this row; null where only a by-FID answer, which has none, told of it",
+)
+NETWORK_TIME = 'coalesce(block_time, "timestamp")'
+"""SQL for when a message reached the network: its block's time, or the user's claim where that is not known."""
 ENVELOPE = (
+    BLOCK_TIME,
     Column("signer", ColumnType.BYTEA, "Ed25519 public key that signed the message"),
     Column("signature", ColumnType.BYTEA, "Signature over the hash"),
 )

@@ -112,7 +112,7 @@ def tables_markdown() -> str:
 def _section(table: DataTable) -> Iterator[str]:
     yield f"## {table.name}\n\n{table.description} Key: `{', '.join(table.key)}`.\n"
     yield "| column | type | |\n|---|---|---|"
-    for column in table.columns:
+    for column in table.shown_columns:
         text = column.description.replace("|", "\\|")
         yield f"| `{column.name}` | {column.type.postgres} | {text} |"
     yield ""

@@ -2,6 +2,8 @@
 
 from typing import Final
 
+from fc_pipeline.tables.cast_mentions import MENTIONS
+from fc_pipeline.tables.cast_threads import THREADS
 from fc_pipeline.tables.casts import CAST_SET
 from fc_pipeline.tables.channel_follows import FOLLOWS
 from fc_pipeline.tables.channel_members import MEMBER_SET
@@ -60,7 +62,7 @@ LISTED_TABLES: dict[str, DataTable] = {**MESSAGE_TABLES, GASLESS_KEYS.name: GASL
 ATTRIBUTED_TABLES: Final = tuple(table for table in MESSAGE_TABLES.values() if "app_fid" in table.looked_up)
 """Tables of messages whose rows say by which app each was signed."""
 
-DERIVED_TABLES: Final = (CAST_EMBEDS, KEYS, RENTS, PURCHASES, PROFILES, REGISTRY, FOLLOWS)
+DERIVED_TABLES: Final = (CAST_EMBEDS, MENTIONS, KEYS, RENTS, PURCHASES, PROFILES, REGISTRY, FOLLOWS, THREADS)
 """Tables that follow from others, in the order in which they are derived."""
 
 DATA_TABLES: dict[str, DataTable] = {

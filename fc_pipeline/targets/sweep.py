@@ -108,6 +108,8 @@ def _delete(
     affected = [one for one in DERIVED_TABLES if not {table.name for table in wheres}.isdisjoint(one.sources)]
     for one in affected:
         connection.exec_driver_sql(derived.create_scope(one))
+        for statement in derived.before(one):
+            connection.exec_driver_sql(statement)
         going = [
             (table.name, f"(SELECT t.* FROM {table.qualified} AS t WHERE {where})")
             for table, where in wheres.items()

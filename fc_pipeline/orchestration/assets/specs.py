@@ -96,7 +96,7 @@ def _column_schema(table: DataTable) -> TableSchema:
                 constraints=TableColumnConstraints(nullable=column.nullable and column.name not in table.key),
                 tags={"key": ""} if column.name in table.key else None,
             )
-            for column in table.columns
+            for column in table.shown_columns
         ],
         constraints=TableConstraints(other=[f"primary key ({', '.join(table.key)})"]),
     )

@@ -1,0 +1,89 @@
+"""`cast_threads`: where a live cast stands in its thread, whichever of its ancestors came first.
+
+A chain of parents ends at a cast that replies to none, or at a parent that is not here (yet) or deleted: the highest
+ancestor that is known of is the root.
+"""
+
+from typing import Final
+
+from fc_pipeline.tables.casts import CASTS
+from fc_pipeline.tables.columns import Column, ColumnType, Comparison, DataTable, Index
+from fc_pipeline.tables.derived_table import DerivedTable
+
+__all__ = ["CAST_THREADS", "THREADS"]
+
+CAST_THREADS: Final = DataTable(
+    name="cast_threads",
+    description="The thread of each live cast: its root, its depth, its parent. A cast that replies to none is a root.",
+    sql_example=(
+        "SELECT root_hash, count(*) AS casts, max(depth) AS depth FROM cast_threads\n"
+        "GROUP BY 1 ORDER BY 2 DESC LIMIT 20;"
+    ),
+    key=("hash",),
+    columns=(
+        Column("hash", ColumnType.BYTEA, "The cast", nullable=False),
+        Column("fid", ColumnType.BIGINT, "Its author"),
+        Column(
+            "root_hash",
+            ColumnType.BYTEA,
+            "First cast of the thread: the cast itself, or its highest ancestor known of, which may not be here",
+        ),
+        Column("root_fid", ColumnType.BIGINT, "Author of the root"),
+        Column("root_url", ColumnType.TEXT, "URL or channel that the root replies to; null where the root is not here"),
+        Column("parent_hash", ColumnType.BYTEA, "The cast replied to"),
+        Column("depth", ColumnType.INTEGER, "Replies from the root to the cast: 0 for the root"),
+    ),
+    indexes=(
+        Index(("root_hash",), where="depth > 0"),
+        Index(("root_url",), where="root_url IS NOT NULL"),
+        Index(("fid",)),
+    ),
+    concerns=(),
+    comparison=Comparison.DERIVED,
+)
+
+# Whatever replies to a cast, at any distance, may change its root with it.
+_TOUCHED: Final = (
+    "SELECT hash FROM (WITH RECURSIVE down AS (SELECT r.hash FROM {rows} AS r UNION SELECT k.hash FROM down AS d "
+    "CROSS JOIN LATERAL (SELECT hash FROM public.casts AS c WHERE c.parent_hash = d.hash AND c.deleted_at IS NULL "
+    "OFFSET 0) AS k) SELECT hash FROM down) AS touched"
+)
+# From the casts whose parents are not derived with them, down to all that are. (NOT) IN is looked up in a hash table,
+# where the joins of a micro-batch are not.
+_ROWS: Final = """
+  SELECT w.hash, w.fid, w.root_hash, w.root_fid, w.root_url, w.parent_hash, w.depth, w.version, w.deleted_at FROM (
+    WITH RECURSIVE live AS MATERIALIZED (
+      SELECT c.* FROM {scope} AS s CROSS JOIN LATERAL (SELECT r.hash, r.fid, r.parent_hash, r.parent_fid, r.parent_url,
+        r.version, r.deleted_at FROM public.casts AS r WHERE r.hash = s.hash AND r.deleted_at IS NULL OFFSET 0) AS c
+    ), walk AS (
+      SELECT l.hash, l.fid, coalesce(p.root_hash, l.parent_hash, l.hash) AS root_hash,
+        CASE WHEN p.hash IS NOT NULL THEN p.root_fid WHEN l.parent_hash IS NOT NULL THEN l.parent_fid ELSE l.fid END
+          AS root_fid,
+        CASE WHEN p.hash IS NOT NULL THEN p.root_url WHEN l.parent_hash IS NULL THEN l.parent_url END AS root_url,
+        l.parent_hash, CASE WHEN l.parent_hash IS NULL THEN 0 ELSE coalesce(p.depth, 0) + 1 END AS depth,
+        l.version, l.deleted_at
+      FROM live AS l LEFT JOIN LATERAL (SELECT t.* FROM public.cast_threads AS t WHERE t.hash = l.parent_hash
+        AND EXISTS (SELECT FROM public.casts AS c WHERE c.hash = t.hash AND c.deleted_at IS NULL) OFFSET 0) AS p ON true
+      WHERE l.parent_hash IS NULL OR l.parent_hash NOT IN (SELECT hash FROM live)
+      UNION ALL
+      SELECT k.hash, k.fid, w.root_hash, w.root_fid, w.root_url, k.parent_hash, w.depth + 1, k.version, k.deleted_at
+      FROM walk AS w CROSS JOIN LATERAL (SELECT c.hash, c.fid, c.parent_hash, c.version, c.deleted_at
+        FROM public.casts AS c WHERE c.parent_hash = w.hash AND c.deleted_at IS NULL
+        AND (c.hash IN (SELECT hash FROM live)) IS TRUE OFFSET 0) AS k
+    ) SELECT * FROM walk
+  ) AS w
+"""
+
+THREADS: Final = DerivedTable(
+    table=CAST_THREADS,
+    scope=("hash",),
+    touched={CASTS.name: _TOUCHED},
+    rows=_ROWS,
+    of_fids=(
+        "SELECT c.hash FROM {fids} AS p CROSS JOIN LATERAL (SELECT hash FROM public.casts AS r WHERE r.fid = p.fid "
+        "AND r.deleted_at IS NULL OFFSET 0) AS c"
+    ),
+    kept_by="SELECT FROM public.casts AS c WHERE c.hash = t.hash AND c.deleted_at IS NULL",
+    # A reply and its parent may be of two shards: whoever comes second has to see the first.
+    one_at_a_time=True,
+)
