@@ -28,7 +28,7 @@ CHANNEL_FOLLOWS: Final = DataTable(
         Column("followed_at", ColumnType.TIMESTAMP, "When, as the user says: the time of the like"),
         HASH,
     ),
-    indexes=(Index(("channel_id",)),),
+    indexes=(Index(("channel_id",), serves="who follows a channel"),),
     # Rows are kept with their reaction.
     concerns=(),
     comparison=Comparison.DERIVED,

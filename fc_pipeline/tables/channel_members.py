@@ -45,7 +45,10 @@ CHANNEL_MEMBERS: Final = DataTable(
         *ENVELOPE,
         DELETED_REASON,
     ),
-    indexes=(Index(("fid",)), Index(("author_fid",))),
+    indexes=(
+        Index(("fid",), serves="channels of a user"),
+        Index(("author_fid",), serves="an FID's messages: snapshots, targets"),
+    ),
     concerns=NOBODY,
     comparison=Comparison.NONE,
     is_of_one_shard=True,

@@ -47,7 +47,10 @@ CHANNEL_MODERATIONS: Final = DataTable(
         *ENVELOPE,
         DELETED_REASON,
     ),
-    indexes=(Index(("cast_hash",)), Index(("fid",))),
+    indexes=(
+        Index(("cast_hash",), serves="whether a cast is hidden"),
+        Index(("fid",), serves="an FID's messages: snapshots, targets"),
+    ),
     concerns=NOBODY,
     comparison=Comparison.NONE,
     is_of_one_shard=True,

@@ -44,7 +44,7 @@ CHANNEL_PINS: Final = DataTable(
         *ENVELOPE,
         DELETED_REASON,
     ),
-    indexes=(Index(("fid",)),),
+    indexes=(Index(("fid",), serves="an FID's messages: snapshots, targets"),),
     concerns=NOBODY,
     comparison=Comparison.NONE,
     is_of_one_shard=True,

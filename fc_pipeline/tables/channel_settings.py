@@ -62,7 +62,7 @@ CHANNEL_SETTINGS: Final = DataTable(
         *ENVELOPE,
         DELETED_REASON,
     ),
-    indexes=(Index(("fid",)),),
+    indexes=(Index(("fid",), serves="an FID's messages: snapshots, targets"),),
     concerns=NOBODY,
     comparison=Comparison.NONE,
     is_of_one_shard=True,

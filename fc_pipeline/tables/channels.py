@@ -43,9 +43,9 @@ CHANNELS: Final = DataTable(
         *SETTINGS,
     ),
     indexes=(
-        Index(("channel_key",)),
-        Index(("owner_address",)),
-        Index(("fid",), where="fid IS NOT NULL"),
+        Index(("channel_key",), serves="a channel by its key; the fold: whose it is"),
+        Index(("owner_address",), serves="the fold: channels of an address that is verified or no longer"),
+        Index(("fid",), where="fid IS NOT NULL", serves="channels that a user owns"),
     ),
     comparison=Comparison.DERIVED,
 )

@@ -86,14 +86,23 @@ class Index:
     """A secondary index; `where` makes it partial, so that rows without the value cost nothing.
 
     `of_pages` makes it one of ranges per stretch of pages (BRIN): it costs next to nothing, and finds what was written
-    lately, for rows lie about in the order in which they were written. `expression` is SQL over the columns, indexed in
-    their place.
+    lately, for rows lie about in the order in which they were written. `of_words` makes it one of the words of a
+    tsvector (GIN). `expressions` are SQL, indexed in place of the columns, which then only name the index; `operators`
+    is their class, if not the default. `serves` is the query for which it is there.
     """
 
     columns: tuple[str, ...]
     where: str | None = None
     of_pages: bool = False
-    expression: str | None = None
+    of_words: bool = False
+    expressions: tuple[str, ...] | None = None
+    operators: str | None = None
+    serves: str = ""
+
+    @property
+    def method(self) -> str:
+        """Postgres' name for its kind."""
+        return "brin" if self.of_pages else "gin" if self.of_words else "btree"
 
 
 class Comparison(Enum):
@@ -121,7 +130,13 @@ VERSION = Column(
     "version", ColumnType.BIGINT, "Id of the event (or head of the snapshot) that last decided this row", nullable=False
 )
 DELETED_AT = Column("deleted_at", ColumnType.TIMESTAMP, "When the row was deleted; null means live")
-BY_VERSION = Index(("version",), of_pages=True)
+BY_VERSION = Index(
+    ("version",),
+    of_pages=True,
+    # Several ranges for each stretch: a row that was changed may lie among old ones.
+    operators="int8_minmax_multi_ops",
+    serves="the rows that some hours decided, which checks compare",
+)
 """Finds the rows that some hours decided, without reading a table of years through."""
 
 UPDATED_AT = Column(
@@ -135,9 +150,14 @@ CHANGE_ID = Column(
 )
 STAMPS = (UPDATED_AT, CHANGE_ID)
 """Columns that the database sets itself (store.change_stamps): no event says them."""
-BY_CHANGE = Index(("change_id",))
+BY_CHANGE = Index(("change_id",), serves="`api.changes_since`")
 """Finds what has changed since a reader last asked."""
 _STAMP_DEFAULTS = {"updated_at": "now()", "change_id": "(pg_current_xact_id()::text)::bigint"}
+
+
+def _expression(sql: str) -> Any:
+    """As an index takes it: a name for its operators, written as it is."""
+    return sa.literal_column(sql)
 
 
 @dataclass(frozen=True)
@@ -217,14 +237,15 @@ class DataTable:
         )
 
     def _declare_index(self, index: Index) -> sa.Index:
-        indexed = index.columns if index.expression is None else (sa.text(index.expression),)
+        indexed = index.columns if index.expressions is None else map(_expression, index.expressions)
         return sa.Index(
             f"{self.name}_{'_'.join(index.columns)}_idx",
             *indexed,
             postgresql_where=sa.text(index.where) if index.where else None,
-            postgresql_using="brin" if index.of_pages else "btree",
-            # Several ranges for each stretch: a row that was changed may lie among old ones.
-            postgresql_ops=dict.fromkeys(index.columns, "int8_minmax_multi_ops") if index.of_pages else {},
+            postgresql_using=index.method,
+            postgresql_ops=dict.fromkeys(index.expressions or index.columns, index.operators)
+            if index.operators
+            else {},
         )
 
     @property

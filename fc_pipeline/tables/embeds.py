@@ -26,9 +26,9 @@ EMBEDS: Final = DataTable(
         Column("cast_hash", ColumnType.BYTEA, "The embedded cast: a quote"),
     ),
     indexes=(
-        Index(("fid",)),
-        Index(("url", "timestamp"), where="url IS NOT NULL"),
-        Index(("cast_hash",), where="cast_hash IS NOT NULL"),
+        Index(("fid",), serves="an FID's rows: repairs, targets"),
+        Index(("url", "timestamp"), where="url IS NOT NULL", serves="who embeds a URL"),
+        Index(("cast_hash",), where="cast_hash IS NOT NULL", serves="who quotes a cast; checks of `cast_counts`"),
     ),
     # Rows are kept with their cast.
     concerns=(),

@@ -13,6 +13,7 @@ from fc_pipeline.tables.message import (
     ENVELOPE,
     ENVELOPE_VALUES,
     HASH,
+    NETWORK_TIME,
     TIMESTAMP,
     Adds,
     Deletion,
@@ -44,7 +45,13 @@ LINKS = DataTable(
         APP_FID,
         DELETED_REASON,
     ),
-    indexes=(Index(("target_fid", "type")),),
+    indexes=(
+        Index(
+            ("target_fid", "type", "network_time"),
+            expressions=("target_fid", "type", NETWORK_TIME),
+            serves="a user's followers, newest first: `api.followers`, `api.notifications`",
+        ),
+    ),
     concerns=("fid", "target_fid"),
     is_compacted=True,
 )

@@ -32,9 +32,14 @@ ON_CHAIN_EVENTS = DataTable(
         Column("body", ColumnType.JSONB, "The type's own fields, as the hub writes them"),
     ),
     indexes=(
-        Index(("fid", "type")),
+        Index(("fid", "type"), serves="a user's contract events; the fold: profiles, keys, storage"),
         # Which channel an event is of, its label alone says; what is longer than 66 characters is no label.
-        Index(("body",), where="type = 'channel_register'", expression="lower(substr(body->>'label', 1, 66))"),
+        Index(
+            ("body",),
+            where="type = 'channel_register'",
+            expressions=("lower(substr(body->>'label', 1, 66))",),
+            serves="the fold: the registration of a channel",
+        ),
     ),
     # Of no FID, and without them nobody knows a channel's name or address.
     kept_for_all=("type", "channel_register"),

@@ -27,6 +27,7 @@ from fc_pipeline.tables.message import (
     ENVELOPE,
     ENVELOPE_VALUES,
     HASH,
+    NETWORK_TIME,
     TIMESTAMP,
     Adds,
     Deletion,
@@ -75,7 +76,32 @@ REACTIONS = DataTable(
         APP_FID,
         DELETED_REASON,
     ),
-    indexes=(Index(("target_hash",), where="target_hash IS NOT NULL"),),
+    indexes=(
+        Index(
+            ("target_hash", "type", "network_time"),
+            where="target_hash IS NOT NULL",
+            expressions=("target_hash", "type", NETWORK_TIME),
+            serves="reactions of a cast, newest first: `api.cast_reactions`",
+        ),
+        Index(
+            ("target_fid", "network_time"),
+            where="target_fid IS NOT NULL",
+            expressions=("target_fid", NETWORK_TIME),
+            serves="reactions that a user received: `api.notifications`",
+        ),
+        Index(
+            ("fid", "type", "network_time"),
+            expressions=("fid", "type", NETWORK_TIME),
+            serves="what a user liked, newest first: `api.liked_casts`",
+        ),
+        Index(
+            ("network_time",),
+            of_pages=True,
+            expressions=(NETWORK_TIME,),
+            operators="timestamptz_minmax_multi_ops",
+            serves="reactions of a stretch of time: `api.trending`",
+        ),
+    ),
     concerns=("fid", "target_fid"),
     keyed_fid=KeyedFid(
         "target_fid",

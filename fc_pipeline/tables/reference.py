@@ -116,7 +116,9 @@ def _section(table: DataTable) -> Iterator[str]:
         text = column.description.replace("|", "\\|")
         yield f"| `{column.name}` | {column.type.postgres} | {text} |"
     yield ""
-    yield f"Indexes: {', '.join(_indexes(table))}.\n"
+    yield "Indexes, and what each serves:\n"
+    yield from (f"- {text}" for text in _indexes(table))
+    yield ""
 
 
 def _view(name: str, view: View) -> Iterator[str]:
@@ -128,15 +130,15 @@ def _view(name: str, view: View) -> Iterator[str]:
 
 
 def _indexes(table: DataTable) -> Iterator[str]:
-    yield f"the primary key `({', '.join(table.key)})`"
+    yield f"the primary key `({', '.join(table.key)})`: the row of a key"
     for index in table.indexes:
         yield _index(index)
 
 
 def _index(index: Index) -> str:
     where = f" where `{index.where}`" if index.where else ""
-    kind = " (BRIN)" if index.of_pages else ""
-    return f"`({index.expression or ', '.join(index.columns)})`{where}{kind}"
+    kind = "" if index.method == "btree" else f" ({index.method.upper()})"
+    return f"`({', '.join(index.expressions or index.columns)})`{where}{kind}: {index.serves}"
 
 
 if __name__ == "__main__":

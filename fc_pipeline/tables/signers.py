@@ -57,7 +57,10 @@ SIGNERS: Final = DataTable(
             "expires",
         ),
     ),
-    indexes=(Index(("key",)), Index(("app_fid",), where="app_fid IS NOT NULL")),
+    indexes=(
+        Index(("key",), serves="whose a key is"),
+        Index(("app_fid",), where="app_fid IS NOT NULL", serves="users of an app"),
+    ),
     comparison=Comparison.DERIVED,
 )
 

@@ -43,7 +43,7 @@ STORAGE_LENDS: Final = DataTable(
         *ENVELOPE,
         DELETED_REASON,
     ),
-    indexes=(Index(("to_fid",)),),
+    indexes=(Index(("to_fid",), serves="what was lent to a user: view `storage`"),),
     concerns=("fid", "to_fid"),
     comparison=Comparison.NONE,
     is_of_one_shard=True,

@@ -26,7 +26,10 @@ STORAGE_RENTS: Final = DataTable(
         Column("expires_at", ColumnType.TIMESTAMP, "When the units end, by the network's rule, not the contract's"),
         BLOCK_NUMBER,
     ),
-    indexes=(Index(("fid", "unit_type")), Index(("expires_at",))),
+    indexes=(
+        Index(("fid", "unit_type"), serves="a user's storage: view `storage`"),
+        Index(("expires_at",), serves="what expires next"),
+    ),
     comparison=Comparison.DERIVED,
 )
 

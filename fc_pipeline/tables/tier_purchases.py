@@ -25,7 +25,7 @@ TIER_PURCHASES: Final = DataTable(
         Column("purchased_at", ColumnType.TIMESTAMP, "Time of the event's block"),
         BLOCK_NUMBER,
     ),
-    indexes=(Index(("fid",)),),
+    indexes=(Index(("fid",), serves="what was bought for a user"),),
     comparison=Comparison.DERIVED,
 )
 

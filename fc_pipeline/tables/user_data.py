@@ -47,7 +47,7 @@ USER_DATA = DataTable(
         DELETED_REASON,
     ),
     # Who shows a name: looked up when its holder changes.
-    indexes=(Index(("value",), where="type = 'username'"),),
+    indexes=(Index(("value",), where="type = 'username'", serves="the fold: who shows a name whose holder changes"),),
 )
 
 _TYPES = {

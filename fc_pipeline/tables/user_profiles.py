@@ -43,7 +43,26 @@ USER_PROFILES = DataTable(
         Column("pro_until", ColumnType.TIMESTAMP, "When Pro ends that was bought for the FID; null: never bought"),
         Column("updated_at", ColumnType.TIMESTAMP, "Time of the newest message or contract event behind the row"),
     ),
-    indexes=(Index(("username",), where="username IS NOT NULL"),),
+    indexes=(
+        Index(
+            ("username",),
+            where="username IS NOT NULL",
+            serves="the profile of a name, as it is written",
+        ),
+        Index(
+            ("lower_username",),
+            expressions=("lower(username)",),
+            operators="text_pattern_ops",
+            serves="a user by name or its beginning: `api.user_by_name`, `api.users_by_prefix`",
+        ),
+        Index(
+            ("lower_display_name",),
+            expressions=("lower(display_name)",),
+            operators="text_pattern_ops",
+            serves="users by the beginning of the display name: `api.users_by_prefix`",
+        ),
+        Index(("custody_address",), serves="users by address: `api.users_by_address`"),
+    ),
     comparison=Comparison.DERIVED,
 )
 

@@ -30,7 +30,7 @@ USERNAME_PROOFS = DataTable(
         ),
         DELETED_REASON,
     ),
-    indexes=(Index(("fid",)),),
+    indexes=(Index(("fid",), serves="a user's names"),),
     order=("timestamp", "precedence", "version"),
     comparison=Comparison.NAMES,
 )

@@ -46,7 +46,7 @@ VERIFICATIONS = DataTable(
         APP_FID,
         DELETED_REASON,
     ),
-    indexes=(Index(("address",)),),
+    indexes=(Index(("address",), serves="users by address: `api.users_by_address`"),),
 )
 
 _VERIFICATION_TYPES = (0, 1)  # plain account, contract (hub-api 5.2)

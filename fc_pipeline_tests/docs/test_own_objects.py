@@ -69,7 +69,7 @@ def test_a_dropped_table_comes_back_without_them(database: Database) -> None:
         execute(database, "DROP TABLE casts CASCADE")
         ensure_schema(database.engine)
         assert scalar(database, "SELECT to_regclass('casts')") is not None
-        assert scalar(database, "SELECT to_regclass('casts_fid_timestamp_idx')") is not None
+        assert scalar(database, "SELECT to_regclass('casts_fid_network_time_idx')") is not None
         for lost in ("mine.texts", "own_idx"):
             assert scalar(database, f"SELECT to_regclass('{lost}')") is None, lost
         assert scalar(database, DOES_DOCS_READER_READ) is False

@@ -2,6 +2,7 @@ import re
 from pathlib import Path
 
 from fc_pipeline.tables.reference import tables_markdown
+from fc_pipeline.tables.registry import ALL_TABLES
 from fc_pipeline_tests.support.postgres import Database
 
 DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "tables.md"
@@ -18,3 +19,7 @@ def test_the_queries_of_the_reference_are_answered(database: Database) -> None:
     with database.engine.connect() as connection:
         for query in queries:
             connection.exec_driver_sql(query).all()
+
+
+def test_every_index_says_what_it_serves() -> None:
+    assert [(t.name, index.columns) for t in ALL_TABLES.values() for index in t.indexes if not index.serves] == []
