@@ -14,9 +14,6 @@ from fc_pipeline.tables.reactions import REACTIONS
 
 __all__ = ["CAST_COUNTS", "COUNT_TABLES", "USER_COUNTS", "Count", "CountTable"]
 
-_FILLFACTOR: Final = 70
-
-
 @dataclass(frozen=True, slots=True)
 class Count:
     """One count: of the live rows `r` of `source` for which `condition` holds, by what they have in `key`."""
@@ -37,6 +34,7 @@ class CountTable:
     key: Column
     counts: tuple[Count, ...]
     sql_example: str
+    fillfactor: int = 70
     sql: sa.Table = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -57,7 +55,8 @@ class CountTable:
             comment=self.description,
         )
         # What changes all the time is written in its place.
-        event.listen(table, "after_create", sa.DDL(f"ALTER TABLE {self.qualified} SET (fillfactor = {_FILLFACTOR})"))
+        room = sa.DDL(f"ALTER TABLE {self.qualified} SET (fillfactor = {self.fillfactor})")
+        event.listen(table, "after_create", room)
         object.__setattr__(self, "sql", table)
 
     @property

@@ -10,7 +10,7 @@ from fc_pipeline.fold.session import FoldSession
 from fc_pipeline.hub.snapshot import shard_of
 from fc_pipeline_tests.support.any_order import Log, fold_anyhow, fold_in_order, refold_everything
 from fc_pipeline_tests.support.events import micro_batch
-from fc_pipeline_tests.support.folded import Dump, FoldedDatabase
+from fc_pipeline_tests.support.folded import Dump, FoldedDatabase, as_folded
 from fc_pipeline_tests.support.recorded_node import recorded_feed
 
 SHARDS = (1, 2)
@@ -62,7 +62,7 @@ def test_one_shard_behind_the_other_by_all_that_it_has_makes_the_same_tables(rep
 
 def live_rows(replica: FoldedDatabase, table: str, shard: int | None = None) -> set[str]:
     """Of the users whose home a shard is, or of all."""
-    rows = replica.rows(f"SELECT fid, ROW(t.*)::text AS row FROM {table} AS t WHERE deleted_at IS NULL")
+    rows = replica.rows(f"SELECT fid, {as_folded(table)} AS row FROM {table} WHERE deleted_at IS NULL")
     return {row.row for row in rows if shard is None or shard_of(row.fid, len(SHARDS)) == shard}
 
 

@@ -10,15 +10,28 @@ import sqlalchemy as sa
 
 from fc_pipeline.fold.session import FoldSession
 from fc_pipeline.services.postgres import EmbeddedPostgres
-from fc_pipeline.tables.columns import METADATA
+from fc_pipeline.tables.columns import METADATA, STAMPS
+from fc_pipeline.tables.counts import COUNT_TABLES
 from fc_pipeline.tables.registry import DATA_TABLES
 from fc_pipeline_tests.support.events import Blocks, Event, blocks_of, micro_batch
 from fc_pipeline_tests.support.postgres import fresh_database
 
-STATE_TABLES = (*DATA_TABLES, "pipeline.link_compactions")
+STATE_TABLES = (*DATA_TABLES, "pipeline.link_compactions", *(one.name for one in COUNT_TABLES))
 """What a fold of the same events must leave behind byte for byte, tombstones included."""
 
+_NOTED_BY_TRIGGERS = (*(one.name for one in COUNT_TABLES), "pipeline.removals")
+
 Dump = dict[str, list[str]]
+
+
+def as_folded(table: str) -> str:
+    """SQL for what was folded of a row of a table, as text: all but when it was written here.
+
+    As declared: a migrated table has its columns in another order than one that was dropped and made again.
+    """
+    stamps = DATA_TABLES[table].stamps if table in DATA_TABLES else STAMPS
+    columns = [c.name for c in METADATA.tables[table].columns if c.name not in {one.name for one in stamps}]
+    return f"ROW({', '.join(columns)})::text"
 
 
 @dataclass(frozen=True)
@@ -56,15 +69,13 @@ class FoldedDatabase:
         """Every column of every row of the tables as text."""
         found: Dump = {}
         for table in tables:
-            # As declared: a migrated table has its columns in another order than one that was dropped and made again.
-            columns = ", ".join(METADATA.tables[table].columns.keys())
-            found[table] = [row[0] for row in self.rows(f"SELECT ROW({columns})::text FROM {table} ORDER BY 1")]
+            found[table] = [row[0] for row in self.rows(f"SELECT {as_folded(table)} FROM {table} ORDER BY 1")]
         return found
 
     def empty(self) -> None:
         """Delete all rows; much faster than TRUNCATE for tables as small as a test's."""
         with self.engine.begin() as connection:
-            for name in METADATA.tables:
+            for name in (*METADATA.tables, *_NOTED_BY_TRIGGERS):
                 connection.execute(sa.text(f"DELETE FROM {name}"))
 
 
