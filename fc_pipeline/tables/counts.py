@@ -14,6 +14,7 @@ from fc_pipeline.tables.reactions import REACTIONS
 
 __all__ = ["CAST_COUNTS", "COUNT_TABLES", "USER_COUNTS", "Count", "CountTable"]
 
+
 @dataclass(frozen=True, slots=True)
 class Count:
     """One count: of the live rows `r` of `source` for which `condition` holds, by what they have in `key`."""
