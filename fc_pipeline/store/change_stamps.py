@@ -8,7 +8,9 @@ from typing import Final
 
 import sqlalchemy as sa
 
-from fc_pipeline.tables.columns import DataTable
+from fc_pipeline.tables.cast_threads import CAST_THREADS
+from fc_pipeline.tables.casts import CASTS
+from fc_pipeline.tables.columns import CHANGED_AT, DataTable
 from fc_pipeline.tables.registry import ALL_TABLES
 
 __all__ = ["install"]
@@ -23,8 +25,9 @@ BEGIN
 END $$
 """,
     """
-CREATE OR REPLACE FUNCTION pipeline.stamp_change_id() RETURNS trigger LANGUAGE plpgsql AS $$
+CREATE OR REPLACE FUNCTION pipeline.stamp_changed_at() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
+  NEW.changed_at := now();
   NEW.change_id := (pg_current_xact_id()::text)::bigint;
   RETURN NEW;
 END $$
@@ -40,6 +43,25 @@ END $$
 """,
 )
 
+# A cast changes with its root, which readers find beside it. Looked up one by one: nothing is known of how many came.
+# One that another transaction has locked is being changed by that: to wait for it, which may wait for us, is no use.
+_TOUCH_CASTS: Final = (
+    f"""
+CREATE OR REPLACE FUNCTION pipeline.touch_casts() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+  UPDATE {CASTS.qualified} AS c SET version = c.version FROM (
+    SELECT k.place FROM after AS a JOIN before AS b ON b.hash = a.hash CROSS JOIN LATERAL (
+      SELECT r.ctid AS place FROM {CASTS.qualified} AS r WHERE r.hash = a.hash AND r.deleted_at IS NULL
+      OFFSET 0 FOR UPDATE SKIP LOCKED) AS k
+    WHERE (a.root_hash, a.root_url) IS DISTINCT FROM (b.root_hash, b.root_url) OFFSET 0) AS p
+  WHERE c.ctid = p.place;
+  RETURN NULL;
+END $$
+""",
+    f"CREATE OR REPLACE TRIGGER touch_casts AFTER UPDATE ON {CAST_THREADS.qualified} REFERENCING OLD TABLE AS before "
+    "NEW TABLE AS after FOR EACH STATEMENT EXECUTE FUNCTION pipeline.touch_casts()",
+)
+
 
 def install(connection: sa.Connection) -> None:
     """Create the triggers of every table, in place of those that it has; the tables exist."""
@@ -48,11 +70,13 @@ def install(connection: sa.Connection) -> None:
     for table in ALL_TABLES.values():
         for trigger in _triggers(table):
             connection.exec_driver_sql(trigger)
+    for statement in _TOUCH_CASTS:
+        connection.exec_driver_sql(statement)
 
 
 def _triggers(table: DataTable) -> tuple[str, str]:
     key = ", ".join(f"'{name}'" for name in table.key)
-    stamp = "stamp_change" if len(table.stamps) > 1 else "stamp_change_id"
+    stamp = "stamp_changed_at" if CHANGED_AT in table.stamps else "stamp_change"
     return (
         f"CREATE OR REPLACE TRIGGER stamp_change BEFORE UPDATE ON {table.qualified} "
         f"FOR EACH ROW EXECUTE FUNCTION pipeline.{stamp}()",

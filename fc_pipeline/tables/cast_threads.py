@@ -34,7 +34,7 @@ CAST_THREADS: Final = DataTable(
         Column("depth", ColumnType.INTEGER, "Replies from the root to the cast: 0 for the root"),
     ),
     indexes=(
-        Index(("root_hash",), where="depth > 0", serves="the replies of a thread: `api.conversation`"),
+        Index(("root_hash",), serves="the casts of a thread: `api.conversation`, `root_parent_hash` in `neynar.casts`"),
         Index(("root_url",), where="root_url IS NOT NULL", serves="what is said below a channel's casts"),
         Index(("fid",), serves="an FID's rows: repairs, targets"),
     ),

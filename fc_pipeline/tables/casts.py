@@ -5,7 +5,7 @@ import pyarrow as pa
 from fc_pipeline.hub.reads import HubReads
 from fc_pipeline.hub.wire import Message
 from fc_pipeline.tables.columnar import Rejects, hash_column, json_column, key_text_column, named_column, spread
-from fc_pipeline.tables.columns import ArrowArray, Column, ColumnType, DataTable, Index, Row
+from fc_pipeline.tables.columns import LIVENESS, ArrowArray, Column, ColumnType, DataTable, Index, Row, by_utc
 from fc_pipeline.tables.message import (
     APP_FID,
     DELETED_REASON,
@@ -92,10 +92,13 @@ CASTS = DataTable(
             expressions=("to_tsvector('simple'::regconfig, text)",),
             serves="`api.search_casts`",
         ),
+        by_utc("timestamp"),
+        by_utc("updated_at"),
     ),
     concerns=("fid", "parent_fid", "mentions"),
     # A CAST_REMOVE has only the cast's hash: whether that replied to a target is known from the cast itself.
     decisive_tombstones="removed",
+    statistics=(LIVENESS,),
 )
 
 _TYPES = {"CAST": "cast", "LONG_CAST": "long_cast", "TEN_K_CAST": "ten_k_cast"}

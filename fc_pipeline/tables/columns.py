@@ -14,6 +14,8 @@ from sqlalchemy import event
 from sqlalchemy.dialects import postgresql as pg
 
 __all__ = [
+    "CHANGED_AT",
+    "LIVENESS",
     "METADATA",
     "STAMPS",
     "ArrowArray",
@@ -24,6 +26,9 @@ __all__ = [
     "Index",
     "KeyedFid",
     "Row",
+    "by_address_bytes",
+    "by_integer_fid",
+    "by_utc",
 ]
 
 METADATA = sa.MetaData()
@@ -105,6 +110,35 @@ class Index:
         return "brin" if self.of_pages else "gin" if self.of_words else "btree"
 
 
+def by_utc(column: str) -> Index:
+    """Of a time as the views of schemas `neynar` and `dune` have it: without time zone."""
+    return Index(
+        (column,),
+        of_pages=True,
+        expressions=(f"timezone('UTC', \"{column}\")",),
+        operators="timestamp_minmax_multi_ops",
+        serves=f"`{column}` in schemas `neynar` and `dune`",
+    )
+
+
+def by_address_bytes(column: str, view: str) -> Index:
+    """Of an address as the views of schemas `neynar` and `dune` have it: its bytes, not its text."""
+    return Index(
+        (f"{column}_bytes",),
+        expressions=(f"pipeline.address_bytes({column})",),
+        serves=f"`{column}` of `{view}`",
+    )
+
+
+def by_integer_fid(view: str) -> Index:
+    """Of the FID as a view of schema `neynar` has it that shows it as an integer."""
+    return Index(
+        ("integer_fid",),
+        expressions=("pipeline.integer_of(fid)",),
+        serves=f"`fid` of `neynar.{view}`",
+    )
+
+
 class Comparison(Enum):
     """What holds a table's rows against a snapshot of an FID (reconcile)."""
 
@@ -148,16 +182,22 @@ CHANGE_ID = Column(
     "Id of the transaction that last changed this row here; api.changes_since reads on from one",
     nullable=False,
 )
+CHANGED_AT = Column("changed_at", ColumnType.TIMESTAMP, UPDATED_AT.description, nullable=False)
+"""In place of `updated_at` where that says something else."""
 STAMPS = (UPDATED_AT, CHANGE_ID)
 """Columns that the database sets itself (store.change_stamps): no event says them."""
 BY_CHANGE = Index(("change_id",), serves="`api.changes_since`")
 """Finds what has changed since a reader last asked."""
-_STAMP_DEFAULTS = {"updated_at": "now()", "change_id": "(pg_current_xact_id()::text)::bigint"}
+_STAMP_DEFAULTS = {"updated_at": "now()", "changed_at": "now()", "change_id": "(pg_current_xact_id()::text)::bigint"}
 
 
 def _expression(sql: str) -> Any:
     """As an index takes it: a name for its operators, written as it is."""
     return sa.literal_column(sql)
+
+
+LIVENESS = ("deleted_at", "timezone('UTC', deleted_at)")
+"""Of how many rows are live, as the views of schemas `neynar` and `dune` say it."""
 
 
 @dataclass(frozen=True)
@@ -174,8 +214,9 @@ class DataTable:
     and only those of the first one count, for ids of different shards cannot be compared (protocol-tables 0).
     `decisive_tombstones` is a reason of deletion whose tombstones decide over rows that may still come, and so are kept
     for all users. `is_compacted`: link_compactions mask its rows. `is_read_by_change`: what has changed lately is found
-    by an index, which makes every update write all indexes. `group` is that of the table's asset, `sql_example` a query
-    to begin with, shown on its page.
+    by an index, which makes every update write all indexes. `statistics` names expressions of views about whose values
+    the planner is told, for it would guess that few rows are live. `group` is that of the table's asset, `sql_example`
+    a query to begin with, shown on its page.
     """
 
     name: str
@@ -194,6 +235,7 @@ class DataTable:
     decisive_tombstones: str | None = None
     is_compacted: bool = False
     is_read_by_change: bool = True
+    statistics: tuple[tuple[str, str], ...] = ()
     is_of_one_shard: bool = False
     comparison: Comparison = Comparison.MESSAGES
     sql: sa.Table = field(init=False, repr=False, compare=False)
@@ -221,6 +263,9 @@ class DataTable:
             # SQLAlchemy has no such option of a table.
             room = sa.DDL(f"ALTER TABLE {self.qualified} SET (fillfactor = {self.fillfactor})")
             event.listen(table, "after_create", room)
+        for name, expression in self.statistics:
+            known = f"CREATE STATISTICS public.{self.name}_{name}_stats ON ({expression}) FROM {self.qualified}"
+            event.listen(table, "after_create", sa.DDL(known))
         return table
 
     def _declare_column(self, column: Column) -> sa.Column[Any]:
@@ -281,7 +326,7 @@ class DataTable:
     @property
     def stamps(self) -> tuple[Column, ...]:
         """The columns that the database sets; `updated_at` of a profile is what its messages say."""
-        return tuple(column for column in STAMPS if column.name not in self.names)
+        return (CHANGED_AT if UPDATED_AT.name in self.names else UPDATED_AT, CHANGE_ID)
 
     @cached_property
     def shown_columns(self) -> tuple[Column, ...]:

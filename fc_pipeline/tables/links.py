@@ -5,7 +5,7 @@ import pyarrow as pa
 from fc_pipeline.hub.reads import HubReads
 from fc_pipeline.hub.wire import LinkBody, Message
 from fc_pipeline.tables.columnar import Rejects, key_text_column, spread, time_column
-from fc_pipeline.tables.columns import ArrowArray, Column, ColumnType, DataTable, Index, Row
+from fc_pipeline.tables.columns import LIVENESS, ArrowArray, Column, ColumnType, DataTable, Index, Row, by_utc
 from fc_pipeline.tables.encoding import key_text
 from fc_pipeline.tables.message import (
     APP_FID,
@@ -51,9 +51,12 @@ LINKS = DataTable(
             expressions=("target_fid", "type", NETWORK_TIME),
             serves="a user's followers, newest first: `api.followers`, `api.notifications`",
         ),
+        by_utc("timestamp"),
+        by_utc("updated_at"),
     ),
     concerns=("fid", "target_fid"),
     is_compacted=True,
+    statistics=(LIVENESS,),
 )
 
 

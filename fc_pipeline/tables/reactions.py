@@ -19,7 +19,7 @@ from fc_pipeline.tables.columnar import (
     named_column,
     spread,
 )
-from fc_pipeline.tables.columns import ArrowArray, Column, ColumnType, DataTable, Index, KeyedFid, Row
+from fc_pipeline.tables.columns import LIVENESS, ArrowArray, Column, ColumnType, DataTable, Index, KeyedFid, Row, by_utc
 from fc_pipeline.tables.encoding import HASH_BYTES, key_text, named
 from fc_pipeline.tables.message import (
     APP_FID,
@@ -101,7 +101,10 @@ REACTIONS = DataTable(
             operators="timestamptz_minmax_multi_ops",
             serves="reactions of a stretch of time: `api.trending`",
         ),
+        by_utc("timestamp"),
+        by_utc("updated_at"),
     ),
+    statistics=(LIVENESS, ("reaction_type", "(CASE type WHEN 'like' THEN 1 WHEN 'recast' THEN 2 END)::smallint")),
     concerns=("fid", "target_fid"),
     keyed_fid=KeyedFid(
         "target_fid",

@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from fc_pipeline.tables.columns import Column, ColumnType, Comparison, DataTable, Index
+from fc_pipeline.tables.columns import Column, ColumnType, Comparison, DataTable, Index, by_integer_fid
 from fc_pipeline.tables.contract_events import BLOCK_NUMBER, EVENT_KEY, FID, one_row_per_event, whole_number
 
 __all__ = ["RENTS", "STORAGE_RENTS"]
@@ -29,6 +29,7 @@ STORAGE_RENTS: Final = DataTable(
     indexes=(
         Index(("fid", "unit_type"), serves="a user's storage: view `storage`"),
         Index(("expires_at",), serves="what expires next"),
+        by_integer_fid("storage_rentals"),
     ),
     comparison=Comparison.DERIVED,
 )

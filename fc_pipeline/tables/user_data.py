@@ -5,7 +5,7 @@ import pyarrow as pa
 from fc_pipeline.hub.reads import HubReads
 from fc_pipeline.hub.wire import Message, UserDataBody
 from fc_pipeline.tables.columnar import Rejects, by_value, named_column
-from fc_pipeline.tables.columns import ArrowArray, Column, ColumnType, DataTable, Index, Row
+from fc_pipeline.tables.columns import LIVENESS, ArrowArray, Column, ColumnType, DataTable, Index, Row, by_utc
 from fc_pipeline.tables.encoding import key_text, named
 from fc_pipeline.tables.message import (
     APP_FID,
@@ -47,7 +47,11 @@ USER_DATA = DataTable(
         DELETED_REASON,
     ),
     # Who shows a name: looked up when its holder changes.
-    indexes=(Index(("value",), where="type = 'username'", serves="the fold: who shows a name whose holder changes"),),
+    indexes=(
+        Index(("value",), where="type = 'username'", serves="the fold: who shows a name whose holder changes"),
+        by_utc("updated_at"),
+    ),
+    statistics=(LIVENESS,),
 )
 
 _TYPES = {

@@ -2,7 +2,17 @@
 
 from typing import Final
 
-from fc_pipeline.tables.columns import Column, ColumnType, Comparison, DataTable, Index
+from fc_pipeline.tables.columns import (
+    LIVENESS,
+    Column,
+    ColumnType,
+    Comparison,
+    DataTable,
+    Index,
+    by_address_bytes,
+    by_integer_fid,
+    by_utc,
+)
 from fc_pipeline.tables.derived_table import DerivedTable
 from fc_pipeline.tables.tier_purchases import PRO_UNTIL
 
@@ -62,7 +72,11 @@ USER_PROFILES = DataTable(
             serves="users by the beginning of the display name: `api.users_by_prefix`",
         ),
         Index(("custody_address",), serves="users by address: `api.users_by_address`"),
+        by_address_bytes("custody_address", "neynar.fids"),
+        by_integer_fid("fids"),
+        by_utc("changed_at"),
     ),
+    statistics=(LIVENESS,),
     comparison=Comparison.DERIVED,
 )
 

@@ -1,7 +1,7 @@
 """`username_proofs`: who holds a name, by proof time, since fname proofs arrive once per shard (hub-api 7.5)."""
 
 from fc_pipeline.hub.wire import MergeUsernameProofBody, Message, UsernameProof
-from fc_pipeline.tables.columns import Column, ColumnType, Comparison, DataTable, Index, Row
+from fc_pipeline.tables.columns import LIVENESS, Column, ColumnType, Comparison, DataTable, Index, Row, by_integer_fid
 from fc_pipeline.tables.encoding import base64_bytes, hex_bytes, key_text, named, unix_micros
 from fc_pipeline.tables.message import DELETED_REASON, Deletion, message_hash
 
@@ -30,7 +30,8 @@ USERNAME_PROOFS = DataTable(
         ),
         DELETED_REASON,
     ),
-    indexes=(Index(("fid",), serves="a user's names"),),
+    indexes=(Index(("fid",), serves="a user's names"), by_integer_fid("usernames")),
+    statistics=(LIVENESS,),
     order=("timestamp", "precedence", "version"),
     comparison=Comparison.NAMES,
 )

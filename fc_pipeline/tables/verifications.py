@@ -5,7 +5,17 @@ import pyarrow as pa
 from fc_pipeline.hub.reads import HubReads
 from fc_pipeline.hub.wire import Message, MessageData, VerificationAddBody, VerificationRemoveBody
 from fc_pipeline.tables.columnar import Rejects, base64_column, by_value, named_column
-from fc_pipeline.tables.columns import ArrowArray, Column, ColumnType, DataTable, Index, Row
+from fc_pipeline.tables.columns import (
+    LIVENESS,
+    ArrowArray,
+    Column,
+    ColumnType,
+    DataTable,
+    Index,
+    Row,
+    by_address_bytes,
+    by_utc,
+)
 from fc_pipeline.tables.encoding import UnknownValue, hex_bytes, key_text
 from fc_pipeline.tables.message import (
     APP_FID,
@@ -46,7 +56,12 @@ VERIFICATIONS = DataTable(
         APP_FID,
         DELETED_REASON,
     ),
-    indexes=(Index(("address",), serves="users by address: `api.users_by_address`"),),
+    indexes=(
+        Index(("address",), serves="users by address: `api.users_by_address`"),
+        by_address_bytes("address", "neynar.verifications"),
+        by_utc("updated_at"),
+    ),
+    statistics=(LIVENESS,),
 )
 
 _VERIFICATION_TYPES = (0, 1)  # plain account, contract (hub-api 5.2)

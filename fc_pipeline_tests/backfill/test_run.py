@@ -157,7 +157,7 @@ def test_fetched_now_folded_later_without_a_hub(
         folded = live(bench)
         # A table that was lost comes back from the lake.
         with bench.replica.engine.begin() as connection:
-            connection.exec_driver_sql("DROP TABLE casts")
+            connection.exec_driver_sql("DROP TABLE casts CASCADE")
     with workbench(database, lake, "http://127.0.0.1:9") as bench:
         assert live(bench)["casts"] == set()
         assert bench.rows("SELECT 1 FROM pipeline.snapshots WHERE folded_at IS NOT NULL") == []

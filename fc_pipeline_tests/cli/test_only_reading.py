@@ -139,7 +139,7 @@ def test_an_older_or_newer_schema_is_left_alone(
 def test_a_lost_table_is_named(pipeline: Pipeline, database: Database, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("FC_POSTGRES_URL", database.url)
     with database.engine.begin() as connection:
-        connection.exec_driver_sql("DROP TABLE casts")
+        connection.exec_driver_sql("DROP TABLE casts CASCADE")
     done = run("status")
     assert isinstance(done.exception, SchemaMissing)
     assert "public.casts" in done.exception.message

@@ -41,7 +41,7 @@ def start(database: Database) -> None:
     """As a start of a release that has something to migrate: the whole of ensure_schema."""
     ensure_schema(database.engine)
     with database.engine.begin() as connection:  # a table of ours is gone, so the second does everything again
-        connection.execute(sa.text("DROP TABLE user_data"))
+        connection.execute(sa.text("DROP TABLE user_data CASCADE"))
     ensure_schema(database.engine)
 
 

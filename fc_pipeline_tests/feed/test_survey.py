@@ -163,7 +163,7 @@ def test_a_dropped_table_is_work_to_do_and_comes_back_from_the_log(
             hours = [hour.hour for hour in bench.run().hours]
             before = bench.dump()
             with bench.replica.engine.begin() as connection:
-                connection.exec_driver_sql("DROP TABLE casts, fid_activity, pipeline.link_compactions")
+                connection.exec_driver_sql("DROP TABLE casts, fid_activity, pipeline.link_compactions CASCADE")
         with workbench(database, lake, url) as bench:
             assert set(bench.survey().unfinished) >= set(hours)
             assert bench.survey(["reactions", "user_data"]).unfinished == ()

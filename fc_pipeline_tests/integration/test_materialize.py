@@ -72,7 +72,7 @@ def test_a_range_of_hours(shell: Shell):
 def test_a_dropped_table_comes_back_from_the_log_alone(shell: Shell, table: str):
     before = shell.pipeline.tables()
     with shell.pipeline.bench.replica.engine.begin() as connection:
-        connection.execute(sa.text(f"DROP TABLE {table}"))
+        connection.execute(sa.text(f"DROP TABLE {table} CASCADE"))
     span = f"{FIRST.key}...{THIRD.key}"
     arguments = ("--select", table, "--partition-range", span, "-m", "fc_pipeline.definitions")
     done = shell.materialize(*arguments, FC_HUB_URLS="http://127.0.0.1:9")

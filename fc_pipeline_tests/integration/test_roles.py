@@ -181,7 +181,7 @@ def test_the_pipeline_runs_as_the_writer_and_the_reader_only_reads(server: Serve
 
     server.execute("CREATE TABLE public.later AS SELECT 7 AS n", role="fc_writer")
     assert server.execute("SELECT n FROM later", role="fc_reader") == [(7,)]
-    server.execute("DROP TABLE casts", role="fc_writer")
+    server.execute("DROP TABLE casts CASCADE", role="fc_writer")
     ensure_schema(server.database("fc_writer").engine)
     assert server.execute("SELECT count(*) FROM casts", role="fc_reader") == [(0,)]
 
@@ -198,7 +198,7 @@ def test_a_replica_that_another_user_has_filled_is_handed_over(server: Server, t
             bench.rebuild()
             assert bench.dump() == before
     check_reader(server)
-    server.execute("DROP TABLE links", role="fc_writer")
+    server.execute("DROP TABLE links CASCADE", role="fc_writer")
     ensure_schema(server.database("fc_writer").engine)
     assert server.execute("SELECT count(*) FROM links", role="fc_reader") == [(0,)]
 

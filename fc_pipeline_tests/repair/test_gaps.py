@@ -251,7 +251,7 @@ def test_a_table_that_was_lost_has_lost_what_snapshots_brought(
             heal(bench)
             before = live(bench)
             with bench.replica.engine.begin() as connection:
-                connection.exec_driver_sql("DROP TABLE casts")
+                connection.exec_driver_sql("DROP TABLE casts CASCADE")
         with workbench(database, lake, url) as bench:
             assert {how for *_, how in gaps_of(bench)} == {None}
             bench.run()

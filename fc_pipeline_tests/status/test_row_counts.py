@@ -48,5 +48,5 @@ def test_a_large_one_is_estimated_from_its_statistics(database: Database, monkey
 
 def test_a_dropped_one_has_none(database: Database):
     with database.engine.begin() as connection:
-        connection.execute(sa.text("DROP TABLE fid_activity"))
+        connection.execute(sa.text("DROP TABLE fid_activity CASCADE"))
     assert found(database) == 0

@@ -38,7 +38,7 @@ def test_a_dropped_table_comes_back_with_its_indexes_and_the_others_keep_their_r
     with empty_database.engine.begin() as connection:
         connection.execute(sa.text("INSERT INTO fid_activity SELECT now(), 1, 0,0,0,0,0,0,0,0,0,0,0, 1"))
         indexes = {index["name"] for index in sa.inspect(connection).get_indexes("casts")}
-        connection.execute(sa.text("DROP TABLE casts"))
+        connection.execute(sa.text("DROP TABLE casts CASCADE"))
     ensure_schema(empty_database.engine)
     assert {index["name"] for index in sa.inspect(empty_database.engine).get_indexes("casts")} == indexes != set()
     with empty_database.engine.connect() as connection:
@@ -53,7 +53,7 @@ def test_tables_keep_the_room_that_they_declare_migrated_or_made_anew(empty_data
     }
     assert declared
     options = sa.text("SELECT relname, reloptions FROM pg_class WHERE relkind = 'r' AND reloptions IS NOT NULL")
-    for drop in ("", *(f"DROP TABLE {name}" for name in declared)):
+    for drop in ("", *(f"DROP TABLE {name} CASCADE" for name in declared)):
         with empty_database.engine.begin() as connection:
             connection.execute(sa.text(drop or "SELECT 1"))
         ensure_schema(empty_database.engine)
@@ -76,7 +76,7 @@ def test_models_and_migrations_agree(empty_database: Database) -> None:
         assert compare_metadata(context, METADATA) == []
         comments = sa.text(
             "SELECT count(*) FROM pg_attribute AS a JOIN pg_class AS c ON c.oid = a.attrelid "
-            "WHERE c.relname = 'casts' AND a.attnum > 0 AND col_description(c.oid, a.attnum) IS NULL"
+            "WHERE c.oid = 'public.casts'::regclass AND a.attnum > 0 AND col_description(c.oid, a.attnum) IS NULL"
         )
         assert connection.execute(comments).scalar_one() == 0
 
@@ -93,7 +93,7 @@ def test_a_database_of_a_newer_release_is_refused_and_left_alone(empty_database:
     ensure_schema(empty_database.engine)
     with empty_database.engine.begin() as connection:
         connection.execute(sa.text("UPDATE pipeline.alembic_version SET version_num = 'from_the_future'"))
-        connection.execute(sa.text("DROP TABLE casts"))
+        connection.execute(sa.text("DROP TABLE casts CASCADE"))
     before = table_names(empty_database.engine)
     with pytest.raises(ConfigError, match=r"from_the_future.*newer fc_pipeline"):
         ensure_schema(empty_database.engine)

@@ -134,7 +134,7 @@ def test_a_run_with_nothing_to_do_reports_the_hour_with_its_sample(pipeline: Pip
 def test_a_table_that_was_lost_and_made_anew_counts_once(pipeline: Pipeline):
     before = {asset: pipeline.metadata(asset, FIRST) for asset in (RAW_LOG, "casts")}
     with pipeline.bench.replica.engine.begin() as connection:
-        connection.exec_driver_sql("DROP TABLE casts")
+        connection.exec_driver_sql("DROP TABLE casts CASCADE")
     ensure_schema(pipeline.bench.replica.engine)
     assert pipeline.materialize(hour=FIRST).success
     totals = ("events", "events_written", "events_unchanged", "events_filtered", "rows_written")

@@ -206,7 +206,7 @@ def test_keys_are_proved_by_the_primary_key_and_counted_without_it(pipeline: Pip
         assert broken.metadata["bad_rows"].value == 3  # two of one key, one without
     finally:
         with engine.begin() as connection:
-            connection.execute(sa.text("DROP TABLE casts"))
+            connection.execute(sa.text("DROP TABLE casts CASCADE"))
             connection.execute(sa.text("ALTER TABLE casts_kept RENAME TO casts"))
 
 
