@@ -2,7 +2,7 @@
 
 A writing session collects the changes in temporary tables and adds them up at its end, while it holds one lock for all
 counts: hot keys are waited for once, and for a short time. In any other session, such as one in which somebody deletes
-rows by hand, each statement adds its changes at once.
+rows by hand, each statement adds its changes at once, and holds no more than the counts that it changes.
 """
 
 from collections.abc import Iterator, Sequence
@@ -109,7 +109,6 @@ BEGIN
   IF to_regclass('{_changes(COUNT_TABLES[0])}') IS NOT NULL THEN
     {" ".join(collected)}
   ELSE
-    PERFORM {THREADS_AND_COUNTS.until_commit().removeprefix("SELECT ")};
     {" ".join(at_once)}
   END IF;
   RETURN NULL;

@@ -19,8 +19,8 @@ UNIQUE_KEYS = "unique_keys"
 def _remedy(name: str) -> str:
     made = "made with its key and filled from the raw log" if name in DATA_TABLES else "made with its key"
     return (
-        f"`DROP TABLE {name} CASCADE`, then `fc-pipeline sync`: it is {made}. Then `fc-pipeline backfill --all`, for what only "
-        "snapshots had brought."
+        f"`DROP TABLE {name} CASCADE`, then `fc-pipeline sync`: it is {made}. Then `fc-pipeline backfill --all`, for "
+        "what only snapshots had brought."
     )
 
 

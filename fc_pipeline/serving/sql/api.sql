@@ -32,12 +32,12 @@ BEGIN
       HINT = 'read the table anew, then its changes after the change_id that api.change_horizon() said before';
   END IF;
   RETURN QUERY EXECUTE format(
-    'SELECT c.change_id, c.is_removed, c.value FROM (('
+    'SELECT s.* FROM (SELECT c.change_id, c.is_removed, c.value FROM (('
     'SELECT t.change_id, false AS is_removed, to_jsonb(t) AS value FROM public.%I AS t '
     'WHERE t.change_id > $1 AND t.change_id < $2 ORDER BY t.change_id FETCH FIRST $3 ROWS WITH TIES'
     ') UNION ALL ('
     'SELECT r.change_id, true, r.key FROM pipeline.removals AS r WHERE r.table_name = $4 AND r.change_id > $1 '
     'AND r.change_id < $2 ORDER BY r.change_id FETCH FIRST $3 ROWS WITH TIES)) AS c '
-    'ORDER BY c.change_id, c.is_removed DESC FETCH FIRST $3 ROWS WITH TIES', table_name)
+    'ORDER BY c.change_id FETCH FIRST $3 ROWS WITH TIES) AS s ORDER BY s.change_id, s.is_removed DESC', table_name)
     USING cursor, horizon, max_rows, table_name;
 END $$
