@@ -1,7 +1,8 @@
 -- Two roles for a Postgres server of your own: fc_writer for the pipeline, and fc_reader for those who read.
 --
 --   fc_writer  makes, migrates and fills the tables; owns them, and neither the databases nor anything else.
---   fc_reader  reads every table of schema public, later ones included, and the pipeline's progress; writes nothing.
+--   fc_reader  reads every table of schema public, later ones included, what schemas api, neynar and dune make of them,
+--              and the pipeline's progress; writes nothing.
 --              `fc-pipeline status`, `verify` and `targets list` work as fc_reader; `verify` compares in temporary tables,
 --              which end with its session. It cannot read what pipeline.quarantine and pipeline.drift keep of records,
 --              which users may have deleted since; of the quarantine it sees how many there are, and why.
@@ -41,15 +42,34 @@ CREATE SCHEMA IF NOT EXISTS pipeline AUTHORIZATION fc_writer;
 ALTER SCHEMA pipeline OWNER TO fc_writer;
 GRANT USAGE ON SCHEMA pipeline TO fc_reader;
 
+-- Views and functions for readers.
+SELECT format(command, name) FROM unnest(ARRAY['api', 'neynar', 'dune']) AS name, unnest(ARRAY[
+  'CREATE SCHEMA IF NOT EXISTS %I AUTHORIZATION fc_writer',
+  'ALTER SCHEMA %I OWNER TO fc_writer',
+  'GRANT USAGE ON SCHEMA %I TO fc_reader'
+]) WITH ORDINALITY AS commands (command, place) ORDER BY place \gexec
+
 -- What another user's pipeline has made so far.
+SELECT format('ALTER FUNCTION %s OWNER TO fc_writer', p.oid::regprocedure)
+FROM pg_proc AS p JOIN pg_namespace AS n ON n.oid = p.pronamespace
+WHERE n.nspname IN ('pipeline', 'api', 'neynar', 'dune') AND p.prokind = 'f'
+  AND p.proowner = (SELECT relowner FROM pg_class WHERE oid = to_regclass('pipeline.coverage'))
+  AND p.proowner <> 'fc_writer'::regrole \gexec
 SELECT format('ALTER TABLE %s OWNER TO fc_writer', c.oid::regclass)
 FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
-WHERE n.nspname IN ('public', 'pipeline') AND c.relkind IN ('r', 'p')
+WHERE (n.nspname IN ('public', 'pipeline') AND c.relkind IN ('r', 'p')
+    OR n.nspname IN ('api', 'neynar', 'dune') AND c.relkind = 'v'
+    OR c.oid = to_regclass('public.storage'))
   AND c.relowner = (SELECT relowner FROM pg_class WHERE oid = to_regclass('pipeline.coverage'))
   AND c.relowner <> 'fc_writer'::regrole \gexec
+SELECT format('ALTER STATISTICS %I.%I OWNER TO fc_writer', n.nspname, s.stxname)
+FROM pg_statistic_ext AS s JOIN pg_namespace AS n ON n.oid = s.stxnamespace JOIN pg_class AS c ON c.oid = s.stxrelid
+WHERE n.nspname = 'public' AND c.relowner = 'fc_writer'::regrole AND s.stxowner <> c.relowner \gexec
 
 GRANT SELECT ON ALL TABLES IN SCHEMA public TO fc_reader;
 ALTER DEFAULT PRIVILEGES FOR ROLE fc_writer IN SCHEMA public GRANT SELECT ON TABLES TO fc_reader;
+GRANT SELECT ON ALL TABLES IN SCHEMA api, neynar, dune TO fc_reader;
+ALTER DEFAULT PRIVILEGES FOR ROLE fc_writer IN SCHEMA api, neynar, dune GRANT SELECT ON TABLES TO fc_reader;
 
 SELECT format('GRANT SELECT ON pipeline.%I TO fc_reader', name)
 FROM unnest(ARRAY[

@@ -119,6 +119,8 @@ def check_reader(server: Server) -> None:
     for name in DATA_TABLES:
         (found,) = server.execute(f"SELECT count(*) > 0 FROM {name}", role="fc_reader")
         assert found == (True,), name
+    for name in ("neynar.casts", "neynar.verifications", "neynar.fids", "dune.dataset_farcaster_reactions"):
+        assert server.execute(f"SELECT * FROM {name}", role="fc_reader") != [], name
     for name in READABLE:
         server.execute(f"SELECT * FROM pipeline.{name}", role="fc_reader")
     assert [name for name in SECRET if not refused(server, f"SELECT * FROM pipeline.{name}")] == []

@@ -29,6 +29,12 @@ SELECT
     SELECT decode(substr(e.value->'castId'->>'hash', 3), 'hex')
     FROM jsonb_array_elements(c.embeds) WITH ORDINALITY AS e (value, place)
     WHERE e.value->'castId'->>'hash' ~ '^0x([0-9a-fA-F]{2})+$' ORDER BY e.place) END AS embedded_casts,
+  c.mentions,
+  CASE WHEN 32767 >= ALL (c.mentions_positions) THEN c.mentions_positions::smallint[] END AS mentions_positions,
+  NULL::text[] AS ticker_mentions,
+  NULL::smallint[] AS ticker_mentions_positions,
+  NULL::text[] AS channel_mentions,
+  NULL::smallint[] AS channel_mentions_positions,
   CASE WHEN jsonb_typeof(c.embeds) = 'array' THEN ARRAY(
     SELECT CASE WHEN e.value->'castId'->>'fid' ~ '^[0-9]{1,18}$' THEN (e.value->'castId'->>'fid')::bigint END
     FROM jsonb_array_elements(c.embeds) WITH ORDINALITY AS e (value, place)
@@ -36,12 +42,6 @@ SELECT
   CASE WHEN c.embeds = '[]' AND c.embeds_deprecated IS NOT NULL THEN (
     SELECT jsonb_agg(jsonb_build_object('url', d.url) ORDER BY d.place)
     FROM unnest(c.embeds_deprecated) WITH ORDINALITY AS d (url, place)) ELSE c.embeds END AS embeds,
-  c.mentions,
-  CASE WHEN 32767 >= ALL (c.mentions_positions) THEN c.mentions_positions::smallint[] END AS mentions_positions,
-  NULL::text[] AS ticker_mentions,
-  NULL::smallint[] AS ticker_mentions_positions,
-  NULL::text[] AS channel_mentions,
-  NULL::smallint[] AS channel_mentions_positions,
   c.app_fid AS creator_app_fid,
   NULL::bigint AS deleter_app_fid
 FROM public.casts AS c LEFT JOIN public.cast_threads AS t ON t.hash = c.hash;
@@ -109,7 +109,7 @@ SELECT
   timezone('UTC', p.registered_at) AS created_at,
   timezone('UTC', p.changed_at) AS updated_at,
   timezone('UTC', p.deleted_at) AS deleted_at,
-  p.fid, p.username, p.display_name, p.bio, p.pfp_url, p.url, p.location,
+  p.fid, p.bio, p.pfp_url, p.url, p.username, p.display_name, p.location,
   CASE WHEN p.location ~ '^geo:-?[0-9]{1,3}([.][0-9]{1,10})?,-?[0-9]{1,3}([.][0-9]{1,10})?$'
     THEN split_part(substr(p.location, 5), ',', 1)::real END AS latitude,
   CASE WHEN p.location ~ '^geo:-?[0-9]{1,3}([.][0-9]{1,10})?,-?[0-9]{1,3}([.][0-9]{1,10})?$'
@@ -239,9 +239,9 @@ FROM public.tier_purchases AS p WHERE p.deleted_at IS NULL;
 CREATE OR REPLACE VIEW neynar.follow_counts AS
 SELECT
   md5('follow_counts:' || u.fid::text)::uuid AS id,
+  u.fid,
   NULL::timestamp AS created_at,
   NULL::timestamp AS updated_at,
-  u.fid,
   u.followers AS follower_count,
   u.following AS following_count,
   NULL::bigint AS filtered_follower_count,
@@ -260,24 +260,25 @@ SELECT
   timezone('UTC', c.deleted_at) AS deleted_at,
   c.channel_key AS channel_id,
   NULL::text AS url,
-  c.description, c.image_url, c.name,
+  c.description, c.image_url,
   c.fid AS lead_fid,
   ARRAY(SELECT m.fid FROM public.channel_members AS m
     WHERE m.channel_id = c.channel_id AND m.state = 'moderator' AND m.deleted_at IS NULL ORDER BY m.fid)
     AS moderator_fids,
   (SELECT count(*) FROM public.channel_follows AS f
     WHERE f.channel_id = c.channel_id AND f.deleted_at IS NULL)::integer AS follower_count,
-  (SELECT count(*) FROM public.channel_members AS m WHERE m.channel_id = c.channel_id
-    AND m.state IN ('member', 'moderator') AND m.deleted_at IS NULL)::integer AS member_count,
-  NULL::text AS external_link_title,
-  NULL::text AS external_link_url,
+  timezone('UTC', c.registered_at) AS "timestamp",
+  c.name,
   NULL::bigint[] AS description_mentions,
   NULL::integer[] AS description_mentions_positions,
+  (SELECT count(*) FROM public.channel_members AS m WHERE m.channel_id = c.channel_id
+    AND m.state IN ('member', 'moderator') AND m.deleted_at IS NULL)::integer AS member_count,
+  NULL::boolean AS public_casting,
+  NULL::text AS external_link_title,
+  NULL::text AS external_link_url,
   c.header AS header_image_url,
   (SELECT p.cast_hash FROM public.channel_pins AS p
-    WHERE p.channel_id = c.channel_id AND p.deleted_at IS NULL) AS pinned_cast_hash,
-  NULL::boolean AS public_casting,
-  timezone('UTC', c.registered_at) AS "timestamp"
+    WHERE p.channel_id = c.channel_id AND p.deleted_at IS NULL) AS pinned_cast_hash
 FROM public.channels AS c;
 
 -- name: neynar.channel_follows
@@ -307,7 +308,6 @@ SELECT
   timezone('UTC', m.updated_at) AS updated_at,
   timezone('UTC', CASE WHEN m.state IN ('member', 'moderator') THEN m.deleted_at
     ELSE coalesce(m.deleted_at, m."timestamp") END) AS deleted_at,
-  timezone('UTC', m."timestamp") AS "timestamp",
   m.fid,
   c.channel_key AS channel_id,
   timezone('UTC', m."timestamp") AS member_at,
