@@ -3,6 +3,7 @@
 from dagster import Definitions, definitions, in_process_executor
 
 from fc_pipeline.orchestration.assets.hourly import hourly_tables
+from fc_pipeline.orchestration.assets.serving import SERVING_SPECS
 from fc_pipeline.orchestration.assets.snapshots import fid_tables
 from fc_pipeline.orchestration.assets.targets import target_set
 from fc_pipeline.orchestration.checks.catalog import ALL_CHECKS
@@ -26,7 +27,7 @@ __all__ = ["build_defs", "defs"]
 def build_defs() -> Definitions:
     """Assets, checks, jobs, sensors and schedules, with the replica that they work on."""
     return Definitions(
-        assets=[hourly_tables, fid_tables, target_set],
+        assets=[hourly_tables, fid_tables, target_set, *SERVING_SPECS],
         asset_checks=ALL_CHECKS,
         jobs=[
             MICRO_BATCHES,

@@ -5,8 +5,11 @@ from typing import Final
 
 from fc_pipeline.reconcile.compare_sql import IS_DIFFERENCE, change_name
 from fc_pipeline.tables.columns import Comparison, DataTable
+from fc_pipeline.tables.counts import CAST_COUNTS, USER_COUNTS
 
 __all__ = [
+    "COUNTED_KEYS",
+    "IS_ANY_FOLDED_BEFORE",
     "LOCK_NAMES",
     "NOTE_FOLDED",
     "correct",
@@ -31,6 +34,20 @@ NOTE_FOLDED: Final = (
     "folded_at = now(), folded_run_id = $1, folded_until_id = p.until_id FROM stage_snapshots AS p WHERE s.fid = p.fid"
 )
 """Empties the staging tables for the next comparison."""
+
+
+_FOLDED_BEFORE: Final = (
+    "SELECT p.fid FROM stage_snapshots AS p JOIN pipeline.snapshots AS s ON s.fid = p.fid WHERE s.folded_at IS NOT NULL"
+)
+IS_ANY_FOLDED_BEFORE: Final = f"SELECT EXISTS ({_FOLDED_BEFORE})"
+"""Whether an earlier snapshot of one of the users is folded."""
+
+COUNTED_KEYS: Final = {
+    CAST_COUNTS: f"SELECT c.hash FROM ({_FOLDED_BEFORE}) AS f CROSS JOIN LATERAL (SELECT hash FROM public.casts "
+    "WHERE fid = f.fid OFFSET 0) AS c",
+    USER_COUNTS: _FOLDED_BEFORE,
+}
+"""The keys whose counts are counted again, of the users whom an earlier snapshot was folded of."""
 
 
 @cache
@@ -58,6 +75,11 @@ def _joined(table: DataTable, changes: str) -> str:
     )
 
 
+def _table_row(table: DataTable) -> str:
+    """The row of the table as JSON, without what the database sets."""
+    return "to_jsonb(t)" + "".join(f" - '{stamp.name}'" for stamp in table.stamps)
+
+
 _HUB_ROW = (
     "CASE WHEN c.change <> 'phantom' THEN to_jsonb(c)" + "".join(f" - '{name}'" for name in _OWN_COLUMNS) + " END"
 )
@@ -69,7 +91,7 @@ def record_drift(table: DataTable) -> str:
     return (
         "INSERT INTO pipeline.drift (table_name, fid, bucket, shard, kind, key, table_row, hub_row, table_version, "
         f"snapshot_version, run_id) SELECT '{table.name}', c.about_fid, c.about_fid % 256, p.shard, c.change, "
-        f"{_key(table, 'c')}, to_jsonb(t), {_HUB_ROW}, c.table_version, p.version, $1 "
+        f"{_key(table, 'c')}, {_table_row(table)}, {_HUB_ROW}, c.table_version, p.version, $1 "
         f"FROM {_joined(table, change_name(table))} WHERE c.is_drift"
     )
 
@@ -81,8 +103,8 @@ def examples(table: DataTable) -> str:
         f"(SELECT * FROM {change_name(table)} WHERE {IS_DIFFERENCE} ORDER BY is_drift DESC, about_fid LIMIT $1::bigint)"
     )
     return (
-        f"SELECT c.about_fid, c.change, c.is_drift, {_key(table, 'c')}::text, to_jsonb(t)::text, ({_HUB_ROW})::text "
-        f"FROM {_joined(table, some)}"
+        f"SELECT c.about_fid, c.change, c.is_drift, {_key(table, 'c')}::text, ({_table_row(table)})::text, "
+        f"({_HUB_ROW})::text FROM {_joined(table, some)}"
     )
 
 

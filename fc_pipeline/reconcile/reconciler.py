@@ -30,7 +30,7 @@ from fc_pipeline.reconcile.staging import (
     rowless_lines,
     snapshot_lines,
 )
-from fc_pipeline.store import attribution, coverage, derived, ledger
+from fc_pipeline.store import attribution, counts, coverage, derived, ledger
 from fc_pipeline.store.schema import hold_schema
 from fc_pipeline.store.writer_session import MAX_IDLE_TRANSACTION_SECONDS
 from fc_pipeline.tables.columns import Comparison, DataTable
@@ -202,5 +202,17 @@ class Reconciler(ReconcilingSession):
             self._session.copy("stage_quarantine", quarantine.staged(shard, several))
         if quarantined:
             self._session.execute(quarantine.MERGE_OF_SNAPSHOTS)
+        self._correct_counts(written)
         self._session.execute(correct_sql.NOTE_FOLDED, (self.run_id,))
         return written
+
+    def _correct_counts(self, written: dict[str, Written]) -> None:
+        """Count the users whose snapshots were folded before anew, and their casts: a first snapshot only adds."""
+        if not self._session.execute(correct_sql.IS_ANY_FOLDED_BEFORE)[0][0]:
+            return
+        for statement in counts.ADD_CHANGES_SO_FAR:
+            self._session.execute(statement)
+        for table, keys in correct_sql.COUNTED_KEYS.items():
+            correction, clearing = counts.correct(table, keys)
+            written[table.name] = Written(updated=self._session.execute(correction)[0][0])
+            self._session.execute(clearing)

@@ -14,7 +14,7 @@ from fc_pipeline.store.advisory_locks import THREADS_AND_COUNTS
 from fc_pipeline.tables.columns import DataTable
 from fc_pipeline.tables.counts import COUNT_TABLES, Count, CountTable
 
-__all__ = ["ADD_CHANGES", "CREATE_STAGING", "correct", "install", "recount", "wrong"]
+__all__ = ["ADD_CHANGES", "ADD_CHANGES_SO_FAR", "CREATE_STAGING", "correct", "install", "recount", "wrong"]
 
 _SOURCES: Final = tuple({one.source.name: one.source for table in COUNT_TABLES for one in table.counts}.values())
 
@@ -33,6 +33,13 @@ CREATE_STAGING: Final = tuple(
 
 ADD_CHANGES: Final = "SELECT pipeline.add_count_changes()"
 """The last statement of such a session's transaction."""
+
+ADD_CHANGES_SO_FAR: Final = (
+    THREADS_AND_COUNTS.until_commit(),
+    ADD_CHANGES,
+    *(f"DELETE FROM {_changes(table)}" for table in COUNT_TABLES),
+)
+"""Before counts are corrected in the transaction that has changed what they count."""
 
 
 def _contributions(one: CountTable, counts: Sequence[Count], rows: str, sign: str) -> Iterator[str]:
@@ -179,22 +186,25 @@ def wrong(one: CountTable, keys: str | None = None) -> str:
     )
 
 
-def correct(one: CountTable, keys: str | None = None) -> tuple[str, ...]:
-    """Correct the counts of all keys, or of those that a query gives: one snapshot has both, so nothing is missed.
+def correct(one: CountTable, keys: str | None = None) -> tuple[str, str]:
+    """Correct the counts of all keys, or of those that a query gives; the first statement returns how many.
 
-    A transaction that has changed rows and not yet committed adds its changes afterwards.
+    One snapshot has both the counts and what they count, so nothing is missed: a transaction that has changed rows and
+    not yet committed adds its changes afterwards. To be executed under the lock, after what the session itself has
+    changed is added.
     """
-    lacking = wrong(one, keys)
-    is_nothing = " AND ".join(f"{name} = 0" for name in one.names)
+    key = one.key.name
+    is_nothing = " AND ".join(f"t.{name} = 0" for name in one.names)
+    chosen = "" if keys is None else f"t.{key} IN ({keys}) AND "
     return (
-        THREADS_AND_COUNTS.until_commit(),
-        _added(one, lacking),
-        f"DELETE FROM {one.qualified} WHERE {is_nothing}",
+        f"WITH added AS ({_added(one, wrong(one, keys))} RETURNING 1) SELECT count(*) FROM added",
+        f"DELETE FROM {one.qualified} AS t WHERE {chosen}{is_nothing}",
     )
 
 
 def recount(connection: sa.Connection) -> None:
     """Correct every count, as after a table was lost."""
+    connection.exec_driver_sql(THREADS_AND_COUNTS.until_commit())
     for one in COUNT_TABLES:
         for statement in correct(one):
             connection.exec_driver_sql(statement)

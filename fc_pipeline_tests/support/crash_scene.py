@@ -19,6 +19,7 @@ from fc_pipeline.tables.link_compactions import LINK_COMPACTIONS
 from fc_pipeline.tables.registry import DATA_TABLES
 from fc_pipeline_tests.support.events import HOUR_UNIX
 from fc_pipeline_tests.support.postgres import fresh_database
+from fc_pipeline_tests.support.folded import as_folded
 from fc_pipeline_tests.support.workbench import Heights, Workbench, workbench
 
 BATCH_EVENTS = 60
@@ -34,7 +35,7 @@ def keyed_rows(bench: Workbench) -> Keyed:
         table.qualified: [
             (row.key, row.whole)
             for row in bench.rows(
-                f"SELECT ROW({', '.join(table.key)})::text AS key, t::text AS whole FROM {table.qualified} AS t"
+                f"SELECT ROW({', '.join(table.key)})::text AS key, {as_folded(table)} AS whole FROM {table.qualified}"
             )
         ]
         for table in tables
@@ -47,7 +48,7 @@ def live_rows(bench: Workbench) -> Keyed:
     for name, table in DATA_TABLES.items():
         if table.comparison is Comparison.NONE:  # of what only the feed tells nothing is in snapshots
             continue
-        left_out = {"version", "deleted_at", "deleted_reason"}
+        left_out = {"version", "block_time", "network_time", "deleted_at", "deleted_reason"}
         left_out |= {"hash", "precedence"} if name == "username_proofs" else set()
         columns = ", ".join(column for column in table.names if column not in left_out)
         query = (

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from fc_pipeline.fold.session import FoldSession
 from fc_pipeline.services.postgres import EmbeddedPostgres
-from fc_pipeline.tables.columns import METADATA, STAMPS
+from fc_pipeline.tables.columns import METADATA, STAMPS, DataTable
 from fc_pipeline.tables.counts import COUNT_TABLES
 from fc_pipeline.tables.registry import DATA_TABLES
 from fc_pipeline_tests.support.events import Blocks, Event, blocks_of, micro_batch
@@ -24,13 +24,15 @@ _NOTED_BY_TRIGGERS = (*(one.name for one in COUNT_TABLES), "pipeline.removals")
 Dump = dict[str, list[str]]
 
 
-def as_folded(table: str) -> str:
+def as_folded(table: str | DataTable) -> str:
     """SQL for what was folded of a row of a table, as text: all but when it was written here.
 
     As declared: a migrated table has its columns in another order than one that was dropped and made again.
     """
-    stamps = DATA_TABLES[table].stamps if table in DATA_TABLES else STAMPS
-    columns = [c.name for c in METADATA.tables[table].columns if c.name not in {one.name for one in stamps}]
+    declared = DATA_TABLES.get(table) if isinstance(table, str) else table
+    stamps = STAMPS if declared is None else declared.stamps
+    made = METADATA.tables[table] if isinstance(table, str) else table.sql
+    columns = [c.name for c in made.columns if c.name not in {one.name for one in stamps}]
     return f"ROW({', '.join(columns)})::text"
 
 

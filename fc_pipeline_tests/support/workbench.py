@@ -131,7 +131,7 @@ def live(bench: Workbench) -> dict[str, set[str]]:
     """The live rows of all tables that say what is, without the columns that say how it came."""
     found: dict[str, set[str]] = {}
     for name, table in DATA_TABLES.items():
-        left_out = {"version", "deleted_at", "deleted_reason", *NOT_TOLD.get(name, ())}
+        left_out = {"version", "block_time", "network_time", "deleted_at", "deleted_reason", *NOT_TOLD.get(name, ())}
         columns = ", ".join(column for column in table.names if column not in left_out)
         if table.comparison is not Comparison.NONE:  # of what only the feed tells nothing is in snapshots
             query = f"SELECT ({columns})::text AS row FROM {name} WHERE deleted_at IS NULL"

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 
 from dagster import AssetCheckKey, AssetChecksDefinition
 
+from fc_pipeline.orchestration.checks.counts import count_checks
 from fc_pipeline.orchestration.checks.drift import no_drift
 from fc_pipeline.orchestration.checks.keys import key_checks
 from fc_pipeline.orchestration.checks.raw_log import raw_log_checks
@@ -16,6 +17,7 @@ ALL_CHECKS: tuple[AssetChecksDefinition, ...] = (
     raw_log_checks,
     key_checks,
     row_checks,
+    count_checks,
     no_drift,
     target_checks,
 )

@@ -113,7 +113,7 @@ def live(pipeline: Pipeline) -> dict[str, list[str]]:
     """The live rows of all tables, without the columns that say how they came."""
     found: dict[str, list[str]] = {}
     for name, table in DATA_TABLES.items():
-        left_out = {"version", "deleted_at", "deleted_reason", *UNTOLD.get(name, ())}
+        left_out = {"version", "block_time", "network_time", "deleted_at", "deleted_reason", *UNTOLD.get(name, ())}
         columns = ", ".join(column for column in table.names if column not in left_out)
         rows = pipeline.bench.rows(f"SELECT ({columns})::text AS row FROM {name} WHERE deleted_at IS NULL ORDER BY 1")
         found[name] = [row.row for row in rows]
