@@ -40,14 +40,13 @@ DECLARE
   cursor_at timestamptz := coalesce(api.cursor_time(cursor), 'infinity');
   cursor_key bytea := coalesce(api.cursor_hash(cursor), '\x');
   hidden bigint[] := api.blocks(viewer);
-  days integer := 1;
+  hours bigint := 1;
   low timestamptz;
   cursors text[];
 BEGIN
   LOOP
-    -- One author's casts, or one channel's, are few.
-    low := CASE WHEN author IS NOT NULL OR url IS NOT NULL OR days > 1000 THEN first_time
-      ELSE greatest(first_time, least(last_time, now()) - days * interval '1 day') END;
+    low := CASE WHEN hours > 20000 THEN first_time
+      ELSE greatest(first_time, least(last_time, now()) - hours * interval '1 hour') END;
     cursors := ARRAY(
       SELECT api.cursor_of(m.at, encode(m.hash, 'hex')) FROM (
         SELECT c.hash, coalesce(c.block_time, c."timestamp") AS at FROM public.casts AS c
@@ -58,7 +57,7 @@ BEGIN
       WHERE m.at < coalesce(until, 'infinity') AND (m.at, m.hash) < (cursor_at, cursor_key)
       ORDER BY m.at DESC, m.hash DESC LIMIT rows_wanted);
     EXIT WHEN cardinality(cursors) >= rows_wanted OR low <= first_time;
-    days := days * 8;
+    hours := hours * 8;
   END LOOP;
   RETURN QUERY SELECT * FROM api.cast_page(cursors, viewer);
 END $$
