@@ -65,7 +65,7 @@ AS $$ SELECT (extract(epoch FROM at) * 1000000)::bigint::text || '.' || key $$;
 -- description: The number that a cursor begins with: microseconds since 1970, or a count. NULL for none.
 CREATE OR REPLACE FUNCTION api.cursor_number(cursor text) RETURNS bigint LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE AS $$
 BEGIN
-  IF cursor !~ '^-?[0-9]{1,18}\.[0-9a-z:.-]*$' THEN
+  IF cursor !~ '^-?[0-9]{1,18}\.([0-9a-f]*|[0-9]{1,18}:[a-z]+:[0-9a-f]*)$' THEN
     RAISE EXCEPTION 'not a cursor: %', left(cursor, 100) USING ERRCODE = 'invalid_parameter_value',
       HINT = 'pass next_cursor of the last row that you have, or NULL for the first page';
   END IF;
