@@ -68,7 +68,7 @@ def live_rows(bench: Workbench, table: str, rule: str, targets: Collection[int],
     The keys of users who are no targets are not kept, so that nothing says by which app they signed. With `by_rule`, a
     channel's owner is who it would be among targets alone.
     """
-    left_out = {"version", "deleted_at", "deleted_reason", *UNTOLD.get(table, ())}
+    left_out = {"version", "block_time", "network_time", "deleted_at", "deleted_reason", *UNTOLD.get(table, ())}
     values_of = {} if table == "signers" else {"app_fid": "CASE WHEN fid = ANY (:s) THEN app_fid END"}
     if by_rule and table == "channels":
         values_of["fid"] = OWNER_AMONG_TARGETS

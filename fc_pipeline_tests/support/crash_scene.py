@@ -18,8 +18,8 @@ from fc_pipeline.tables.columns import Comparison
 from fc_pipeline.tables.link_compactions import LINK_COMPACTIONS
 from fc_pipeline.tables.registry import DATA_TABLES
 from fc_pipeline_tests.support.events import HOUR_UNIX
-from fc_pipeline_tests.support.postgres import fresh_database
 from fc_pipeline_tests.support.folded import as_folded
+from fc_pipeline_tests.support.postgres import fresh_database
 from fc_pipeline_tests.support.workbench import Heights, Workbench, workbench
 
 BATCH_EVENTS = 60
