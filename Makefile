@@ -11,6 +11,7 @@
 # make test-live tests against a public hub, skipped where none can be reached
 # make bench     measure decoding, catching up and following live; prints a table, writes data/bench.json
 #                following for 15 minutes alone: make bench BENCH="--only live --live-seconds 900"
+#                what apps read from a full network: make bench BENCH="--only read"
 # make docs      write docs/tables.md and the settings of README.md from their declarations
 # make lock      resolve the dependencies again
 # make audit     look the locked dependencies up among known vulnerabilities

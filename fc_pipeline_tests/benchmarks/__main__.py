@@ -18,7 +18,9 @@ from fc_pipeline_tests.benchmarks.decode import decode_pages
 from fc_pipeline_tests.benchmarks.idle_sync import sync_with_nothing_to_do
 from fc_pipeline_tests.benchmarks.large_tables import fold_into_large_tables
 from fc_pipeline_tests.benchmarks.live import follow_live
+from fc_pipeline_tests.benchmarks.network import NetworkSize
 from fc_pipeline_tests.benchmarks.poison import catch_up_with_poison
+from fc_pipeline_tests.benchmarks.read import read_as_apps_do
 from fc_pipeline_tests.benchmarks.rows_match_log import compare_rows_with_log
 from fc_pipeline_tests.benchmarks.stage import BenchmarkServers, hub_process, open_stage
 from fc_pipeline_tests.benchmarks.stock_server import fold_on_stock_server
@@ -46,12 +48,18 @@ def main() -> None:
             "targets",
             "stock_server",
             "rows_match_log",
+            "read",
         ),
         help="leave the others out",
     )
     parser.add_argument("--live-seconds", type=float, default=120.0, help="how long to follow a live hub")
     parser.add_argument("--live-rate", type=float, default=200.0, help="its events per second")
     parser.add_argument("--large-rows", type=int, default=5_000_000, help="rows of each table that counts as large")
+    parser.add_argument("--users", type=int, default=100_000, help="users of the network that is read as apps do")
+    parser.add_argument("--casts", type=int, default=2_000_000, help="its casts")
+    parser.add_argument("--reactions", type=int, default=5_000_000, help="its reactions")
+    parser.add_argument("--follows", type=int, default=2_000_000, help="its follows")
+    parser.add_argument("--read-rounds", type=int, default=300, help="how often each call is made while it is written")
     parser.add_argument("--json", type=Path, default=Path("data/bench.json"), help="where the figures go")
     options = parser.parse_args()
     figures: dict[str, dict[str, Any]] = {}
@@ -86,6 +94,7 @@ def main() -> None:
         with tempfile.TemporaryDirectory(prefix="fc_bench_") as folder:
             log_path = _generated(Path(folder), events=options.events // 10, fids=options.fids // 5)
             figures["rows_match_log"] = compare_rows_with_log(Path(folder), log_path, rows=options.large_rows // 5)
+    figures |= _read(options)
     _print(figures)
     options.json.parent.mkdir(parents=True, exist_ok=True)
     options.json.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
@@ -134,6 +143,15 @@ def _targets(*, events: int, fids: int) -> dict[str, dict[str, Any]]:
     return figures
 
 
+def _read(options: argparse.Namespace) -> dict[str, dict[str, Any]]:
+    """What apps read."""
+    if options.only not in (None, "read"):
+        return {}
+    size = NetworkSize(options.users, options.casts, options.reactions, options.follows)
+    with tempfile.TemporaryDirectory(prefix="fc_bench_") as folder:
+        return read_as_apps_do(Path(folder), size, rounds=options.read_rounds)
+
+
 def _generated(folder: Path, *, events: int, fids: int) -> Path:
     log_path = folder / "events.ndjson.gz"
     with gzip.open(log_path, "wb", compresslevel=1) as file:
@@ -158,8 +176,24 @@ def _as_json(settings: Settings) -> str:
 def _print(figures: dict[str, dict[str, Any]]) -> None:
     for name, values in figures.items():
         print(name)
+        if all(isinstance(value, dict) for value in values.values()):
+            _print_table(values)
+            continue
         for key, value in values.items():
-            print(f"  {key:<24}{value:>16,.2f}" if isinstance(value, float) else f"  {key:<24}{value:>16,}")
+            print(f"  {key:<24}{_shown(value):>16}")
+
+
+def _print_table(rows: dict[str, dict[str, Any]]) -> None:
+    """A line for each of them; all have the same columns."""
+    print(f"  {'':<32}" + "".join(f"{column:>12}" for column in next(iter(rows.values()), {})))
+    for name, values in rows.items():
+        print(f"  {name:<32}" + "".join(f"{_shown(value):>12}" for value in values.values()))
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, str):
+        return f" {value}"
+    return f"{value:,.2f}" if isinstance(value, float) else f"{value:,}"
 
 
 if __name__ == "__main__":

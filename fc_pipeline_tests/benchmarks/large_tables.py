@@ -21,7 +21,7 @@ from fc_pipeline.store.schema import ensure_schema
 from fc_pipeline.tables.registry import DATA_TABLES
 from fc_pipeline_tests.benchmarks.stage import open_stage
 
-__all__ = ["batches", "event_batches", "fill", "fold_into_large_tables"]
+__all__ = ["batches", "drop_indexes", "event_batches", "fill", "fold_into_large_tables"]
 
 FILLED_FIDS = 400_000
 _HOUR_UNIX = 1_793_491_200
@@ -142,7 +142,7 @@ def fill(settings: Settings, rows: int, *, version: str = "1") -> float:
     engine = sa.create_engine(settings.sqlalchemy_url())
     for table, (columns, values) in _FILL.items():
         with engine.begin() as connection:
-            indexes, key = _drop_indexes(connection, table)
+            indexes, key = drop_indexes(connection, table)
             insert = f"INSERT INTO {table} ({columns}) SELECT {values}, {version} FROM generate_series(1, {rows}) AS i"
             connection.execute(sa.text(insert.replace(":", "\\:")))
             connection.execute(sa.text(f"ALTER TABLE {table} ADD {key}"))
@@ -155,7 +155,7 @@ def fill(settings: Settings, rows: int, *, version: str = "1") -> float:
     return time.perf_counter() - started
 
 
-def _drop_indexes(connection: sa.Connection, table: str) -> tuple[list[str], str]:
+def drop_indexes(connection: sa.Connection, table: str) -> tuple[list[str], str]:
     """Drop a table's indexes and primary key; gives the statements of the first and the definition of the second."""
     name, key = connection.execute(
         sa.text(

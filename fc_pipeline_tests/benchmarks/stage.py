@@ -1,5 +1,6 @@
 """What every benchmark runs on: an embedded Postgres as `up` starts it, and a sample hub in a process of its own."""
 
+import os
 import subprocess
 import sys
 from collections.abc import Generator, Mapping
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import psutil
 import sqlalchemy as sa
+from psycopg2.extensions import parse_dsn
 
 from fc_pipeline.config.settings import Settings
 from fc_pipeline.services.postgres import TUNING, EmbeddedPostgres
@@ -42,6 +44,18 @@ class BenchmarkServers:
             hub_urls=hubs,
             **values,  # pyright: ignore[reportArgumentType]
         )
+
+    def restart_cold(self, settings: Settings) -> Settings:
+        """Start the server again with nothing of its files in the machine's memory; gives the settings of now."""
+        name = parse_dsn(settings.libpq_url())["dbname"]
+        self.postgres.release()
+        for path in self.postgres.cluster_dir.rglob("*"):
+            if path.is_file():
+                descriptor = os.open(path, os.O_RDONLY)
+                os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
+                os.close(descriptor)
+        now = settings.model_copy(update={"postgres_url": self.postgres.acquire()})
+        return now.model_copy(update={"postgres_url": now.libpq_url(name)})
 
     def postgres_cpu_seconds(self) -> float:
         """The CPU that the server and all its sessions have taken, those that are over as well."""
