@@ -4,6 +4,7 @@ import sys
 from collections.abc import Iterator
 
 from fc_pipeline.tables.columns import DataTable, Index
+from fc_pipeline.tables.counts import COUNT_TABLES, CountTable
 from fc_pipeline.tables.registry import ALL_TABLES
 from fc_pipeline.tables.storage import STORAGE_VIEW, View
 
@@ -16,6 +17,25 @@ Schema `public`. Made by `make docs` from the declarations in `fc_pipeline/table
 A row is live if `deleted_at` is null. `version` is the id of the event that last decided the row: an event changes
 a row only if its own id is higher. Deleted rows keep their key only, so that a late older event cannot bring them back.
 
+`block_time` is the time of the block of the event that decided the row, `timestamp` what the user claims. Feeds and
+indexes go by network time, `coalesce(block_time, "timestamp")`: only rows that nothing but a by-FID answer told of have
+no block time.
+
+`change_id` is the id of the transaction here that last changed the row, and `updated_at` when that transaction began
+(`changed_at` in `user_profiles`, whose `updated_at` is that of its newest message). The database sets both, whoever
+changes a row; a row that is deleted without a tombstone leaves its key in `pipeline.removals`. They are of this
+replica: a table that is made again has new ones. To keep a copy elsewhere, ask `api.change_horizon()`, read the table,
+and from then on `api.changes_since('casts', change_id)`, which has rows and removals. A plain `WHERE change_id > …`
+misses what transactions that began earlier commit later. `fid_activity` has no index on it, and the tables of counts
+have none.
+
+`cast_threads` has the root of each live cast, the author and URL of that, and the depth below it. A chain of parents
+ends at a cast that replies to none, or at a parent that is not here, not yet here, or deleted: the highest ancestor
+that is known of is the root, whether it is here or not. When a parent comes or goes, all that is below it gets its new
+root. `cast_counts` and `user_counts` count live rows of this database: with FC_TARGETS=set they count what is kept, not
+what the network has. Threads and counts change in the transaction that changes what they follow from, so they equal the
+tables at every moment.
+
 ```sql
 -- The users that FID 3 follows, and which of them follow back.
 SELECT f.target_fid, p.username, b.fid IS NOT NULL AS follows_back
@@ -23,6 +43,17 @@ FROM links f
 LEFT JOIN links b ON b.fid = f.target_fid AND b.target_fid = f.fid AND b.type = 'follow' AND b.deleted_at IS NULL
 LEFT JOIN user_profiles p ON p.fid = f.target_fid
 WHERE f.fid = 3 AND f.type = 'follow' AND f.deleted_at IS NULL;
+
+-- The largest threads that casts of the last day belong to.
+SELECT t.root_hash, k.casts, k.depth, r.text FROM (
+  SELECT DISTINCT root_hash FROM cast_threads JOIN casts c USING (hash) WHERE c.block_time > now() - interval '1 day') t
+CROSS JOIN LATERAL (
+  SELECT count(*) AS casts, max(depth) AS depth FROM cast_threads a WHERE a.root_hash = t.root_hash) k
+LEFT JOIN casts r ON r.hash = t.root_hash AND r.deleted_at IS NULL ORDER BY k.casts DESC LIMIT 20;
+
+-- The casts that a user received most likes for.
+SELECT c.text, k.likes, k.recasts, k.replies, k.quotes FROM casts c JOIN cast_counts k USING (hash)
+WHERE c.fid = 3 AND c.deleted_at IS NULL ORDER BY k.likes DESC LIMIT 20;
 
 -- What was done in the last day, by hour, and how many users did or received it.
 SELECT hour, sum(casts) AS casts, sum(likes) AS likes, count(*) AS users
@@ -50,11 +81,11 @@ FROM channels c JOIN channel_members m USING (channel_id) LEFT JOIN user_profile
 WHERE c.channel_key = 'music' AND m.state = 'moderator' AND m.deleted_at IS NULL;
 ```
 
-`embeds`, `signers`, `storage_rents`, `tier_purchases`, `user_profiles`, `channels` and `channel_follows` are derived
-from the others in the transaction that changes these: a row of them is there exactly as long as its sources say so.
-`storage_lends` and the tables of channels, all but `channel_follows`, have what the feed brought since the replica
-began: their past is not read from a hub. A channel's owner is known from verifications
-that are live here; nodes also count those that were pruned for want of storage, and none from before protocol V21.
+`embeds`, `cast_threads`, `cast_mentions`, `signers`, `storage_rents`, `tier_purchases`, `user_profiles`, `channels` and
+`channel_follows` are derived from the others in the transaction that changes these: a row of them is there exactly as
+long as its sources say so. `storage_lends` and the tables of channels, all but `channel_follows`, have what the feed
+brought since the replica began: their past is not read from a hub. A channel's owner is known from verifications that
+are live here; nodes also count those that were pruned for want of storage, and none from before protocol V21.
 Gasless keys (KEY_ADD) leave no trace in a feed, and a removed one cannot be read back: `gasless_keys` has what a hub
 said each time it was asked, and `signers` has them beside the keys of the key registry. What was added and removed
 between two readings is unknown, and messages that it signed have no `app_fid`, as those signed by a key have that is
@@ -62,8 +93,8 @@ not read yet. `last_used_at` and `expires_at` are as of the last reading (`gasle
 the key was first missed; the uses of a key of the registry nobody tells. With FC_TARGETS=set only targets' messages
 have an `app_fid`.
 
-Schema `pipeline` has the pipeline's own tables: the ledger (`coverage`), `gaps`, `quarantine`, `drift`, `targets` and
-others, described in [concepts.md](concepts.md#words). Read them; let only fc_pipeline write them.
+Schema `pipeline` has the pipeline's own tables: the ledger (`coverage`), `gaps`, `quarantine`, `drift`, `removals`,
+`targets` and others, described in [concepts.md](concepts.md#words). Read them; let only fc_pipeline write them.
 """
 
 _YOUR_OWN = """## Your own tables, views, indexes and grants
@@ -75,9 +106,13 @@ The database may hold objects of yours. fc_pipeline creates and migrates its own
 | table, view or function with a name of its own, in `public` or another schema | left alone, by starts, migrations \
 and `up` |
 | table in `public` with the name of one of ours | refused: the first start fails; use a schema of your own |
-| index on one of our tables | kept and maintained by Postgres; each one makes folding slower |
-| view or materialized view over our tables | kept. A migration that changes a column that it uses fails whole, and \
-names the view: drop it, start again, create it |
+| index on one of our tables | kept and maintained by Postgres: through starts, migrations, backfills, comparisons \
+with the hub, and hours materialised again; each one makes folding slower |
+| view or materialized view over our tables | kept, through the same. A migration that changes a column that it uses \
+fails whole, and names the view: drop it, start again, create it |
+| view over one of ours in schema `neynar` or `dune` | kept, as long as ours has the same columns; a start of a \
+release that changes them fails whole, and names yours |
+| view or function in schema `api`, `neynar` or `dune` | left alone, unless a later release has one of that name |
 | trigger on one of our tables | fires within the micro-batch: if it fails, the micro-batch does |
 | foreign key to one of our tables | not advised: what would delete a row that it refers to, such as a repair, \
 fails |
@@ -86,11 +121,13 @@ fails |
 | row inserted into one of our tables | found as invented by [`rows_match_log`](checks.md#rows_match_log) \
 or as drift, and deleted |
 
-If you drop one of our tables, the next start creates it with its columns, key and indexes, and the sensor (or
-`fc-pipeline sync`) fills it from the raw log; a derived one is filled at once. The view `storage` goes with the tables
-that it reads (`DROP TABLE … CASCADE`) and is made again, too. Your own indexes, triggers, views and grants on a table
-are gone with it: keep their SQL in a file and run it again. Grants by [roles.sql](roles.sql) return by themselves,
-because its default privileges hold for every later table.
+If you drop one of our tables, write `DROP TABLE … CASCADE`: Postgres refuses it otherwise, for views read most of
+them: `storage`, and those of the schemas `neynar` and `dune`. The next start creates the table with its columns, key
+and indexes, and makes these views again; until then queries of them, and functions of schema `api` that read the table,
+fail. The sensor (or `fc-pipeline sync`) fills it from the raw log; a derived one, and one of counts, is filled at once.
+Your own indexes, triggers and grants on a table, and your views over it or over one of those views, are gone with it:
+keep their SQL in a file and run it again. Grants by [roles.sql](roles.sql) return by themselves, because its default
+privileges hold for every later table.
 
 In a schema of your own nothing can collide with a later release:
 
@@ -106,7 +143,8 @@ CREATE INDEX casts_text_search_mine ON casts USING gin (to_tsvector('simple', te
 def tables_markdown() -> str:
     """The reference as Markdown."""
     sections = [line for table in ALL_TABLES.values() for line in _section(table)]
-    return "\n".join([_HEAD, *sections, *_view("storage", STORAGE_VIEW), _YOUR_OWN])
+    counts = [line for table in COUNT_TABLES for line in _counts(table)]
+    return "\n".join([_HEAD, *sections, *counts, *_view("storage", STORAGE_VIEW), _YOUR_OWN])
 
 
 def _section(table: DataTable) -> Iterator[str]:
@@ -118,6 +156,18 @@ def _section(table: DataTable) -> Iterator[str]:
     yield ""
     yield "Indexes, and what each serves:\n"
     yield from (f"- {text}" for text in _indexes(table))
+    yield ""
+
+
+def _counts(table: CountTable) -> Iterator[str]:
+    yield f"## {table.name}\n\n{table.description} Key: `{table.key.name}`. What has nothing to count has no row.\n"
+    yield "| column | type | | counted in |\n|---|---|---|---|"
+    yield f"| `{table.key.name}` | {table.key.type.postgres} | {table.key.description} | |"
+    for one in table.counts:
+        yield f"| `{one.name}` | bigint | {one.description} | `{one.source.name}`, by `{one.key}` |"
+    yield ""
+    yield "Indexes, and what each serves:\n"
+    yield f"- the primary key `({table.key.name})`: the counts of a key"
     yield ""
 
 

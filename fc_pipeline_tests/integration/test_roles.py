@@ -15,6 +15,7 @@ from psycopg2.errors import InsufficientPrivilege
 from fc_pipeline.config.project import project_root
 from fc_pipeline.config.settings import Settings
 from fc_pipeline.services.postgres import TUNING, EmbeddedPostgres, client_program
+from fc_pipeline.serving.objects import served_objects
 from fc_pipeline.store.schema import ensure_schema
 from fc_pipeline.tables.registry import DATA_TABLES
 from fc_pipeline_tests.support.pipeline import project_environment, sample_hub
@@ -121,6 +122,9 @@ def check_reader(server: Server) -> None:
         assert found == (True,), name
     for name in ("neynar.casts", "neynar.verifications", "neynar.fids", "dune.dataset_farcaster_reactions"):
         assert server.execute(f"SELECT * FROM {name}", role="fc_reader") != [], name
+    for served in served_objects():
+        if served.example:
+            server.execute(served.example, role="fc_reader")
     for name in READABLE:
         server.execute(f"SELECT * FROM pipeline.{name}", role="fc_reader")
     assert [name for name in SECRET if not refused(server, f"SELECT * FROM pipeline.{name}")] == []
