@@ -127,7 +127,7 @@ def tables(postgres: EmbeddedPostgres) -> Iterator[sa.Engine]:
 
 def plan(engine: sa.Engine, query: str) -> dict[str, Any]:
     with engine.connect() as connection:
-        # As on the embedded server: by default, rows that are not in order are taken for far away, as on a spinning disk.
+        # As on the embedded server: by default, rows out of order are taken for far away, as on a spinning disk.
         connection.exec_driver_sql("SET timezone = 'UTC'; SET random_page_cost = 1.1")
         (found,) = connection.exec_driver_sql(f"EXPLAIN (FORMAT json) {query}").one()
         return found[0]["Plan"]
