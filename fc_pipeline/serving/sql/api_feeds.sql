@@ -182,7 +182,7 @@ RETURNS TABLE (shape cast) LANGUAGE sql STABLE PARALLEL SAFE AS $$
       WHERE coalesce(r.block_time, r."timestamp") > coalesce(trending.until, now()) - trending.span
         AND coalesce(r.block_time, r."timestamp") <= coalesce(trending.until, now())
         AND r.deleted_at IS NULL AND r.target_hash IS NOT NULL
-      GROUP BY 1, 2) AS f
+      GROUP BY 1, 2 ORDER BY 3 DESC, 1 DESC OFFSET 0) AS f -- only those that are shown are looked up
     WHERE (f.score, f.hash) < (coalesce((SELECT api.cursor_number(trending.cursor)), 9223372036854775807),
         coalesce((SELECT api.cursor_hash(trending.cursor)), '\x'))
       AND f.fid <> ALL ((SELECT api.blocks(trending.viewer))::bigint[])

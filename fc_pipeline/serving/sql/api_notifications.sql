@@ -56,19 +56,24 @@ BEGIN
   high := least(as_of, date_trunc('day', least(cursor_at, as_of), 'UTC') + interval '1 day' - interval '1 microsecond');
   look_at := CASE WHEN 'like' = ANY (kinds) OR 'recast' = ANY (kinds) THEN 8 * rows_wanted END;
   WHILE look_at IS NOT NULL LOOP
-    SELECT count(*), date_trunc('day', min(e.at), 'UTC'),
-      count(DISTINCT (e.type, e.target_hash, date_trunc('day', e.at, 'UTC'))) FILTER (WHERE cursor IS NULL OR e.at < date_trunc('day', cursor_at, 'UTC'))
+    SELECT sum(g.events), date_trunc('day', min(g.at), 'UTC'), count(*) FILTER (
+        WHERE (cursor IS NULL OR g.day < date_trunc('day', cursor_at, 'UTC'))
+          AND (SELECT c.deleted_at IS NULL FROM public.casts AS c WHERE c.hash = g.target_hash AND c.fid = user_fid))
       INTO events, low_reactions, groups FROM (
-      SELECT r.type, r.target_hash, coalesce(r.block_time, r."timestamp") AS at FROM public.reactions AS r
-      WHERE r.target_fid = user_fid AND r.type = ANY (kinds) AND r.deleted_at IS NULL AND r.fid <> ALL (hidden)
-        AND coalesce(r.block_time, r."timestamp") <= high
-        AND (SELECT c.deleted_at IS NULL FROM public.casts AS c WHERE c.hash = r.target_hash AND c.fid = r.target_fid)
-      ORDER BY coalesce(r.block_time, r."timestamp") DESC LIMIT look_at) AS e;
+      SELECT e.target_hash, date_trunc('day', e.at, 'UTC') AS day, min(e.at) AS at, count(*) AS events FROM (
+        SELECT r.type, r.target_hash, coalesce(r.block_time, r."timestamp") AS at FROM public.reactions AS r
+        WHERE r.target_fid = user_fid AND r.type = ANY (kinds) AND r.deleted_at IS NULL AND r.fid <> ALL (hidden)
+          AND coalesce(r.block_time, r."timestamp") <= high
+        ORDER BY coalesce(r.block_time, r."timestamp") DESC LIMIT look_at) AS e
+      GROUP BY e.type, e.target_hash, day) AS g;
+    events := coalesce(events, 0);
     low_reactions := CASE WHEN events < look_at THEN '-infinity' ELSE low_reactions END;
     -- Of what is on the cursor's day, all may have been shown.
     look_at := CASE WHEN events < look_at OR groups >= rows_wanted THEN NULL ELSE look_at * 8 END;
   END LOOP;
-  look_at := CASE WHEN 'follow' = ANY (kinds) THEN 8 * rows_wanted END;
+  -- Where reactions alone fill the page, older follows are not on it.
+  low_follows := low_reactions;
+  look_at := CASE WHEN 'follow' = ANY (kinds) AND low_reactions > '-infinity' IS NOT TRUE THEN 8 * rows_wanted END;
   WHILE look_at IS NOT NULL LOOP
     SELECT count(*), date_trunc('day', min(e.at), 'UTC'), count(DISTINCT date_trunc('day', e.at, 'UTC'))
       INTO events, low_follows, groups FROM (
@@ -103,17 +108,16 @@ BEGIN
           (array_agg(e.fid ORDER BY e.at DESC, e.fid DESC))[1:10], count(*), e.target_hash
         FROM (SELECT r.type, r.target_hash, r.fid, coalesce(r.block_time, r."timestamp") AS at FROM public.reactions AS r
           WHERE r.target_fid = user_fid AND r.type = ANY (kinds) AND r.deleted_at IS NULL AND r.fid <> ALL (hidden)
-            AND coalesce(r.block_time, r."timestamp") BETWEEN low_reactions AND high
-            AND (SELECT c.deleted_at IS NULL FROM public.casts AS c WHERE c.hash = r.target_hash AND c.fid = r.target_fid)
-          OFFSET 0) AS e
+            AND coalesce(r.block_time, r."timestamp") BETWEEN low_reactions AND high OFFSET 0) AS e
         GROUP BY e.type, e.target_hash, date_trunc('day', e.at, 'UTC')
-        HAVING (max(e.at), e.type, encode(e.target_hash, 'hex') COLLATE "C") < (cursor_at, cursor_kind, cursor_key))
+        HAVING (max(e.at), e.type, encode(e.target_hash, 'hex') COLLATE "C") < (cursor_at, cursor_kind, cursor_key)
+          AND (SELECT c.deleted_at IS NULL FROM public.casts AS c WHERE c.hash = e.target_hash AND c.fid = user_fid))
       UNION ALL
       (SELECT 'follow', max(e.at), '' COLLATE "C", (array_agg(e.fid ORDER BY e.at DESC, e.fid DESC))[1:10], count(*),
           NULL::bytea
         FROM (SELECT l.fid, coalesce(l.block_time, l."timestamp") AS at FROM public.links AS l
-          WHERE l.target_fid = user_fid AND l.type = 'follow' AND l.deleted_at IS NULL AND l.fid <> ALL (hidden)
-            AND coalesce(l.block_time, l."timestamp") BETWEEN low_follows AND high OFFSET 0) AS e
+          WHERE 'follow' = ANY (kinds) AND l.target_fid = user_fid AND l.type = 'follow' AND l.deleted_at IS NULL
+            AND l.fid <> ALL (hidden) AND coalesce(l.block_time, l."timestamp") BETWEEN low_follows AND high OFFSET 0) AS e
         GROUP BY date_trunc('day', e.at, 'UTC')
         HAVING (max(e.at), 'follow', '' COLLATE "C") < (cursor_at, cursor_kind, cursor_key))
     )
