@@ -12,7 +12,7 @@
 # make bench     measure decoding, catching up and following live; prints a table, writes data/bench.json
 #                following for 15 minutes alone: make bench BENCH="--only live --live-seconds 900"
 #                what apps read from a full network: make bench BENCH="--only read"
-# make docs      write docs/tables.md and the settings of README.md from their declarations
+# make docs      write docs/tables.md, docs/api.md and the settings of README.md from their declarations
 # make lock      resolve the dependencies again
 # make audit     look the locked dependencies up among known vulnerabilities
 # make clean     remove .venv and caches; the data stays
@@ -107,6 +107,7 @@ bench: $(VENV)/.dev
 
 docs: $(VENV)/.runtime
 	$(BIN)/python -m fc_pipeline.tables.reference > docs/tables.md
+	$(BIN)/python -m fc_pipeline.serving.reference > docs/api.md
 	$(BIN)/python -m fc_pipeline.config.reference README.md
 
 clean:
