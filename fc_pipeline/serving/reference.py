@@ -11,7 +11,8 @@ __all__ = ["api_markdown"]
 _HEAD = """# Calls for apps
 
 Schema `api`: SQL functions over the tables, whose names, arguments and columns stay while tables change. Made by \
-`make docs` from the declarations in `fc_pipeline/serving/sql/`. The names of others are in schemas `neynar` and `dune`.
+`make docs` from the declarations in `fc_pipeline/serving/sql/`. The names of others are in schemas `neynar` and \
+`dune`.
 
 ```sql
 -- A home feed: page by page.
@@ -19,21 +20,22 @@ SELECT username, text, likes, replies, next_cursor FROM api.following_feed(viewe
 SELECT username, text, likes, replies, next_cursor FROM api.following_feed(viewer => 3, cursor => NULL);
 ```
 
-**Rows** are live ones: what was removed, pruned or revoked is in no answer. Hashes are text, `0x` and lower hex; hashes \
-that you pass may be without `0x` and in upper case. Columns may be added behind the others: name those that you read.
+**Rows** are live ones: what was removed, pruned or revoked is in no answer. Hashes are text, `0x` and lower hex; \
+hashes that you pass may be without `0x` and in upper case. Columns may be added behind the others: name those that \
+you read.
 
-**Network time** orders everything: the time of the block that brought a message, or, where only a hub's by-FID answer \
-told of it, what its author says (`coalesce(block_time, "timestamp")`). Newest first, conversations oldest first; of two \
-at once the one with the greater hash (or FID) comes first.
+**Network time** orders everything: the time of the block that brought a message, or, where only a hub's by-FID \
+answer told of it, what its author says (`coalesce(block_time, "timestamp")`). Newest first, conversations oldest \
+first; of two at once the one with the greater hash (or FID) comes first.
 
 **Pages** have `page_size` rows, 25 by default and 100 at most. Each row has a `next_cursor`; pass the last row's as \
 `cursor`, with the same other arguments, for what comes behind it. A page that is not full is the last. A cursor says \
-where a row stands, not how many came before: rows that arrive meanwhile neither repeat nor skip one, and no page costs \
-more than another. Do not take cursors apart. Rankings (`top_casts`, `trending`) change as likes come: give `trending` \
-the same `until` on every page. Lists by key (`users`, `casts_by_hash`, …) take 100 keys.
+where a row stands, not how many came before: rows that arrive meanwhile neither repeat nor skip one. Do not take \
+cursors apart. Rankings (`top_casts`, `trending`) change as likes come: give `trending` the same `until` on every \
+page. Lists by key (`users`, `casts_by_hash`, …) take 100 keys.
 
-**A viewer**, where one is given, is not shown casts and users that she blocks or that block her, and rows say what she \
-likes and follows. `viewer_liked` goes by the author that the like names.
+**A viewer**, where one is given, is not shown casts and users that she blocks or that block her, and rows say what \
+she likes and follows. `viewer_liked` goes by the author that the like names.
 
 **Bad input** is an error (`22023`) with a hint.
 
@@ -48,16 +50,16 @@ after `DROP TABLE … CASCADE`. Make nothing of your own in them; views of yours
 
 1. Note `SELECT api.change_horizon()`.
 2. Copy the table as a whole, in a later statement. Rows with `deleted_at` are tombstones.
-3. Then, again and again: `SELECT * FROM api.changes_since('casts', <the greatest change_id so far>)`. Put each `row` in \
-the place of the one with its key; where `is_removed`, delete the row with that key. Save the greatest `change_id` with \
-what you wrote. A row may come again that you have already: the same again does no harm.
+3. Then, again and again: `SELECT * FROM api.changes_since('casts', <the greatest change_id so far>)`. Put each `row` \
+in the place of the one with its key; where `is_removed`, delete the row with that key. Save the greatest `change_id` \
+with what you wrote. A row may come again that you have already: the same again does no harm.
 
 Nothing is missed, however many write at once: what a transaction changed is shown when all that began before it have \
 ended, so a transaction that stays open, anyone's, holds changes back.
 
-A table that was dropped is filled anew with new change ids: what it lacks then was not removed row by row, so copy it \
-again. So does a server to which the database was moved by a dump begin its own count: a `change_id` that is ahead of it \
-is refused (`22023`), one that is not goes unnoticed. After a move, copy again.
+A table that was dropped is filled anew with new change ids: what it lacks then was not removed row by row, so copy \
+it again. So does a server to which the database was moved by a dump begin its own count: a `change_id` that is ahead \
+of it is refused (`22023`), one that is not goes unnoticed. After a move, copy again.
 """
 _GROUPS = {
     "feeds": "Feeds",

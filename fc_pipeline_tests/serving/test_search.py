@@ -1,6 +1,7 @@
 """Search finds the casts with the words, newest first, and no others."""
 
 import re
+from collections.abc import Callable
 from datetime import timedelta
 from itertools import pairwise
 
@@ -10,6 +11,17 @@ from sqlalchemy.exc import DBAPIError
 from fc_pipeline_tests.serving.asking import ask, walk
 from fc_pipeline_tests.serving.plain_model import PlainModel, hex_of
 from fc_pipeline_tests.serving.test_feeds import most, viewers
+
+QUERIES: dict[str, Callable[[list[str]], bool]] = {
+    "gm": lambda w: "gm" in w,
+    "GM shipped": lambda w: {"gm", "shipped"} <= set(w),
+    '"shipped on"': lambda w: ("shipped", "on") in pairwise(w),
+    "gm -shipped": lambda w: "gm" in w and "shipped" not in w,
+    "gm or shipped": lambda w: bool({"gm", "shipped"} & set(w)),
+    "pro*": lambda w: any(one.startswith("pro") for one in w),
+    "gm pro*": lambda w: "gm" in w and any(one.startswith("pro") for one in w),
+}
+"""What is asked for, and whether a text's words are that."""
 
 
 def plain_words(text: str) -> list[str]:
@@ -25,15 +37,7 @@ def test_all_casts_with_the_words_are_found_newest_first(generated: PlainModel) 
     middle = sorted(cast.at for cast in plain)[len(plain) // 2]
     with generated.database.engine.connect() as connection:
         for viewer in viewers(generated)[:3]:
-            for words, has in (
-                ("gm", lambda w: "gm" in w),
-                ("GM shipped", lambda w: {"gm", "shipped"} <= set(w)),
-                ('"shipped on"', lambda w: ("shipped", "on") in pairwise(w)),
-                ("gm -shipped", lambda w: "gm" in w and "shipped" not in w),
-                ("gm or shipped", lambda w: bool({"gm", "shipped"} & set(w))),
-                ("pro*", lambda w: any(one.startswith("pro") for one in w)),
-                ("gm pro*", lambda w: "gm" in w and any(one.startswith("pro") for one in w)),
-            ):
+            for words, has in QUERIES.items():
                 found = [cast for cast in plain if has(plain_words(cast.text))]
                 for values, kept in (
                     ({}, found),
