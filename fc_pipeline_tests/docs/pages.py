@@ -1,4 +1,4 @@
-"""The README and the pages of `docs/`, taken apart: code blocks, commands, links and headings."""
+"""The README and the pages of `docs/` and `examples/`, taken apart: code blocks, commands, links and headings."""
 
 import re
 import shlex
@@ -9,7 +9,11 @@ from pathlib import Path
 from fc_pipeline.config.project import project_root
 
 ROOT = project_root()
-PAGES = (ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md")))
+PAGES = (
+    *(ROOT / "README.md", ROOT / "CHANGELOG.md"),
+    *sorted((ROOT / "docs").glob("*.md")),
+    *sorted((ROOT / "examples").glob("*/README.md")),
+)
 SHELL = ""
 """The language of a code block of commands, which GitHub shows without colours."""
 

@@ -45,8 +45,8 @@ TESTING = ROOT / "docs" / "testing.md"
 README_LINES = 200
 LINE_CHARACTERS = 120
 OTHER_PROGRAMS = frozenset(
-    {"createdb", "curl", "du", "echo", "export", "git", "journalctl", "pg_dump", "pg_restore", "psql", "rsync", "ssh"}
-    | {"sudo", "tar"}
+    {"createdb", "curl", "dbt", "du", "echo", "export", "git", "journalctl", "pg_dump", "pg_restore", "psql", "rsync"}
+    | {"pip", "python3", "ssh", "sudo", "tar"}
 )
 """Programs that are not ours. What backup and restore, and roles.sql, do with Postgres' is tested as a whole."""
 STAND_INS = {
