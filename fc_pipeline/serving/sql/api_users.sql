@@ -225,7 +225,7 @@ RETURNS TABLE (shape user) LANGUAGE sql STABLE PARALLEL SAFE AS $$
         WHERE l.fid = near.target_fid AND l.type = 'follow' AND l.deleted_at IS NULL
         ORDER BY l.target_fid LIMIT 200) AS far
       WHERE far.target_fid <> suggested_follows.user_fid
-      GROUP BY far.target_fid) AS f
+      GROUP BY far.target_fid ORDER BY 2 DESC, 1 OFFSET 0) AS f -- only those that are shown are looked up
     WHERE f.fid <> ALL ((SELECT api.blocks(suggested_follows.user_fid))::bigint[])
       AND (SELECT l.deleted_at IS NULL FROM public.links AS l
         WHERE l.fid = suggested_follows.user_fid AND l.type = 'follow' AND l.target_fid = f.fid) IS NOT TRUE
