@@ -14,7 +14,9 @@ from dagster import AssetKey, Definitions, FreshnessPolicy, TableSchema
 from fc_pipeline.config.project import project_root
 from fc_pipeline.feed.run import RAW_LOG
 from fc_pipeline.orchestration.assets.links import SQL_EXAMPLES
+from fc_pipeline.orchestration.assets.serving import SERVING_SPECS
 from fc_pipeline.orchestration.instance.concurrency import CATCH_UP_TAG
+from fc_pipeline.tables.counts import COUNT_TABLES
 from fc_pipeline.tables.registry import DATA_TABLES, MESSAGE_TABLES
 from fc_pipeline.tables.user_profiles import PROFILES
 from fc_pipeline_tests.support.pipeline import defs, project_environment
@@ -23,6 +25,8 @@ from fc_pipeline_tests.support.postgres import Database
 ASSETS = (RAW_LOG, *DATA_TABLES)
 BY_FID = ("fid_snapshots", "reconciled_fids", "gasless_keys")
 TARGETS = "targets"
+COUNTED = tuple(table.name for table in COUNT_TABLES)
+SERVED = tuple(spec.key.to_user_string() for spec in SERVING_SPECS)
 GRAPH = defs.resolve_asset_graph()
 
 
@@ -37,7 +41,7 @@ def test_a_fresh_interpreter_loads_the_definitions_and_starts_nothing(tmp_path: 
     script = "from fc_pipeline.definitions import build_defs; print(len(list(build_defs().resolve_all_asset_specs())))"
     done = run(tmp_path, sys.executable, "-W", "error::SyntaxWarning", "-c", script)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.strip() == str(len([*ASSETS, *BY_FID, TARGETS]))
+    assert done.stdout.strip() == str(len([*ASSETS, *BY_FID, TARGETS, *SERVED]))
     assert list(tmp_path.iterdir()) == []
 
 
@@ -78,7 +82,8 @@ def test_who_follows_waits_for_no_run_that_catches_up():
     limits = {limit["key"]: limit["limit"] for limit in runs["tag_concurrency_limits"]}
     assert limits[CATCH_UP_TAG] >= 1
     assert sum(limits.values()) + 2 <= runs["max_concurrent_runs"]
-    assert all(node.assets_def.op.pool is None for node in GRAPH.asset_nodes)  # a pool would hold it, too
+    executed = [node for node in GRAPH.asset_nodes if node.is_executable]
+    assert all(node.assets_def.op.pool is None for node in executed)  # a pool would hold it, too
 
 
 def test_definitions_are_loadable():
@@ -131,7 +136,7 @@ def test_column_schemas_are_those_of_the_tables(name: str):
     schema = GRAPH.get(AssetKey(name)).metadata["dagster/column_schema"]
     schema = schema if isinstance(schema, TableSchema) else schema.schema
     table = DATA_TABLES[name]
-    assert [column.name for column in schema.columns] == [column.name for column in table.columns]
+    assert [column.name for column in schema.columns] == [column.name for column in table.shown_columns]
     assert {"version", "deleted_at"} <= {column.name for column in schema.columns}
     not_null = {column.name for column in schema.columns if not column.constraints.nullable}
     assert set(table.key) <= not_null
@@ -163,9 +168,23 @@ def test_lineage():
     assert (groups["user_profiles"], groups["fid_activity"]) == ("profiles", "activity")
 
 
+def test_what_apps_read_stands_below_its_tables_with_a_query_to_begin_with():
+    assert {*COUNTED, "neynar", "dune", "api_feeds", "api_notifications", "api_search", "api_users"} <= set(SERVED)
+    for name in SERVED:
+        node = GRAPH.get(AssetKey(name))
+        parents = {key.to_user_string() for key in node.parent_keys}
+        assert set() != parents <= {*DATA_TABLES, "gasless_keys", *COUNTED}, name
+        assert node.group_name == "serving", name
+        assert "```sql" in (node.description or ""), name
+        assert not node.is_materializable, name
+    for table in COUNT_TABLES:
+        parents = {key.to_user_string() for key in GRAPH.get(AssetKey(table.name)).parent_keys}
+        assert parents == {one.source.name for one in table.counts}, table.name
+
+
 def test_every_asset_has_a_check():
     checks = {(key.asset_key.to_user_string(), key.name): GRAPH.get(key) for key in GRAPH.asset_check_keys}
-    assert {asset for asset, _ in checks} == {*ASSETS, "reconciled_fids", "gasless_keys", TARGETS}
+    assert {asset for asset, _ in checks} == {*ASSETS, "reconciled_fids", "gasless_keys", TARGETS, *COUNTED}
     assert {name for asset, name in checks if asset == RAW_LOG} == {
         "coverage_without_holes",
         "blocks_have_their_events",

@@ -24,10 +24,9 @@ no block time.
 `change_id` is the id of the transaction here that last changed the row, and `updated_at` when that transaction began
 (`changed_at` in `user_profiles`, whose `updated_at` is that of its newest message). The database sets both, whoever
 changes a row; a row that is deleted without a tombstone leaves its key in `pipeline.removals`. They are of this
-replica: a table that is made again has new ones. To keep a copy elsewhere, ask `api.change_horizon()`, read the table,
-and from then on `api.changes_since('casts', change_id)`, which has rows and removals. A plain `WHERE change_id > …`
-misses what transactions that began earlier commit later. `fid_activity` has no index on it, and the tables of counts
-have none.
+replica: a table that is made again has new ones. To keep a copy elsewhere, ask `api.changes_since`, which has rows and
+removals: [api.md](api.md#a-copy-elsewhere). A plain `WHERE change_id > …` misses what transactions that began earlier
+commit later. `fid_activity` has no index on it, and the tables of counts have none.
 
 `cast_threads` has the root of each live cast, the author and URL of that, and the depth below it. A chain of parents
 ends at a cast that replies to none, or at a parent that is not here, not yet here, or deleted: the highest ancestor
@@ -112,7 +111,8 @@ with the hub, and hours materialised again; each one makes folding slower |
 fails whole, and names the view: drop it, start again, create it |
 | view over one of ours in schema `neynar` or `dune` | kept, as long as ours has the same columns; a start of a \
 release that changes them fails whole, and names yours |
-| view or function in schema `api`, `neynar` or `dune` | left alone, unless a later release has one of that name |
+| view or function in schema `api`, `neynar` or `dune` | left alone, unless a later release has one of that \
+name: use a schema of your own |
 | trigger on one of our tables | fires within the micro-batch: if it fails, the micro-batch does |
 | foreign key to one of our tables | not advised: what would delete a row that it refers to, such as a repair, \
 fails |
