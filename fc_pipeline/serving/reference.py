@@ -51,8 +51,8 @@ after `DROP TABLE … CASCADE`. Make nothing of your own in them; views of yours
 1. Note `SELECT api.change_horizon()`.
 2. Copy the table as a whole, in a later statement. Rows with `deleted_at` are tombstones.
 3. Then, again and again: `SELECT * FROM api.changes_since('casts', …)` with the greatest `change_id` so far. Put each \
-`row` in the place of the one with its key; where `is_removed`, delete the row with that key. Save the greatest `change_id` \
-with what you wrote. A row may come again that you have already: the same again does no harm.
+`row` in the place of the one with its key; where `is_removed`, delete the row with that key. Save the greatest \
+`change_id` with what you wrote. A row may come again that you have already: the same again does no harm.
 
 Nothing is missed, however many write at once: what a transaction changed is shown when all that began before it have \
 ended, so a transaction that stays open, anyone's, holds changes back.
