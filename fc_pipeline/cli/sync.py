@@ -34,6 +34,7 @@ def sync(
     with open_services(settings, need_redis=None) as opened:
         from fc_pipeline.feed.goal import Goal
         from fc_pipeline.replica import open_replica
+        from fc_pipeline.store import later_indexes
 
         with open_replica(opened) as replica:
             if replica.targets is not None:
@@ -48,6 +49,8 @@ def sync(
             by_snapshots = goal.blocks_by_snapshots()
             waiting = _complete_targets(replica) if replica.targets is not None else 0
             _read_keys(replica)
+            if not missing:
+                later_indexes.make(replica.engine)
     read = missing_before - missing
     if as_json:
         outcome = {

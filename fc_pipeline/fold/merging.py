@@ -78,12 +78,12 @@ def _or_newer(table: DataTable, order: str, current: str) -> str:
 
 
 def _or_dated(table: DataTable) -> str:
-    """Of a row that only a by-FID answer told of, the message's own event says when its block was."""
+    """Of a row that a by-FID answer or an older release left without it, its own event says when the block was."""
     if not table.has_block_time:
         return ""
     return (
-        " OR (t.block_time IS NULL AND excluded.block_time IS NOT NULL AND t.hash = excluded.hash "
-        "AND t.deleted_at IS NULL AND excluded.deleted_at IS NULL)"
+        " OR (t.block_time IS NULL AND excluded.block_time IS NOT NULL AND (t.version = excluded.version "
+        "OR (t.hash = excluded.hash AND t.deleted_at IS NULL AND excluded.deleted_at IS NULL)))"
     )
 
 

@@ -1,4 +1,4 @@
-"""Daily maintenance: damaged and small files of the raw log, and Dagster's own history."""
+"""Daily maintenance: damaged and small files of the raw log, indexes made later, and Dagster's own history."""
 
 from dagster import DagsterInstance, OpExecutionContext, job, op
 
@@ -10,6 +10,7 @@ from fc_pipeline.orchestration.instance.retention import purge_run_history
 from fc_pipeline.orchestration.resources import ReplicaResource
 from fc_pipeline.repair.raw_log import repair_recent_log
 from fc_pipeline.status import health
+from fc_pipeline.store import later_indexes
 
 __all__ = ["MAINTENANCE"]
 
@@ -35,6 +36,15 @@ def compact_raw_log(context: OpExecutionContext, replica: ReplicaResource) -> No
         context.log.info("files_saved=%d", compact_finished_hours(opened))
 
 
+@op(description="Make the indexes that would make loading slower, such as that of words, once all is loaded.")
+@failing_step()
+def make_later_indexes(context: OpExecutionContext, replica: ReplicaResource) -> None:
+    """Make what is missing, beside everything that is written meanwhile."""
+    with replica.open(need_hub=False) as opened:
+        for name in later_indexes.make(opened.engine):
+            context.log.info("index_made name=%s", name)
+
+
 @op(description="Delete the event logs of old runs; materialisations and checks stay, so partitions keep their status.")
 @failing_step()
 def purge_old_runs(context: OpExecutionContext) -> None:
@@ -43,9 +53,13 @@ def purge_old_runs(context: OpExecutionContext) -> None:
     context.log.info("rows_purged=%d", purge_run_history(instance))
 
 
-@job(name="maintenance", description="Daily: verify, mend and compact the raw log, purge the logs of old runs.")
+@job(
+    name="maintenance",
+    description="Daily: verify, mend and compact the raw log, make later indexes, purge logs of old runs.",
+)
 def MAINTENANCE() -> None:  # noqa: N802 - a job is a constant of the code location
     """The steps, independent of each other."""
     repair_raw_log()
     compact_raw_log()
+    make_later_indexes()
     purge_old_runs()

@@ -35,15 +35,17 @@ def stage_untouched(one: DerivedTable) -> str:
     names = ", ".join(one.scope)
     of_users = one.of_fids.replace("{fids}", "stage_snapshots")
     of_table = (
-        f"SELECT {', '.join(f't.{name}' for name in one.scope)} FROM stage_snapshots AS p "
+        f" UNION SELECT {', '.join(f't.{name}' for name in one.scope)} FROM stage_snapshots AS p "
         f"CROSS JOIN LATERAL (SELECT * FROM {one.table.qualified} WHERE fid = p.fid OFFSET 0) AS t"
+        if one.table.is_found_by_fid
+        else ""
     )
     touched = " UNION ALL ".join(
         derived.touched_by(one, source, f"(SELECT * FROM {changes} WHERE {IS_DIFFERENCE})")
         for source, changes in _changes(one)
     )
     return (
-        f"INSERT INTO {derived.scope_name(one)} ({names}) ({of_users} UNION {of_table}) "
+        f"INSERT INTO {derived.scope_name(one)} ({names}) ({of_users}{of_table}) "
         f"EXCEPT (SELECT {names} FROM ({touched}) AS touched)"
     )
 

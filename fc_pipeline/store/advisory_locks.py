@@ -16,6 +16,7 @@ __all__ = [
     "HEALING_GAPS",
     "INSTANCE",
     "LEADER",
+    "MAKING_INDEXES",
     "MIGRATION",
     "SUCCESSOR",
     "TARGET_SET",
@@ -85,6 +86,8 @@ TARGET_SET: Final = AdvisoryLock(_TARGETS, 0)
 """Exclusive for changes of the target set; shared by look-ups of targets."""
 THREADS_AND_COUNTS: Final = AdvisoryLock(_SERVING, 0)
 """Held until commit by whoever changes threads or counts, from the end of its work on: hot rows are waited for once."""
+MAKING_INDEXES: Final = AdvisoryLock(_SERVING, 1)
+"""Of the one session that makes indexes beside everything else."""
 COMPLETING_TARGETS: Final = AdvisoryLock(_TARGETS, 1)
 """Shared by runs that complete the histories of new targets."""
 

@@ -36,7 +36,6 @@ CAST_THREADS: Final = DataTable(
     indexes=(
         Index(("root_hash",), serves="the casts of a thread: `api.conversation`, `root_parent_hash` in `neynar.casts`"),
         Index(("root_url",), where="root_url IS NOT NULL", serves="what is said below a channel's casts"),
-        Index(("fid",), serves="an FID's rows: repairs, targets"),
     ),
     concerns=(),
     comparison=Comparison.DERIVED,

@@ -82,7 +82,6 @@ CASTS = DataTable(
             ("network_time",),
             of_pages=True,
             expressions=(NETWORK_TIME,),
-            operators="timestamptz_minmax_multi_ops",
             serves="casts of a stretch of time: `api.search_casts` of common words",
         ),
         Index(
@@ -91,6 +90,7 @@ CASTS = DataTable(
             of_words=True,
             expressions=("to_tsvector('simple'::regconfig, text)",),
             serves="`api.search_casts`",
+            is_made_later=True,
         ),
         by_utc("timestamp"),
         by_utc("updated_at"),

@@ -93,7 +93,8 @@ class Index:
     `of_pages` makes it one of ranges per stretch of pages (BRIN): it costs next to nothing, and finds what was written
     lately, for rows lie about in the order in which they were written. `of_words` makes it one of the words of a
     tsvector (GIN). `expressions` are SQL, indexed in place of the columns, which then only name the index; `operators`
-    is their class, if not the default. `serves` is the query for which it is there.
+    is their class, if not the default. `serves` is the query for which it is there. One that `is_made_later` would make
+    loading much slower: it is made when the replica has caught up (store.later_indexes).
     """
 
     columns: tuple[str, ...]
@@ -103,6 +104,7 @@ class Index:
     expressions: tuple[str, ...] | None = None
     operators: str | None = None
     serves: str = ""
+    is_made_later: bool = False
 
     @property
     def method(self) -> str:
@@ -116,7 +118,6 @@ def by_utc(column: str) -> Index:
         (column,),
         of_pages=True,
         expressions=(f"timezone('UTC', \"{column}\")",),
-        operators="timestamp_minmax_multi_ops",
         serves=f"`{column}` in schemas `neynar` and `dune`",
     )
 
@@ -254,7 +255,7 @@ class DataTable:
             METADATA,
             *(self._declare_column(column) for column in self.columns),
             *(self._declare_stamp(column) for column in self.stamps),
-            *(self._declare_index(index) for index in self.indexes),
+            *(self._declare_index(index) for index in self.indexes if not index.is_made_later),
             comment=self.description,
             # Postgres' default schema stays unnamed, as reflection and migrations see it.
             schema=None if self.schema == "public" else self.schema,
@@ -281,10 +282,14 @@ class DataTable:
             column.name, column.type.sql, nullable=False, server_default=default, comment=column.description
         )
 
+    def index_name(self, index: Index) -> str:
+        """The name of an index of this table."""
+        return f"{self.name}_{'_'.join(index.columns)}_idx"
+
     def _declare_index(self, index: Index) -> sa.Index:
         indexed = index.columns if index.expressions is None else map(_expression, index.expressions)
         return sa.Index(
-            f"{self.name}_{'_'.join(index.columns)}_idx",
+            self.index_name(index),
             *indexed,
             postgresql_where=sa.text(index.where) if index.where else None,
             postgresql_using=index.method,
@@ -317,6 +322,11 @@ class DataTable:
     def names(self) -> tuple[str, ...]:
         """All column names in order."""
         return tuple(column.name for column in self.columns)
+
+    @property
+    def is_found_by_fid(self) -> bool:
+        """Whether the rows of a user are found by an index."""
+        return "fid" in (self.key[0], *(index.columns[0] for index in self.indexes))
 
     @property
     def has_block_time(self) -> bool:

@@ -90,15 +90,9 @@ REACTIONS = DataTable(
             serves="reactions that a user received: `api.notifications`",
         ),
         Index(
-            ("fid", "type", "network_time"),
-            expressions=("fid", "type", NETWORK_TIME),
-            serves="what a user liked, newest first: `api.liked_casts`",
-        ),
-        Index(
             ("network_time",),
             of_pages=True,
             expressions=(NETWORK_TIME,),
-            operators="timestamptz_minmax_multi_ops",
             serves="reactions of a stretch of time: `api.trending`",
         ),
         by_utc("timestamp"),

@@ -4,6 +4,8 @@ from typing import Final
 
 import sqlalchemy as sa
 
+from fc_pipeline.store import later_indexes
+
 __all__ = ["CALLS", "fill"]
 
 USERS: Final = 2_000
@@ -100,4 +102,6 @@ def fill(engine: sa.Engine) -> None:
     with engine.begin() as connection:
         for statement in _ROWS:
             connection.exec_driver_sql(statement.replace("%", "%%"))
+    later_indexes.make(engine)
+    with engine.begin() as connection:
         connection.exec_driver_sql("ANALYZE")

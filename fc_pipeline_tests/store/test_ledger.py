@@ -74,8 +74,8 @@ def test_a_run_extends_its_own_line(replica: FoldedDatabase) -> None:
     (line,) = replica.rows("SELECT * FROM pipeline.coverage")
     assert (line.from_height, line.to_height, line.run_id) == (FIRST_HEIGHT, FIRST_HEIGHT + 5, "run-1")
     assert (line.events, line.confirmed_events, line.partition) == (12, 12, HOUR)
-    # Six casts, and the one row of fid_activity in each of three batches.
-    assert line.rows_written == 6 + 3
+    # Six casts and their threads, and the one row of fid_activity in each of three batches.
+    assert line.rows_written == 6 + 6 + 3
     assert int(line.last_block_at.timestamp()) == HOUR_UNIX + 5
     assert line.tables == sorted(line.tables)
 

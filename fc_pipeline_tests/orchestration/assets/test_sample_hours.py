@@ -34,7 +34,7 @@ def test_an_hour_of_all_assets_is_written_reported_and_evaluated(pipeline: Pipel
     events_of_run = first_run.all_events
     assert [event.step_key for event in events_of_run if event.is_step_skipped] == []  # checks are not passed over
     steps = {event.step_key for event in events_of_run if event.is_step_success}
-    assert steps == {"micro_batch", "raw_log_checks", "key_checks", "row_checks"}
+    assert steps == {"micro_batch", "raw_log_checks", "key_checks", "row_checks", "count_checks"}
     events = pipeline.bench.rows(
         "SELECT sum(events)::int AS events FROM pipeline.coverage WHERE partition = :p", p=FIRST.key
     )[0].events

@@ -50,10 +50,8 @@ def upgrade() -> None:
     )
     for table, columns, where in (
         ("cast_mentions", ["mentioned_fid", "network_time"], None),
-        ("cast_mentions", ["fid"], None),
         ("cast_threads", ["root_hash"], "depth > 0"),
         ("cast_threads", ["root_url"], "root_url IS NOT NULL"),
-        ("cast_threads", ["fid"], None),
         ("cast_mentions", ["change_id"], None),
         ("cast_threads", ["change_id"], None),
     ):

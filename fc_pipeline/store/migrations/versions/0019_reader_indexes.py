@@ -8,17 +8,15 @@ branch_labels = None
 depends_on = None
 
 _TIME = 'coalesce(block_time, "timestamp")'
-_RANGES = f"USING brin (({_TIME}) timestamptz_minmax_multi_ops)"
+_RANGES = f"USING brin (({_TIME}))"
 _ADDED = (
     ("casts", "fid_network_time", f"(fid, {_TIME})"),
     ("casts", "parent_hash_network_time", f"(parent_hash, {_TIME}) WHERE parent_hash IS NOT NULL"),
     ("casts", "parent_fid_network_time", f"(parent_fid, {_TIME}) WHERE parent_fid IS NOT NULL"),
     ("casts", "parent_url_network_time", f"(parent_url, {_TIME}) WHERE parent_url IS NOT NULL"),
     ("casts", "network_time", _RANGES),
-    ("casts", "text", "USING gin (to_tsvector('simple'::regconfig, text)) WHERE deleted_at IS NULL"),
     ("reactions", "target_hash_type_network_time", f"(target_hash, type, {_TIME}) WHERE target_hash IS NOT NULL"),
     ("reactions", "target_fid_network_time", f"(target_fid, {_TIME}) WHERE target_fid IS NOT NULL"),
-    ("reactions", "fid_type_network_time", f"(fid, type, {_TIME})"),
     ("reactions", "network_time", _RANGES),
     ("links", "target_fid_type_network_time", f"(target_fid, type, {_TIME})"),
     ("user_profiles", "lower_username", "(lower(username) text_pattern_ops)"),

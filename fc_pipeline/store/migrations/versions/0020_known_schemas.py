@@ -40,7 +40,6 @@ _INTEGER_OF = """
 CREATE FUNCTION pipeline.integer_of(value bigint) RETURNS integer LANGUAGE sql IMMUTABLE PARALLEL SAFE
 RETURN CASE WHEN value BETWEEN -2147483648 AND 2147483647 THEN value::integer END
 """
-_RANGES = "timestamp_minmax_multi_ops"
 _TIMES = (
     *((table, column) for table in ("casts", "reactions", "links") for column in ("timestamp", "updated_at")),
     *(("verifications", "updated_at"), ("user_data", "updated_at"), ("user_profiles", "changed_at")),
@@ -59,7 +58,7 @@ def upgrade() -> None:
         "'When the transaction began that last changed this row here'"
     )
     for table, column in _TIMES:
-        indexed = f"USING brin (timezone('UTC', \"{column}\") {_RANGES})"
+        indexed = f"USING brin (timezone('UTC', \"{column}\"))"
         op.execute(f"CREATE INDEX {table}_{column}_idx ON public.{table} {indexed}")
     for table, column in _ADDRESSES:
         indexed = f"(pipeline.address_bytes({column}))"
