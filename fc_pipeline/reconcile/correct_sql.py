@@ -9,7 +9,7 @@ from fc_pipeline.tables.counts import CAST_COUNTS, USER_COUNTS
 
 __all__ = [
     "COUNTED_KEYS",
-    "IS_ANY_FOLDED_BEFORE",
+    "IS_ANY_KNOWN",
     "LOCK_NAMES",
     "NOTE_FOLDED",
     "correct",
@@ -36,18 +36,19 @@ NOTE_FOLDED: Final = (
 """Empties the staging tables for the next comparison."""
 
 
-_FOLDED_BEFORE: Final = (
-    "SELECT p.fid FROM stage_snapshots AS p JOIN pipeline.snapshots AS s ON s.fid = p.fid WHERE s.folded_at IS NOT NULL"
+_KNOWN: Final = (
+    "SELECT p.fid FROM stage_snapshots AS p WHERE EXISTS (SELECT FROM stage_comparable AS j WHERE j.fid = p.fid) "
+    "OR EXISTS (SELECT FROM pipeline.snapshots AS s WHERE s.fid = p.fid AND s.folded_at IS NOT NULL)"
 )
-IS_ANY_FOLDED_BEFORE: Final = f"SELECT EXISTS ({_FOLDED_BEFORE})"
-"""Whether an earlier snapshot of one of the users is folded."""
+IS_ANY_KNOWN: Final = f"SELECT EXISTS ({_KNOWN})"
+"""Whether the history of one of the users is covered, or an earlier snapshot folded: else there was nothing to count."""
 
 COUNTED_KEYS: Final = {
-    CAST_COUNTS: f"SELECT c.hash FROM ({_FOLDED_BEFORE}) AS f CROSS JOIN LATERAL (SELECT hash FROM public.casts "
+    CAST_COUNTS: f"SELECT c.hash FROM ({_KNOWN}) AS f CROSS JOIN LATERAL (SELECT hash FROM public.casts "
     "WHERE fid = f.fid OFFSET 0) AS c",
-    USER_COUNTS: _FOLDED_BEFORE,
+    USER_COUNTS: _KNOWN,
 }
-"""The keys whose counts are counted again, of the users whom an earlier snapshot was folded of."""
+"""The keys whose counts are counted again: these users and their casts."""
 
 
 @cache

@@ -207,8 +207,8 @@ class Reconciler(ReconcilingSession):
         return written
 
     def _correct_counts(self, written: dict[str, Written]) -> None:
-        """Count the users whose snapshots were folded before anew, and their casts: a first snapshot only adds."""
-        if not self._session.execute(correct_sql.IS_ANY_FOLDED_BEFORE)[0][0]:
+        """Count the users anew of whom something was known before, and their casts: a first snapshot only adds."""
+        if not self._session.execute(correct_sql.IS_ANY_KNOWN)[0][0]:
             return
         for statement in counts.ADD_CHANGES_SO_FAR:
             self._session.execute(statement)

@@ -6,7 +6,7 @@ from typing import Final
 import sqlalchemy as sa
 
 from fc_pipeline.errors import ConfigError
-from fc_pipeline.serving.objects import SCHEMAS, ServedObject, digest, served_objects
+from fc_pipeline.serving.objects import SCHEMAS, digest, served_objects
 
 __all__ = ["install", "is_current"]
 
@@ -19,6 +19,7 @@ _FOUND: Final = sa.text(
 )
 _CHANGED_SHAPE: Final = ("42P13", "42P16")
 """What Postgres says of a function or view whose result has other columns than the one that it is to replace."""
+_IS_USED: Final = "2BP01"
 
 
 def _mark() -> str:
@@ -45,20 +46,21 @@ def install(connection: sa.Connection) -> None:
         known = connection.scalar(sa.text("SELECT to_regnamespace(:name) IS NOT NULL"), {"name": schema})
         if not known:  # IF NOT EXISTS wants rights on the database all the same
             connection.exec_driver_sql(f"CREATE SCHEMA {schema}")
-    for one in served_objects():
-        _make(connection, one)
+    try:
+        with connection.begin_nested():
+            _make_all(connection)
+    except sa.exc.DBAPIError as error:
+        if getattr(error.orig, "pgcode", None) not in _CHANGED_SHAPE:
+            raise
+        _drop_all(connection)
+        _make_all(connection)
     for schema in schemas:
         connection.exec_driver_sql(f"COMMENT ON SCHEMA {schema} IS '{_mark()}'")
 
 
-def _make(connection: sa.Connection, one: ServedObject) -> None:
-    try:
-        with connection.begin_nested():
-            connection.exec_driver_sql(_escaped(one.create))
-    except sa.exc.DBAPIError as error:
-        if getattr(error.orig, "pgcode", None) not in _CHANGED_SHAPE:
-            raise
-        _replace(connection, one)
+def _make_all(connection: sa.Connection) -> None:
+    for one in served_objects():
+        connection.exec_driver_sql(_escaped(one.create))
 
 
 def _escaped(statement: str) -> str:
@@ -66,16 +68,18 @@ def _escaped(statement: str) -> str:
     return statement.replace("%", "%%")
 
 
-def _replace(connection: sa.Connection, one: ServedObject) -> None:
-    try:
-        with connection.begin_nested():
-            connection.exec_driver_sql(f"DROP {one.kind.upper()} {one.name}")
-            connection.exec_driver_sql(_escaped(one.create))
-    except sa.exc.DBAPIError as error:
-        if getattr(error.orig, "pgcode", None) != "2BP01":  # something depends on it
-            raise
-        detail = str(getattr(getattr(error.orig, "diag", None), "message_detail", None) or error.orig)
-        raise ConfigError(
-            f"{one.name} has other columns in this release, and yours depend on it: {' '.join(detail.split())}",
-            hint="drop what depends on it, start again, and create it anew",
-        ) from error
+def _drop_all(connection: sa.Connection) -> None:
+    """Drop ours, the last first: some stand on others. What another release has made besides stays."""
+    for one in reversed(served_objects()):
+        try:
+            with connection.begin_nested():
+                connection.exec_driver_sql(f"DROP {one.kind.upper()} IF EXISTS {one.name}")
+        except sa.exc.DBAPIError as error:
+            if getattr(error.orig, "pgcode", None) != _IS_USED:
+                raise
+            detail = str(getattr(getattr(error.orig, "diag", None), "message_detail", None) or error.orig)
+            raise ConfigError(
+                f"schema {one.schema} has other columns in this release, and yours depend on {one.name}: "
+                f"{' '.join(detail.split())}",
+                hint="drop what depends on it, start again, and create it anew",
+            ) from error

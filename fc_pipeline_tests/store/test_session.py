@@ -225,7 +225,7 @@ def test_tables_are_made_in_public_though_the_role_has_a_schema_of_its_name(
     )
     with empty_database.engine.connect() as connection:
         found = dict(connection.execute(made).tuples().all())
-    assert found.keys() == {"public", "pipeline"}
+    assert found.keys() == {"public", "pipeline", "neynar", "dune"}
     assert found["public"] >= 9
 
 
