@@ -41,7 +41,7 @@ _KNOWN: Final = (
     "OR EXISTS (SELECT FROM pipeline.snapshots AS s WHERE s.fid = p.fid AND s.folded_at IS NOT NULL)"
 )
 IS_ANY_KNOWN: Final = f"SELECT EXISTS ({_KNOWN})"
-"""Whether the history of one of the users is covered, or an earlier snapshot folded: else there was nothing to count."""
+"""Whether the history of one of the users is covered, or an earlier snapshot is folded."""
 
 COUNTED_KEYS: Final = {
     CAST_COUNTS: f"SELECT c.hash FROM ({_KNOWN}) AS f CROSS JOIN LATERAL (SELECT hash FROM public.casts "

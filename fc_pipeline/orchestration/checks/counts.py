@@ -20,7 +20,7 @@ _MAX_NAMED_FIDS = 100
 
 _REMEDY = (
     "`fc-pipeline backfill --fids …` of the users named compares them with the hub, and counts them and their casts "
-    "anew; twice for users who were never compared before. Then find out who changed these rows with triggers off."
+    "anew. Then find out who changed these rows with triggers off."
 )
 
 
