@@ -4,9 +4,10 @@ from collections import Counter
 from typing import Final
 
 import sqlalchemy as sa
+from sqlalchemy.exc import DBAPIError
 
 from fc_pipeline.errors import ConfigError
-from fc_pipeline.serving.objects import SCHEMAS, digest, served_objects
+from fc_pipeline.serving.objects import SCHEMAS, ServedObject, digest, served_objects
 
 __all__ = ["install", "is_current"]
 
@@ -20,6 +21,14 @@ _FOUND: Final = sa.text(
 _CHANGED_SHAPE: Final = ("42P13", "42P16")
 """What Postgres says of a function or view whose result has other columns than the one that it is to replace."""
 _IS_USED: Final = "2BP01"
+_STANDING_ON: Final = sa.text(
+    "WITH RECURSIVE standing AS (SELECT to_regclass(:name)::oid AS oid UNION SELECT r.ev_class FROM standing AS s "
+    "JOIN pg_depend AS d ON d.refobjid = s.oid AND d.classid = 'pg_rewrite'::regclass "
+    "JOIN pg_rewrite AS r ON r.oid = d.objid) "
+    "SELECT n.nspname || '.' || c.relname FROM standing AS s JOIN pg_class AS c USING (oid) "
+    "JOIN pg_namespace AS n ON n.oid = c.relnamespace WHERE c.oid <> to_regclass(:name)"
+)
+"""The views that read a view, at any distance."""
 
 
 def _mark() -> str:
@@ -46,21 +55,20 @@ def install(connection: sa.Connection) -> None:
         known = connection.scalar(sa.text("SELECT to_regnamespace(:name) IS NOT NULL"), {"name": schema})
         if not known:  # IF NOT EXISTS wants rights on the database all the same
             connection.exec_driver_sql(f"CREATE SCHEMA {schema}")
-    try:
-        with connection.begin_nested():
-            _make_all(connection)
-    except sa.exc.DBAPIError as error:
-        if getattr(error.orig, "pgcode", None) not in _CHANGED_SHAPE:
-            raise
-        _drop_all(connection)
-        _make_all(connection)
+    for one in served_objects():
+        _make(connection, one)
     for schema in schemas:
         connection.exec_driver_sql(f"COMMENT ON SCHEMA {schema} IS '{_mark()}'")
 
 
-def _make_all(connection: sa.Connection) -> None:
-    for one in served_objects():
-        connection.exec_driver_sql(_escaped(one.create))
+def _make(connection: sa.Connection, one: ServedObject) -> None:
+    try:
+        with connection.begin_nested():
+            connection.exec_driver_sql(_escaped(one.create))
+    except DBAPIError as error:
+        if getattr(error.orig, "pgcode", None) not in _CHANGED_SHAPE:
+            raise
+        _replace(connection, one)
 
 
 def _escaped(statement: str) -> str:
@@ -68,18 +76,21 @@ def _escaped(statement: str) -> str:
     return statement.replace("%", "%%")
 
 
-def _drop_all(connection: sa.Connection) -> None:
-    """Drop ours, the last first: some stand on others. What another release has made besides stays."""
-    for one in reversed(served_objects()):
-        try:
-            with connection.begin_nested():
-                connection.exec_driver_sql(f"DROP {one.kind.upper()} IF EXISTS {one.name}")
-        except sa.exc.DBAPIError as error:
-            if getattr(error.orig, "pgcode", None) != _IS_USED:
-                raise
-            detail = str(getattr(getattr(error.orig, "diag", None), "message_detail", None) or error.orig)
-            raise ConfigError(
-                f"schema {one.schema} has other columns in this release, and yours depend on {one.name}: "
-                f"{' '.join(detail.split())}",
-                hint="drop what depends on it, start again, and create it anew",
-            ) from error
+def _replace(connection: sa.Connection, one: ServedObject) -> None:
+    """Drop it and make it anew; so are those of ours that stand on it, which come after it."""
+    standing = set(connection.execute(_STANDING_ON, {"name": one.name}).scalars())
+    try:
+        with connection.begin_nested():
+            for other in reversed(served_objects()):
+                if other.name in standing:
+                    connection.exec_driver_sql(f"DROP VIEW {other.name}")
+            connection.exec_driver_sql(f"DROP {one.kind.upper()} {one.name}")
+            connection.exec_driver_sql(_escaped(one.create))
+    except DBAPIError as error:
+        if getattr(error.orig, "pgcode", None) != _IS_USED:
+            raise
+        detail = str(getattr(getattr(error.orig, "diag", None), "message_detail", None) or error.orig)
+        raise ConfigError(
+            f"{one.name} has other columns in this release, and yours depend on it: {' '.join(detail.split())}",
+            hint="drop what depends on it, start again, and create it anew",
+        ) from error

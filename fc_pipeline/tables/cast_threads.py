@@ -9,6 +9,7 @@ from typing import Final
 from fc_pipeline.tables.casts import CASTS
 from fc_pipeline.tables.columns import Column, ColumnType, Comparison, DataTable, Index
 from fc_pipeline.tables.derived_table import DerivedTable
+from fc_pipeline.tables.message import NETWORK_TIME
 
 __all__ = ["CAST_THREADS", "THREADS"]
 
@@ -32,9 +33,13 @@ CAST_THREADS: Final = DataTable(
         Column("root_url", ColumnType.TEXT, "URL or channel that the root replies to; null where the root is not here"),
         Column("parent_hash", ColumnType.BYTEA, "The cast replied to"),
         Column("depth", ColumnType.INTEGER, "Replies from the root to the cast: 0 for the root"),
+        Column("network_time", ColumnType.TIMESTAMP, "The cast's block_time, or its timestamp where that is not known"),
     ),
     indexes=(
-        Index(("root_hash",), serves="the casts of a thread: `api.conversation`, `root_parent_hash` in `neynar.casts`"),
+        Index(
+            ("root_hash", "network_time"),
+            serves="a thread's casts, oldest first: `api.conversation`, `root_parent_hash` in `neynar.casts`",
+        ),
         Index(("root_url",), where="root_url IS NOT NULL", serves="what is said below a channel's casts"),
     ),
     concerns=(),
@@ -49,24 +54,28 @@ _TOUCHED: Final = (
 )
 # From the casts whose parents are not derived with them, down to all that are. (NOT) IN is looked up in a hash table,
 # where the joins of a micro-batch are not.
-_ROWS: Final = """
-  SELECT w.hash, w.fid, w.root_hash, w.root_fid, w.root_url, w.parent_hash, w.depth, w.version, w.deleted_at FROM (
+_ROWS: Final = f"""
+  SELECT w.hash, w.fid, w.root_hash, w.root_fid, w.root_url, w.parent_hash, w.depth, w.network_time, w.version,
+    w.deleted_at FROM (
     WITH RECURSIVE live AS MATERIALIZED (
-      SELECT c.* FROM {scope} AS s CROSS JOIN LATERAL (SELECT r.hash, r.fid, r.parent_hash, r.parent_fid, r.parent_url,
-        r.version, r.deleted_at FROM public.casts AS r WHERE r.hash = s.hash AND r.deleted_at IS NULL OFFSET 0) AS c
+      SELECT c.* FROM {{scope}} AS s CROSS JOIN LATERAL (
+        SELECT r.hash, r.fid, r.parent_hash, r.parent_fid, r.parent_url, {NETWORK_TIME} AS network_time, r.version,
+          r.deleted_at FROM public.casts AS r WHERE r.hash = s.hash AND r.deleted_at IS NULL OFFSET 0) AS c
     ), walk AS (
       SELECT l.hash, l.fid, coalesce(p.root_hash, l.parent_hash, l.hash) AS root_hash,
         CASE WHEN p.hash IS NOT NULL THEN p.root_fid WHEN l.parent_hash IS NOT NULL THEN l.parent_fid ELSE l.fid END
           AS root_fid,
         CASE WHEN p.hash IS NOT NULL THEN p.root_url WHEN l.parent_hash IS NULL THEN l.parent_url END AS root_url,
         l.parent_hash, CASE WHEN l.parent_hash IS NULL THEN 0 ELSE coalesce(p.depth, 0) + 1 END AS depth,
-        l.version, l.deleted_at
+        l.network_time, l.version, l.deleted_at
       FROM live AS l LEFT JOIN LATERAL (SELECT t.* FROM public.cast_threads AS t WHERE t.hash = l.parent_hash
         AND EXISTS (SELECT FROM public.casts AS c WHERE c.hash = t.hash AND c.deleted_at IS NULL) OFFSET 0) AS p ON true
       WHERE l.parent_hash IS NULL OR l.parent_hash NOT IN (SELECT hash FROM live)
       UNION ALL
-      SELECT k.hash, k.fid, w.root_hash, w.root_fid, w.root_url, k.parent_hash, w.depth + 1, k.version, k.deleted_at
-      FROM walk AS w CROSS JOIN LATERAL (SELECT c.hash, c.fid, c.parent_hash, c.version, c.deleted_at
+      SELECT k.hash, k.fid, w.root_hash, w.root_fid, w.root_url, k.parent_hash, w.depth + 1, k.network_time,
+        k.version, k.deleted_at
+      FROM walk AS w CROSS JOIN LATERAL (SELECT c.hash, c.fid, c.parent_hash, {NETWORK_TIME} AS network_time, c.version,
+        c.deleted_at
         FROM public.casts AS c WHERE c.parent_hash = w.hash AND c.deleted_at IS NULL
         AND (c.hash IN (SELECT hash FROM live)) IS TRUE OFFSET 0) AS k
     ) SELECT * FROM walk

@@ -77,7 +77,7 @@ class Audit:
     def live(self) -> dict[str, list[str]]:
         """All live rows without their versions."""
         # Of a row that a snapshot brought back, the block is not known, and so the time of what it mentions may differ.
-        told = "to_jsonb(t) - ARRAY['version', 'block_time', 'network_time', 'updated_at', 'change_id']"
+        told = "to_jsonb(t) - ARRAY['version', 'block_time', 'network_time', 'updated_at', 'changed_at', 'change_id']"
         query = f"SELECT ({told})::text FROM {{}} AS t WHERE deleted_at IS NULL ORDER BY 1"
         return {table: [row[0] for row in self.replica.rows(query.format(table))] for table in SNAPSHOT_TABLES}
 

@@ -18,6 +18,9 @@ OLDER_SHAPE = (
 )
 
 
+OWN = "CREATE VIEW mine.own AS SELECT other FROM neynar.profiles"
+
+
 def execute(database: Database, *statements: str) -> None:
     with database.engine.begin() as connection:
         for statement in statements:
@@ -52,13 +55,13 @@ def test_what_is_missing_or_of_another_shape_is_made_again(database: Database, d
 
 
 def test_what_a_user_has_made_of_a_view_is_named_and_stays(database: Database) -> None:
-    execute(database, *OLDER_SHAPE, "CREATE SCHEMA mine", "CREATE VIEW mine.own AS SELECT other FROM neynar.profiles")
+    execute(database, *OLDER_SHAPE, "CREATE SCHEMA mine", OWN)
     with pytest.raises(ConfigError, match=r"neynar\.profiles.*mine\.own") as caught:
         ensure_schema(database.engine)
     assert "drop what depends on it" in (caught.value.hint or "")
     with database.engine.connect() as connection:
         assert connection.execute(sa.text("SELECT count(*) FROM mine.own")).scalar_one() == 1
-    execute(database, "DROP VIEW mine.own")
+    execute(database, "DROP VIEW mine.own", "CREATE VIEW mine.unconcerned AS SELECT fid FROM neynar.casts")
     ensure_schema(database.engine)
     assert is_current(database)
 

@@ -116,16 +116,20 @@ RETURNS TABLE (shape cast) LANGUAGE sql STABLE PARALLEL SAFE AS $$
     FROM (SELECT coalesce((SELECT t.root_hash FROM public.cast_threads AS t WHERE t.hash = h.hash), h.hash) AS hash
       FROM (SELECT api.hash_bytes(conversation.cast_hash) AS hash) AS h) AS root
     CROSS JOIN LATERAL (
-      SELECT t.hash FROM public.cast_threads AS t WHERE t.root_hash = root.hash AND t.depth > 0
-      UNION ALL SELECT root.hash) AS member
-    CROSS JOIN LATERAL (
       -- The root stands before what may have been known before it.
-      SELECT s.hash, s.fid, CASE WHEN s.hash = root.hash THEN '1970-01-01 00:00:00+00'::timestamptz
-        ELSE coalesce(s.block_time, s."timestamp") END AS at
-      FROM public.casts AS s WHERE s.hash = member.hash AND s.deleted_at IS NULL LIMIT 1) AS c
-    WHERE c.fid <> ALL ((SELECT api.blocks(conversation.viewer))::bigint[])
-      AND (c.at, c.hash) > (coalesce((SELECT api.cursor_time(conversation.cursor)), '-infinity'),
-        coalesce((SELECT api.cursor_hash(conversation.cursor)), '\x'))
+      (SELECT s.hash, '1970-01-01 00:00:00+00'::timestamptz AS at FROM public.casts AS s
+        WHERE s.hash = root.hash AND s.deleted_at IS NULL
+          AND s.fid <> ALL ((SELECT api.blocks(conversation.viewer))::bigint[]) LIMIT 1)
+      UNION ALL
+      (SELECT t.hash, t.network_time FROM public.cast_threads AS t
+        WHERE t.root_hash = root.hash AND t.depth > 0
+          AND t.network_time >= coalesce((SELECT api.cursor_time(conversation.cursor)), '-infinity')
+          AND (t.network_time, t.hash) > (coalesce((SELECT api.cursor_time(conversation.cursor)), '-infinity'),
+            coalesce((SELECT api.cursor_hash(conversation.cursor)), '\x'))
+          AND t.fid <> ALL ((SELECT api.blocks(conversation.viewer))::bigint[])
+        ORDER BY t.network_time, t.hash LIMIT api.page_rows(conversation.page_size))) AS c
+    WHERE (c.at, c.hash) > (coalesce((SELECT api.cursor_time(conversation.cursor)), '-infinity'),
+      coalesce((SELECT api.cursor_hash(conversation.cursor)), '\x'))
     ORDER BY c.at, c.hash LIMIT api.page_rows(conversation.page_size)), conversation.viewer)
 $$;
 

@@ -1,5 +1,7 @@
 """Threads, mentions and counts of casts and users. `ensure_schema` derives and counts them."""
 
+from typing import Any
+
 import sqlalchemy as sa
 from alembic import op
 from sqlalchemy.dialects import postgresql
@@ -44,13 +46,18 @@ def upgrade() -> None:
         ),
         sa.Column("parent_hash", postgresql.BYTEA(), comment="The cast replied to"),
         sa.Column("depth", sa.Integer(), comment="Replies from the root to the cast: 0 for the root"),
+        sa.Column(
+            "network_time",
+            sa.DateTime(timezone=True),
+            comment="The cast's block_time, or its timestamp where that is not known",
+        ),
         *_common(),
         sa.PrimaryKeyConstraint("hash"),
         comment="The thread of each live cast: its root, its depth, its parent. A cast that replies to none is a root.",
     )
     for table, columns, where in (
         ("cast_mentions", ["mentioned_fid", "network_time"], None),
-        ("cast_threads", ["root_hash"], "depth > 0"),
+        ("cast_threads", ["root_hash", "network_time"], None),
         ("cast_threads", ["root_url"], "root_url IS NOT NULL"),
         ("cast_mentions", ["change_id"], None),
         ("cast_threads", ["change_id"], None),
@@ -79,7 +86,7 @@ def upgrade() -> None:
     )
 
 
-def _common() -> tuple[sa.Column[object], ...]:
+def _common() -> tuple[sa.Column[Any], ...]:
     return (
         sa.Column(
             "version",
@@ -109,7 +116,7 @@ def _common() -> tuple[sa.Column[object], ...]:
     )
 
 
-def _count_table(name: str, description: str, key: sa.Column[object], **counts: str) -> None:
+def _count_table(name: str, description: str, key: sa.Column[Any], **counts: str) -> None:
     op.create_table(
         name,
         key,

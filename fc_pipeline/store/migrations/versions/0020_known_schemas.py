@@ -69,8 +69,6 @@ def upgrade() -> None:
     for table in _LIVENESS:
         _statistics(table, "deleted_at", "timezone('UTC', deleted_at)")
     _statistics("reactions", "reaction_type", "(CASE type WHEN 'like' THEN 1 WHEN 'recast' THEN 2 END)::smallint")
-    op.execute("DROP INDEX IF EXISTS public.cast_threads_root_hash_idx")  # a user may have dropped it
-    op.execute("CREATE INDEX cast_threads_root_hash_idx ON public.cast_threads (root_hash)")
 
 
 def _statistics(table: str, name: str, expression: str) -> None:
@@ -79,8 +77,6 @@ def _statistics(table: str, name: str, expression: str) -> None:
 
 def downgrade() -> None:
     op.execute("DROP SCHEMA IF EXISTS neynar, dune CASCADE")
-    op.execute("DROP INDEX IF EXISTS public.cast_threads_root_hash_idx")
-    op.execute("CREATE INDEX cast_threads_root_hash_idx ON public.cast_threads (root_hash) WHERE depth > 0")
     for table in _LIVENESS:
         op.execute(f"DROP STATISTICS IF EXISTS public.{table}_deleted_at_stats")
     op.execute("DROP STATISTICS IF EXISTS public.reactions_reaction_type_stats")
