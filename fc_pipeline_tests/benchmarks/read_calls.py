@@ -1,7 +1,7 @@
 """The calls that apps make, and whom and what they ask for: as often as the network's rows speak of it."""
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from random import Random
 from statistics import mode
@@ -90,19 +90,22 @@ class Drawn:
 
 def draw(connection: PsycopgConnection) -> Drawn:
     """Draw from a network's tables."""
-    values = {kind: list(_sample(connection, *source)) for kind, source in _SAMPLES.items()}
+    values = {kind: _sample(connection, *source) for kind, source in _SAMPLES.items()}
+    hottest = {kind: _most_spoken_of(connection, *source) for kind, source in _SAMPLES.items()}
     names = dict(_rows(connection, "SELECT fid, lower(username) FROM user_profiles WHERE username IS NOT NULL"))
     values["name"] = [names[fid] for fid in values["user"] if fid in names]
     values["prefix"] = [name[: 2 + place % 3] for place, name in enumerate(values["name"])]
-    return Drawn(values, {kind: mode(found) for kind, found in values.items()})
+    return Drawn(values, {kind: mode(found) for kind, found in values.items()} | hottest)
 
 
-def _sample(connection: PsycopgConnection, table: str, value: str, condition: str) -> Iterator[Any]:
-    [(rows,)] = _rows(connection, f"SELECT count(*) FROM {table}")
-    percent = min(100.0, 100.0 * 5 * _DRAWN_ROWS / max(rows, 1))
-    sampled = f"SELECT {value} FROM {table} TABLESAMPLE BERNOULLI ({percent}) WHERE {condition} AND deleted_at IS NULL"
-    for (found,) in _rows(connection, f"{sampled} ORDER BY random() LIMIT {_DRAWN_ROWS}"):
-        yield found
+def _sample(connection: PsycopgConnection, table: str, value: str, condition: str) -> list[Any]:
+    rows = f"SELECT {value} FROM {table} WHERE {condition} AND deleted_at IS NULL ORDER BY random() LIMIT {_DRAWN_ROWS}"
+    return [found for (found,) in _rows(connection, rows)]
+
+
+def _most_spoken_of(connection: PsycopgConnection, table: str, value: str, condition: str) -> Any:
+    rows = f"SELECT {value} FROM {table} WHERE {condition} AND deleted_at IS NULL GROUP BY 1 ORDER BY count(*) DESC, 1"
+    return _rows(connection, f"{rows} LIMIT 1")[0][0]
 
 
 def _rows(connection: PsycopgConnection, query: str) -> list[tuple[Any, ...]]:

@@ -47,15 +47,19 @@ BEGIN
   LOOP
     low := CASE WHEN hours > 20000 THEN first_time
       ELSE greatest(first_time, least(last_time, now()) - hours * interval '1 hour') END;
-    cursors := ARRAY(
-      SELECT api.cursor_of(m.at, encode(m.hash, 'hex')) FROM (
-        SELECT c.hash, coalesce(c.block_time, c."timestamp") AS at FROM public.casts AS c
-        WHERE to_tsvector('simple', c.text) @@ sought AND c.deleted_at IS NULL
-          AND coalesce(c.block_time, c."timestamp") >= low AND coalesce(c.block_time, c."timestamp") <= last_time
-          AND (author IS NULL OR c.fid = author) AND (url IS NULL OR c.parent_url = url) AND c.fid <> ALL (hidden)
-        OFFSET 0) AS m
-      WHERE m.at < coalesce(until, 'infinity') AND (m.at, m.hash) < (cursor_at, cursor_key)
-      ORDER BY m.at DESC, m.hash DESC LIMIT rows_wanted);
+    -- Planned for these words and this author: a plan for any would find an author's casts by the words alone.
+    EXECUTE $query$
+      SELECT ARRAY(
+        SELECT api.cursor_of(m.at, encode(m.hash, 'hex')) FROM (
+          SELECT c.hash, coalesce(c.block_time, c."timestamp") AS at FROM public.casts AS c
+          WHERE to_tsvector('simple', c.text) @@ $1 AND c.deleted_at IS NULL
+            AND coalesce(c.block_time, c."timestamp") >= $2 AND coalesce(c.block_time, c."timestamp") <= $3
+            AND ($4 IS NULL OR c.fid = $4) AND ($5 IS NULL OR c.parent_url = $5) AND c.fid <> ALL ($6)
+          OFFSET 0) AS m
+        WHERE m.at < coalesce($7, 'infinity') AND (m.at, m.hash) < ($8, $9)
+        ORDER BY m.at DESC, m.hash DESC LIMIT $10)
+      $query$ INTO cursors
+      USING sought, low, last_time, author, url, hidden, until, cursor_at, cursor_key, rows_wanted;
     EXIT WHEN cardinality(cursors) >= rows_wanted OR low <= first_time;
     hours := hours * 8;
   END LOOP;
