@@ -276,7 +276,7 @@ class Merges:
         self._execute(derived.stage_touched(one, relations))
         if not set(one.shared_sources).isdisjoint(touching):
             self._execute(derived.lock(one))
-        written = self.counted(derived.derive(one))
+        written = self.counted(derived.derive(one, tuple(relations)))
         if written.rows:
             for statement in attribution.after(one):
                 self._execute(statement)

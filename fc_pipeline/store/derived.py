@@ -112,17 +112,27 @@ def lock(one: DerivedTable) -> str:
 
 
 @cache
-def derive(one: DerivedTable) -> str:
+def derive(one: DerivedTable, relations: tuple[tuple[str, str], ...] = ()) -> str:
     """Derive the staged scopes; a row that comes out as it was is not written. Returns the counts.
 
-    Rows that nothing keeps any more are deleted. There are no others that are not derived: nobody else writes them.
+    Rows that nothing keeps any more are deleted; with the `relations` that touched the scopes, given as (source,
+    relation), only where these may have lost any. There are no others that are not derived: nobody else writes them.
     """
     merged = _merged(one, f"({derived_rows(one)})")
     if one.kept_by is None:
         return f"WITH {merged} {COUNTED}"
     # A row that is derived is kept, so the two never meet. OFFSET 0: each is looked up by itself, where a join may read
     # the source through (merges forbid the joins that would not).
-    return f"WITH {_deleted(one, f'NOT EXISTS ({one.kept_by} OFFSET 0)')}, {merged} {_COUNTED_WITH_DELETED}"
+    gone = _deleted(one, f"NOT EXISTS ({one.kept_by} OFFSET 0)", _losing(one, relations))
+    return f"WITH {gone}, {merged} {_COUNTED_WITH_DELETED}"
+
+
+def _losing(one: DerivedTable, relations: tuple[tuple[str, str], ...]) -> str:
+    """The scopes whose rows may have lost what keeps them."""
+    if not relations or not {source for source, _ in relations} <= one.lost.keys():
+        return _scopes(one)
+    parts = [one.lost[source].replace("{rows}", rows) for source, rows in relations]
+    return f"(SELECT DISTINCT {', '.join(one.scope)} FROM ({' UNION ALL '.join(parts)}) AS lost)"
 
 
 @cache
@@ -131,7 +141,7 @@ def derive_exactly(one: DerivedTable) -> str:
     same_key = " AND ".join(f"d.{name} = t.{name}" for name in one.table.key)
     is_not_derived = f"NOT EXISTS (SELECT FROM derived AS d WHERE {same_key})"
     return (
-        f"WITH derived AS MATERIALIZED ({derived_rows(one)}), {_deleted(one, is_not_derived)}, "
+        f"WITH derived AS MATERIALIZED ({derived_rows(one)}), {_deleted(one, is_not_derived, _scopes(one))}, "
         f"{_merged(one, 'derived')} {_COUNTED_WITH_DELETED}"
     )
 
@@ -152,14 +162,14 @@ def _merged(one: DerivedTable, rows: str) -> str:
     )
 
 
-def _deleted(one: DerivedTable, condition: str) -> str:
-    """Deletes rows `t` of the staged scopes that are found scope by scope, as OFFSET 0 makes sure.
+def _deleted(one: DerivedTable, condition: str, scopes: str) -> str:
+    """Deletes rows `t` of these scopes that are found scope by scope, as OFFSET 0 makes sure.
 
     A join of both would be planned as a walk through the whole table where the server believes that to be empty.
     """
     found = f"SELECT t.ctid FROM {one.table.qualified} AS t WHERE {_same_scope(one)} AND {condition} OFFSET 0"
     return (
-        f"gone AS (DELETE FROM {one.table.qualified} AS t USING (SELECT f.ctid AS place FROM {_scopes(one)} AS s "
+        f"gone AS (DELETE FROM {one.table.qualified} AS t USING (SELECT f.ctid AS place FROM {scopes} AS s "
         f"CROSS JOIN LATERAL ({found}) AS f) AS g WHERE t.ctid = g.place RETURNING 1)"
     )
 

@@ -46,6 +46,7 @@ MENTIONS: Final = DerivedTable(
         "SELECT c.hash FROM {fids} AS p CROSS JOIN LATERAL (SELECT hash FROM public.casts AS r WHERE r.fid = p.fid "
         "AND r.deleted_at IS NULL AND cardinality(r.mentions) > 0 OFFSET 0) AS c"
     ),
+    lost={CASTS.name: "SELECT r.hash FROM {rows} AS r WHERE r.deleted_at IS NOT NULL"},
     kept_by=(
         "SELECT FROM public.casts AS c WHERE c.hash = t.hash AND c.deleted_at IS NULL "
         "AND t.mentioned_fid = ANY (c.mentions)"

@@ -91,6 +91,7 @@ THREADS: Final = DerivedTable(
         "SELECT c.hash FROM {fids} AS p CROSS JOIN LATERAL (SELECT hash FROM public.casts AS r WHERE r.fid = p.fid "
         "AND r.deleted_at IS NULL OFFSET 0) AS c"
     ),
+    lost={CASTS.name: "SELECT r.hash FROM {rows} AS r WHERE r.deleted_at IS NOT NULL"},
     kept_by="SELECT FROM public.casts AS c WHERE c.hash = t.hash AND c.deleted_at IS NULL",
     # A reply and its parent may be of two shards: whoever comes second has to see the first.
     one_at_a_time=True,

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from fc_pipeline.tables.columns import DataTable
 
@@ -22,7 +22,8 @@ class DerivedTable:
     A row of `shared_sources` may touch scopes whose other sources belong to another shard, where a fold may derive the
     same row at this moment. The scopes that a row of `through_rows` touches are found through rows of the table itself,
     which a fold of another shard may be about to make. `one_at_a_time`: a row follows from other rows of the table, so
-    no two transactions derive any at once.
+    no two transactions derive any at once. `lost` says per source in which scopes rows of `{rows}` may leave rows
+    without what keeps them; where it says nothing, that may be so in each that they touch.
     `{rows}`, `{scope}` and `{fids}` may be queries: each is followed by `AS` and a name, as Postgres 15 wants it.
     """
 
@@ -35,13 +36,14 @@ class DerivedTable:
     shared_sources: tuple[str, ...] = ()
     through_rows: tuple[str, ...] = ()
     one_at_a_time: bool = False
+    lost: Mapping[str, str] = field(default_factory=dict[str, str])
 
     def __post_init__(self) -> None:
         if not set(self.scope) <= set(self.table.key):
             raise ValueError(f"{self.table.name}: the scope is part of the key")
         if "fid" not in self.table.names:
             raise ValueError(f"{self.table.name}: a derived row says whose it is, in the column fid")
-        for sql in (*self.touched.values(), self.rows, self.of_fids):
+        for sql in (*self.touched.values(), *self.lost.values(), self.rows, self.of_fids):
             if re.search(r"\{(rows|scope|fids)\}(?! AS )", sql):
                 raise ValueError(f"{self.table.name}: a relation without a name in {sql.strip()!r}")
 

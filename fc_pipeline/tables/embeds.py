@@ -69,5 +69,6 @@ CAST_EMBEDS: Final = DerivedTable(
         "SELECT c.hash FROM {fids} AS p CROSS JOIN LATERAL (SELECT hash FROM public.casts AS r WHERE r.fid = p.fid "
         "AND r.deleted_at IS NULL AND (r.embeds <> '[]' OR r.embeds_deprecated IS NOT NULL) OFFSET 0) AS c"
     ),
+    lost={CASTS.name: "SELECT r.hash FROM {rows} AS r WHERE r.deleted_at IS NOT NULL"},
     kept_by="SELECT FROM public.casts AS c WHERE c.hash = t.hash AND c.deleted_at IS NULL",
 )
