@@ -259,4 +259,32 @@ PLANTED_BUGS = (
             "    while page.token is not None and len(page.items) >= 9:\n",
         ),
     ),
+    bug(
+        "a reply does not wait for the fold of its parent",
+        ("tables/cast_threads.py", "    one_at_a_time=True,\n", ""),
+    ),
+    bug(
+        "what replies to a late parent keeps its root",
+        (
+            "tables/cast_threads.py",
+            "c.parent_hash = d.hash AND c.deleted_at IS NULL ",
+            "c.parent_hash = d.hash AND false ",
+        ),
+    ),
+    bug(
+        "a row that becomes a tombstone is still counted",
+        ("store/counts.py", '(("added", "+"), ("gone", "-"))),\n    "DELETE"', '(("added", "+"),)),\n    "DELETE"'),
+    ),
+    bug(
+        "changes are told before those that began earlier have ended",
+        ("serving/sql/api.sql", "'WHERE t.change_id > $1 AND t.change_id < $2 ", "'WHERE t.change_id > $1 AND $2 > 0 "),
+    ),
+    bug(
+        "an update keeps its change_id",
+        (
+            "store/change_stamps.py",
+            "  NEW.updated_at := now();\n  NEW.change_id := (pg_current_xact_id()::text)::bigint;\n",
+            "  NEW.updated_at := now();\n",
+        ),
+    ),
 )
