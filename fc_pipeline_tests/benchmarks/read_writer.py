@@ -80,7 +80,7 @@ def _fold(libpq_url: str, users: int, events_per_second: float, seconds: float) 
     signal.signal(signal.SIGTERM, end)
     fold_ms: list[float] = []
     behind = 0.0
-    events = 0
+    events = rows = 0
     with FoldSession(libpq_url, "bench") as session:
         sys.stdout.write("folding\n")
         sys.stdout.flush()
@@ -91,12 +91,14 @@ def _fold(libpq_url: str, users: int, events_per_second: float, seconds: float) 
                 break
             before = time.perf_counter()
             behind = max(behind, before - started - second)
-            session.fold(block)
+            written = session.fold(block)
             fold_ms.append((time.perf_counter() - before) * 1000)
             events += block.events
+            rows += sum(table.rows for table in written.values())
         taken = time.perf_counter() - started
     return {
         "events_folded": events,
+        "rows_written": rows,
         "events_per_second": events / taken,
         "fold_ms_median": float(np.median(fold_ms)),
         "fold_ms_p95": float(np.quantile(fold_ms, 0.95)),
