@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 
 from fc_pipeline.config.settings import Settings
+from fc_pipeline.store import later_indexes
 from fc_pipeline.store.schema import ensure_schema
 from fc_pipeline.tables.counts import COUNT_TABLES
 from fc_pipeline.tables.registry import DERIVED_TABLES
@@ -207,6 +208,7 @@ def fill_network(settings: Settings, size: NetworkSize, *, end_unix: int) -> dic
         connection.exec_driver_sql(f"DROP TABLE {', '.join(_DROPPED)} CASCADE")
         connection.exec_driver_sql("DROP SCHEMA bench CASCADE")
     ensure_schema(engine)
+    later_indexes.make(engine)
     _alone(engine, "VACUUM ANALYZE")
     _alone(engine, "CHECKPOINT")
     with engine.connect() as connection:
