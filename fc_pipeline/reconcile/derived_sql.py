@@ -90,7 +90,7 @@ def stage_changed(one: DerivedTable) -> str:
 
 def count_scopes(one: DerivedTable) -> str:
     """How many scopes are staged, each counted once."""
-    return f"SELECT count(*) FROM (SELECT DISTINCT * FROM {derived.scope_name(one)}) AS scopes"
+    return f"SELECT count(*) FROM (SELECT DISTINCT {', '.join(one.scope)} FROM {derived.scope_name(one)}) AS scopes"
 
 
 def stage_scope_in_span(one: DerivedTable) -> str:
@@ -112,7 +112,8 @@ def compare_with_sources(one: DerivedTable) -> str:
         f"INSERT INTO wrong_{table.name} SELECT {keys}, "
         "CASE WHEN t.version IS NULL THEN 'missing' WHEN e.version IS NULL THEN 'invented' ELSE 'changed' END, "
         f"coalesce(e.version, t.version), NULL FROM ({derived.derived_rows(one)}) AS e FULL JOIN "
-        f"(SELECT r.* FROM (SELECT DISTINCT * FROM {derived.scope_name(one)}) AS f CROSS JOIN LATERAL "
+        f"(SELECT r.* FROM (SELECT DISTINCT {', '.join(one.scope)} FROM {derived.scope_name(one)}) AS f "
+        "CROSS JOIN LATERAL "
         f"(SELECT * FROM {table.qualified} AS r WHERE {same_scope} OFFSET 0) AS r) AS t "
         f"ON {log_sql.same_key(table, 'e', 't')} "
         f"WHERE t.version IS NULL OR e.version IS NULL OR {log_sql.differs(table)}"

@@ -49,6 +49,8 @@ def scope_name(one: DerivedTable) -> str:
 def create_scope(one: DerivedTable) -> str:
     """Created once per connection and emptied by every commit."""
     columns = ", ".join(f"{c.name} {c.type.postgres}" for c in one.table.columns if c.name in one.scope)
+    if one.looks_up_scope:  # a scope may be staged more than once
+        columns += f", place bigint GENERATED ALWAYS AS IDENTITY, PRIMARY KEY ({', '.join(one.scope)}, place)"
     return f"CREATE TEMPORARY TABLE IF NOT EXISTS {scope_name(one)} ({columns}) ON COMMIT DELETE ROWS"
 
 

@@ -52,13 +52,17 @@ _TOUCHED: Final = (
     "CROSS JOIN LATERAL (SELECT hash FROM public.casts AS c WHERE c.parent_hash = d.hash AND c.deleted_at IS NULL "
     "OFFSET 0) AS k) SELECT hash FROM down) AS touched"
 )
-# From the casts whose parents are not derived with them, down to all that are. (NOT) IN is looked up in a hash table,
-# where the joins of a micro-batch are not.
+# From the casts whose parents are not derived with them, down to all that are. OFFSET 0: each is looked up by index,
+# however many there are.
+_IS_SCOPE: Final = "EXISTS (SELECT FROM scope_cast_threads AS q WHERE q.hash = {hash} OFFSET 0)"
 _ROWS: Final = f"""
   SELECT w.hash, w.fid, w.root_hash, w.root_fid, w.root_url, w.parent_hash, w.depth, w.network_time, w.version,
     w.deleted_at FROM (
     WITH RECURSIVE live AS MATERIALIZED (
-      SELECT c.* FROM {{scope}} AS s CROSS JOIN LATERAL (
+      SELECT c.*, c.parent_hash IS NOT NULL
+        AND EXISTS (SELECT FROM public.casts AS r WHERE r.hash = c.parent_hash AND r.deleted_at IS NULL OFFSET 0)
+          AS has_parent, c.parent_hash IS NOT NULL AND {_IS_SCOPE.format(hash="c.parent_hash")} AS is_parent_derived
+      FROM {{scope}} AS s CROSS JOIN LATERAL (
         SELECT r.hash, r.fid, r.parent_hash, r.parent_fid, r.parent_url, {NETWORK_TIME} AS network_time, r.version,
           r.deleted_at FROM public.casts AS r WHERE r.hash = s.hash AND r.deleted_at IS NULL OFFSET 0) AS c
     ), walk AS (
@@ -68,16 +72,16 @@ _ROWS: Final = f"""
         CASE WHEN p.hash IS NOT NULL THEN p.root_url WHEN l.parent_hash IS NULL THEN l.parent_url END AS root_url,
         l.parent_hash, CASE WHEN l.parent_hash IS NULL THEN 0 ELSE coalesce(p.depth, 0) + 1 END AS depth,
         l.network_time, l.version, l.deleted_at
-      FROM live AS l LEFT JOIN LATERAL (SELECT t.* FROM public.cast_threads AS t WHERE t.hash = l.parent_hash
-        AND EXISTS (SELECT FROM public.casts AS c WHERE c.hash = t.hash AND c.deleted_at IS NULL) OFFSET 0) AS p ON true
-      WHERE l.parent_hash IS NULL OR l.parent_hash NOT IN (SELECT hash FROM live)
+      FROM live AS l LEFT JOIN LATERAL (SELECT t.* FROM public.cast_threads AS t
+        WHERE t.hash = l.parent_hash AND l.has_parent OFFSET 0) AS p ON true
+      WHERE NOT (l.has_parent AND l.is_parent_derived)
       UNION ALL
       SELECT k.hash, k.fid, w.root_hash, w.root_fid, w.root_url, k.parent_hash, w.depth + 1, k.network_time,
         k.version, k.deleted_at
       FROM walk AS w CROSS JOIN LATERAL (SELECT c.hash, c.fid, c.parent_hash, {NETWORK_TIME} AS network_time, c.version,
         c.deleted_at
         FROM public.casts AS c WHERE c.parent_hash = w.hash AND c.deleted_at IS NULL
-        AND (c.hash IN (SELECT hash FROM live)) IS TRUE OFFSET 0) AS k
+        AND {_IS_SCOPE.format(hash="c.hash")} OFFSET 0) AS k
     ) SELECT * FROM walk
   ) AS w
 """
@@ -95,4 +99,5 @@ THREADS: Final = DerivedTable(
     kept_by="SELECT FROM public.casts AS c WHERE c.hash = t.hash AND c.deleted_at IS NULL",
     # A reply and its parent may be of two shards: whoever comes second has to see the first.
     one_at_a_time=True,
+    looks_up_scope=True,
 )

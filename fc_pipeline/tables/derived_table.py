@@ -24,6 +24,7 @@ class DerivedTable:
     which a fold of another shard may be about to make. `one_at_a_time`: a row follows from other rows of the table, so
     no two transactions derive any at once. `lost` says per source in which scopes rows of `{rows}` may leave rows
     without what keeps them; where it says nothing, that may be so in each that they touch.
+    `looks_up_scope`: `rows` looks scopes up in their staging table, by name.
     `{rows}`, `{scope}` and `{fids}` may be queries: each is followed by `AS` and a name, as Postgres 15 wants it.
     """
 
@@ -36,6 +37,7 @@ class DerivedTable:
     shared_sources: tuple[str, ...] = ()
     through_rows: tuple[str, ...] = ()
     one_at_a_time: bool = False
+    looks_up_scope: bool = False
     lost: Mapping[str, str] = field(default_factory=dict[str, str])
 
     def __post_init__(self) -> None:

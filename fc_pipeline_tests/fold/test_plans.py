@@ -38,12 +38,12 @@ def connection(database: Database, request: pytest.FixtureRequest) -> Iterator[C
 
 
 def reads_by_key(connection: Connection, statement: str) -> None:
-    """No plan reads a table through, or keeps it, to compare each row with."""
+    """No plan reads a table through, or keeps it, to compare each row with; what is staged is read as a whole."""
     plan = "\n".join(row[0] for row in connection.exec_driver_sql(f"EXPLAIN {statement}"))
     assert "Materialize" not in plan, plan
     for line in plan.splitlines():
         assert not re.search(r"Seq Scan on (?!stage_|scope_)", line), plan
-    assert re.findall(r"Index (?:Only )?Scan .*\n(?! *Index Cond)", plan) == [], plan
+    assert re.findall(r"Index (?:Only )?Scan (?!using scope_).*\n(?! *Index Cond)", plan) == [], plan
 
 
 @pytest.mark.parametrize("one", DERIVED_TABLES, ids=lambda one: one.name)

@@ -1,5 +1,6 @@
 """Threads and counts are what a plain reading of the tables gives, in whatever order, cut and company things came."""
 
+import re
 from collections import Counter, defaultdict
 from random import Random
 from threading import Barrier, Thread
@@ -11,8 +12,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from fc_pipeline.fold.session import FoldSession
+from fc_pipeline.store import derived
 from fc_pipeline.store.counts import wrong
 from fc_pipeline.store.schema import ensure_schema
+from fc_pipeline.tables.cast_threads import THREADS
 from fc_pipeline.tables.counts import CAST_COUNTS, COUNT_TABLES, USER_COUNTS
 from fc_pipeline_tests.support.events import (
     NOW,
@@ -112,7 +115,7 @@ def histories(draw: st.DrawFn) -> list[Event]:
     return events
 
 
-@settings(max_examples=15, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@settings(max_examples=6, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 @given(events=histories(), rng=st.randoms(use_true_random=False))
 def test_any_order_and_cutting(
     folded_database: FoldedDatabase, writer: FoldSession, events: list[Event], rng: Random
@@ -133,7 +136,7 @@ def test_any_order_and_cutting(
     assert folded_database.dump() == once
 
 
-@pytest.mark.parametrize("backwards", [False, True])
+@pytest.mark.parametrize("backwards", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_a_chain_of_ten_thousand(replica: FoldedDatabase, writer: FoldSession, backwards: bool) -> None:
     chain = [cast_add(1, "the root", parentUrl="https://x.example")]
     for n in range(10_000):
@@ -150,6 +153,34 @@ def test_a_chain_of_ten_thousand(replica: FoldedDatabase, writer: FoldSession, b
     middle = chain[5_000]
     writer.fold(micro_batch({9_000: block(9_000, [merge(cast_remove(middle["data"]["fid"], middle["hash"]))])}))
     check(replica)
+
+
+def test_all_threads_are_derived_by_index_however_many_there_are(database: Database) -> None:
+    """As at an upgrade of a large replica: with no memory to keep all hashes in, none is compared with all others."""
+    with database.engine.begin() as connection:
+        connection.execute(sa.text("SET LOCAL work_mem = '64kB'"))
+        connection.execute(sa.text(_MANY_CASTS))
+        connection.execute(sa.text("DELETE FROM cast_threads"))
+        connection.exec_driver_sql(derived.create_scope(THREADS))
+        connection.exec_driver_sql(derived.stage_touched(THREADS, [("casts", "public.casts")]))
+        connection.exec_driver_sql(f"ANALYZE {derived.scope_name(THREADS)}")
+        plan = "\n".join(row[0] for row in connection.exec_driver_sql(f"EXPLAIN {derived.derive(THREADS)}"))
+        connection.exec_driver_sql(derived.derive(THREADS))
+    assert "SubPlan" in plan
+    for unhashed in re.findall(r"^( *)SubPlan.*\n(.*)$", plan, re.MULTILINE):
+        assert "CTE Scan" not in unhashed[1], plan
+        assert "Seq Scan" not in unhashed[1], plan
+    replica = FoldedDatabase(database.url, database.engine)
+    threads = {row.hash: (row.root_hash, row.depth) for row in replica.rows("SELECT * FROM cast_threads")}
+    rows = replica.live("casts", "hash, fid, parent_hash, parent_fid, parent_url")
+    assert threads == {hash_: (root, depth) for hash_, (root, _, _, depth) in walked(rows).items()}
+
+
+_MANY_CASTS = """
+INSERT INTO casts (hash, fid, parent_hash, parent_fid, text, timestamp, version)
+SELECT decode(md5(n::text), 'hex'), n % 50, CASE WHEN n % 4 > 0 THEN decode(md5((n / 2)::text), 'hex') END,
+  (n / 2) % 50, '', now(), n FROM generate_series(1, 20000) AS n
+"""
 
 
 def test_a_ring_of_parents_ends(replica: FoldedDatabase) -> None:
