@@ -20,7 +20,11 @@ RULE = {
 }
 BY_AUTHOR = "fid = ANY (:s)"
 # What a by-FID answer does not tell, and when a tombstone or a profile's row was decided.
-UNTOLD = {"username_proofs": {"hash", "precedence"}}
+UNTOLD = {
+    "username_proofs": {"hash", "precedence"},
+    # A chain ends at a cast that is kept for no target.
+    "cast_threads": {"root_hash", "root_fid", "root_url", "depth"},
+}
 OWNER_AMONG_TARGETS = """(
   SELECT v.fid FROM verifications AS v WHERE v.address = owner_address AND v.protocol = 'ethereum'
     AND v.deleted_at IS NULL AND v.fid = ANY (:s) ORDER BY v.timestamp DESC, v.hash DESC, v.fid LIMIT 1)"""
@@ -56,7 +60,7 @@ def selected(
         of_casts = RULE["casts"] if mentions else "fid = ANY (:s) OR parent_fid = ANY (:s)"
         if name == "casts":
             rule = of_casts
-        elif name == "embeds":
+        elif name in ("embeds", "cast_mentions", "cast_threads"):
             rule = f"hash IN (SELECT hash FROM casts WHERE deleted_at IS NULL AND ({of_casts}))"
         found[name] = live_rows(bench, name, rule if by_rule else "true", targets, by_rule=by_rule)
     return found
