@@ -268,7 +268,7 @@ def test_a_removed_target_is_kept_where_the_owner_wants_that(pipeline: Pipeline,
 
 def test_mentions_are_switched_off_and_on(pipeline: Pipeline, change: Any):
     change(FC_TARGET_MENTIONS="false")
-    assert compute(pipeline)["rows_dropped"] == 1
+    assert compute(pipeline)["rows_dropped"] == 3  # the cast, its mention and its thread
     assert texts(pipeline) == casts_of(SET_BY_ROOT) | {REPLY}
     assert unsynced(pipeline) == set()
     pipeline.materialize(hour=HOUR_OF_ALL)  # the hour once more, from the raw log
