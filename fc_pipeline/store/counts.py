@@ -80,11 +80,12 @@ def _added(one: CountTable, changes: str) -> str:
 
 
 def _emptied(one: CountTable, changes: str) -> str:
-    """Delete the counts of keys of which there is nothing left; `changes` has their keys."""
+    """Delete the counts of keys of which there is nothing left; `changes` has what was added and taken away by key."""
     is_nothing = " AND ".join(f"t.{name} = 0" for name in one.names)
     is_less = " OR ".join(f"{name} < 0" for name in one.names)
+    columns = ", ".join((one.key.name, *one.names))
     return (
-        f"DELETE FROM {one.qualified} AS t USING (SELECT DISTINCT {one.key.name} FROM ({changes}) AS c "
+        f"DELETE FROM {one.qualified} AS t USING (SELECT DISTINCT {one.key.name} FROM {changes} AS c ({columns}) "
         f"WHERE {is_less}) AS less WHERE t.{one.key.name} = less.{one.key.name} AND {is_nothing}"
     )
 
@@ -107,9 +108,12 @@ def _trigger_function(source: DataTable, event: str) -> str:
         counts = one.of_source(source)
         if counts:
             _, relations = _EVENTS[event]
-            sums = _sums(one, [part for rows, sign in relations for part in _contributions(one, counts, rows, sign)])
+            parts = {sign: list(_contributions(one, counts, rows, sign)) for rows, sign in relations}
+            sums = _sums(one, [part for of_sign in parts.values() for part in of_sign])
             collected.append(f"INSERT INTO {_changes(one)} {sums};")
-            at_once += [f"{_added(one, sums)};", f"{_emptied(one, sums)};"]
+            at_once.append(f"{_added(one, sums)};")
+            if "-" in parts:
+                at_once.append(f"{_emptied(one, '(' + ' UNION ALL '.join(parts['-']) + ')')};")
     return f"""
 CREATE OR REPLACE FUNCTION {_function_name(source, event)}() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
@@ -128,7 +132,7 @@ def _add_changes() -> str:
     statements: list[str] = []
     for one in COUNT_TABLES:
         sums = _sums(one, [f"SELECT {', '.join((one.key.name, *one.names))} FROM {_changes(one)}"])
-        statements += [f"{_added(one, sums)};", f"{_emptied(one, sums)};"]
+        statements += [f"{_added(one, sums)};", f"{_emptied(one, _changes(one))};"]
     return f"""
 CREATE OR REPLACE FUNCTION pipeline.add_count_changes() RETURNS void LANGUAGE plpgsql AS $$
 BEGIN

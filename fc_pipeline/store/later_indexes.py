@@ -38,10 +38,11 @@ def make(engine: sa.Engine) -> list[str]:
     with attempted(engine, MAKING_INDEXES) as is_ours:
         if not is_ours:
             return made
+        wanted = missing(engine)
         with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
             for table, index in _later():
                 name = _name((table, index))
-                if _is_valid(connection, name):
+                if name not in wanted:
                     continue
                 connection.exec_driver_sql(f"DROP INDEX CONCURRENTLY IF EXISTS {name}")
                 connection.exec_driver_sql(_creating(table, index))

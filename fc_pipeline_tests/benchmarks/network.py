@@ -25,8 +25,6 @@ ACTIVITY_DAYS = 8
 CHANNELS = 3_000
 CHAIN_DEPTH = 10_000
 _PHRASES = 5_000
-_WORK_MEM = "1GB"
-"""Holds the hash table in which `cast_threads` of all casts looks parents up: without one it takes quadratic time."""
 
 
 @dataclass(frozen=True)
@@ -189,7 +187,7 @@ def fill_network(settings: Settings, size: NetworkSize, *, end_unix: int) -> dic
     come last, so that neither is timed with what follows.
     """
     started = time.perf_counter()
-    engine = sa.create_engine(settings.sqlalchemy_url(), connect_args={"options": f"-c work_mem={_WORK_MEM}"})
+    engine = sa.create_engine(settings.sqlalchemy_url())
     ensure_schema(engine)
     with engine.begin() as connection:
         for statement in _statements(size, end_unix):

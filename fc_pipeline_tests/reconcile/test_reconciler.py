@@ -31,7 +31,7 @@ from fc_pipeline_tests.support.events import (
     micro_batch,
     reaction,
 )
-from fc_pipeline_tests.support.folded import FoldedDatabase
+from fc_pipeline_tests.support.folded import FoldedDatabase, as_folded
 from fc_pipeline_tests.support.postgres import fresh_database
 from fc_pipeline_tests.support.small_hub import Line, Reading, SmallHub, record_batch
 
@@ -103,7 +103,7 @@ def filled(postgres: EmbeddedPostgres) -> Iterator[Audit]:
 def some(table: str, share: str, where: str = "deleted_at IS NULL") -> str:
     """The places of some rows, always the same; `share` of those that match, at least one."""
     return (
-        f"ctid = ANY (ARRAY(SELECT ctid FROM {table} AS t WHERE {where} ORDER BY md5(t::text) "
+        f"ctid = ANY (ARRAY(SELECT ctid FROM {table} AS t WHERE {where} ORDER BY md5({as_folded(table)}) "
         f"LIMIT (SELECT greatest(1, (count(*) * {share})::bigint) FROM {table} WHERE {where})))"
     )
 

@@ -68,9 +68,7 @@ def _comment(table: str, column: str) -> None:
 
 def downgrade() -> None:
     op.drop_table("removals", schema="pipeline")
-    op.execute(
-        "DROP FUNCTION IF EXISTS pipeline.stamp_change, pipeline.stamp_change_id, pipeline.note_removals CASCADE"
-    )
+    op.execute("DROP FUNCTION IF EXISTS pipeline.stamp_change, pipeline.note_removals CASCADE")
     for table in (*_MESSAGES, *_OTHERS, "link_compactions"):
         schema = "pipeline" if table == "link_compactions" else "public"
         columns = ["change_id"]

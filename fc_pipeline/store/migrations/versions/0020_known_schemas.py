@@ -86,5 +86,6 @@ def downgrade() -> None:
         op.execute(f"DROP INDEX IF EXISTS public.{table}_{column}_idx")
     op.execute("DROP TRIGGER IF EXISTS touch_casts ON public.cast_threads")
     op.execute("DROP FUNCTION IF EXISTS pipeline.touch_casts")
+    op.execute("DROP FUNCTION IF EXISTS pipeline.stamp_changed_at CASCADE")  # and the trigger of user_profiles
     op.execute("DROP FUNCTION pipeline.address_bytes, pipeline.integer_of CASCADE")
     op.drop_column("user_profiles", "changed_at")
