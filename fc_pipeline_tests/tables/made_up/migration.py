@@ -28,6 +28,12 @@ def upgrade() -> None:
             comment="When the user says the message was made: a claim, which may be wrong",
         ),
         sa.Column("hash", postgresql.BYTEA, comment="BLAKE3 hash of the message, 20 bytes"),
+        sa.Column(
+            "block_time",
+            sa.DateTime(timezone=True),
+            comment="Block time of the event that last decided this row; null where only a by-FID answer, which has "
+            "none, told of it",
+        ),
         sa.Column("signer", postgresql.BYTEA, comment="Ed25519 public key that signed the message"),
         sa.Column("signature", postgresql.BYTEA, comment="Signature over the hash"),
         sa.Column("deleted_reason", sa.Text, comment=_REASONS),
@@ -38,9 +44,24 @@ def upgrade() -> None:
             comment="Id of the event (or head of the snapshot) that last decided this row",
         ),
         sa.Column("deleted_at", sa.DateTime(timezone=True), comment="When the row was deleted; null means live"),
+        sa.Column(
+            "updated_at",
+            sa.DateTime(timezone=True),
+            nullable=False,
+            server_default=sa.text("now()"),
+            comment="When the transaction began that last changed this row here",
+        ),
+        sa.Column(
+            "change_id",
+            sa.BigInteger,
+            nullable=False,
+            server_default=sa.text("(pg_current_xact_id()::text)::bigint"),
+            comment="Id of the transaction that last changed this row here; api.changes_since reads on from one",
+        ),
         comment="What users note about others.",
     )
     op.create_index("notes_subject_fid_idx", "notes", ["subject_fid"])
+    op.create_index("notes_change_id_idx", "notes", ["change_id"])
     op.create_index(
         "notes_version_idx",
         "notes",

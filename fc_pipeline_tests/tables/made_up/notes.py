@@ -39,7 +39,7 @@ NOTES = DataTable(
         *ENVELOPE,
         DELETED_REASON,
     ),
-    indexes=(Index(("subject_fid",)),),
+    indexes=(Index(("subject_fid",), serves="what is noted about a user"),),
     concerns=("fid", "subject_fid"),
 )
 

@@ -113,9 +113,9 @@ def test_the_migration_makes_the_table(empty_database: Database) -> None:
         found = connection.execute(sa.text("SELECT version_num FROM pipeline.alembic_version")).scalar_one()
         assert found == NEWEST_REVISION == "THIS"
         inspector = sa.inspect(connection)
-        assert {column["name"] for column in inspector.get_columns("notes")} == set(notes.NOTES.names)
+        assert {column["name"] for column in inspector.get_columns("notes")} == {*notes.NOTES.names, "updated_at", "change_id"}
         indexes = {index["name"] for index in inspector.get_indexes("notes")}
-    assert indexes == {"notes_subject_fid_idx", "notes_version_idx"}
+    assert indexes == {"notes_subject_fid_idx", "notes_version_idx", "notes_change_id_idx"}
 
 
 def test_events_become_rows_and_removes_take_them_away(bench: Workbench) -> None:
@@ -180,7 +180,7 @@ def test_dagster_has_an_asset_with_its_columns_and_checks() -> None:
     definitions = build_defs()
     spec = next(spec for spec in definitions.resolve_all_asset_specs() if spec.key.to_user_string() == "notes")
     schema = spec.metadata["dagster/column_schema"]
-    assert [column.name for column in schema.columns] == list(notes.NOTES.names)
+    assert [column.name for column in schema.columns] == [*notes.NOTES.names, "updated_at", "change_id"]
     graph = definitions.resolve_asset_graph()
     checks = {key.name for key in graph.asset_check_keys if key.asset_key == spec.key}
     casts = {key.name for key in graph.asset_check_keys if key.asset_key.to_user_string() == "casts"}
