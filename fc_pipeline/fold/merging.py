@@ -95,7 +95,7 @@ def _assigned(table: DataTable) -> str:
     values = {name: f"excluded.{name}" for name in table.names if name not in table.key}
     if table.has_block_time:  # an earlier event may add no more than its block's time
         values["version"] = "greatest(t.version, excluded.version)"
-    return ", ".join(f"{name} = {value}" for name, value in values.items())
+    return ", ".join((*(f"{name} = {value}" for name, value in values.items()), table.stamped_again))
 
 
 @cache
@@ -119,7 +119,7 @@ def _activity(assigned: str, where: str) -> str:
     return (
         f"WITH merged AS (INSERT INTO {table.qualified} AS t ({', '.join(table.names)}) "
         f"SELECT {', '.join(table.names)} FROM {stage_name(table)} ORDER BY hour, fid "
-        f"ON CONFLICT (hour, fid) DO UPDATE SET {assigned} {where} {RETURNING}) {COUNTED}"
+        f"ON CONFLICT (hour, fid) DO UPDATE SET {assigned}, {table.stamped_again} {where} {RETURNING}) {COUNTED}"
     )
 
 

@@ -1,7 +1,7 @@
 """When and by which transaction a row was last changed: triggers that no statement, ours or by hand, can forget.
 
-An insert gets its stamps as defaults of their columns, an update from a trigger for each row. A deleted row leaves its
-key in `pipeline.removals`.
+An insert gets its stamps as defaults of their columns, an update from a trigger for each row that does not set them
+itself. A deleted row leaves its key in `pipeline.removals`.
 """
 
 from typing import Final
@@ -14,6 +14,8 @@ from fc_pipeline.tables.columns import CHANGED_AT, DataTable
 from fc_pipeline.tables.registry import ALL_TABLES
 
 __all__ = ["install"]
+
+_THIS_TRANSACTION: Final = "(pg_current_xact_id()::text)::bigint"
 
 _FUNCTIONS: Final = (
     """
@@ -49,7 +51,7 @@ _TOUCH_CASTS: Final = (
     f"""
 CREATE OR REPLACE FUNCTION pipeline.touch_casts() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
-  UPDATE {CASTS.qualified} AS c SET version = c.version FROM (
+  UPDATE {CASTS.qualified} AS c SET updated_at = now(), change_id = {_THIS_TRANSACTION} FROM (
     SELECT k.place FROM after AS a JOIN before AS b ON b.hash = a.hash CROSS JOIN LATERAL (
       SELECT r.ctid AS place FROM {CASTS.qualified} AS r WHERE r.hash = a.hash AND r.deleted_at IS NULL
       OFFSET 0 FOR UPDATE SKIP LOCKED) AS k
@@ -79,7 +81,7 @@ def _triggers(table: DataTable) -> tuple[str, str]:
     stamp = "stamp_changed_at" if CHANGED_AT in table.stamps else "stamp_change"
     return (
         f"CREATE OR REPLACE TRIGGER stamp_change BEFORE UPDATE ON {table.qualified} "
-        f"FOR EACH ROW EXECUTE FUNCTION pipeline.{stamp}()",
+        f"FOR EACH ROW WHEN (NEW.change_id <> {_THIS_TRANSACTION}) EXECUTE FUNCTION pipeline.{stamp}()",
         f"CREATE OR REPLACE TRIGGER note_removals AFTER DELETE ON {table.qualified} REFERENCING OLD TABLE AS gone "
         f"FOR EACH STATEMENT EXECUTE FUNCTION pipeline.note_removals({key})",
     )

@@ -159,7 +159,7 @@ def _merged(one: DerivedTable, rows: str) -> str:
     return (
         f"merged AS (INSERT INTO {table.qualified} AS t ({names}) SELECT {names} FROM {rows} AS d "
         f"ORDER BY {', '.join(table.key)} ON CONFLICT ({', '.join(table.key)}) "
-        f"DO UPDATE SET {', '.join(f'{n} = excluded.{n}' for n in updated)} "
+        f"DO UPDATE SET {', '.join(f'{n} = excluded.{n}' for n in updated)}, {table.stamped_again} "
         f"WHERE ({ours}) IS DISTINCT FROM ({theirs}) {RETURNING})"
     )
 

@@ -55,7 +55,8 @@ _ID: Final = (
 )
 _CHANNEL: Final = (
     f"(SELECT CASE WHEN n.number < {2**256}::numeric THEN {_ID} END FROM (SELECT CASE WHEN {_DIGITS} "
-    f"~ '^(0|[1-9][0-9]{{0,77}})$' THEN ({_DIGITS})::numeric END AS number) AS n)"
+    # OFFSET 0: the number is read once, not once for each word of it.
+    f"~ '^(0|[1-9][0-9]{{0,77}})$' THEN ({_DIGITS})::numeric END AS number OFFSET 0) AS n)"
 )
 _NUMBER: Final = " + ".join(
     f"('x' || encode(substring(s.channel_id FROM {place} FOR 4), 'hex'))::bit(32)::bigint * {word}"

@@ -338,6 +338,11 @@ class DataTable:
         """The columns that the database sets; `updated_at` of a profile is what its messages say."""
         return (CHANGED_AT if UPDATED_AT.name in self.names else UPDATED_AT, CHANGE_ID)
 
+    @property
+    def stamped_again(self) -> str:
+        """For the update of an upsert: it sets the stamps itself, which saves it a call of a trigger for each row."""
+        return ", ".join(f"{column.name} = excluded.{column.name}" for column in self.stamps)
+
     @cached_property
     def shown_columns(self) -> tuple[Column, ...]:
         """All columns that a reader finds, those that the database sets included."""
