@@ -113,6 +113,20 @@ def test_a_viewer_sees_nobody_of_a_block_in_either_direction(generated: PlainMod
             assert author not in {row["fid"] for row in thread}
 
 
+def test_what_trends_most_may_be_hidden_from_a_viewer(generated: PlainModel) -> None:
+    viewer, last = 2**40, generated.last_reaction()
+    first = last - timedelta(days=30)
+    ranked = generated.trending(first, last, None)
+    blocked = {generated.casts[key].fid for key in ranked[:12]}
+    wanted = [hex_of(key) for key in ranked if generated.casts[key].fid not in blocked]
+    assert wanted
+    with generated.database.engine.connect() as connection:  # rolled back
+        block = "INSERT INTO links (fid, type, target_fid, version) VALUES (:viewer, 'block', :fid, 1)"
+        connection.execute(sa.text(block), [{"viewer": viewer, "fid": fid} for fid in blocked])
+        rows = ask(connection, "trending", span=last - first, until=last, viewer=viewer, page_size=1)
+        assert [row["hash"] for row in rows] == wanted[:1]
+
+
 @pytest.mark.parametrize("name", ["user_casts", "following_feed", "channel_feed", "replies", "liked_casts"])
 def test_nothing_comes_twice_or_is_skipped_while_rows_arrive(generated: PlainModel, name: str) -> None:
     viewer = most(generated.following_of)

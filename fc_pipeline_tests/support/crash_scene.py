@@ -14,7 +14,9 @@ from fc_pipeline.sample_hub.generator import generate
 from fc_pipeline.sample_hub.log import EventLog, log_from_lines
 from fc_pipeline.sample_hub.serving import serving
 from fc_pipeline.services.postgres import EmbeddedPostgres
+from fc_pipeline.store import counts
 from fc_pipeline.tables.columns import Comparison
+from fc_pipeline.tables.counts import COUNT_TABLES
 from fc_pipeline.tables.link_compactions import LINK_COMPACTIONS
 from fc_pipeline.tables.registry import DATA_TABLES
 from fc_pipeline_tests.support.events import HOUR_UNIX
@@ -30,15 +32,14 @@ Keyed = dict[str, list[tuple[str, str]]]
 
 
 def keyed_rows(bench: Workbench) -> Keyed:
-    tables = (*DATA_TABLES.values(), LINK_COMPACTIONS)
+    keys = {table.qualified: (table.key, as_folded(table)) for table in (*DATA_TABLES.values(), LINK_COMPACTIONS)}
+    keys |= {table.qualified: ((table.key.name,), as_folded(table.name)) for table in COUNT_TABLES}
     return {
-        table.qualified: [
+        name: [
             (row.key, row.whole)
-            for row in bench.rows(
-                f"SELECT ROW({', '.join(table.key)})::text AS key, {as_folded(table)} AS whole FROM {table.qualified}"
-            )
+            for row in bench.rows(f"SELECT ROW({', '.join(key)})::text AS key, {whole} AS whole FROM {name}")
         ]
-        for table in tables
+        for name, (key, whole) in keys.items()
     }
 
 
@@ -103,8 +104,9 @@ class Scene:
         return sum(last - first + 1 for _, first, last in self.heights)
 
     def check(self, bench: Workbench) -> None:
-        """The disturbed replica is as the undisturbed one: rows, ledger, raw log and quarantine."""
+        """The disturbed replica is as the undisturbed one: rows, counts, ledger, raw log and quarantine."""
         assert Verdict.of(self.rows, keyed_rows(bench)) == NOTHING_WRONG
+        assert [bench.rows(counts.wrong(table)) for table in COUNT_TABLES] == [[], []]
         assert bench.ledger() == self.heights
         sums = bench.rows(
             "SELECT sum(events) AS events, sum(to_height - from_height + 1) AS blocks FROM pipeline.coverage"
@@ -119,6 +121,7 @@ class Scene:
     def check_snapshots(self, bench: Workbench) -> None:
         """The same after a backfill alone."""
         assert Verdict.of(self.snapshot_rows, live_rows(bench)) == NOTHING_WRONG
+        assert [bench.rows(counts.wrong(table)) for table in COUNT_TABLES] == [[], []]
         assert bench.rows("SELECT 1 FROM pipeline.snapshots WHERE folded_file IS DISTINCT FROM file") == []
         assert bench.rows("SELECT 1 FROM pipeline.drift") == []
 

@@ -179,17 +179,31 @@ $$;
 -- example: SELECT hash, username, text, likes, recasts FROM api.trending(until => (SELECT max(timestamp) FROM reactions));
 CREATE OR REPLACE FUNCTION api.trending(span interval DEFAULT '1 day', until timestamptz DEFAULT NULL,
   viewer bigint DEFAULT NULL, page_size integer DEFAULT 25, cursor text DEFAULT NULL)
-RETURNS TABLE (shape cast) LANGUAGE sql STABLE PARALLEL SAFE AS $$
-  SELECT * FROM api.cast_page(ARRAY(
-    SELECT f.score || '.' || encode(f.hash, 'hex') FROM (
+RETURNS TABLE (shape cast) LANGUAGE plpgsql STABLE PARALLEL SAFE AS $$
+#variable_conflict use_column
+DECLARE
+  rows_wanted bigint := api.page_rows(page_size);
+  last_time timestamptz := coalesce(until, now());
+  hidden bigint[] := api.blocks(viewer);
+  cursor_score bigint := coalesce(api.cursor_number(cursor), 9223372036854775807);
+  cursor_key bytea := coalesce(api.cursor_hash(cursor), '\x');
+  look_at bigint := 4 * rows_wanted;
+  looked_at bigint;
+  cursors text[];
+BEGIN
+  LOOP
+    -- The first few are found without all being put in order; of those that are hidden or gone there are few.
+    SELECT count(*), array_agg(f.score || '.' || encode(f.hash, 'hex') ORDER BY f.score DESC, f.hash DESC) FILTER (
+        WHERE f.fid <> ALL (hidden)
+          AND (SELECT c.deleted_at IS NULL FROM public.casts AS c WHERE c.hash = f.hash AND c.fid = f.fid))
+      INTO looked_at, cursors FROM (
       SELECT r.target_hash AS hash, r.target_fid AS fid, count(*) AS score FROM public.reactions AS r
-      WHERE coalesce(r.block_time, r."timestamp") > coalesce(trending.until, now()) - trending.span
-        AND coalesce(r.block_time, r."timestamp") <= coalesce(trending.until, now())
-        AND r.deleted_at IS NULL AND r.target_hash IS NOT NULL
-      GROUP BY 1, 2 ORDER BY 3 DESC, 1 DESC OFFSET 0) AS f -- only those that are shown are looked up
-    WHERE (f.score, f.hash) < (coalesce((SELECT api.cursor_number(trending.cursor)), 9223372036854775807),
-        coalesce((SELECT api.cursor_hash(trending.cursor)), '\x'))
-      AND f.fid <> ALL ((SELECT api.blocks(trending.viewer))::bigint[])
-      AND (SELECT c.deleted_at IS NULL FROM public.casts AS c WHERE c.hash = f.hash AND c.fid = f.fid)
-    ORDER BY f.score DESC, f.hash DESC LIMIT api.page_rows(trending.page_size)), trending.viewer)
-$$
+      WHERE coalesce(r.block_time, r."timestamp") > last_time - span
+        AND coalesce(r.block_time, r."timestamp") <= last_time AND r.deleted_at IS NULL AND r.target_hash IS NOT NULL
+      GROUP BY r.target_hash, r.target_fid HAVING (count(*), r.target_hash) < (cursor_score, cursor_key)
+      ORDER BY count(*) DESC, r.target_hash DESC LIMIT look_at) AS f;
+    EXIT WHEN cardinality(cursors) >= rows_wanted OR looked_at < look_at;
+    look_at := look_at * 8;
+  END LOOP;
+  RETURN QUERY SELECT * FROM api.cast_page(cursors[1:rows_wanted], viewer);
+END $$

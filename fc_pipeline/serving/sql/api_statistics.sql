@@ -13,11 +13,11 @@ LANGUAGE sql STABLE PARALLEL SAFE AS $$
     FROM public.fid_activity AS s
     WHERE s.hour >= date_trunc('hour', coalesce(active_users.until, now()) - active_users.span, 'UTC')
       AND s.hour <= coalesce(active_users.until, now()) AND s.deleted_at IS NULL
-    GROUP BY s.fid) AS a
+    GROUP BY s.fid HAVING sum(s.casts + s.likes + s.recasts + s.follows) > 0
+    ORDER BY 2 DESC, s.fid LIMIT api.page_rows(active_users.page_size)) AS a -- only they are looked up
   LEFT JOIN LATERAL (SELECT q.username FROM public.user_profiles AS q
     WHERE q.fid = a.fid AND q.deleted_at IS NULL LIMIT 1) AS p ON true
-  WHERE a.actions > 0
-  ORDER BY a.actions DESC, a.fid LIMIT api.page_rows(active_users.page_size)
+  ORDER BY a.actions DESC, a.fid
 $$;
 
 -- name: api.user_statistics
