@@ -7,14 +7,18 @@ CREATE OR REPLACE FUNCTION api.active_users(span interval DEFAULT '1 hour', unti
   page_size integer DEFAULT 25)
 RETURNS TABLE (fid bigint, username text, actions bigint, casts bigint, likes bigint, recasts bigint, follows bigint)
 LANGUAGE sql STABLE PARALLEL SAFE AS $$
-  SELECT a.fid, p.username, a.actions, a.casts, a.likes, a.recasts, a.follows FROM (
-    SELECT s.fid, sum(s.casts + s.likes + s.recasts + s.follows)::bigint AS actions, sum(s.casts)::bigint AS casts,
-      sum(s.likes)::bigint AS likes, sum(s.recasts)::bigint AS recasts, sum(s.follows)::bigint AS follows
-    FROM public.fid_activity AS s
+  SELECT a.fid, p.username, a.actions, n.casts, n.likes, n.recasts, n.follows FROM (
+    -- Only those that are shown are looked up. What one does in an hour is a small number, which is quicker to add.
+    SELECT s.fid, sum((s.casts + s.likes + s.recasts + s.follows)::integer) AS actions FROM public.fid_activity AS s
     WHERE s.hour >= date_trunc('hour', coalesce(active_users.until, now()) - active_users.span, 'UTC')
       AND s.hour <= coalesce(active_users.until, now()) AND s.deleted_at IS NULL
-    GROUP BY s.fid HAVING sum(s.casts + s.likes + s.recasts + s.follows) > 0
-    ORDER BY 2 DESC, s.fid LIMIT api.page_rows(active_users.page_size)) AS a -- only they are looked up
+      AND s.casts + s.likes + s.recasts + s.follows > 0
+    GROUP BY s.fid ORDER BY 2 DESC, s.fid LIMIT api.page_rows(active_users.page_size)) AS a
+  CROSS JOIN LATERAL (
+    SELECT sum(s.casts)::bigint AS casts, sum(s.likes)::bigint AS likes, sum(s.recasts)::bigint AS recasts,
+      sum(s.follows)::bigint AS follows FROM public.fid_activity AS s
+    WHERE s.fid = a.fid AND s.hour >= date_trunc('hour', coalesce(active_users.until, now()) - active_users.span, 'UTC')
+      AND s.hour <= coalesce(active_users.until, now()) AND s.deleted_at IS NULL) AS n
   LEFT JOIN LATERAL (SELECT q.username FROM public.user_profiles AS q
     WHERE q.fid = a.fid AND q.deleted_at IS NULL LIMIT 1) AS p ON true
   ORDER BY a.actions DESC, a.fid
