@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 from fc_pipeline.tables.columns import DataTable, Index
 from fc_pipeline.tables.counts import COUNT_TABLES, CountTable
+from fc_pipeline.tables.index_bytes import INDEX_BYTES
 from fc_pipeline.tables.registry import ALL_TABLES
 from fc_pipeline.tables.storage import STORAGE_VIEW, View
 
@@ -12,7 +13,8 @@ __all__ = ["tables_markdown"]
 
 _HEAD = """# Tables
 
-Schema `public`. Made by `make docs` from the declarations in `fc_pipeline/tables/`.
+Schema `public`. Made by `make docs` from the declarations in `fc_pipeline/tables/`. What an index takes per row of its
+table was measured where a generated log had been folded; an index made at once over all rows is smaller.
 
 A row is live if `deleted_at` is null. `version` is the id of the event that last decided the row: an event changes
 a row only if its own id is higher. Deleted rows keep their key only, so that a late older event cannot bring them back.
@@ -167,7 +169,7 @@ def _counts(table: CountTable) -> Iterator[str]:
         yield f"| `{one.name}` | bigint | {one.description} | `{one.source.name}`, by `{one.key}` |"
     yield ""
     yield "Indexes, and what each serves:\n"
-    yield f"- the primary key `({table.key.name})`: the counts of a key"
+    yield f"- the primary key `({table.key.name})`: the counts of a key{_bytes(f'{table.name}_pkey')}"
     yield ""
 
 
@@ -180,9 +182,9 @@ def _view(name: str, view: View) -> Iterator[str]:
 
 
 def _indexes(table: DataTable) -> Iterator[str]:
-    yield f"the primary key `({', '.join(table.key)})`: the row of a key"
+    yield f"the primary key `({', '.join(table.key)})`: the row of a key{_bytes(f'{table.name}_pkey')}"
     for index in table.indexes:
-        yield _index(index)
+        yield _index(index) + _bytes(table.index_name(index))
 
 
 def _index(index: Index) -> str:
@@ -190,6 +192,12 @@ def _index(index: Index) -> str:
     kind = "" if index.method == "btree" else f" ({index.method.upper()})"
     later = " (made when the replica has caught up, by `sync` or the daily maintenance)" if index.is_made_later else ""
     return f"`({', '.join(index.expressions or index.columns)})`{where}{kind}: {index.serves}{later}"
+
+
+def _bytes(index: str) -> str:
+    """What an index takes, where that was measured."""
+    found = INDEX_BYTES.get(index)
+    return "" if found is None else f"; {found} bytes per row" if found >= 1 else "; under 1 byte per row"
 
 
 if __name__ == "__main__":

@@ -16,8 +16,8 @@ from fc_pipeline_tests.benchmarks.backfill import backfill_big_user, backfill_us
 from fc_pipeline_tests.benchmarks.by_fid import read_by_fid
 from fc_pipeline_tests.benchmarks.decode import decode_pages
 from fc_pipeline_tests.benchmarks.idle_sync import sync_with_nothing_to_do
-from fc_pipeline_tests.benchmarks.large_tables import fold_into_large_tables
 from fc_pipeline_tests.benchmarks.index_bytes import index_bytes
+from fc_pipeline_tests.benchmarks.large_tables import fold_into_large_tables
 from fc_pipeline_tests.benchmarks.live import follow_live
 from fc_pipeline_tests.benchmarks.network import NetworkSize
 from fc_pipeline_tests.benchmarks.poison import catch_up_with_poison
@@ -96,10 +96,6 @@ def main() -> None:
         with tempfile.TemporaryDirectory(prefix="fc_bench_") as folder:
             log_path = _generated(Path(folder), events=options.events // 10, fids=options.fids // 5)
             figures["rows_match_log"] = compare_rows_with_log(Path(folder), log_path, rows=options.large_rows // 5)
-    if options.only in (None, "index_bytes"):
-        with tempfile.TemporaryDirectory(prefix="fc_bench_") as folder:
-            log_path = _generated(Path(folder), events=options.events, fids=options.fids)
-            figures["index_bytes"] = index_bytes(Path(folder), log_path)
     figures |= _read(options)
     _print(figures)
     options.json.parent.mkdir(parents=True, exist_ok=True)
@@ -150,12 +146,17 @@ def _targets(*, events: int, fids: int) -> dict[str, dict[str, Any]]:
 
 
 def _read(options: argparse.Namespace) -> dict[str, dict[str, Any]]:
-    """What apps read."""
+    """What indexes take, and what apps read."""
+    figures: dict[str, dict[str, Any]] = {}
+    if options.only in (None, "index_bytes"):
+        with tempfile.TemporaryDirectory(prefix="fc_bench_") as folder:
+            log_path = _generated(Path(folder), events=options.events, fids=options.fids)
+            figures["index_bytes"] = index_bytes(Path(folder), log_path)
     if options.only not in (None, "read"):
-        return {}
+        return figures
     size = NetworkSize(options.users, options.casts, options.reactions, options.follows)
     with tempfile.TemporaryDirectory(prefix="fc_bench_") as folder:
-        return read_as_apps_do(Path(folder), size, rounds=options.read_rounds)
+        return figures | read_as_apps_do(Path(folder), size, rounds=options.read_rounds)
 
 
 def _generated(folder: Path, *, events: int, fids: int) -> Path:

@@ -1,6 +1,8 @@
 import re
 from pathlib import Path
 
+from fc_pipeline.tables.counts import COUNT_TABLES
+from fc_pipeline.tables.index_bytes import INDEX_BYTES
 from fc_pipeline.tables.reference import tables_markdown
 from fc_pipeline.tables.registry import ALL_TABLES
 from fc_pipeline_tests.support.postgres import Database
@@ -23,3 +25,11 @@ def test_the_queries_of_the_reference_are_answered(database: Database) -> None:
 
 def test_every_index_says_what_it_serves() -> None:
     assert [(t.name, index.columns) for t in ALL_TABLES.values() for index in t.indexes if not index.serves] == []
+
+
+def test_what_was_measured_is_an_index_that_there_is() -> None:
+    declared = {table.index_name(index) for table in ALL_TABLES.values() for index in table.indexes}
+    keys = {f"{name}_pkey" for name in (*ALL_TABLES, *(table.name for table in COUNT_TABLES))}
+    assert INDEX_BYTES.keys() <= declared | keys
+    of_casts = {name for name in declared if name.startswith(("casts_", "reactions_", "links_", "cast_threads_"))}
+    assert of_casts <= INDEX_BYTES.keys()

@@ -113,7 +113,8 @@ def test_the_migration_makes_the_table(empty_database: Database) -> None:
         found = connection.execute(sa.text("SELECT version_num FROM pipeline.alembic_version")).scalar_one()
         assert found == NEWEST_REVISION == "THIS"
         inspector = sa.inspect(connection)
-        assert {column["name"] for column in inspector.get_columns("notes")} == {*notes.NOTES.names, "updated_at", "change_id"}
+        stamped = {*notes.NOTES.names, "updated_at", "change_id"}
+        assert {column["name"] for column in inspector.get_columns("notes")} == stamped
         indexes = {index["name"] for index in inspector.get_indexes("notes")}
     assert indexes == {"notes_subject_fid_idx", "notes_version_idx", "notes_change_id_idx"}
 
