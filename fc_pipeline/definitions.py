@@ -2,6 +2,7 @@
 
 from dagster import Definitions, definitions, in_process_executor
 
+from fc_pipeline.orchestration.assets.closed_hours import CLOSED_HOURS_SPEC
 from fc_pipeline.orchestration.assets.hourly import hourly_tables
 from fc_pipeline.orchestration.assets.serving import SERVING_SPECS
 from fc_pipeline.orchestration.assets.snapshots import fid_tables
@@ -14,6 +15,7 @@ from fc_pipeline.orchestration.maintenance import MAINTENANCE
 from fc_pipeline.orchestration.quarantine_job import REPLAY_QUARANTINE
 from fc_pipeline.orchestration.resources import ReplicaResource
 from fc_pipeline.orchestration.schedules import close_hour, daily_audit, daily_maintenance, regular_checks
+from fc_pipeline.orchestration.sensors.closed_hours import closed_hours_sensor
 from fc_pipeline.orchestration.sensors.feed import hub_event_sensor
 from fc_pipeline.orchestration.sensors.gaps import gap_sensor
 from fc_pipeline.orchestration.sensors.keys import key_sensor
@@ -27,7 +29,7 @@ __all__ = ["build_defs", "defs"]
 def build_defs() -> Definitions:
     """Assets, checks, jobs, sensors and schedules, with the replica that they work on."""
     return Definitions(
-        assets=[hourly_tables, fid_tables, target_set, *SERVING_SPECS],
+        assets=[hourly_tables, fid_tables, target_set, CLOSED_HOURS_SPEC, *SERVING_SPECS],
         asset_checks=ALL_CHECKS,
         jobs=[
             MICRO_BATCHES,
@@ -40,7 +42,7 @@ def build_defs() -> Definitions:
             REPLAY_QUARANTINE,
             READ_KEYS,
         ],
-        sensors=[hub_event_sensor, gap_sensor, key_sensor, target_sensor, stall_sensor],
+        sensors=[hub_event_sensor, gap_sensor, key_sensor, target_sensor, stall_sensor, closed_hours_sensor],
         schedules=[close_hour, daily_audit, hourly_targets, daily_maintenance, regular_checks],
         resources={"replica": ReplicaResource()},
         executor=in_process_executor,

@@ -13,6 +13,7 @@ from dagster import AssetKey, Definitions, FreshnessPolicy, TableSchema
 
 from fc_pipeline.config.project import project_root
 from fc_pipeline.feed.run import RAW_LOG
+from fc_pipeline.orchestration.assets.closed_hours import CLOSED_HOURS
 from fc_pipeline.orchestration.assets.links import SQL_EXAMPLES
 from fc_pipeline.orchestration.assets.serving import SERVING_SPECS
 from fc_pipeline.orchestration.instance.concurrency import CATCH_UP_TAG
@@ -41,7 +42,7 @@ def test_a_fresh_interpreter_loads_the_definitions_and_starts_nothing(tmp_path: 
     script = "from fc_pipeline.definitions import build_defs; print(len(list(build_defs().resolve_all_asset_specs())))"
     done = run(tmp_path, sys.executable, "-W", "error::SyntaxWarning", "-c", script)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.strip() == str(len([*ASSETS, *BY_FID, TARGETS, *SERVED]))
+    assert done.stdout.strip() == str(len([*ASSETS, *BY_FID, TARGETS, CLOSED_HOURS, *SERVED]))
     assert list(tmp_path.iterdir()) == []
 
 
@@ -105,7 +106,7 @@ def test_every_asset_says_what_it_is(name: str):
     assert all(column.type for column in schema.columns)
 
 
-@pytest.mark.parametrize("name", [*ASSETS, *BY_FID, TARGETS])
+@pytest.mark.parametrize("name", [*ASSETS, *BY_FID, TARGETS, CLOSED_HOURS])
 def test_every_asset_leads_to_its_code_its_runbook_and_a_query(name: str):
     metadata = GRAPH.get(AssetKey(name)).metadata
     code = metadata["dagster/code_references"].code_references
@@ -214,8 +215,8 @@ def test_every_check_can_be_executed_by_its_own_button_and_names_remedy_and_runb
 
 def test_all_is_switched_on_from_the_start():
     repository = defs.get_repository_def()
-    sensors = ["gap_sensor", "hub_event_sensor", "key_sensor", "standstill_sensor", "target_sensor"]
-    assert [one.name for one in repository.sensor_defs] == sensors
+    sensors = ["closed_hours", "gap", "hub_event", "key", "standstill", "target"]
+    assert [one.name for one in repository.sensor_defs] == [f"{name}_sensor" for name in sensors]
     schedules = {"close_hour", "daily_audit", "daily_maintenance", "hourly_targets", "regular_checks"}
     assert {one.name for one in repository.schedule_defs} == schedules
     assert all(one.description for one in (*repository.sensor_defs, *repository.schedule_defs))

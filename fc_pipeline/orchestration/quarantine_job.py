@@ -5,6 +5,7 @@ from typing import Any
 from dagster import AssetObservation, Config, OpExecutionContext, job, op
 from pydantic import Field
 
+from fc_pipeline.orchestration.assets.closed_hours import note_repair
 from fc_pipeline.orchestration.failures import failing_step
 from fc_pipeline.orchestration.resources import ReplicaResource
 from fc_pipeline.repair.quarantine import Replay, ReplayOutcome
@@ -35,6 +36,8 @@ def fold_quarantined(context: OpExecutionContext, config: ReplayConfig, replica:
                 "rows_deleted": written.deleted,
             }
             context.log_event(AssetObservation(table, description="Quarantine replayed", metadata=counts))
+    for hour in sorted(outcome.hours):
+        note_repair(context, hour, sum(one.rows for one in outcome.written.values()))
     figures = _figures(outcome)
     context.add_output_metadata(
         {name: value for name, value in figures.items() if name != "left"} | {"left": len(outcome.left)}

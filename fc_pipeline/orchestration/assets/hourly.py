@@ -22,6 +22,7 @@ from fc_pipeline.errors import LeaseLost
 from fc_pipeline.feed.progress import HourProgress
 from fc_pipeline.feed.run import RAW_LOG, MicroBatchRun
 from fc_pipeline.hours import Hour
+from fc_pipeline.orchestration.assets.closed_hours import note_repair
 from fc_pipeline.orchestration.assets.materialization import SAMPLE, materializations
 from fc_pipeline.orchestration.assets.outputs import logged_outputs
 from fc_pipeline.orchestration.assets.specs import HOURLY_SPECS
@@ -135,6 +136,7 @@ class _RunReporter:
     rebuilds: bool
     _evaluated_at: float = float("-inf")
     _checks: CheckReporter = field(init=False)
+    _repaired: dict[Hour, int] = field(default_factory=dict[Hour, int])
 
     def __post_init__(self) -> None:
         self._checks = CheckReporter(self.context, self.outputs)
@@ -144,10 +146,16 @@ class _RunReporter:
         for hour in hours:
             for event in materializations(self.replica, hour, self.outputs, self._earlier_sample):
                 self.context.log_event(event)
+            self._note_repair(hour)
         self._checks.repeat()
         is_due = time.monotonic() - self._evaluated_at >= EVALUATE_SECONDS
         if self.follows and is_due and not self.interruption.is_requested():  # checks query hubs, which may take long
             self.evaluate()
+
+    def _note_repair(self, hour: HourProgress) -> None:
+        if hour.rows_written > self._repaired.get(hour.hour, 0):
+            self._repaired[hour.hour] = hour.rows_written
+            note_repair(self.context, hour.hour, hour.rows_written)
 
     def _earlier_sample(self, asset: str, partition: str) -> TableMetadataValue | None:
         wanted = AssetRecordsFilter(AssetKey(asset), asset_partitions=[partition])

@@ -22,6 +22,8 @@ _PAGE_LINK: Final = re.compile(r"!?\[[^\]]*\]\((?:(\w+\.\w+)(#[\w-]+)?|#[\w-]+|i
 SQL_EXAMPLES: Final = {
     "hub_events": "SELECT partition AS hour, sum(events) AS events, count(*) AS lines\n"
     "FROM pipeline.coverage GROUP BY 1 ORDER BY 1 DESC LIMIT 24;",
+    "closed_hours": "SELECT partition AS hour, max(committed_at) AS newest_commit, sum(events) AS events\n"
+    "FROM pipeline.coverage GROUP BY 1 ORDER BY 1 DESC LIMIT 24;",
     "fid_snapshots": "SELECT bucket, count(*) AS fids, min(fetched_at) AS oldest, sum(records) AS records\n"
     "FROM pipeline.snapshots GROUP BY 1 ORDER BY 1;",
     "reconciled_fids": "SELECT table_name, kind, key, table_row, hub_row, found_at\n"

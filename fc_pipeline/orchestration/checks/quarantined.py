@@ -8,6 +8,7 @@ from fc_pipeline.replica import Replica
 from fc_pipeline.status import by_hour
 
 __all__ = [
+    "MAX_QUARANTINED_SHARE",
     "QUARANTINE_SHARE",
     "QUARANTINE_SPEC",
     "UNKNOWN_TYPES",

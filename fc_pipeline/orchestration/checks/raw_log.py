@@ -33,7 +33,15 @@ from fc_pipeline.replica import Replica
 from fc_pipeline.status import by_hour
 from fc_pipeline.status.log_files import READ_BYTES, LogFindings, find_lost_log
 
-__all__ = ["COVERAGE", "FILES", "evaluate_coverage", "evaluate_files", "evaluate_raw_log", "raw_log_checks"]
+__all__ = [
+    "BLOCK_EVENTS",
+    "COVERAGE",
+    "FILES",
+    "evaluate_coverage",
+    "evaluate_files",
+    "evaluate_raw_log",
+    "raw_log_checks",
+]
 
 COVERAGE = "coverage_without_holes"
 BLOCK_EVENTS = "blocks_have_their_events"
