@@ -108,6 +108,7 @@ bench: $(VENV)/.dev
 docs: $(VENV)/.runtime
 	$(BIN)/python -m fc_pipeline.tables.reference > docs/tables.md
 	$(BIN)/python -m fc_pipeline.serving.reference > docs/api.md
+	$(BIN)/python -m fc_pipeline.metrics.reference > docs/metrics.md
 	$(BIN)/python -m fc_pipeline.config.reference README.md
 
 clean:

@@ -14,6 +14,7 @@ from fc_pipeline.causes import cause_of
 from fc_pipeline.cli.backfill import backfill
 from fc_pipeline.cli.init import init
 from fc_pipeline.cli.lake import lake
+from fc_pipeline.cli.metrics import metrics
 from fc_pipeline.cli.quarantine import quarantine
 from fc_pipeline.cli.sample_hub import sample_hub
 from fc_pipeline.cli.status import status
@@ -46,6 +47,7 @@ app.add_typer(targets)
 app.command("status")(status)
 app.add_typer(quarantine, name="quarantine")
 app.add_typer(lake, name="lake")
+app.command("metrics")(metrics)
 app.command("url")(url)
 app.command("init")(init)
 app.command("sample-hub")(sample_hub)

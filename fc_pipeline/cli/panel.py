@@ -21,20 +21,28 @@ _LABEL_CHARACTERS: Final = 12
 
 
 def print_panel(
-    console: Console, settings: Settings, embedded: Collection[str], ui_url: str, wanted_port: int | None
+    console: Console,
+    settings: Settings,
+    embedded: Collection[str],
+    ui_url: str,
+    wanted_port: int | None,
+    *,
+    metrics_port: int | None = None,
 ) -> None:
     """Print the URLs, and highlight what differs from the configuration.
 
     `settings` have the URLs of the embedded servers, which `embedded` names; `wanted_port` is that of the UI, if one
-    was asked for.
+    was asked for, `metrics_port` that of the metrics, if they are served.
     """
     # Without a frame, so that a path longer than the terminal's width can be copied.
     console.print("fc-pipeline is up; Ctrl-C stops everything", style="bold", highlight=False)
-    for label, value in _rows(settings, embedded, ui_url):
+    for label, value in _rows(settings, embedded, ui_url, metrics_port):
         console.print(f"  {label:<{_LABEL_CHARACTERS}}{plain(value)}", markup=False, highlight=False, soft_wrap=True)
     wanted, port = wanted_port or PREFERRED_UI_PORT, urlsplit(ui_url).port
     if port != wanted:
         console.print(f"port {wanted} is taken: the UI is on {port}", highlight=False)
+    if metrics_port not in (None, settings.metrics_port):
+        console.print(f"port {settings.metrics_port} is taken: metrics are on {metrics_port}", highlight=False)
     silent = _silent_hubs(settings)
     for name, reason in silent.items():
         console.print(f"the hub {name} does not answer: {reason}", style="bold red", markup=False, highlight=False)
@@ -43,7 +51,9 @@ def print_panel(
     sys.stdout.flush()
 
 
-def _rows(settings: Settings, embedded: Collection[str], ui_url: str) -> list[tuple[str, str]]:
+def _rows(
+    settings: Settings, embedded: Collection[str], ui_url: str, metrics_port: int | None
+) -> list[tuple[str, str]]:
     """Labels and values; no value has a password."""
 
     def note(name: str) -> str:
@@ -57,6 +67,8 @@ def _rows(settings: Settings, embedded: Collection[str], ui_url: str) -> list[tu
         rows.append(("", f"password in {settings.data_dir / 'postgres.password'}"))
     rows.append(("Redis", _where_redis_is(settings) + note("redis")))
     rows.append(("lake", shown_url(settings.lake_uri)))
+    if metrics_port is not None:
+        rows.append(("metrics", f"http://{settings.metrics_host}:{metrics_port}/metrics"))
     rows.append(("logs", str(settings.data_dir / "logs")))
     return rows
 

@@ -24,8 +24,10 @@ from fc_pipeline.errors import ServiceError
 from fc_pipeline.orchestration.servers.dagster import PREFERRED_UI_PORT, DagsterProcesses
 from fc_pipeline.services import close_services_for_process, embedded_servers, with_urls
 from fc_pipeline.services.children import end_marked
+from fc_pipeline.services.companion import Companion
 from fc_pipeline.services.lifetime import EmbeddedServer
 from fc_pipeline.services.log_files import keep_small
+from fc_pipeline.services.ports import free_port
 from fc_pipeline.services.private_dirs import remove_stale_private_dirs
 from fc_pipeline.services.redis import EmbeddedRedis
 from fc_pipeline.services.restarts import Restarts
@@ -145,8 +147,17 @@ def _run(
             refuse_to_lead_alone(with_urls(settings, servers))
             dagster = DagsterProcesses(dagster_home(), with_urls(settings, servers), ui_port=port)
             dagster.start(on_step)
+        metrics_port = free_port(settings.metrics_port) if settings.metrics_port else None
+        companions = _companions(settings, metrics_port)
         state_file.write_text(json.dumps({"pid": os.getpid(), "ui": dagster.ui_url}), encoding="utf-8")
-        print_panel(console, with_urls(settings, servers), {server.name for server in servers}, dagster.ui_url, port)
+        print_panel(
+            console,
+            with_urls(settings, servers),
+            {server.name for server in servers},
+            dagster.ui_url,
+            port,
+            metrics_port=metrics_port,
+        )
         restarts = Restarts()
         lead = Lead(console, dagster)
         while True:
@@ -155,9 +166,22 @@ def _run(
             time.sleep(WATCH_SECONDS)
             _revive_servers(servers, restarts)
             dagster.revive()
+            for companion in companions:
+                companion.revive()
             keep_small(settings.data_dir / "logs")
     finally:
         _stop_all(console, settings, servers, dagster, state_file)
+
+
+def _companions(settings: Settings, metrics_port: int | None) -> list[Companion]:
+    """What runs beside Dagster, started."""
+    companions: list[Companion] = []
+    if metrics_port is not None:
+        arguments = ("metrics", "--port", str(metrics_port))
+        companions.append(Companion("metrics", arguments, settings.data_dir.absolute(), dagster_home()))
+    for companion in companions:
+        companion.start()
+    return companions
 
 
 def _end_if(stop_requested: Event) -> None:

@@ -18,6 +18,7 @@ __all__ = [
     "data_dir",
     "fids",
     "follow_seconds",
+    "host",
     "hour",
     "hub_headers",
     "hub_urls",
@@ -210,6 +211,13 @@ def lake_uri(text: str) -> str:
         return f"{scheme}://{place.rstrip('/')}"
     path = Path(text).expanduser()
     return str(path if path.is_absolute() else project_root() / path)
+
+
+def host(text: str) -> str:
+    """Reads an address or name to listen on."""
+    if not text or any(character.isspace() or character in "/:@" for character in text.strip("[]").replace("::", "")):
+        raise Unexpected(f"is {text!r}", "an address or name of this machine, such as '127.0.0.1'")
+    return text
 
 
 def fids(text: str) -> tuple[int, ...]:

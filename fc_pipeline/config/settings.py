@@ -188,6 +188,19 @@ class Settings(BaseModel):
         ),
     ] = "drop"
 
+    metrics_port: Annotated[
+        int,
+        Setting(
+            "port on which `up` and `metrics` serve metrics for Prometheus: [docs/metrics.md](docs/metrics.md); `0`: "
+            "`up` serves none",
+            values.whole_number("port", 0, 65_535),
+        ),
+    ] = 9464
+    metrics_host: Annotated[
+        str,
+        Setting("address on which they are served: `0.0.0.0` lets other machines read them", values.host),
+    ] = "127.0.0.1"
+
     @classmethod
     def load(cls, environ: Mapping[str, str] | None = None, dotenv: Path | str | None = ".env") -> Self:
         """Read the FC_ variables.

@@ -42,6 +42,7 @@ def test_defaults_that_are_shown_are_those_in_force() -> None:
         "FC_FOLLOW_SECONDS": settings.follow_seconds,
         "FC_BATCH_SECONDS": settings.batch_seconds,
         "FC_BATCH_EVENTS": settings.batch_events,
+        "FC_METRICS_PORT": settings.metrics_port,
     }
 
 

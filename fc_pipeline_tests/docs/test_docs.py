@@ -266,7 +266,7 @@ def test_paths_of_the_package_in_the_text_exist() -> None:
 def test_every_code_block_is_of_a_language_that_is_tested() -> None:
     """`text` is a picture or a message; what nginx says of its own configuration is not tested."""
     languages = {block.language for page in PAGES for block in blocks(page)}
-    assert languages == {SHELL, "sql", "pgsql", "python", "json", "ini", "nginx", "text"}
+    assert languages == {SHELL, "sql", "pgsql", "python", "json", "yaml", "ini", "nginx", "text"}
 
 
 def test_the_database_that_is_recommended_can_be_made(filled: Workbench) -> None:
