@@ -27,7 +27,7 @@ from fc_pipeline.tables.link_compactions import LINK_COMPACTIONS
 from fc_pipeline.tables.message import BLOCK_TIME, Adds, Deletion
 from fc_pipeline.tables.registry import MESSAGE_SETS, MESSAGE_TABLES
 
-__all__ = ["GONE_CASTS_SCHEMA", "Changes", "changes_of"]
+__all__ = ["GONE_CASTS_SCHEMA", "OTHER_MESSAGES", "WITHOUT_ROWS", "Changes", "changes_of"]
 
 _MICROS = 1_000_000
 
@@ -75,7 +75,7 @@ _ONLY_OF_HOME_SHARD: Final = tuple(one.name for one in MESSAGE_SETS if one.only_
 _OF_ONE_SHARD: Final = tuple(name for name, table in MESSAGE_TABLES.items() if table.is_of_one_shard)
 _COMPACT_STATE: Final = "MESSAGE_TYPE_LINK_COMPACT_STATE"
 # Further message types that are known. One that a set in the registry claims changes the table of that set.
-_OTHER_MESSAGES: Final = frozenset(
+OTHER_MESSAGES: Final = frozenset(
     {
         _COMPACT_STATE,
         "MESSAGE_TYPE_USERNAME_PROOF",
@@ -85,7 +85,7 @@ _OTHER_MESSAGES: Final = frozenset(
     }
 )
 # Events that no table is made of; the raw log has them. A failed merge is no merge (hub-api T8).
-_NO_ROWS = frozenset(
+WITHOUT_ROWS = frozenset(
     {
         "HUB_EVENT_TYPE_BLOCK_CONFIRMED",
         "HUB_EVENT_TYPE_MERGE_FAILURE",
@@ -104,7 +104,7 @@ def changes_of(batch: EventBatch, *, shard_count: int | None) -> Changes:
     with_nul = _events_with_nul(batch)
     times = batch.block_times
     for event in batch.events:
-        if event.type in _NO_ROWS:
+        if event.type in WITHOUT_ROWS:
             found.without_rows += 1
             continue
         try:
@@ -223,7 +223,7 @@ def _merge(merge: MergeMessageBody, version: int, block_micros: int, found: _Sor
         displaced.append((table, removed(message, version, Deletion(block_micros, "removed"))))
     elif kind == _COMPACT_STATE:
         found.compactions.append(link_compactions.merged(message, version, block_micros))
-    elif kind not in _OTHER_MESSAGES:
+    elif kind not in OTHER_MESSAGES:
         raise UnknownValue(f"unknown message type {kind[:80]!r}")
     elif not displaced:
         found.without_rows += 1
@@ -256,7 +256,7 @@ def _tombstone(message: Message, version: int, deletion: Deletion) -> tuple[str,
     # A remove has no row, so deleting it changes nothing (hub-api 7.3).
     if kind in _ADDS:
         return _ADDS[kind].name, _ADDS[kind].tombstone(message, version, deletion)
-    if kind not in _REMOVES and kind not in _OTHER_MESSAGES:
+    if kind not in _REMOVES and kind not in OTHER_MESSAGES:
         raise UnknownValue(f"unknown message type {kind[:80]!r}")
     return None
 

@@ -1,5 +1,6 @@
 """One micro-batch: complete blocks of one shard and one hour, as Arrow tables ready for their transaction."""
 
+from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -10,6 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from fc_pipeline.fold.changes import Changes, changes_of
+from fc_pipeline.fold.event_types import events_by_type
 from fc_pipeline.fold.outcomes import EventOutcomes, events_of
 from fc_pipeline.fold.quarantine import Quarantined
 from fc_pipeline.hub.event_batch import EventBatch
@@ -28,8 +30,9 @@ class MicroBatch:
     """What one transaction folds.
 
     `rows` holds the last row per key of each message table; `sources` those of tables that are not written, but that
-    others which are derive from; `activity` counts of `fid_activity` (its Arrow schema). `confirmed_events` is how many
-    events the blocks' BLOCK_CONFIRMED announced, `messages` how many rows one write per message would have written.
+    others which are derive from; `activity` counts of `fid_activity` (its Arrow schema). `events_by_type` counts all
+    `events` (fold.event_types); `confirmed_events` is how many the blocks' BLOCK_CONFIRMED announced, `messages` how
+    many rows one write per message would have written.
     `gone_casts` holds the FIDs that removed casts named (GONE_CASTS_SCHEMA), `rows_filtered` how many rows no target
     concerns.
     `last_block_unix` and `last_block_hash` are the time and hash of the block at `to_height`; `outcomes` counts the
@@ -57,6 +60,7 @@ class MicroBatch:
     outcomes: EventOutcomes = field(default_factory=EventOutcomes)
     events_with_first_rows: int = 0
     sources: dict[str, pa.Table] = field(default_factory=dict[str, pa.Table])
+    events_by_type: Counter[str] = field(default_factory=Counter[str])
 
 
 def prepare(
@@ -98,6 +102,7 @@ def prepare(
         events_with_first_rows=_events_with_rows(changes, wanted.union(known_tables))
         - (_events_with_rows(changes, frozenset(known_tables)) if known_tables else 0),
         sources={n: merged[n] for n in _only_derived_from(wanted) if n in merged},
+        events_by_type=events_by_type(batch),
     )
 
 
@@ -148,6 +153,7 @@ def joined(parts: Sequence[MicroBatch]) -> MicroBatch:
         outcomes=sum((part.outcomes for part in parts), EventOutcomes()),
         events_with_first_rows=sum(part.events_with_first_rows for part in parts),
         sources={n: pa.concat_tables([part.sources[n] for part in parts if n in part.sources]) for n in sources},
+        events_by_type=sum((part.events_by_type for part in parts), Counter[str]()),
     )
 
 

@@ -18,7 +18,7 @@ from fc_pipeline.fold.outcomes import EventOutcomes, Written
 from fc_pipeline.fold.quarantine import Quarantined
 from fc_pipeline.fold.replayed import MOVE_REPLAYED, replayed_parameters
 from fc_pipeline.fold.selection import TargetAccess, TargetSelection, TargetsMoved
-from fc_pipeline.store import gaps, hour_totals, ledger
+from fc_pipeline.store import gaps, hour_events, hour_totals, ledger
 from fc_pipeline.store.schema import hold_schema
 from fc_pipeline.store.writer_session import MAX_IDLE_TRANSACTION_SECONDS, WriterSession
 from fc_pipeline.tables.columns import DataTable
@@ -221,6 +221,8 @@ class FoldSession:
         fenced_at = time.monotonic()
         written = self._merge_all(batch)
         self._session.execute(hour_totals.ADD_ROWS, hour_totals.row_parameters(batch.partition, batch.shard, written))
+        counts = hour_events.parameters(batch.partition, batch.shard, batch.events_by_type)
+        self._session.execute(hour_events.ADD_EVENTS, counts)
         total = sum(w.rows for w in written.values())
         if self.holder is not None and time.monotonic() - fenced_at > RENEW_AFTER_SECONDS:
             # Whoever waits for the lease sees this heartbeat at the commit, and not the one of a minute ago.

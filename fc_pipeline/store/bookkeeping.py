@@ -10,6 +10,7 @@ __all__ = [
     "DRIFT",
     "FORMER_TARGETS",
     "GAPS",
+    "HOUR_EVENTS",
     "HOUR_ROWS",
     "KEY_SEARCH",
     "LAKE",
@@ -95,6 +96,17 @@ HOUR_ROWS = sa.Table(
     sa.Column("rows_deleted", sa.BigInteger, nullable=False, comment="Rows that became tombstones"),
     schema=SCHEMA,
     comment="What folding an hour's blocks for the first time wrote to each table; folding them again adds nothing.",
+)
+
+HOUR_EVENTS = sa.Table(
+    "hour_events",
+    METADATA,
+    sa.Column("partition", sa.Text, primary_key=True, comment="The hour, as Dagster's partition key"),
+    sa.Column("shard", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("event_type", sa.Text, primary_key=True, comment="Of the message that was merged, else of the event"),
+    sa.Column("events", sa.BigInteger, nullable=False, comment="Events read, whatever became of them"),
+    schema=SCHEMA,
+    comment="An hour's events by type, counted when its blocks were folded for the first time.",
 )
 
 PARTITION_START = sa.Table(

@@ -34,6 +34,7 @@ __all__ = [
     "last_commit",
     "last_covered",
     "line_of",
+    "newest_partition",
     "origins",
     "partitions_of",
     "partitions_written_since",
@@ -258,6 +259,11 @@ def line_of(connection: sa.Connection, shard: int, height: int) -> tuple[str, in
     )
     row = connection.execute(query).one_or_none()
     return (row.partition, row.from_height) if row else None
+
+
+def newest_partition(connection: sa.Connection) -> str | None:
+    """The partition key of the newest hour with folded heights; None if nothing is folded."""
+    return connection.scalar(sa.select(sa.func.max(COVERAGE.c.partition)))
 
 
 def first_covered(connection: sa.Connection, shard: int) -> tuple[int, str] | None:
