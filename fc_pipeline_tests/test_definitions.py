@@ -188,6 +188,7 @@ def test_every_asset_has_a_check():
     assert {asset for asset, _ in checks} == {*ASSETS, "reconciled_fids", "gasless_keys", TARGETS, *COUNTED}
     assert {name for asset, name in checks if asset == RAW_LOG} == {
         "coverage_without_holes",
+        "usual_volume",
         "blocks_have_their_events",
         "files_as_written",
         "fresh",

@@ -19,6 +19,7 @@ from fc_pipeline.orchestration.checks.quarantined import (
     evaluate_unknown_types,
 )
 from fc_pipeline.orchestration.checks.stall import STALL, STALL_SPEC, evaluate_stall
+from fc_pipeline.orchestration.checks.volume import VOLUME, VOLUME_SPEC, evaluate_volume
 from fc_pipeline.orchestration.checks.wording import (
     MAX_ROWS,
     check_spec,
@@ -84,6 +85,7 @@ _SPECS = (
     ),
     QUARANTINE_SPEC,
     UNKNOWN_TYPES_SPEC,
+    VOLUME_SPEC,
 )
 
 
@@ -259,4 +261,5 @@ _EVALUATORS: Mapping[str, Callable[[Replica], AssetCheckResult]] = {
     FILES: evaluate_files,
     QUARANTINE_SHARE: evaluate_quarantine_share,
     UNKNOWN_TYPES: evaluate_unknown_types,
+    VOLUME: evaluate_volume,
 }
