@@ -31,7 +31,7 @@ from fc_pipeline.reconcile.outcome import Reconciled
 from fc_pipeline.reconcile.reconciler import Reconciler
 from fc_pipeline.reconcile.staging import FidSnapshot
 from fc_pipeline.replica import Replica
-from fc_pipeline.store import snapshot_ledger
+from fc_pipeline.store import hub_requests, snapshot_ledger
 from fc_pipeline.store.retry import POSTGRES_ERRORS, RetryBudget, explained, with_retries
 from fc_pipeline.store.schema import hold_schema
 from fc_pipeline.store.snapshot_ledger import SnapshotLine
@@ -84,6 +84,8 @@ class Backfill:
             return self._execute()
         except POSTGRES_ERRORS as error:
             raise explained(error) from error
+        finally:
+            hub_requests.note(self.replica.engine)
 
     def _execute(self) -> BackfillProgress:
         with ExitStack() as stack:

@@ -20,7 +20,7 @@ from fc_pipeline.hub.failover import HubPool
 from fc_pipeline.hub.network_time import clock_warning
 from fc_pipeline.reconcile.log_comparison import repair_hour
 from fc_pipeline.replica import Replica
-from fc_pipeline.store import gaps, ledger
+from fc_pipeline.store import gaps, hub_requests, ledger
 from fc_pipeline.store.retry import POSTGRES_ERRORS, explained, with_retries
 
 __all__ = ["RAW_LOG", "MicroBatchRun", "compact_finished_hours"]
@@ -94,6 +94,7 @@ class MicroBatchRun:
         finally:
             # What was committed before a failure stays, and no later run will come back to it.
             self.report(self.progress.changed())
+            hub_requests.note(self.replica.engine)
         return self.progress
 
     def compact(self) -> int:

@@ -26,6 +26,7 @@ from fc_pipeline.errors import HubRefused, HubUnavailable
 from fc_pipeline.hub.budget import MAX_RETRY_AFTER_SECONDS, RequestBudget
 from fc_pipeline.hub.connections import Answer, BrokenOff, ConnectError, HubConnections, Unanswered
 from fc_pipeline.hub.endpoint import HubEndpoint
+from fc_pipeline.hub.request_counts import REQUEST_COUNTS
 from fc_pipeline.hub.shared_budget import SharedBudget
 from fc_pipeline.plain_text import plain
 
@@ -233,6 +234,7 @@ class HubClient:
             try:
                 return await self._attempt(request, parse, internal_is_transient, 2.0**attempt)
             except _FailedAttempt as failure:
+                REQUEST_COUNTS.failed(self.name)
                 allowed = retries if failure.max_retries is None else min(retries, failure.max_retries)
                 if self.has_alternative() and (failure.is_silence or self._clock() - began > FAILOVER_AFTER_SECONDS):
                     allowed = 0
@@ -265,6 +267,7 @@ class HubClient:
 
     async def _send(self, request: str, internal_is_transient: bool, timeout_factor: float) -> bytes:
         self.requests += 1
+        REQUEST_COUNTS.sent(self.name)
         answer = await self._first_byte(request, timeout_factor)
         try:
             if answer.status == 200:

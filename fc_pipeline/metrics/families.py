@@ -77,6 +77,8 @@ HUB_ANSWER: Final = Family("fc_hub_answer_seconds", "How long its last answer to
 HUB_HEAD: Final = Family("fc_hub_head_height", "Its highest block", ("hub", "shard"))
 HUB_BUDGET: Final = Family("fc_hub_budget_requests_per_second", "Requests per second allowed to a hub", ("hub",))
 HUB_PAUSED: Final = Family("fc_hub_paused_seconds", "How long no request goes to a hub, which asked for it", ("hub",))
+HUB_REQUESTS: Final = Family("fc_hub_requests_total", "Requests that runs have sent to a hub", ("hub",), "counter")
+HUB_FAILURES: Final = Family("fc_hub_failures_total", "Of these, those without a usable answer", ("hub",), "counter")
 
 DAGSTER_RUNS: Final = Family("fc_dagster_runs", "Runs that Dagster knows", ("status",))
 TICK_AGE: Final = Family("fc_dagster_tick_age_seconds", "Since a sensor or schedule last ticked", ("name",))

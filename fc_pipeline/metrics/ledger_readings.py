@@ -43,6 +43,8 @@ _QUERIES: Final[tuple[tuple[Family, str], ...]] = (
         "SELECT relname, pg_total_relation_size(oid) FROM pg_class WHERE relnamespace = 'public'::regnamespace "
         "AND relkind = 'r'",
     ),
+    (f.HUB_REQUESTS, "SELECT hub, requests FROM pipeline.hub_requests"),
+    (f.HUB_FAILURES, "SELECT hub, failures FROM pipeline.hub_requests"),
     (f.DATABASE_BYTES, "SELECT pg_database_size(current_database())"),
     (
         f.SNAPSHOT_FIDS,

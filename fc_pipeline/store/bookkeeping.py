@@ -12,6 +12,7 @@ __all__ = [
     "GAPS",
     "HOUR_EVENTS",
     "HOUR_ROWS",
+    "HUB_REQUESTS",
     "KEY_SEARCH",
     "LAKE",
     "LEASES",
@@ -418,4 +419,15 @@ REMOVALS = sa.Table(
     sa.Index("removals_table_name_change_id_idx", "table_name", "change_id"),
     schema=SCHEMA,
     comment="Rows that were deleted, not left as tombstones, for those who pull changes (api.changes_since).",
+)
+
+HUB_REQUESTS = sa.Table(
+    "hub_requests",
+    METADATA,
+    sa.Column("hub", sa.Text, primary_key=True, comment="Its address, without anything secret"),
+    sa.Column("requests", sa.BigInteger, nullable=False, comment="Requests that runs have sent to it"),
+    sa.Column("failures", sa.BigInteger, nullable=False, comment="Of these, those without a usable answer"),
+    sa.Column("noted_at", sa.DateTime(timezone=True), nullable=False, server_default=_now),
+    schema=SCHEMA,
+    comment="Requests to each hub, added up by each run at its end.",
 )

@@ -26,7 +26,12 @@ def hub() -> Iterator[str]:
 
 
 def panel(
-    hub: str, *embedded: str, ui_url: str = UI, port: int | None = None, **settings: Any
+    hub: str,
+    *embedded: str,
+    ui_url: str = UI,
+    port: int | None = None,
+    metrics_port: int | None = None,
+    **settings: Any,
 ) -> tuple[dict[str, str], list[str]]:
     """The values by their labels, and the lines that follow."""
     given: dict[str, Any] = {
@@ -36,7 +41,8 @@ def panel(
         "hub_urls": (hub,),
     }
     output = io.StringIO()
-    print_panel(Console(file=output, width=40), Settings(**{**given, **settings}), embedded, ui_url, port)
+    configured = Settings(**{**given, **settings})
+    print_panel(Console(file=output, width=40), configured, embedded, ui_url, port, metrics_port=metrics_port)
     assert SECRET not in output.getvalue()
     first, *lines = output.getvalue().splitlines()
     assert first.startswith("fc-pipeline is up; Ctrl-C stops")
@@ -83,6 +89,15 @@ def test_a_port_that_was_taken_is_said(hub: str):
     elsewhere = "http://127.0.0.1:4567"
     assert panel(hub, ui_url=elsewhere, port=4567)[1] == []
     assert panel(hub, ui_url=elsewhere)[1] == [f"port {PREFERRED_UI_PORT} is taken: the UI is on 4567"]
+
+
+def test_where_metrics_are_is_said(hub: str):
+    assert "metrics" not in panel(hub)[0]
+    rows, said = panel(hub, metrics_port=9464)
+    assert (rows["metrics"], said) == ("http://127.0.0.1:9464/metrics", [])
+    rows, said = panel(hub, metrics_port=4567)
+    assert rows["metrics"] == "http://127.0.0.1:4567/metrics"
+    assert " ".join(said) == "port 9464 is taken: metrics are on 4567"
 
 
 def test_a_hub_that_does_not_answer_is_named_and_whether_any_does(hub: str):

@@ -1,6 +1,7 @@
 """`fc-pipeline up`, whole: it starts everything, says so twice, survives kill -9, and leaves no process behind."""
 
 import os
+import re
 import shutil
 import signal
 import socket
@@ -8,7 +9,7 @@ import stat
 import subprocess
 import sys
 import time
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -36,8 +37,8 @@ from fc_pipeline_tests.support.up import (
 pytest.importorskip("fc_pipeline.definitions")
 
 
-def check_who_may_enter(data_dir: Path, ui_url: str) -> None:  # noqa: F811
-    """Nothing listens but on this machine's own address, and there only the UI and the hub; sockets are private."""
+def check_who_may_enter(data_dir: Path, *our_urls: str) -> None:  # noqa: F811
+    """Nothing listens but on this machine's own address, and there only the hub and these; sockets are private."""
     servers = embedded_servers(Settings(data_dir=data_dir, lake_uri="unused"))
     pids = {*marked(data_dir), *(server.running_pid() for server in servers)} - {None}
     listening = {
@@ -47,7 +48,7 @@ def check_who_may_enter(data_dir: Path, ui_url: str) -> None:  # noqa: F811
         if one.status == psutil.CONN_LISTEN or (one.type == socket.SOCK_DGRAM and one.laddr)
     }
     (hub,) = [server for server in servers if server.name == "sample_hub"]
-    urls = {urlsplit(url) for url in (ui_url, hub.url())}
+    urls = {urlsplit(url) for url in (*our_urls, hub.url())}
     assert {(address.ip, address.port) for address in listening} == {(url.hostname, url.port) for url in urls}
     sockets = {
         Path(one.laddr)
@@ -67,14 +68,34 @@ def not_for_others(path: Path) -> bool:
     return not path.parent.stat().st_mode & 0o077 or not path.stat().st_mode & 0o022
 
 
+def check_metrics(data_dir: Path, url: str) -> None:  # noqa: F811
+    """They are served, and again after their process was killed."""
+    until_served(url, 'fc_source_up{source="ledger"} 1.0')
+    (pid,) = [pid for pid, command in marked(data_dir).items() if "metrics" in command]
+    os.kill(pid, signal.SIGKILL)
+    until_served(url, 'fc_source_up{source="dagster"} 1.0', not_by=pid)
+
+
+def until_served(url: str, line: str, *, not_by: int | None = None) -> None:
+    deadline = time.monotonic() + UP_SECONDS
+    while True:
+        with suppress(httpx.TransportError):  # not listening yet
+            if line in httpx.get(url).text and (not_by is None or not psutil.pid_exists(not_by)):
+                return
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+
+
 @pytest.mark.slow
 def test_up_twice_killed_and_stopped(data_dir: Path):  # noqa: F811
     first = Up(data_dir, free_port())
     first.wait_until_up()
     assert running_servers(data_dir) == {"postgres", "redis", "sample_hub"}
     assert httpx.get(f"{first.ui_url}/server_info").json()["dagster_version"]
-    check_who_may_enter(data_dir, first.ui_url)
     panel = first.output.read_text()
+    (metrics_url,) = re.findall(r"http://127\.0\.0\.1:\d+/metrics", panel)
+    check_metrics(data_dir, metrics_url)
+    check_who_may_enter(data_dir, first.ui_url, metrics_url)
     assert "every user (FC_TARGETS=all)" in panel
     assert "(sample: generated data)" in panel
     assert "does not answer" not in panel
