@@ -23,9 +23,11 @@ from fc_pipeline.cli.targets import targets
 from fc_pipeline.cli.up import up
 from fc_pipeline.cli.url import url
 from fc_pipeline.cli.verify import verify
+from fc_pipeline.config.log_format import log_format
 from fc_pipeline.config.project import unnamed_root
 from fc_pipeline.errors import ConfigError, FcPipelineError
-from fc_pipeline.logs import PlainFormatter
+from fc_pipeline.json_lines import JsonFormatter
+from fc_pipeline.logs import formatter_of
 from fc_pipeline.plain_text import plain
 
 __all__ = ["app", "main"]
@@ -86,7 +88,7 @@ def options(
             warnings.filterwarnings("ignore", message=f"(?s).*{said}")
     handler = logging.StreamHandler()
     handler.setLevel(logging.DEBUG if debug else logging.WARNING)
-    handler.setFormatter(PlainFormatter("%(message)s"))
+    handler.setFormatter(formatter_of(log_format(), "%(message)s"))
     # Not on the root logger: a run in this process logs to stderr itself if the root logger has no handler.
     ours = logging.getLogger("fc_pipeline")
     ours.setLevel(handler.level)
@@ -109,7 +111,14 @@ def main() -> None:
 
 
 def complain(error: FcPipelineError) -> None:
-    """Write an error and its hint to stderr, one line each."""
+    """Write an error and its hint to stderr, one line each; as one object with FC_LOG_FORMAT=json."""
+    if log_format() == "json":
+        told = (error.message, error.hint)
+        record = logging.LogRecord(
+            "fc_pipeline.cli", logging.ERROR, __file__, 0, "command_failed reason=%r hint=%r", told, None
+        )
+        sys.stderr.write(JsonFormatter().format(record) + "\n")
+        return
     console = Console(stderr=True, soft_wrap=True)
     console.print("error:", style="bold red", end=" ")
     console.print(plain(error.message), markup=False, highlight=False)

@@ -133,7 +133,7 @@ def _run(
     dagster: DagsterProcesses | None = None
     try:
         if end_marked(settings.data_dir, patience_seconds=STOP_SECONDS):
-            _log.warning("ended what an earlier `up`, which was killed, had left running")
+            _log.warning("leftovers_ended: an earlier `up`, which was killed, had left processes running")
         with console.status("starting …") as status:
 
             def on_step(step: str) -> None:
@@ -218,7 +218,7 @@ def _revive_servers(servers: list[EmbeddedServer], restarts: Restarts) -> None:
         name = server.name.replace("_", " ")
         if not restarts.may(name):
             raise ServiceError(f"the {name} ended:\n{server.last_log_lines()}", hint=f"see {server.log_file}")
-        _log.warning("the %s ended and is started again; see %s", name, server.log_file)
+        _log.warning("process_restarted name=%s log=%s: it had ended", server.name, server.log_file)
         server.acquire()
 
 

@@ -188,6 +188,13 @@ class Settings(BaseModel):
         ),
     ] = "drop"
 
+    log_format: Annotated[
+        Literal["text", "json"],
+        Setting(
+            "log lines as `text`, or as `json`, an object per line: [docs/operations.md](docs/operations.md#logs)",
+            values.one_of("text", "json"),
+        ),
+    ] = "text"
     metrics_port: Annotated[
         int,
         Setting(

@@ -23,7 +23,8 @@ class ReplicaResource(ConfigurableResource[Replica]):
         Without `need_hub`, no sample hub is started: work on the database and the raw log alone must not depend on a
         hub.
         """
-        configure_logging()
-        settings = open_services_for_process(Settings.load(), need_hub=need_hub, need_redis=None)
+        settings = Settings.load()
+        configure_logging(settings.log_format)
+        settings = open_services_for_process(settings, need_hub=need_hub, need_redis=None)
         with open_replica(settings) as replica:
             yield replica

@@ -39,9 +39,12 @@ class Companion:
             return
         ended, self._child = self._child, None
         if self._restarts.may(self.name):
-            _log.warning("%s ended (exit code %s) and is started again", self.name, ended.ended())
+            _log.warning("process_restarted name=%s exit_code=%s: it had ended", self.name, ended.ended())
             self.start()
         else:
             _log.error(
-                "%s ended too often and is left out; see %s:\n%s", self.name, ended.log_file, ended.last_log_lines()
+                "process_given_up name=%s log=%s: it ended too often\n%s",
+                self.name,
+                ended.log_file,
+                ended.last_log_lines(),
             )

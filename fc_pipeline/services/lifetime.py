@@ -185,7 +185,13 @@ class EmbeddedServer(ABC):
                 if self.running_pid() != pid:
                     return
                 time.sleep(0.02)
-            _log.warning("%s (pid %s) has not ended %s s after %s", self.name, pid, patience_seconds, number.name)
+            _log.warning(
+                "process_slow_to_end name=%s pid=%s seconds=%.0f after=%s",
+                self.name,
+                pid,
+                patience_seconds,
+                number.name,
+            )
         raise ServiceError(f"the embedded {self.name} (pid {pid}) does not stop", hint=f"see {self.log_file}")
 
     def last_log_lines(self, count: int = 8) -> str:

@@ -69,7 +69,7 @@ def settle_former(engine: sa.Engine, policy: Literal["keep", "drop"]) -> dict[st
                 for name, rows in _drop(connection, fids).items():
                     dropped[name] = dropped.get(name, 0) + rows
             connection.execute(_SETTLE, {"policy": policy, "fids": fids})
-        log.warning(
+        log.info(
             "former_targets_settled policy=%s fids=%d first=%d rows=%d",
             policy,
             len(fids),

@@ -275,7 +275,7 @@ def test_a_dead_child_is_started_again_and_one_that_dies_again_and_again_ends_ev
         time.sleep(0.1)
     assert up.process.wait(120) == 1
     said = up.output.read_text()
-    assert said.count("Dagster's daemon ended (exit code -9) and is started again") == MAX_RESTARTS
+    assert said.count("process_restarted name=daemon exit_code=-9") == MAX_RESTARTS
     assert "error: Dagster's daemon ended (exit code -9)" in said
     assert "daemon.log" in said
     assert "Traceback" not in said

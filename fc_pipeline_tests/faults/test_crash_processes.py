@@ -106,7 +106,7 @@ def test_the_embedded_postgres_of_up_is_killed(data_dir: Path) -> None:  # noqa:
         engine.dispose()
         up.process.send_signal(signal.SIGINT)
         assert up.process.wait(TIMEOUT_SECONDS) == 0, up.output.read_text()
-    assert "the postgres ended and is started again" in up.output.read_text()
+    assert "process_restarted name=postgres" in up.output.read_text()
 
 
 def newest_heights(engine: sa.Engine) -> dict[int, int]:

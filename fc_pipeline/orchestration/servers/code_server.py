@@ -14,6 +14,8 @@ from typing import Final
 
 import psutil
 
+from fc_pipeline.config.log_format import log_format
+from fc_pipeline.logs import configure_logging
 from fc_pipeline.orchestration.servers.reloading import RELOAD_SIGNAL
 
 __all__ = ["SOCKET_NAME", "main"]
@@ -27,6 +29,7 @@ SOCKET_NAME: Final = "code_server.sock"
 
 def main() -> None:
     """Serve with the arguments of `dagster code-server start`; on SIGINT or SIGTERM stop the runs, then end."""
+    configure_logging(log_format())
     # Dagster gives SIGTERM the handler of SIGINT, whichever that is.
     signal.signal(signal.SIGINT, _end)
     signal.signal(RELOAD_SIGNAL, _reload)

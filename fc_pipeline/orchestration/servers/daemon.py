@@ -15,6 +15,7 @@ from typing import Final
 
 from fc_pipeline.config.settings import Settings
 from fc_pipeline.errors import FcPipelineError
+from fc_pipeline.logs import formatter_of
 from fc_pipeline.orchestration.instance.instances import INSTANCE_VARIABLE, leader_lock, new_instance
 from fc_pipeline.services import open_services_for_process
 from fc_pipeline.services.candidacy import leadership_error
@@ -35,9 +36,12 @@ DEAD_EVERY_SECONDS: Final = 30.0
 
 def main() -> None:
     """Stand by, then run the daemon with the arguments of `dagster-daemon run`."""
-    _log.addHandler(logging.StreamHandler())
+    settings = Settings.load()
+    handler = logging.StreamHandler()
+    handler.setFormatter(formatter_of(settings.log_format))
+    _log.addHandler(handler)
     _log.setLevel(logging.INFO)
-    settings = open_services_for_process(Settings.load(), need_hub=False, need_redis=False)
+    settings = open_services_for_process(settings, need_hub=False, need_redis=False)
     instance = os.environ.setdefault(INSTANCE_VARIABLE, new_instance(settings.data_dir))
     lock = leader_lock(settings, instance)
     _lead(lock, settings)
@@ -65,7 +69,7 @@ def _lead(lock: SessionLock, settings: Settings) -> None:
             elif lock.try_take():
                 return
             if why and why != reported:
-                _log.info("standing by: %s", why)
+                _log.info("standing_by: %s", why)
                 reported = why
         time.sleep(pause_seconds)
 
@@ -85,10 +89,10 @@ def _keep(lock: SessionLock) -> None:
         with suppress(*UNREACHABLE):
             if lock.try_take():
                 continue
-            _log.warning("another `up` leads now: this daemon ends, to stand by")
+            _log.warning("lead_lost: another `up` leads now; this daemon ends, to stand by")
             _end()
         if time.monotonic() - lost_at > REACQUIRE_SECONDS:
-            _log.warning("Postgres does not answer: this daemon ends, to stand by")
+            _log.warning("lead_lost: Postgres does not answer; this daemon ends, to stand by")
             _end()
 
 
@@ -110,7 +114,7 @@ def _end_runs_of_the_dead(settings: Settings) -> None:
             try:
                 suspects = fail_runs_of_the_dead(instance, settings, suspects)
             except Exception:  # the next check is due anyway; the daemon must not end for this
-                _log.exception("runs of dead launchers could not be looked for")
+                _log.exception("dead_runs_not_looked_for: it is tried again")
 
 
 if __name__ == "__main__":

@@ -127,7 +127,7 @@ class DagsterProcesses:
                 self.check()
             code = child.ended()
             _log.warning(
-                "Dagster's %s ended (exit code %s) and is started again; see %s", child.name, code, child.log_file
+                "process_restarted name=%s exit_code=%s log=%s: it had ended", child.name, code, child.log_file
             )
             self.children.remove(child)
             if child.name == "code_server":
@@ -172,11 +172,13 @@ class DagsterProcesses:
             try:
                 child.process.wait(max(0.0, deadline - time.monotonic()))
             except subprocess.TimeoutExpired:
-                _log.warning("Dagster's %s has not ended %s s after SIGTERM", child.name, END_SECONDS)
+                _log.warning("process_slow_to_end name=%s seconds=%.0f after=SIGTERM", child.name, END_SECONDS)
 
     def _child(self, name: str, module: str, *arguments: str) -> None:
         environment = {"DAGSTER_HOME": str(self.root), "DAGSTER_DISABLE_TELEMETRY": "1", "PYTHONUNBUFFERED": "1"}
         environment[instances.INSTANCE_VARIABLE] = self.instance
+        if self.settings.log_format == "json":  # Dagster's own lines, too
+            arguments = (*arguments, "--log-format", "json")
         command = [sys.executable, "-m", module, *arguments]
         self._commands[name] = (module, *arguments)
         self.children.append(start_child(name, command, data_dir=self.data_dir, cwd=self.root, environment=environment))

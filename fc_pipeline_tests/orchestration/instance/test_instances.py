@@ -75,7 +75,7 @@ class Other:
     def stands_by(self) -> str:
         """Wait until it says so; the reason that it gives."""
         assert self.process.stderr is not None
-        return next(line for line in self.process.stderr if "standing by" in line)
+        return next(line for line in self.process.stderr if "standing_by" in line)
 
     def end(self) -> None:
         self.process.kill()
