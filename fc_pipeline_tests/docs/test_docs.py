@@ -14,6 +14,7 @@ import click
 import pandas as pd
 import pytest
 import sqlalchemy as sa
+from dagster import AssetKey, AssetsDefinition
 
 from fc_pipeline.config.settings import declared_settings
 from fc_pipeline.config.variables import OF_PROCESSES
@@ -203,7 +204,20 @@ def test_select_statements_in_the_text_run(page: Path, filled: Workbench) -> Non
                 connection.exec_driver_sql(code)
 
 
-@pytest.mark.parametrize("block", blocks_in("python"), ids=block_id)
+def test_python_that_defines_models_makes_assets_below_closed_hours() -> None:
+    page: dict[str, object] = {}
+    for block in blocks_in("python"):
+        if block.page == "docs/models.md":
+            exec(block.text, page)  # noqa: S102 - the page's own code, one block after the other
+    models = [value for value in page.values() if isinstance(value, AssetsDefinition)]
+    assert len(models) >= 2
+    for model in models:
+        assert model.asset_deps[model.key] == {AssetKey("closed_hours")}
+
+
+@pytest.mark.parametrize(
+    "block", [block for block in blocks_in("python") if block.page != "docs/models.md"], ids=block_id
+)
 def test_python_runs(block: Block, filled: Workbench) -> None:
     hour = filled.replica.log.hours()[0]
     folder = f"data/lake/hub_events/hour={hour.start:%Y-%m-%dT%H}"
