@@ -23,7 +23,7 @@ GAPS_TAG: Final = "fc/gaps"
 def heal_open_gaps(context: OpExecutionContext, replica: ReplicaResource) -> dict[str, Any]:
     """Reports the buckets of these users as materialised; returns the number of gaps, and BackfillOutcome's figures."""
     with interruptible() as interruption, replica.open() as opened:
-        reporter = BucketReporter(context, opened, interruption)
+        reporter = BucketReporter(context, replica.names, opened, interruption)
         plan = heal_gaps(opened, context.run.run_id, reporter.backfill)
         context.log.info(f"{len(plan.damaged_ranges)} gaps, {len(plan.fids):,} users")
         reporter.evaluate_gaps(bordering_hours(opened, plan))

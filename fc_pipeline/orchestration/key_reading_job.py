@@ -30,7 +30,7 @@ def read_gasless_keys(context: OpExecutionContext, replica: ReplicaResource) -> 
         with opened.engine.connect() as connection:
             rows = {"dagster/row_count": live_rows(connection, GASLESS_KEYS)}
         # Of no bucket: it has some users of each.
-        context.log_event(AssetMaterialization(GASLESS_KEYS.name, metadata={**rows, **figures}))
+        context.log_event(AssetMaterialization(replica.names.key(GASLESS_KEYS.name), metadata={**rows, **figures}))
         interruption.end_run(context)  # either way the work is complete
     return figures
 

@@ -25,7 +25,7 @@ def repair_raw_log(context: OpExecutionContext, replica: ReplicaResource) -> Non
             mended = not health.lost_of(opened, [hour], reading=True)
             context.log.warning("raw_log_was_damaged hour=%s mended=%s", hour.key, mended)
         if damaged:
-            context.instance.report_runless_asset_event(evaluation_of(evaluate_files(opened)))
+            context.instance.report_runless_asset_event(evaluation_of(evaluate_files(opened), replica.names))
 
 
 @op(description="Join the small files of finished hours that were written to in the last days.")
@@ -47,8 +47,11 @@ def make_later_indexes(context: OpExecutionContext, replica: ReplicaResource) ->
 
 @op(description="Delete the event logs of old runs; materialisations and checks stay, so partitions keep their status.")
 @failing_step()
-def purge_old_runs(context: OpExecutionContext) -> None:
+def purge_old_runs(context: OpExecutionContext, replica: ReplicaResource) -> None:
     """Purge run logs: Dagster keeps them for ever, and a run every few minutes would fill the disk."""
+    if replica.names.are_prefixed:  # in somebody else's Dagster there are runs that are not ours
+        context.log.info("left to whose Dagster this is: it has other runs, too")
+        return
     instance: DagsterInstance = context.instance
     context.log.info("rows_purged=%d", purge_run_history(instance))
 

@@ -35,9 +35,11 @@ def fold_quarantined(context: OpExecutionContext, config: ReplayConfig, replica:
                 "rows_updated": written.updated,
                 "rows_deleted": written.deleted,
             }
-            context.log_event(AssetObservation(table, description="Quarantine replayed", metadata=counts))
+            context.log_event(
+                AssetObservation(replica.names.key(table), description="Quarantine replayed", metadata=counts)
+            )
     for hour in sorted(outcome.hours):
-        note_repair(context, hour, sum(one.rows for one in outcome.written.values()))
+        note_repair(context, replica.names, hour, sum(one.rows for one in outcome.written.values()))
     figures = _figures(outcome)
     context.add_output_metadata(
         {name: value for name, value in figures.items() if name != "left"} | {"left": len(outcome.left)}

@@ -46,7 +46,9 @@ def close_hour(context: ScheduleEvaluationContext, replica: ReplicaResource) -> 
     if not touched:
         return SkipReason(f"nothing of {hour.key} was read; if the hub has it, the sensor asks for it")
     config = MicroBatchConfig(rebuild=False, compact=True)
-    return RunRequest(partition_key=hour.key, run_config=RunConfig(ops={hourly_tables.op.name: config}))
+    return RunRequest(
+        partition_key=hour.key, run_config=RunConfig(ops={replica.names.of(hourly_tables.op.name): config})
+    )
 
 
 @schedule(
@@ -59,7 +61,8 @@ def close_hour(context: ScheduleEvaluationContext, replica: ReplicaResource) -> 
 @failing_tick()
 def daily_audit(context: ScheduleEvaluationContext, replica: ReplicaResource) -> RunRequest | SkipReason:
     """The buckets that have waited longest, in one run; none while another run takes snapshots."""
-    if runs_unfinished(context.instance, SNAPSHOTS.name, HEAL_GAPS.name, SYNC_TARGETS.name):
+    over_buckets = (SNAPSHOTS.name, HEAL_GAPS.name, SYNC_TARGETS.name)
+    if runs_unfinished(context.instance, *map(replica.names.of, over_buckets)):
         return SkipReason("another run over buckets is under way")
     with replica.open(need_hub=False) as opened:
         with opened.engine.connect() as connection:
@@ -91,8 +94,8 @@ daily_maintenance = ScheduleDefinition(
     description="Runs all checks every quarter of an hour: damage to tables or raw log shows within that time.",
 )
 @failing_tick()
-def regular_checks(context: ScheduleEvaluationContext) -> RunRequest | SkipReason:
+def regular_checks(context: ScheduleEvaluationContext, replica: ReplicaResource) -> RunRequest | SkipReason:
     """A run of all checks, unless the previous one is still running."""
-    if runs_unfinished(context.instance, RUN_CHECKS.name):
+    if runs_unfinished(context.instance, replica.names.of(RUN_CHECKS.name)):
         return SkipReason("the run before is still under way")
     return RunRequest()

@@ -22,7 +22,7 @@ TARGETS_TAG: Final = "fc/targets"
 def complete_histories(context: OpExecutionContext, replica: ReplicaResource) -> dict[str, Any]:
     """Reports the buckets of these targets as materialised; returns how many targets were completed."""
     with interruptible() as interruption, replica.open() as opened:
-        reporter = BucketReporter(context, opened, interruption)
+        reporter = BucketReporter(context, replica.names, opened, interruption)
         synced = sync_targets(opened, context.run.run_id, reporter.backfill, should_stop=interruption.is_requested)
         context.log.info(synced.line())
         reporter.evaluate()

@@ -7,6 +7,7 @@ from dagster import AssetCheckEvaluation, AssetKey, DagsterRunStatus, RunRequest
 
 from fc_pipeline.orchestration.checks.rows import ROWS_MATCH_LOG
 from fc_pipeline.orchestration.jobs import RUN_CHECKS
+from fc_pipeline.orchestration.resources import ReplicaResource
 from fc_pipeline.orchestration.schedules import regular_checks
 from fc_pipeline.services.postgres import EmbeddedPostgres
 from fc_pipeline.tables.registry import DATA_TABLES
@@ -26,7 +27,7 @@ def pipeline(postgres: EmbeddedPostgres, tmp_path_factory: pytest.TempPathFactor
 
 
 def tick(pipeline: Pipeline) -> RunRequest | SkipReason:
-    asked = regular_checks(build_schedule_context(instance=pipeline.instance))
+    asked = regular_checks(build_schedule_context(instance=pipeline.instance, resources={"replica": ReplicaResource()}))
     assert isinstance(asked, RunRequest | SkipReason)
     return asked
 

@@ -17,6 +17,7 @@ from fc_pipeline.orchestration.checks.evaluation import CheckReporter
 from fc_pipeline.orchestration.checks.gaps import evaluate_gaps
 from fc_pipeline.orchestration.checks.raw_log import evaluate_coverage
 from fc_pipeline.orchestration.interruption import Interruption
+from fc_pipeline.orchestration.names import Names
 from fc_pipeline.replica import Replica
 from fc_pipeline.status import health
 from fc_pipeline.store import snapshot_ledger
@@ -36,6 +37,7 @@ class BucketReporter:
     """Reports each finished bucket to Dagster, and from time to time whether any had drift."""
 
     context: AssetExecutionContext | OpExecutionContext
+    names: Names
     replica: Replica
     interruption: Interruption
     assets: Sequence[str] = BY_BUCKETS
@@ -43,7 +45,7 @@ class BucketReporter:
     _evaluated_at: float = float("-inf")
 
     def __post_init__(self) -> None:
-        self._checks = CheckReporter(self.context, self.assets)
+        self._checks = CheckReporter(self.context, self.names, self.assets)
 
     @property
     def _folds(self) -> bool:
@@ -78,7 +80,9 @@ class BucketReporter:
         for asset in self.assets:
             self.context.log_event(
                 AssetMaterialization(
-                    asset, partition=bucket_key(bucket.bucket), metadata={**metadata[asset], **_of_run(progress)}
+                    self.names.key(asset),
+                    partition=bucket_key(bucket.bucket),
+                    metadata={**metadata[asset], **_of_run(progress)},
                 )
             )
         self._checks.repeat()

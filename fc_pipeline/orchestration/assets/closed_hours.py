@@ -10,7 +10,6 @@ from typing import Any, Final
 from dagster import (
     AssetDep,
     AssetExecutionContext,
-    AssetKey,
     AssetMaterialization,
     AssetObservation,
     AssetRecordsFilter,
@@ -27,6 +26,7 @@ from fc_pipeline.feed.run import RAW_LOG
 from fc_pipeline.hours import Hour
 from fc_pipeline.orchestration.assets.links import links_of
 from fc_pipeline.orchestration.assets.specs import OWNERS
+from fc_pipeline.orchestration.names import Names
 from fc_pipeline.orchestration.partitions import HOURS
 from fc_pipeline.store.hour_totals import HourTotals
 from fc_pipeline.tables.registry import DATA_TABLES
@@ -76,12 +76,14 @@ def closing_of(hour: Hour, totals: HourTotals) -> AssetMaterialization:
     )
 
 
-def note_repair(context: AssetExecutionContext | OpExecutionContext, hour: Hour, rows_written: int) -> None:
+def note_repair(
+    context: AssetExecutionContext | OpExecutionContext, names: Names, hour: Hour, rows_written: int
+) -> None:
     """Log that a run changed rows of an hour that was reported, so that it is reported once more."""
-    if _is_reported(context.instance, hour):
+    if _is_reported(context.instance, names, hour):
         context.log_event(
             AssetObservation(
-                CLOSED_HOURS,
+                names.key(CLOSED_HOURS),
                 partition=hour.key,
                 description="Repaired: it is materialised once more when its checks are green",
                 metadata={"run_rows_written": rows_written},
@@ -89,6 +91,6 @@ def note_repair(context: AssetExecutionContext | OpExecutionContext, hour: Hour,
         )
 
 
-def _is_reported(instance: DagsterInstance, hour: Hour) -> bool:
-    wanted = AssetRecordsFilter(AssetKey(CLOSED_HOURS), asset_partitions=[hour.key])
+def _is_reported(instance: DagsterInstance, names: Names, hour: Hour) -> bool:
+    wanted = AssetRecordsFilter(names.key(CLOSED_HOURS), asset_partitions=[hour.key])
     return bool(instance.fetch_materializations(wanted, limit=1).records)

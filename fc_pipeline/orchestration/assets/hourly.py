@@ -7,7 +7,6 @@ from typing import Any
 
 from dagster import (
     AssetExecutionContext,
-    AssetKey,
     AssetRecordsFilter,
     BackfillPolicy,
     Config,
@@ -32,6 +31,7 @@ from fc_pipeline.orchestration.checks.raw_log import COVERAGE, FILES, evaluate_f
 from fc_pipeline.orchestration.checks.rows import ROWS_MATCH_LOG, evaluate_rows
 from fc_pipeline.orchestration.failures import failing_step
 from fc_pipeline.orchestration.interruption import Interruption, interruptible
+from fc_pipeline.orchestration.names import Names, bare
 from fc_pipeline.orchestration.partitions import HOURS, hour_window
 from fc_pipeline.orchestration.resources import ReplicaResource
 from fc_pipeline.replica import Replica
@@ -86,10 +86,17 @@ def hourly_tables(
     With `hub_events` selected, reads missing blocks from the hub; without it, rebuilds the tables from the raw log.
     """
     # Sources first: Dagster calls an asset "unsynced" if its sources are materialised after it.
-    outputs = [spec.key.to_user_string() for spec in HOURLY_SPECS if spec.key in context.selected_asset_keys]
+    selected = {bare(key) for key in context.selected_asset_keys}
+    outputs = [bare(spec.key) for spec in HOURLY_SPECS if bare(spec.key) in selected]
     with failing_step(), interruptible() as interruption, replica.open(need_hub=RAW_LOG in outputs) as opened:
         reporter = _RunReporter(
-            context, opened, outputs, interruption, follows=bool(config.follow_seconds), rebuilds=config.rebuild
+            context,
+            replica.names,
+            opened,
+            outputs,
+            interruption,
+            follows=bool(config.follow_seconds),
+            rebuilds=config.rebuild,
         )
         window = hour_window(context.partition_time_window, hours_ahead=config.hours_ahead)
         run = MicroBatchRun(
@@ -129,6 +136,7 @@ class _RunReporter:
     """Reports a run's progress to Dagster while it works, and the check results of its assets."""
 
     context: AssetExecutionContext
+    names: Names
     replica: Replica
     outputs: Sequence[str]
     interruption: Interruption
@@ -139,13 +147,13 @@ class _RunReporter:
     _repaired: dict[Hour, int] = field(default_factory=dict[Hour, int])
 
     def __post_init__(self) -> None:
-        self._checks = CheckReporter(self.context, self.outputs)
+        self._checks = CheckReporter(self.context, self.names, self.outputs)
 
     def report(self, hours: Sequence[HourProgress]) -> None:
         """Log a materialisation per asset and hour."""
         for hour in hours:
             for event in materializations(self.replica, hour, self.outputs, self._earlier_sample):
-                self.context.log_event(event)
+                self.context.log_event(self.names.event(event))
             self._note_repair(hour)
         self._checks.repeat()
         is_due = time.monotonic() - self._evaluated_at >= EVALUATE_SECONDS
@@ -155,10 +163,10 @@ class _RunReporter:
     def _note_repair(self, hour: HourProgress) -> None:
         if hour.rows_written > self._repaired.get(hour.hour, 0):
             self._repaired[hour.hour] = hour.rows_written
-            note_repair(self.context, hour.hour, hour.rows_written)
+            note_repair(self.context, self.names, hour.hour, hour.rows_written)
 
     def _earlier_sample(self, asset: str, partition: str) -> TableMetadataValue | None:
-        wanted = AssetRecordsFilter(AssetKey(asset), asset_partitions=[partition])
+        wanted = AssetRecordsFilter(self.names.key(asset), asset_partitions=[partition])
         records = self.context.instance.fetch_materializations(wanted, limit=1).records
         found = records[0].asset_materialization if records else None
         sample = found.metadata.get(SAMPLE) if found else None

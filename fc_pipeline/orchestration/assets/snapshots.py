@@ -25,6 +25,7 @@ from fc_pipeline.orchestration.assets.specs import OWNERS, table_spec
 from fc_pipeline.orchestration.assets.targets import TARGETS_ASSET
 from fc_pipeline.orchestration.failures import failing_step
 from fc_pipeline.orchestration.interruption import interruptible
+from fc_pipeline.orchestration.names import bare
 from fc_pipeline.orchestration.partitions import FID_BUCKETS
 from fc_pipeline.orchestration.resources import ReplicaResource
 from fc_pipeline.store.bookkeeping import SNAPSHOTS
@@ -126,12 +127,12 @@ def fid_tables(
     `fid_snapshots` alone only fetches; without it what the lake has is folded, into all tables alike. The next run over
     the same users within a day resumes an interrupted one.
     """
-    selected = {key.to_user_string() for key in context.selected_asset_keys}
+    selected = {bare(key) for key in context.selected_asset_keys}
     fetch = SNAPSHOTS_ASSET in selected
     buckets = buckets_named(config.buckets) if config.buckets else [int(key) for key in context.partition_keys]
     with failing_step(), interruptible() as interruption, replica.open(need_hub=fetch) as opened:
         assets = [name for name in BY_BUCKETS if name in selected]
-        reporter = BucketReporter(context, opened, interruption, assets)
+        reporter = BucketReporter(context, replica.names, opened, interruption, assets)
         reporter.backfill(_scope(buckets, config.fids)).execute()
         reporter.evaluate()
         interruption.end_run(context)  # either way the work is complete

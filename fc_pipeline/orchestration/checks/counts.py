@@ -6,6 +6,7 @@ from dagster import AssetCheckExecutionContext, AssetCheckResult, AssetCheckSeve
 
 from fc_pipeline.orchestration.checks.wording import check_spec, table_of, with_remedy
 from fc_pipeline.orchestration.failures import failing_step
+from fc_pipeline.orchestration.names import bare
 from fc_pipeline.orchestration.resources import ReplicaResource
 from fc_pipeline.replica import Replica
 from fc_pipeline.status.exact_counts import KEYS_COMPARED, compare_counts, compare_threads
@@ -54,7 +55,7 @@ def count_checks(context: AssetCheckExecutionContext, replica: ReplicaResource) 
         **{table.name: _evaluating(table) for table in COUNT_TABLES},
     }
     with failing_step(), replica.open(need_hub=False) as opened:
-        for name in sorted(key.asset_key.to_user_string() for key in context.selected_asset_check_keys):
+        for name in sorted(bare(key.asset_key) for key in context.selected_asset_check_keys):
             yield evaluators[name](opened)
 
 

@@ -14,7 +14,6 @@ from dagster import (
     AssetCheckKey,
     AssetCheckResult,
     AssetExecutionContext,
-    AssetKey,
     EventLogRecord,
     OpExecutionContext,
 )
@@ -27,16 +26,17 @@ from dagster._core.storage.asset_check_execution_record import (
 from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecord
 
 from fc_pipeline.orchestration.checks.catalog import keys_of
+from fc_pipeline.orchestration.names import Names
 
 __all__ = ["CheckReporter", "evaluation_of"]
 
 
-def evaluation_of(result: AssetCheckResult) -> AssetCheckEvaluation:
+def evaluation_of(result: AssetCheckResult, names: Names) -> AssetCheckEvaluation:
     """A result as the event that is logged."""
     if result.asset_key is None or result.check_name is None:
         raise ValueError("a check result must name its asset and check")
     return AssetCheckEvaluation(
-        asset_key=AssetKey.from_coercible(result.asset_key),
+        asset_key=names.key(result.asset_key),
         check_name=result.check_name,
         passed=result.passed,
         metadata=result.metadata,
@@ -66,15 +66,18 @@ def _targeting(found: AssetCheckEvaluation, newest: EventLogRecord | None) -> As
 class CheckReporter:
     """Reports check results for one run of assets. Not for several threads at once."""
 
-    def __init__(self, context: AssetExecutionContext | OpExecutionContext, assets: Iterable[str]) -> None:
+    def __init__(
+        self, context: AssetExecutionContext | OpExecutionContext, names: Names, assets: Iterable[str]
+    ) -> None:
         self._context = context
         self._instance = context.instance
-        self._keys = keys_of(assets)
+        self._names = names
+        self._keys = [AssetCheckKey(names.key(key.asset_key), key.name) for key in keys_of(assets)]
         self._logged: set[AssetCheckKey] = set()
 
     def report(self, results: Iterable[AssetCheckResult]) -> None:
         """Log results; a check that another run is just evaluating is left to that run."""
-        evaluations = [evaluation_of(result) for result in results]
+        evaluations = [evaluation_of(result, self._names) for result in results]
         newest = self._newest([one.asset_check_key for one in evaluations])
         for evaluation in evaluations:
             if not self._is_in_progress(newest.get(evaluation.asset_check_key)):

@@ -6,6 +6,7 @@ from dagster import AssetCheckExecutionContext, AssetCheckResult, multi_asset_ch
 
 from fc_pipeline.orchestration.checks.wording import check_spec
 from fc_pipeline.orchestration.failures import failing_step
+from fc_pipeline.orchestration.names import bare
 from fc_pipeline.orchestration.resources import ReplicaResource
 from fc_pipeline.replica import Replica
 from fc_pipeline.status import health
@@ -41,7 +42,7 @@ def _remedy(name: str) -> str:
 def key_checks(context: AssetCheckExecutionContext, replica: ReplicaResource) -> Iterable[AssetCheckResult]:
     """Evaluate the selected tables now."""
     with failing_step(), replica.open(need_hub=False) as opened:
-        tables = sorted(key.asset_key.to_user_string() for key in context.selected_asset_check_keys)
+        tables = sorted(bare(key.asset_key) for key in context.selected_asset_check_keys)
         yield from evaluate_keys(opened, tables)
 
 

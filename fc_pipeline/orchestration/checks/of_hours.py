@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from dagster import AssetCheckKey, AssetKey, DagsterInstance, TableMetadataValue
+from dagster import AssetCheckKey, DagsterInstance, TableMetadataValue
 from dagster._core.storage.asset_check_execution_record import (
     COMPLETED_ASSET_CHECK_EXECUTION_RECORD_STATUSES as _EVALUATED,
 )
@@ -12,6 +12,7 @@ from fc_pipeline.orchestration.checks.keys import UNIQUE_KEYS
 from fc_pipeline.orchestration.checks.quarantined import MAX_QUARANTINED_SHARE, QUARANTINE_SHARE
 from fc_pipeline.orchestration.checks.raw_log import BLOCK_EVENTS, FILES
 from fc_pipeline.orchestration.checks.rows import ROWS_MATCH_LOG
+from fc_pipeline.orchestration.names import Names
 from fc_pipeline.replica import Replica
 from fc_pipeline.status import by_hour, health
 from fc_pipeline.tables.registry import DATA_TABLES
@@ -25,7 +26,7 @@ class HourFindings:
     Nothing is said here of blocks that are missing: `status.closed_hours` has that.
     """
 
-    def __init__(self, instance: DagsterInstance, replica: Replica) -> None:
+    def __init__(self, instance: DagsterInstance, replica: Replica, names: Names) -> None:
         self._replica = replica
         different, _, _ = by_hour.event_counts(replica)
         self._red = {one.hour: BLOCK_EVENTS for one in different if one.events > one.confirmed_events}
@@ -33,7 +34,7 @@ class HourFindings:
         self._red |= {one.hour: QUARANTINE_SHARE for one in shares if one.share > MAX_QUARANTINED_SHARE}
         self._whole_table: str | None = None
         self._compared_up_to: str | None = None
-        self._read_results(instance)
+        self._read_results(instance, names)
 
     def reason(self, hour: Hour) -> str | None:
         """The check that is red for the hour, or was not evaluated since the hour is over; None if all are green."""
@@ -45,13 +46,13 @@ class HourFindings:
             return f"{ROWS_MATCH_LOG}, which has not come to it yet"
         return FILES if health.lost_of(self._replica, [hour], reading=False) else None
 
-    def _read_results(self, instance: DagsterInstance) -> None:
+    def _read_results(self, instance: DagsterInstance, names: Names) -> None:
         """The newest result of each table: hours that it names are red, and without any nothing is known."""
         compared: list[str] = []
         for table in DATA_TABLES:
             for name in (UNIQUE_KEYS, ROWS_MATCH_LOG):
                 found = instance.event_log_storage.get_asset_check_execution_history(
-                    AssetCheckKey(AssetKey(table), name), limit=1, status=set(_EVALUATED)
+                    AssetCheckKey(names.key(table), name), limit=1, status=set(_EVALUATED)
                 )
                 evaluation = found[0].evaluation if found else None
                 if evaluation is None:

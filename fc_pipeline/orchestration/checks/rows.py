@@ -8,6 +8,7 @@ from fc_pipeline.feed.outputs import RAW_LOG
 from fc_pipeline.hours import Hour
 from fc_pipeline.orchestration.checks.wording import check_spec, materializing, table_of, with_remedy
 from fc_pipeline.orchestration.failures import failing_step
+from fc_pipeline.orchestration.names import bare
 from fc_pipeline.orchestration.resources import ReplicaResource
 from fc_pipeline.reconcile.log_comparison import MAX_EVENTS, compare_with_log
 from fc_pipeline.reconcile.log_differences import LogComparison, TableComparison
@@ -52,9 +53,7 @@ def _holds(name: str) -> str:
 def row_checks(context: AssetCheckExecutionContext, replica: ReplicaResource) -> Iterable[AssetCheckResult]:
     """Evaluate the selected tables now, in one pass over the log."""
     with failing_step(), replica.open(need_hub=False) as opened:
-        yield from evaluate_rows(
-            opened, sorted(key.asset_key.to_user_string() for key in context.selected_asset_check_keys)
-        )
+        yield from evaluate_rows(opened, sorted(bare(key.asset_key) for key in context.selected_asset_check_keys))
 
 
 def evaluate_rows(replica: Replica, tables: Iterable[str]) -> Iterator[AssetCheckResult]:

@@ -57,14 +57,15 @@ class _Cursor(msgspec.Struct):
 def closed_hours_sensor(context: SensorEvaluationContext, replica: ReplicaResource) -> SensorResult:
     """One tick: some reports, oldest hour first, or what the next hour waits for."""
     deadline = time.monotonic() + TICK_DEADLINE_SECONDS
-    cursor = _with_repairs(context.instance, _parsed(context.cursor))
-    reported = context.instance.get_materialized_partitions(AssetKey(CLOSED_HOURS))
+    asset = replica.names.key(CLOSED_HOURS)
+    cursor = _with_repairs(context.instance, asset, _parsed(context.cursor))
+    reported = context.instance.get_materialized_partitions(asset)
     with replica.open(need_hub=False) as opened:
         complete = complete_hours(opened)
         due = sorted(hour for hour in complete if hour.key not in reported or hour.key in cursor.repaired)
         closings: list[AssetMaterialization] = []
         reasons: list[str] = []
-        for closing in _closings(context.instance, opened, due):
+        for closing in _closings(HourFindings(context.instance, opened, replica.names) if due else None, opened, due):
             if isinstance(closing, AssetMaterialization):
                 closings.append(closing)
                 cursor.repaired.pop(closing.partition or "", None)
@@ -74,15 +75,14 @@ def closed_hours_sensor(context: SensorEvaluationContext, replica: ReplicaResour
                 break
     waiting = f"; {reasons[0]}" if reasons else ""
     return SensorResult(
-        asset_events=closings,
+        asset_events=replica.names.events(closings),
         skip_reason=SkipReason(f"{len(closings)} hours reported as closed, {len(due) - len(closings)} wait{waiting}"),
         cursor=msgspec.json.encode(cursor).decode(),
     )
 
 
-def _closings(instance: DagsterInstance, replica: Replica, due: list[Hour]) -> Iterator[AssetMaterialization | str]:
+def _closings(findings: HourFindings | None, replica: Replica, due: list[Hour]) -> Iterator[AssetMaterialization | str]:
     """The report of each hour, or why there is none yet."""
-    findings = HourFindings(instance, replica) if due else None
     for hour in due:
         red = findings.reason(hour) if findings is not None else None
         if red is not None:
@@ -93,17 +93,17 @@ def _closings(instance: DagsterInstance, replica: Replica, due: list[Hour]) -> I
         yield closing_of(hour, totals)
 
 
-def _with_repairs(instance: DagsterInstance, cursor: _Cursor) -> _Cursor:
+def _with_repairs(instance: DagsterInstance, asset: AssetKey, cursor: _Cursor) -> _Cursor:
     """The cursor with the repairs noted since: those after which the hour was not reported again."""
-    wanted = AssetRecordsFilter(AssetKey(CLOSED_HOURS), after_storage_id=cursor.read_up_to)
+    wanted = AssetRecordsFilter(asset, after_storage_id=cursor.read_up_to)
     records = instance.fetch_observations(wanted, limit=_PAGE, ascending=True).records
     newest: Mapping[str, int] = {record.partition_key: record.storage_id for record in records if record.partition_key}
-    repaired = {**cursor.repaired, **{key: at for key, at in newest.items() if _reported_at(instance, key) < at}}
+    repaired = {**cursor.repaired, **{key: at for key, at in newest.items() if _reported_at(instance, asset, key) < at}}
     return _Cursor(records[-1].storage_id if records else cursor.read_up_to, repaired)
 
 
-def _reported_at(instance: DagsterInstance, partition: str) -> int:
-    wanted = AssetRecordsFilter(AssetKey(CLOSED_HOURS), asset_partitions=[partition])
+def _reported_at(instance: DagsterInstance, asset: AssetKey, partition: str) -> int:
+    wanted = AssetRecordsFilter(asset, asset_partitions=[partition])
     records = instance.fetch_materializations(wanted, limit=1).records
     return records[0].storage_id if records else 0
 

@@ -32,6 +32,7 @@ from fc_pipeline.orchestration.assets.hourly import FOLLOW_TAG, MicroBatchConfig
 from fc_pipeline.orchestration.failures import failing_tick
 from fc_pipeline.orchestration.instance.concurrency import catch_up_tags, max_catch_up_runs
 from fc_pipeline.orchestration.jobs import MICRO_BATCHES
+from fc_pipeline.orchestration.names import Names
 from fc_pipeline.orchestration.partitions import first_loaded_hour
 from fc_pipeline.orchestration.resources import ReplicaResource
 from fc_pipeline.orchestration.runs_in_flight import UNFINISHED, may_just_have_started
@@ -69,23 +70,23 @@ def hub_event_sensor(context: SensorEvaluationContext, replica: ReplicaResource)
     """One tick: what is missing now, without what runs already work on."""
     try:
         with replica.open() as opened:
-            return _tick(context, opened)
+            return _tick(context, replica.names, opened)
     except HubError as error:
         return SkipReason(f"no hub can be read: {error}")
 
 
-def _tick(context: SensorEvaluationContext, replica: Replica) -> SensorResult:
+def _tick(context: SensorEvaluationContext, names: Names, replica: Replica) -> SensorResult:
     now = time.time()
     deadline = time.monotonic() + TICK_DEADLINE_SECONDS
     max_runs = max_catch_up_runs(context.instance)
     state, found = asyncio.run(_look(replica, 2 * max_runs, deadline))
-    first = first_loaded_hour()
+    first = first_loaded_hour(names)
     # Dagster knows no partition before the first one that was loaded: such hours wait until the code location is
     # reloaded.
     missing = [hour for hour in found if hour >= first]
     if _is_outdated(replica, first):
         ask_for_reload()
-    runs = _living_runs(context.instance, replica, now)
+    runs = _living_runs(context.instance, names, replica, now)
     followers = {run.run_id for run in runs if FOLLOW_TAG in run.tags}
     busy = {run.tags.get(_PARTITION_TAG) for run in runs}
     requests: list[RunRequest] = []
@@ -93,9 +94,9 @@ def _tick(context: SensorEvaluationContext, replica: Replica) -> SensorResult:
     if (
         present is not None
         and _needs_follower(replica, state, present, followers, now)
-        and _may_try_to_follow(context.instance, now)
+        and _may_try_to_follow(context.instance, names, now)
     ):
-        requests.append(_follow_request(present, replica.settings.follow_seconds, now))
+        requests.append(_follow_request(names, present, replica.settings.follow_seconds, now))
     attempts = _attempts(context.cursor, missing)
     fitting = max_runs - (len(runs) - len(followers))
     failing: list[Hour] = []
@@ -107,7 +108,7 @@ def _tick(context: SensorEvaluationContext, replica: Replica) -> SensorResult:
             continue
         if fitting <= 0:
             break
-        requests.append(_catch_up_request(hour))
+        requests.append(_catch_up_request(names, hour))
         fitting -= 1
         attempts[hour.key] = Attempt(attempts[hour.key].count + 1 if hour.key in attempts else 1, now)
         if attempts[hour.key].count >= FAILED_AFTER_ATTEMPTS:
@@ -128,7 +129,7 @@ def _is_outdated(replica: Replica, first: Hour) -> bool:
     return stored is not None and stored != first
 
 
-def _living_runs(instance: DagsterInstance, replica: Replica, now: float) -> list[DagsterRun]:
+def _living_runs(instance: DagsterInstance, names: Names, replica: Replica, now: float) -> list[DagsterRun]:
     """The runs in flight: queued, starting or started.
 
     A run that is "started", but has written nothing for long and holds no lease, is dead: Dagster's default launcher
@@ -136,7 +137,7 @@ def _living_runs(instance: DagsterInstance, replica: Replica, now: float) -> lis
     """
     with replica.engine.connect() as connection:
         at_work = lease.runs_at_work(connection)
-    records = instance.get_run_records(RunsFilter(job_name=MICRO_BATCHES.name, statuses=list(UNFINISHED)))
+    records = instance.get_run_records(RunsFilter(job_name=names.of(MICRO_BATCHES.name), statuses=list(UNFINISHED)))
     return [
         record.dagster_run
         for record in records
@@ -178,10 +179,10 @@ def _needs_follower(replica: Replica, state: Survey, present: Hour, followers: I
     return bool(ends) and min(ends) - now < SUCCESSOR_LEAD_SECONDS
 
 
-def _may_try_to_follow(instance: DagsterInstance, now: float) -> bool:
+def _may_try_to_follow(instance: DagsterInstance, names: Names, now: float) -> bool:
     """Whether a follower may start: at once after one failure, then with exponential backoff."""
     newest = instance.get_run_records(
-        RunsFilter(job_name=MICRO_BATCHES.name, tags={FOLLOW_TAG: "true"}), limit=MAX_COUNTED_FAILURES
+        RunsFilter(job_name=names.of(MICRO_BATCHES.name), tags={FOLLOW_TAG: "true"}), limit=MAX_COUNTED_FAILURES
     )
     failures = list(takewhile(lambda record: record.dagster_run.status == DagsterRunStatus.FAILURE, newest))
     if len(failures) < 2 or failures[0].end_time is None:
@@ -189,21 +190,23 @@ def _may_try_to_follow(instance: DagsterInstance, now: float) -> bool:
     return Attempt(len(failures) - 1, failures[0].end_time).is_due(now)
 
 
-def _follow_request(present: Hour, follow_seconds: float, now: float) -> RunRequest:
+def _follow_request(names: Names, present: Hour, follow_seconds: float, now: float) -> RunRequest:
     """The follower; if our clock is behind, of the newest hour that Dagster has a partition for."""
     tags = {FOLLOW_TAG: "true", "dagster/priority": FOLLOW_PRIORITY}
     hour = min(present, Hour.of(now))
     ahead = (present.start_unix - hour.start_unix) // HOUR_SECONDS
-    return _request(hour, MicroBatchConfig(rebuild=False, follow_seconds=follow_seconds, hours_ahead=ahead), tags)
+    return _request(
+        names, hour, MicroBatchConfig(rebuild=False, follow_seconds=follow_seconds, hours_ahead=ahead), tags
+    )
 
 
-def _catch_up_request(hour: Hour) -> RunRequest:
-    return _request(hour, MicroBatchConfig(rebuild=False), catch_up_tags())
+def _catch_up_request(names: Names, hour: Hour) -> RunRequest:
+    return _request(names, hour, MicroBatchConfig(rebuild=False), catch_up_tags())
 
 
-def _request(hour: Hour, config: MicroBatchConfig, tags: Mapping[str, str]) -> RunRequest:
+def _request(names: Names, hour: Hour, config: MicroBatchConfig, tags: Mapping[str, str]) -> RunRequest:
     return RunRequest(
-        partition_key=hour.key, run_config=RunConfig(ops={hourly_tables.op.name: config}), tags=dict(tags)
+        partition_key=hour.key, run_config=RunConfig(ops={names.of(hourly_tables.op.name): config}), tags=dict(tags)
     )
 
 

@@ -48,25 +48,25 @@ def gap_sensor(context: SensorEvaluationContext, replica: ReplicaResource) -> Se
     with replica.open(need_hub=False) as opened:
         found = health.open_gaps(opened)
         cursor = json.dumps([f"shard {gap.shard}: {heights_of(gap.heights.first, gap.heights.last)}" for gap in found])
-        evaluations = [] if cursor == (context.cursor or "[]") else [evaluation_of(evaluate_gaps(opened))]
+        evaluations = (
+            [] if cursor == (context.cursor or "[]") else [evaluation_of(evaluate_gaps(opened), replica.names)]
+        )
         # An hour that fails may still be read: while the hub has it, hub_event_sensor retries it.
         lost = [gap for gap in found if gap.reason != FAILED_HOUR]
-        reason = _reason_to_wait(context.instance, opened, lost, time.time())
+        reason = _reason_to_wait(context.instance, replica.names.of(HEAL_GAPS.name), opened, lost, time.time())
     if reason is not None:
         return SensorResult(skip_reason=SkipReason(reason), asset_events=evaluations, cursor=cursor)
     return SensorResult(run_requests=[RunRequest(tags={GAPS_TAG: "true"})], asset_events=evaluations, cursor=cursor)
 
 
-def _reason_to_wait(instance: DagsterInstance, replica: Replica, found: list[Gap], now: float) -> str | None:
+def _reason_to_wait(instance: DagsterInstance, job: str, replica: Replica, found: list[Gap], now: float) -> str | None:
     """Why no run is launched; None if one is."""
     if not found:
         return "no gap is open that snapshots would heal"
     with replica.engine.connect() as connection:
         if gaps.is_being_healed(connection):
             return "a run is healing"
-    newest = instance.get_run_records(
-        RunsFilter(job_name=HEAL_GAPS.name, tags={GAPS_TAG: "true"}), limit=MAX_COUNTED_ATTEMPTS
-    )
+    newest = instance.get_run_records(RunsFilter(job_name=job, tags={GAPS_TAG: "true"}), limit=MAX_COUNTED_ATTEMPTS)
     if any(is_in_flight(record, now) for record in newest):
         return "a run that will heal is on its way"
     # A run that ended after all open gaps were found has not healed them.

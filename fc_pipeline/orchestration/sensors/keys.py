@@ -41,7 +41,7 @@ MAX_COUNTED_ATTEMPTS: Final = 10
 @failing_tick()
 def key_sensor(context: SensorEvaluationContext, replica: ReplicaResource) -> RunRequest | SkipReason:
     """One tick: whose turn it is; the run queries the hub, not the tick."""
-    reason = _reason_to_wait(context.instance, time.time())
+    reason = _reason_to_wait(context.instance, replica.names.of(READ_KEYS.name), time.time())
     if reason is not None:
         return SkipReason(reason)
     with replica.open(need_hub=False) as opened:
@@ -50,11 +50,11 @@ def key_sensor(context: SensorEvaluationContext, replica: ReplicaResource) -> Ru
     return RunRequest(tags={KEYS_TAG: "true"})
 
 
-def _reason_to_wait(instance: DagsterInstance, now: float) -> str | None:
+def _reason_to_wait(instance: DagsterInstance, job: str, now: float) -> str | None:
     """Why no run is launched; None if one may be."""
-    if runs_unfinished(instance, READ_KEYS.name):
+    if runs_unfinished(instance, job):
         return "a run is reading keys"
-    newest = instance.get_run_records(RunsFilter(job_name=READ_KEYS.name), limit=MAX_COUNTED_ATTEMPTS)
+    newest = instance.get_run_records(RunsFilter(job_name=job), limit=MAX_COUNTED_ATTEMPTS)
     ends = [record.end_time or record.create_timestamp.timestamp() for record in newest]
     failures = list(takewhile(lambda record: record.dagster_run.status == DagsterRunStatus.FAILURE, newest))
     if failures and not Attempt(len(failures), ends[0]).is_due(now):

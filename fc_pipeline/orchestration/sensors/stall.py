@@ -18,6 +18,7 @@ from fc_pipeline.orchestration.checks.evaluation import evaluation_of
 from fc_pipeline.orchestration.checks.stall import STALL, result_of
 from fc_pipeline.orchestration.checks.wording import without_hub
 from fc_pipeline.orchestration.failures import failing_tick
+from fc_pipeline.orchestration.names import Names
 from fc_pipeline.orchestration.resources import ReplicaResource
 from fc_pipeline.status.stall import detect_stall, is_being_followed
 
@@ -48,13 +49,13 @@ def stall_sensor(context: SensorEvaluationContext, replica: ReplicaResource) -> 
         try:
             found = detect_stall(opened, watched_seconds=now - since)
         except HubError as error:
-            return _report(without_hub(STALL, error), cursor)
-    return _report(result_of(found), cursor)
+            return _report(replica.names, without_hub(STALL, error), cursor)
+    return _report(replica.names, result_of(found), cursor)
 
 
-def _report(result: AssetCheckResult, cursor: str) -> SensorResult:
+def _report(names: Names, result: AssetCheckResult, cursor: str) -> SensorResult:
     """A result of the check without a run; the tick repeats it."""
-    events = [evaluation_of(result)]
+    events = [evaluation_of(result, names)]
     return SensorResult(asset_events=events, skip_reason=SkipReason(result.description), cursor=cursor)
 
 

@@ -52,34 +52,32 @@ def target_sensor(context: SensorEvaluationContext, replica: ReplicaResource) ->
     """One tick: what is due; the run queries the hub, not the tick."""
     with replica.open(need_hub=False) as opened:
         if opened.targets is None:
-            return _skip_without_set(context)
+            return _skip_without_set(context, replica.names.key(TARGETS_ASSET))
         coherence.repair_at_start(opened.engine, opened.settings.redis_url)
         coherence.warm(opened.engine, opened.settings.redis_url)
         if not is_anything_due(opened):
             return SkipReason("every target's history is complete")
-        reason = _reason_to_wait(context.instance, opened, time.time())
+        reason = _reason_to_wait(context.instance, replica.names.of(SYNC_TARGETS.name), opened, time.time())
     if reason is not None:
         return SkipReason(reason)
     return RunRequest(tags={TARGETS_TAG: "true"})
 
 
-def _skip_without_set(context: SensorEvaluationContext) -> SensorResult | SkipReason:
+def _skip_without_set(context: SensorEvaluationContext, asset: AssetKey) -> SensorResult | SkipReason:
     """Report once that there is no set: else Dagster warns runs that snapshot users that it was never materialised."""
     reason = SkipReason("everybody is replicated (FC_TARGETS=all)")
-    if context.instance.get_latest_materialization_event(AssetKey(TARGETS_ASSET)) is not None:
+    if context.instance.get_latest_materialization_event(asset) is not None:
         return reason
-    return SensorResult(asset_events=[AssetMaterialization(TARGETS_ASSET, metadata=ALL_USERS)], skip_reason=reason)
+    return SensorResult(asset_events=[AssetMaterialization(asset, metadata=ALL_USERS)], skip_reason=reason)
 
 
-def _reason_to_wait(instance: DagsterInstance, replica: Replica, now: float) -> str | None:
+def _reason_to_wait(instance: DagsterInstance, job: str, replica: Replica, now: float) -> str | None:
     """Why no run is launched; None if one is."""
     with replica.engine.connect() as connection:
         if is_being_completed(connection):
             return "a run is completing targets"
         failed = directory.failed_attempts(connection)
-    newest = instance.get_run_records(
-        RunsFilter(job_name=SYNC_TARGETS.name, tags={TARGETS_TAG: "true"}), limit=MAX_COUNTED_ATTEMPTS
-    )
+    newest = instance.get_run_records(RunsFilter(job_name=job, tags={TARGETS_TAG: "true"}), limit=MAX_COUNTED_ATTEMPTS)
     if any(is_in_flight(record, now) for record in newest):
         return "a run that will complete targets is on its way"
     failures = list(takewhile(lambda record: record.dagster_run.status == DagsterRunStatus.FAILURE, newest))
@@ -105,6 +103,6 @@ def hourly_targets(context: ScheduleEvaluationContext, replica: ReplicaResource)
     with replica.open(need_hub=False) as opened:
         if opened.targets is None:
             return SkipReason("everybody is replicated (FC_TARGETS=all)")
-    if runs_unfinished(context.instance, TARGET_SET_JOB.name):
+    if runs_unfinished(context.instance, replica.names.of(TARGET_SET_JOB.name)):
         return SkipReason("the run before is still at it")
     return RunRequest()

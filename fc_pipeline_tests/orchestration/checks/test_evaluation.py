@@ -23,6 +23,7 @@ from dagster._core.storage.asset_check_execution_record import AssetCheckExecuti
 from fc_pipeline.orchestration.checks import keys
 from fc_pipeline.orchestration.checks.evaluation import CheckReporter
 from fc_pipeline.orchestration.checks.keys import UNIQUE_KEYS, key_checks
+from fc_pipeline.orchestration.names import Names
 
 KEY = AssetCheckKey(AssetKey("casts"), UNIQUE_KEYS)
 
@@ -67,7 +68,7 @@ def follower(instance: DagsterInstance) -> Iterator[Any]:
 
     @asset(name="casts")
     def casts(context: AssetExecutionContext) -> None:
-        reporter = CheckReporter(context, ["casts"])
+        reporter = CheckReporter(context, Names(), ["casts"])
         for step in steps:
             step(context, reporter)
 
@@ -86,7 +87,7 @@ def by_hand(instance: DagsterInstance, *, passed: bool) -> None:
 
     @asset(name="other")
     def other(context: AssetExecutionContext) -> None:
-        CheckReporter(context, ["casts"]).report([result(passed=passed)])
+        CheckReporter(context, Names(), ["casts"]).report([result(passed=passed)])
 
     definitions = Definitions(assets=[other], executor=in_process_executor)
     assert definitions.resolve_implicit_global_asset_job_def().execute_in_process(instance=instance).success
