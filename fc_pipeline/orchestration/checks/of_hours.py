@@ -12,9 +12,12 @@ from fc_pipeline.orchestration.checks.keys import UNIQUE_KEYS
 from fc_pipeline.orchestration.checks.quarantined import MAX_QUARANTINED_SHARE, QUARANTINE_SHARE
 from fc_pipeline.orchestration.checks.raw_log import BLOCK_EVENTS, FILES
 from fc_pipeline.orchestration.checks.rows import ROWS_MATCH_LOG
+from fc_pipeline.orchestration.checks.volume import VOLUME
 from fc_pipeline.orchestration.names import Names
 from fc_pipeline.replica import Replica
 from fc_pipeline.status import by_hour, health
+from fc_pipeline.status.usual import Level
+from fc_pipeline.status.volume import compare_volume
 from fc_pipeline.tables.registry import DATA_TABLES
 
 __all__ = ["HourFindings"]
@@ -32,6 +35,8 @@ class HourFindings:
         self._red = {one.hour: BLOCK_EVENTS for one in different if one.events > one.confirmed_events}
         shares = by_hour.quarantine_by_hour(replica)
         self._red |= {one.hour: QUARANTINE_SHARE for one in shares if one.share > MAX_QUARANTINED_SHARE}
+        unusual = compare_volume(replica).unusual  # of the newest hours: one is held back while it is judged
+        self._red |= {one.hour.key: VOLUME for one in unusual if one.level is Level.HALVED}
         self._whole_table: str | None = None
         self._compared_up_to: str | None = None
         self._read_results(instance, names)
