@@ -10,7 +10,10 @@ from typing import Final
 
 __all__ = ["runnable"]
 
-_OURS: Final = "up|sync|backfill|verify|targets|status|quarantine|lake|url|init|sample-hub|--debug|--help|--version"
+_OURS: Final = (
+    "up|sync|backfill|verify|targets|status|quarantine|lake|metrics|service|url|init|sample-hub|"
+    "--debug|--help|--version"
+)
 _DAGSTERS: Final = "asset|job|dev"
 _COMMAND: Final = re.compile(rf"(?<![\w./-])(?:(fc-pipeline)(?= (?:{_OURS})\b)|(dagster)(?= (?:{_DAGSTERS})\b))")
 _MODULES: Final = {"fc-pipeline": "fc_pipeline.cli", "dagster": "dagster"}

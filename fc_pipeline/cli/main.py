@@ -17,6 +17,7 @@ from fc_pipeline.cli.lake import lake
 from fc_pipeline.cli.metrics import metrics
 from fc_pipeline.cli.quarantine import quarantine
 from fc_pipeline.cli.sample_hub import sample_hub
+from fc_pipeline.cli.service import service
 from fc_pipeline.cli.status import status
 from fc_pipeline.cli.sync import sync
 from fc_pipeline.cli.targets import targets
@@ -52,6 +53,7 @@ app.add_typer(lake, name="lake")
 app.command("metrics")(metrics)
 app.command("url")(url)
 app.command("init")(init)
+app.command("service")(service)
 app.command("sample-hub")(sample_hub)
 
 

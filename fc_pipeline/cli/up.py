@@ -21,21 +21,25 @@ from fc_pipeline.cli.panel import print_panel
 from fc_pipeline.config.project import dagster_home
 from fc_pipeline.config.settings import Settings
 from fc_pipeline.errors import ServiceError
-from fc_pipeline.orchestration.servers.dagster import PREFERRED_UI_PORT, DagsterProcesses
+from fc_pipeline.orchestration.servers.dagster import END_SECONDS, PREFERRED_UI_PORT, DagsterProcesses
 from fc_pipeline.services import close_services_for_process, embedded_servers, with_urls
-from fc_pipeline.services.children import end_marked
+from fc_pipeline.services.children import KILL_SECONDS, end_marked
 from fc_pipeline.services.companion import Companion
 from fc_pipeline.services.lifetime import EmbeddedServer
 from fc_pipeline.services.log_files import keep_small
 from fc_pipeline.services.ports import free_port
+from fc_pipeline.services.postgres import EmbeddedPostgres
 from fc_pipeline.services.private_dirs import remove_stale_private_dirs
 from fc_pipeline.services.redis import EmbeddedRedis
 from fc_pipeline.services.restarts import Restarts
+from fc_pipeline.services.sample_hub import SampleHubServer
 
-__all__ = ["up"]
+__all__ = ["longest_stop_seconds", "up"]
 
 STOP_SECONDS: Final = 25.0
 """How long Dagster's processes may take to end after SIGTERM: a run commits or rolls back its micro-batch."""
+OTHER_STEPS_SECONDS: Final = 20.0
+"""Of stopping: a step of a start that must end first, and what closes within moments."""
 WATCH_SECONDS: Final = 1.0
 _STOP_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -72,6 +76,13 @@ def up(
         console.print("stopped; the data is in", str(settings.data_dir), highlight=False, markup=False)
     finally:
         os.close(lock)
+
+
+def longest_stop_seconds() -> float:
+    """How long `up` takes to end at most: every step waits as long as it may."""
+    servers = (EmbeddedPostgres, EmbeddedRedis, SampleHubServer)
+    patience = sum(seconds for server in servers for _, seconds in server.stop_signals)
+    return END_SECONDS + STOP_SECONDS + KILL_SECONDS + patience + OTHER_STEPS_SECONDS
 
 
 def _only_one(data_dir: Path) -> int | None:

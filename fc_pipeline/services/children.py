@@ -21,10 +21,13 @@ from fc_pipeline.errors import ServiceError
 from fc_pipeline.services.log_files import keep_small
 from fc_pipeline.services.processes import GONE, name_of, with_variable
 
-__all__ = ["MARK", "Child", "end_marked", "inherited_environment", "start_child", "tail"]
+__all__ = ["KILL_SECONDS", "MARK", "Child", "end_marked", "inherited_environment", "start_child", "tail"]
 
 MARK: Final = "FC_PIPELINE_UP"
 """Environment variable of every process of an `up`: its data folder."""
+
+KILL_SECONDS: Final = 10.0
+"""How long a process may take to be gone after SIGKILL."""
 
 _NO_CACHE: Final = "PYTHONDONTWRITEBYTECODE"
 _COLOUR: Final = re.compile(r"\x1b\[[0-9;]*m")
@@ -86,7 +89,7 @@ def end_marked(
         ServiceError: some would not end even so.
     """
     seen: set[int] = set()
-    for number, seconds in ((signal.SIGTERM, patience_seconds), (signal.SIGKILL, 10.0)):
+    for number, seconds in ((signal.SIGTERM, patience_seconds), (signal.SIGKILL, KILL_SECONDS)):
         signalled: set[int] = set()
         deadline = time.monotonic() + seconds
         while True:

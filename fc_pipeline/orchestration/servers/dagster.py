@@ -28,7 +28,7 @@ from fc_pipeline.services.ports import free_port
 from fc_pipeline.services.private_dirs import private_dir, remove_private_dir
 from fc_pipeline.services.restarts import Restarts
 
-__all__ = ["PREFERRED_UI_PORT", "DagsterProcesses"]
+__all__ = ["END_SECONDS", "PREFERRED_UI_PORT", "DagsterProcesses"]
 
 _log = logging.getLogger(__name__)
 
