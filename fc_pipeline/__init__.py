@@ -9,6 +9,7 @@ from typing import Any, Final
 os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
 
 _OF_DAGSTER: Final = {
+    "FarcasterReplica": "fc_pipeline.component",
     "build_defs": "fc_pipeline.definitions",
     "ReplicaResource": "fc_pipeline.orchestration.resources",
 }
@@ -20,3 +21,8 @@ def __getattr__(name: str) -> Any:
     if name in _OF_DAGSTER:
         return getattr(import_module(_OF_DAGSTER[name]), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    """`dg` looks here for components."""
+    return sorted({*globals(), *_OF_DAGSTER})
