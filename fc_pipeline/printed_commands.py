@@ -11,7 +11,7 @@ from typing import Final
 __all__ = ["runnable"]
 
 _OURS: Final = (
-    "up|sync|backfill|verify|targets|status|quarantine|lake|metrics|service|url|init|sample-hub|"
+    "up|sync|backfill|verify|targets|status|alerts|quarantine|lake|metrics|service|url|init|sample-hub|"
     "--debug|--help|--version"
 )
 _DAGSTERS: Final = "asset|job|dev"

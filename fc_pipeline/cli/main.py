@@ -11,6 +11,7 @@ import typer
 from rich.console import Console
 
 from fc_pipeline.causes import cause_of
+from fc_pipeline.cli.alerts import alerts
 from fc_pipeline.cli.backfill import backfill
 from fc_pipeline.cli.init import init
 from fc_pipeline.cli.lake import lake
@@ -48,6 +49,7 @@ app.command("backfill")(backfill)
 app.command("verify")(verify)
 app.add_typer(targets)
 app.command("status")(status)
+app.add_typer(alerts, name="alerts")
 app.add_typer(quarantine, name="quarantine")
 app.add_typer(lake, name="lake")
 app.command("metrics")(metrics)

@@ -1,7 +1,6 @@
 """`fc-pipeline up`: everything from one command, until Ctrl-C."""
 
 import fcntl
-import json
 import logging
 import os
 import signal
@@ -16,6 +15,7 @@ from typing import Annotated, Any, Final
 import typer
 from rich.console import Console
 
+from fc_pipeline.causes import cause_of
 from fc_pipeline.cli.lead import Lead, refuse_to_lead_alone
 from fc_pipeline.cli.panel import print_panel
 from fc_pipeline.config.project import dagster_home
@@ -33,6 +33,7 @@ from fc_pipeline.services.private_dirs import remove_stale_private_dirs
 from fc_pipeline.services.redis import EmbeddedRedis
 from fc_pipeline.services.restarts import Restarts
 from fc_pipeline.services.sample_hub import SampleHubServer
+from fc_pipeline.services.up_state import UpRecord, read_up_state
 
 __all__ = ["longest_stop_seconds", "up"]
 
@@ -58,6 +59,7 @@ def up(
     """Start Postgres, Redis, the sample hub (where none is configured) and Dagster; stop them all on Ctrl-C."""
     settings = Settings.load()
     settings.make_data_dir()
+    _check_alert_addresses(settings)
     console = Console()
     lock = _only_one(settings.data_dir)
     if lock is None:
@@ -99,12 +101,11 @@ def _only_one(data_dir: Path) -> int | None:
 
 
 def _print_locations(console: Console, data_dir: Path) -> None:
-    try:
-        running = json.loads((data_dir / "run" / "up.json").read_text(encoding="utf-8"))
-    except (FileNotFoundError, ValueError):
+    running = read_up_state(data_dir)
+    if running is None or not running.is_alive():
         console.print("fc-pipeline is already starting here, by another `up`")
     else:
-        console.print(f"fc-pipeline is already running (pid {running['pid']}): {running['ui']}", highlight=False)
+        console.print(f"fc-pipeline is already running (pid {running.pid}): {running.ui}", highlight=False)
 
 
 @contextmanager
@@ -140,7 +141,7 @@ def _ignore_stop_signals() -> None:
 def _run(
     console: Console, settings: Settings, servers: list[EmbeddedServer], port: int | None, stop_requested: Event
 ) -> None:
-    state_file = settings.data_dir / "run" / "up.json"
+    record: UpRecord | None = None
     dagster: DagsterProcesses | None = None
     try:
         if end_marked(settings.data_dir, patience_seconds=STOP_SECONDS):
@@ -159,8 +160,9 @@ def _run(
             dagster = DagsterProcesses(dagster_home(), with_urls(settings, servers), ui_port=port)
             dagster.start(on_step)
         metrics_port = free_port(settings.metrics_port) if settings.metrics_port else None
+        record = UpRecord(settings.data_dir, dagster.ui_url)
+        record.note(_pids(servers, dagster, []))
         companions = _companions(settings, metrics_port)
-        state_file.write_text(json.dumps({"pid": os.getpid(), "ui": dagster.ui_url}), encoding="utf-8")
         print_panel(
             console,
             with_urls(settings, servers),
@@ -179,17 +181,48 @@ def _run(
             dagster.revive()
             for companion in companions:
                 companion.revive()
+            record.note(_pids(servers, dagster, companions))
             keep_small(settings.data_dir / "logs")
+    except Exception as error:
+        if record is not None and not isinstance(error.__cause__, _StopRequested):
+            record.fail(_in_short(error))
+        raise
     finally:
-        _stop_all(console, settings, servers, dagster, state_file)
+        _stop_all(console, settings, servers, dagster, record)
+
+
+def _pids(
+    servers: list[EmbeddedServer], dagster: DagsterProcesses, companions: list[Companion]
+) -> dict[str, int | None]:
+    """The process ids of all that this `up` runs, by name."""
+    pids: dict[str, int | None] = {server.name: server.running_pid() for server in servers}
+    pids |= {child.name: child.process.pid for child in dagster.children}
+    return pids | {companion.name: companion.pid for companion in companions}
+
+
+def _in_short(error: Exception) -> str:
+    """Why `up` ends, without the lines of a log that the error may quote."""
+    cause = cause_of(error)
+    first_line = cause.message.partition("\n")[0].rstrip(":")
+    return f"{first_line} ({cause.hint})" if cause.hint else first_line
+
+
+def _check_alert_addresses(settings: Settings) -> None:
+    """Raise ConfigError where FC_ALERT_URLS cannot be told of anything: nobody would notice."""
+    from fc_pipeline.alerts.addresses import addresses_of  # only where they are set
+
+    addresses_of(settings.alert_urls)
 
 
 def _companions(settings: Settings, metrics_port: int | None) -> list[Companion]:
     """What runs beside Dagster, started."""
-    companions: list[Companion] = []
+    commands: dict[str, tuple[str, ...]] = {}
     if metrics_port is not None:
-        arguments = ("metrics", "--port", str(metrics_port))
-        companions.append(Companion("metrics", arguments, settings.data_dir.absolute(), dagster_home()))
+        commands["metrics"] = ("metrics", "--port", str(metrics_port))
+    if settings.alert_urls:
+        commands["alerts"] = ("alerts", "watch")
+    data_dir, root = settings.data_dir.absolute(), dagster_home()
+    companions = [Companion(name, arguments, data_dir, root) for name, arguments in commands.items()]
     for companion in companions:
         companion.start()
     return companions
@@ -238,14 +271,19 @@ def _stop_all(
     settings: Settings,
     servers: list[EmbeddedServer],
     dagster: DagsterProcesses | None,
-    state_file: Path,
+    record: UpRecord | None,
 ) -> None:
-    """Stop in reverse order: Dagster and its runs, then the servers that they use."""
+    """Stop in reverse order: Dagster and its runs, then the servers that they use.
+
+    Where `up` fails, its record stays until the watcher of alerts has had the time to tell why.
+    """
     _ignore_stop_signals()
-    state_file.unlink(missing_ok=True)
+    if record is not None and not record.is_of_failure:
+        record.remove()
     steps: list[tuple[str, Callable[[], object]]] = [
         ("runs", lambda: dagster.end_runs() if dagster is not None else None),
         ("Dagster", lambda: end_marked(settings.data_dir, patience_seconds=STOP_SECONDS)),
+        ("record", lambda: record.remove() if record is not None else None),
         ("lead", lambda: dagster.leave() if dagster is not None else None),
         ("storage", close_services_for_process),
     ]

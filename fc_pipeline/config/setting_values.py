@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -10,10 +11,12 @@ from urllib.parse import urlsplit
 
 from fc_pipeline.config.postgres_url import PostgresUrl, UnreadableUrl
 from fc_pipeline.config.project import project_root
+from fc_pipeline.config.quiet_hours import QuietHours, UnreadableHours
 
 __all__ = [
     "EMBEDDED",
     "Unexpected",
+    "alert_urls",
     "boolean",
     "data_dir",
     "fids",
@@ -26,6 +29,7 @@ __all__ = [
     "one_of",
     "positive",
     "postgres_url",
+    "quiet_hours",
     "redis_url",
     "whole_number",
 ]
@@ -33,6 +37,9 @@ __all__ = [
 EMBEDDED: Final = "embedded"
 """FC_REDIS_URL that says that this machine's own Redis is meant, where being unset could be an oversight."""
 
+_BETWEEN_ALERT_URLS: Final = re.compile(r"\s+|,+\s*(?=[A-Za-z][A-Za-z0-9+.-]*://)")
+"""Commas within a URL are its own, such as those between the receivers of a mail."""
+_ALERT_URL: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://\S+")
 _REDIS_SCHEMES: Final = frozenset({"redis", "rediss", "unix"})
 
 
@@ -246,3 +253,25 @@ def hour(text: str) -> datetime:
     if (moment.minute, moment.second, moment.microsecond) != (0, 0, 0):
         raise Unexpected(f"is {text!r}, which is not a full hour", expected)
     return moment
+
+
+def alert_urls(text: str) -> tuple[str, ...]:
+    """Apprise URLs, each once; what stands in them is told nobody, since most of it is a token or a password."""
+    found = [url for item in _BETWEEN_ALERT_URLS.split(text) if (url := item.strip(","))]
+    for number, url in enumerate(found, 1):
+        if not _ALERT_URL.fullmatch(url):
+            raise Unexpected(
+                f"has a URL, number {number}, that cannot be read",
+                "Apprise URLs separated by commas or spaces, e.g. json://127.0.0.1:8080/alerts",
+            )
+    return tuple(dict.fromkeys(found))
+
+
+def quiet_hours(text: str) -> QuietHours:
+    """Hours of the day."""
+    try:
+        return QuietHours.parse(text)
+    except UnreadableHours:
+        raise Unexpected(
+            f"is {text!r}", "hours of the day and a time zone, e.g. 22-07 UTC or 22:30-6:15 Europe/Berlin"
+        ) from None

@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from fc_pipeline.config import setting_values as values
 from fc_pipeline.config.hosts import is_loopback, is_this_machine
 from fc_pipeline.config.postgres_url import PostgresUrl
+from fc_pipeline.config.quiet_hours import QuietHours
 from fc_pipeline.config.setting import Setting
 from fc_pipeline.config.setting_values import EMBEDDED
 from fc_pipeline.config.variables import read_variables, warn_of_idle, warn_of_unknown
@@ -187,6 +188,25 @@ class Settings(BaseModel):
             is_of_target_set=True,
         ),
     ] = "drop"
+    alert_urls: Annotated[
+        tuple[str, ...],
+        Setting(
+            "whom `up` tells of what turns red or yellow, and when it is over: Apprise URLs, separated by commas or "
+            "spaces, such as `{example}`: [docs/alerts.md](docs/alerts.md)",
+            values.alert_urls,
+            shown_default="nobody",
+            example="mailto://user:password@example.com",
+        ),
+    ] = Field(default=(), repr=False)
+    alert_quiet_hours: Annotated[
+        QuietHours | None,
+        Setting(
+            "when what is yellow waits to be told, such as `{example}`; what is red never waits",
+            values.quiet_hours,
+            shown_default="none",
+            example="22-07 UTC",
+        ),
+    ] = None
 
     log_format: Annotated[
         Literal["text", "json"],

@@ -28,6 +28,11 @@ class Companion:
     _child: Child | None = field(default=None, init=False)
     _restarts: Restarts = field(default_factory=Restarts, init=False)
 
+    @property
+    def pid(self) -> int | None:
+        """Its process id; None before its start, and once it is left out."""
+        return None if self._child is None else self._child.process.pid
+
     def start(self) -> None:
         """Start it; returns at once."""
         command = [sys.executable, "-m", "fc_pipeline.cli", *self.arguments]

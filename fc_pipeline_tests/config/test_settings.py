@@ -191,6 +191,9 @@ def test_the_first_hour_in_its_forms(text: str):
         ("FC_AUDIT_DAYS", "0"),
         ("FC_AUDIT_DAYS", "257"),
         ("FC_AUDIT_DAYS", "a week"),
+        ("FC_ALERT_URLS", "me@example.com"),
+        ("FC_ALERT_URLS", "json://127.0.0.1 slack"),
+        ("FC_ALERT_QUIET_HOURS", "at night"),
     ],
 )
 def test_a_wrong_value_is_refused_with_its_variable_and_what_is_expected(name: str, value: str):
@@ -208,6 +211,7 @@ def test_a_wrong_value_is_refused_with_its_variable_and_what_is_expected(name: s
         ("FC_REDIS_URL", "redis://:hunter2@h/0"),
         ("FC_HUB_HEADERS", '{"x-api-key": "hunter2"}'),
         ("FC_LAKE_URI", "s3://key:hunter2@bucket/lake"),
+        ("FC_ALERT_URLS", "mailto://u:hunter2@example.com"),
     ],
 )
 def test_secrets_are_not_in_the_repr(name: str, value: str):
@@ -225,6 +229,7 @@ def test_secrets_are_not_in_the_repr(name: str, value: str):
         ("FC_HUB_URLS", "https://u:hunter2@[::1"),
         ("FC_HUB_URLS", "https://hub.example:hunter2"),
         ("FC_HUB_HEADERS", '{"x-api-key": "hunter2"'),
+        ("FC_ALERT_URLS", "mailto://example.com hunter2"),
     ],
 )
 def test_secrets_are_not_in_errors_nor_in_what_caused_them(name: str, value: str):
@@ -234,6 +239,18 @@ def test_secrets_are_not_in_errors_nor_in_what_caused_them(name: str, value: str
     while error is not None:
         assert "hunter2" not in str(error)
         error = error.__cause__
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "mailto://u:p@example.com?to=a@b.de,c@d.de,json://h/x",
+        "mailto://u:p@example.com?to=a@b.de,c@d.de json://h/x",
+        " mailto://u:p@example.com?to=a@b.de,c@d.de ,, json://h/x, json://h/x,\n",
+    ],
+)
+def test_alert_urls_are_separated_by_commas_or_spaces_and_have_commas_of_their_own(text: str):
+    assert load(FC_ALERT_URLS=text).alert_urls == ("mailto://u:p@example.com?to=a@b.de,c@d.de", "json://h/x")
 
 
 @given(st.lists(st.integers(min_value=1, max_value=2**63 - 1), unique=True))

@@ -8,7 +8,7 @@ from fc_pipeline.orchestration.checks.wording import check_spec, table_of, witho
 from fc_pipeline.replica import Replica
 from fc_pipeline.status import health
 
-__all__ = ["FRESH", "FRESH_SPEC", "evaluate_freshness"]
+__all__ = ["FRESH", "FRESH_SPEC", "evaluate_freshness", "result_of"]
 
 FRESH = "fresh"
 STALE_AFTER_SECONDS = 60
@@ -26,9 +26,13 @@ FRESH_SPEC = check_spec(
 def evaluate_freshness(replica: Replica) -> AssetCheckResult:
     """The ledger compared with the hub's heads, now."""
     try:
-        finding = health.freshness(replica)
+        return result_of(health.freshness(replica))
     except HubError as error:
         return without_hub(FRESH, error)
+
+
+def result_of(finding: health.FreshnessFinding) -> AssetCheckResult:
+    """What was found, as the result of the check."""
     lag_seconds = max(finding.lag_seconds.values(), default=0.0)
     stale = {shard: lag for shard, lag in finding.lag_seconds.items() if lag > STALE_AFTER_SECONDS}
     worst_first = sorted(finding.lag_seconds, key=lambda shard: (-finding.lag_seconds[shard], shard))

@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from itertools import islice
-from typing import Any
+from typing import Any, Final
 
 from dagster import (
     AssetCheckResult,
@@ -18,10 +18,24 @@ from fc_pipeline.errors import HubError
 from fc_pipeline.feed.outputs import RAW_LOG
 from fc_pipeline.printed_commands import runnable
 
-__all__ = ["MAX_ROWS", "check_spec", "heights_of", "materializing", "table_of", "with_remedy", "without_hub"]
+__all__ = [
+    "MAX_ROWS",
+    "check_spec",
+    "heights_of",
+    "materializing",
+    "remedy_of",
+    "runbook_of",
+    "table_of",
+    "with_remedy",
+    "without_hub",
+]
 
 MAX_ROWS = 100
 """Rows of a table in metadata, next to the total."""
+
+_IF_NOT: Final = "\n\nIf not: "
+_MORE: Final = "\n\nMore: "
+_RUNBOOK: Final = "runbook"
 
 
 def check_spec(asset: str, name: str, holds: str, remedy: str) -> AssetCheckSpec:
@@ -29,9 +43,19 @@ def check_spec(asset: str, name: str, holds: str, remedy: str) -> AssetCheckSpec
     return AssetCheckSpec(
         name,
         asset=asset,
-        description=f"{holds}\n\nIf not: {runnable(remedy)}\n\nMore: `docs/checks.md#{name}`",
-        metadata={"runbook": f"docs/checks.md#{name}"},
+        description=f"{holds}{_IF_NOT}{runnable(remedy)}{_MORE}`docs/checks.md#{name}`",
+        metadata={_RUNBOOK: f"docs/checks.md#{name}"},
     )
+
+
+def remedy_of(spec: AssetCheckSpec) -> str:
+    """What a check's spec says to do where it does not hold."""
+    return (spec.description or "").partition(_IF_NOT)[2].partition(_MORE)[0]
+
+
+def runbook_of(spec: AssetCheckSpec) -> str:
+    """The place in docs/ that a check's spec names."""
+    return str(spec.metadata[_RUNBOOK])
 
 
 def with_remedy(finding: str, remedy: str) -> str:

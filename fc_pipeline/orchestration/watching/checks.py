@@ -1,0 +1,104 @@
+"""Conditions of checks: the newest result of each, as Dagster keeps it; freshness is looked at anew each time.
+
+Nobody evaluates `fresh` and `no_standstill` while Dagster's daemon and runs are dead, which is when they matter most.
+"""
+
+from collections.abc import Callable, Iterator
+from typing import Final
+
+from dagster import (
+    AssetCheckKey,
+    AssetCheckResult,
+    AssetCheckSeverity,
+    AssetCheckSpec,
+    DagsterInstance,
+)
+from dagster._core.storage.asset_check_execution_record import (
+    COMPLETED_ASSET_CHECK_EXECUTION_RECORD_STATUSES as _EVALUATED,
+)
+from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecord
+
+from fc_pipeline.alerts.condition import Condition, Reading, Severity
+from fc_pipeline.config.settings import Settings
+from fc_pipeline.errors import HubError, NothingYet
+from fc_pipeline.orchestration.checks import fresh, stall
+from fc_pipeline.orchestration.checks.catalog import ALL_CHECKS
+from fc_pipeline.orchestration.checks.wording import remedy_of, runbook_of
+from fc_pipeline.replica import Replica, open_replica_to_read
+from fc_pipeline.services import with_running
+from fc_pipeline.status import health
+from fc_pipeline.status.stall import detect_stall
+
+__all__ = ["CHECK_AREAS", "FRESHNESS_AREAS", "read_checks", "read_freshness"]
+
+CHECK_AREAS: Final = frozenset({"check"})
+FRESHNESS_AREAS: Final = frozenset({"fresh"})
+
+_SETTLING_SECONDS: Final = 120.0
+"""A start after a pause has to catch up, which is no news yet."""
+_LOOKED_AT_HERE: Final = frozenset({fresh.FRESH, stall.STALL})
+
+
+def read_checks(instance: DagsterInstance, ui_url: str) -> Reading:
+    """Every check whose newest result did not pass, but those of freshness."""
+    specs = {spec.key: spec for checks in ALL_CHECKS for spec in checks.check_specs if spec.name not in _LOOKED_AT_HERE}
+    newest = instance.event_log_storage.get_latest_asset_check_execution_by_key(list(specs))
+    found: list[Condition] = []
+    for key, record in newest.items():
+        # A result that is announced only says nothing yet: the one before it holds.
+        evaluated = record if record.status in _EVALUATED else _last_evaluated(instance, key)
+        if evaluated is None or evaluated.evaluation is None or evaluated.evaluation.passed:
+            continue
+        one = evaluated.evaluation
+        found.append(_condition("check", specs[key], one.severity, one.description, ui_url))
+    return Reading(tuple(found))
+
+
+def _last_evaluated(instance: DagsterInstance, key: AssetCheckKey) -> AssetCheckExecutionRecord | None:
+    found = instance.event_log_storage.get_asset_check_execution_history(key, limit=1, status=set(_EVALUATED))
+    return found[0] if found else None
+
+
+def read_freshness(settings: Settings, ui_url: str, watched_seconds: float) -> Reading:
+    """Whether the replica is as fresh as the hub and progresses, by the ledger; unread where no hub answers."""
+    try:
+        with open_replica_to_read(with_running(settings), may_be_empty=True, may_be_another_lake=True) as replica:
+            found = tuple(_freshness_conditions(replica, ui_url, watched_seconds))
+    except HubError:  # hubs are looked at by themselves
+        return Reading(unread=FRESHNESS_AREAS)
+    except NothingYet:
+        return Reading()
+    return Reading(found)
+
+
+def _freshness_conditions(replica: Replica, ui_url: str, watched_seconds: float) -> Iterator[Condition]:
+    looks: list[tuple[AssetCheckSpec, Callable[[], AssetCheckResult], float]] = [
+        (fresh.FRESH_SPEC, lambda: fresh.result_of(health.freshness(replica)), _SETTLING_SECONDS),
+        (stall.STALL_SPEC, lambda: stall.result_of(detect_stall(replica, watched_seconds=watched_seconds)), 0.0),
+    ]
+    for spec, look, after_seconds in looks:
+        result = look()
+        if not result.passed:
+            yield _condition("fresh", spec, result.severity, result.description, ui_url, after_seconds=after_seconds)
+
+
+def _condition(
+    area: str,
+    spec: AssetCheckSpec,
+    severity: AssetCheckSeverity,
+    description: str | None,
+    ui_url: str,
+    *,
+    after_seconds: float = 0.0,
+) -> Condition:
+    asset = spec.asset_key.to_user_string()
+    return Condition(
+        f"{area}:{asset}/{spec.name}",
+        Severity.RED if severity is AssetCheckSeverity.ERROR else Severity.YELLOW,
+        f"check {spec.name} of {asset}",
+        detail=description or "",
+        remedy=remedy_of(spec),
+        runbook=runbook_of(spec),
+        link=f"{ui_url}/assets/{asset}?view=checks" if ui_url else "",
+        after_seconds=after_seconds,
+    )
