@@ -44,7 +44,7 @@ README_LINES = 200
 LINE_CHARACTERS = 120
 OTHER_PROGRAMS = frozenset(
     {"createdb", "curl", "dbt", "du", "echo", "export", "git", "journalctl", "pg_dump", "pg_restore", "psql", "rsync"}
-    | {"pip", "python3", "ssh", "sudo", "systemctl", "loginctl", "tar"}
+    | {"dg", "pip", "python3", "ssh", "sudo", "systemctl", "loginctl", "tar"}
 )
 """Programs that are not ours. What backup and restore, and roles.sql, do with Postgres' is tested as a whole."""
 STAND_INS = {
