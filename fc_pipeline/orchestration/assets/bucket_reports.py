@@ -20,6 +20,7 @@ from fc_pipeline.orchestration.interruption import Interruption
 from fc_pipeline.orchestration.names import Names
 from fc_pipeline.replica import Replica
 from fc_pipeline.status import health
+from fc_pipeline.status.row_counts import live_rows
 from fc_pipeline.store import snapshot_ledger
 from fc_pipeline.tables.gasless_keys import GASLESS_KEYS
 
@@ -75,7 +76,7 @@ class BucketReporter:
         metadata = {
             SNAPSHOTS_ASSET: _fetched(bucket),
             RECONCILED: self._folded(progress, bucket),
-            GASLESS_KEYS.name: {"fids_folded": bucket.fids_folded},
+            GASLESS_KEYS.name: {"dagster/row_count": self._gasless_keys(), "fids_folded": bucket.fids_folded},
         }
         for asset in self.assets:
             self.context.log_event(
@@ -103,6 +104,10 @@ class BucketReporter:
                 f"{hour.key}: {found.missing_blocks:,} blocks missing, {found.blocks_by_snapshots:,} known by snapshots"
             )
         self._checks.report([evaluate_gaps(self.replica), evaluate_coverage(self.replica)])
+
+    def _gasless_keys(self) -> int:
+        with self.replica.engine.connect() as connection:
+            return live_rows(connection, GASLESS_KEYS)
 
     def _folded(self, progress: BackfillProgress, bucket: BucketProgress) -> dict[str, Any]:
         with self.replica.engine.connect() as connection:

@@ -4,12 +4,14 @@ Nothing is to be materialised: counts are kept by the transactions that change w
 the tables when they are called.
 """
 
+import hashlib
 import re
 from collections.abc import Sequence
 from typing import Final
 
 from dagster import AssetSpec, MetadataValue, TableColumn, TableSchema
 
+from fc_pipeline.orchestration.assets.specs import OWNERS
 from fc_pipeline.serving.objects import ServedObject, served_objects
 from fc_pipeline.tables.counts import COUNT_TABLES, CountTable
 from fc_pipeline.tables.registry import ALL_TABLES
@@ -28,6 +30,7 @@ def _counts(table: CountTable) -> AssetSpec:
         deps=sorted({one.source.name for one in table.counts}),
         group_name=_GROUP,
         kinds={"postgres", "gold"},
+        owners=OWNERS,
         description=f"{table.description}\n\nKept by the transactions that change what it counts.\n\n"
         f"```sql\n{table.sql_example}\n```",
         metadata={
@@ -53,6 +56,8 @@ def _served(key: str, objects: Sequence[ServedObject]) -> AssetSpec:
         deps=sorted(tables or ALL_TABLES),
         group_name=_GROUP,
         kinds={"postgres", "view"},
+        owners=OWNERS,
+        code_version=hashlib.sha256("\0".join(one.create for one in objects).encode()).hexdigest()[:12],
         description="\n".join(text) + (f"\n\n```sql\n{example}\n```" if example else ""),
         metadata={"made_of": MetadataValue.json([one.name for one in objects])},
     )

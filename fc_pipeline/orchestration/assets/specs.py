@@ -16,6 +16,7 @@ from dagster import (
 
 from fc_pipeline.feed.run import RAW_LOG
 from fc_pipeline.lake.event_log import EVENT_LOG_SCHEMA
+from fc_pipeline.orchestration.assets.code_versions import code_version_of
 from fc_pipeline.orchestration.assets.links import links_of
 from fc_pipeline.tables.columns import DataTable
 from fc_pipeline.tables.fid_activity import FID_ACTIVITY
@@ -67,6 +68,7 @@ def table_spec(
         kinds=kinds,
         owners=OWNERS,
         skippable=True,
+        code_version=code_version_of(table),
         freshness_policy=freshness,
         metadata={
             "dagster/column_schema": _column_schema(table),

@@ -4,21 +4,26 @@ Dagster applies the limit to queued runs itself; the sensor reads it here, so as
 """
 
 from typing import Final
+from urllib.parse import urlsplit
 
 from dagster import DagsterInstance
 
-__all__ = ["CATCH_UP_TAG", "catch_up_tags", "max_catch_up_runs"]
+__all__ = ["CATCH_UP_TAG", "HUB_TAG", "catch_up_tags", "max_catch_up_runs"]
 
 CATCH_UP_TAG: Final = "fc/catch_up"
+HUB_TAG: Final = "fc/hub"
+"""Tag with the hub's host and port: a limit per unique value of it holds for all copies that read one hub."""
 MAX_WITHOUT_LIMIT: Final = 24
 """The limit for an instance without one: each run is a process."""
 MAX_SECONDS: Final = 1800
 """An hour takes a minute or two. A run that died unnoticed keeps its slot this long."""
 
 
-def catch_up_tags() -> dict[str, str]:
-    """The tags of a run that catches up with an hour."""
-    return {CATCH_UP_TAG: "true", "dagster/max_runtime": str(MAX_SECONDS)}
+def catch_up_tags(hub_url: str) -> dict[str, str]:
+    """The tags of a run that catches up with an hour, from this hub first."""
+    parts = urlsplit(hub_url)
+    hub = parts.hostname or "" if parts.port is None else f"{parts.hostname}:{parts.port}"
+    return {CATCH_UP_TAG: "true", HUB_TAG: hub, "dagster/max_runtime": str(MAX_SECONDS)}
 
 
 def max_catch_up_runs(instance: DagsterInstance) -> int:

@@ -108,7 +108,7 @@ def _tick(context: SensorEvaluationContext, names: Names, replica: Replica) -> S
             continue
         if fitting <= 0:
             break
-        requests.append(_catch_up_request(names, hour))
+        requests.append(_catch_up_request(names, hour, replica.settings.hub_urls[0]))
         fitting -= 1
         attempts[hour.key] = Attempt(attempts[hour.key].count + 1 if hour.key in attempts else 1, now)
         if attempts[hour.key].count >= FAILED_AFTER_ATTEMPTS:
@@ -200,8 +200,8 @@ def _follow_request(names: Names, present: Hour, follow_seconds: float, now: flo
     )
 
 
-def _catch_up_request(names: Names, hour: Hour) -> RunRequest:
-    return _request(names, hour, MicroBatchConfig(rebuild=False), catch_up_tags())
+def _catch_up_request(names: Names, hour: Hour, hub_url: str) -> RunRequest:
+    return _request(names, hour, MicroBatchConfig(rebuild=False), catch_up_tags(hub_url))
 
 
 def _request(names: Names, hour: Hour, config: MicroBatchConfig, tags: Mapping[str, str]) -> RunRequest:

@@ -63,6 +63,10 @@ def test_a_range_of_buckets_is_fetched_then_folded_then_both(pipeline: Pipeline)
     assert metadata(pipeline, "reconciled_fids", "003")["drift_rows"] == 0
     assert pipeline.tables() == before
 
+    assert materialize(pipeline, "reconciled_fids", "gasless_keys", first="003", last="003").success
+    rows = len(pipeline.bench.rows("SELECT FROM gasless_keys"))
+    assert metadata(pipeline, "gasless_keys", "003")["dagster/row_count"] == rows
+
 
 def test_chosen_users_leave_the_other_buckets_of_the_range_alone(pipeline: Pipeline):
     assert materialize(pipeline, "fid_snapshots", "reconciled_fids", first="003", last="007", fids=[3, 7]).success

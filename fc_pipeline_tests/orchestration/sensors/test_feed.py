@@ -20,7 +20,7 @@ from dagster._core.test_utils import create_run_for_test
 
 from fc_pipeline.hours import Hour
 from fc_pipeline.hub import probe
-from fc_pipeline.orchestration.instance.concurrency import CATCH_UP_TAG
+from fc_pipeline.orchestration.instance.concurrency import CATCH_UP_TAG, HUB_TAG
 from fc_pipeline.orchestration.jobs import MICRO_BATCHES
 from fc_pipeline.orchestration.partitions import HOURS
 from fc_pipeline.orchestration.resources import ReplicaResource
@@ -239,6 +239,7 @@ def test_a_follower_and_as_many_hours_as_fit_are_asked_for_together(pipeline: Pi
     assert catch_ups(result) == [Hour.of(now - 3600 * n).key for n in range(1, 1 + MAX_CATCH_UP_RUNS)]
     tags = [request.tags for request in requests_of(result) if FOLLOW_TAG not in request.tags]
     assert all(CATCH_UP_TAG in one and int(one["dagster/max_runtime"]) > 0 for one in tags)
+    assert {one[HUB_TAG].partition(":")[0] for one in tags} == {"127.0.0.1"}  # neither user nor password
 
 
 def test_hours_that_are_being_worked_on_are_not_asked_for(pipeline: Pipeline):
