@@ -3,6 +3,7 @@
 from functools import cache
 
 from fc_pipeline.store import derived
+from fc_pipeline.tables.casts import CASTS
 from fc_pipeline.tables.columns import DataTable
 from fc_pipeline.tables.derived_table import DerivedTable
 from fc_pipeline.tables.message import APP_FID
@@ -15,7 +16,22 @@ __all__ = ["after"]
 @cache
 def after(one: DerivedTable) -> tuple[str, ...]:
     """What has to follow the derivation of the staged scopes of a table: of keys, the apps of their users' messages."""
-    return tuple(_attribute(table) for table in ATTRIBUTED_TABLES) if one is KEYS else ()
+    if one is not KEYS:
+        return ()
+    return (_hold_unattributed(CASTS), *(_attribute(table) for table in ATTRIBUTED_TABLES))
+
+
+def _hold_unattributed(table: DataTable) -> str:
+    """Wait for who is changing rows that are to be attributed, by a statement of its own, before these are looked for.
+
+    A fold of another shard touches a cast when its root changes (store.change_stamps). An update that had found the
+    cast as it was before would wait for that, and then leave it as it is: it lies elsewhere by then.
+    """
+    return (
+        f"SELECT count(*) FROM (SELECT DISTINCT fid FROM {derived.scope_name(KEYS)}) AS f CROSS JOIN LATERAL "
+        f"(SELECT FROM {table.qualified} AS m WHERE m.fid = f.fid AND m.signer IS NOT NULL "
+        f"AND m.app_fid IS DISTINCT FROM {APP_FID.value_of('m')} OFFSET 0 FOR UPDATE OF m) AS held"
+    )
 
 
 def _attribute(table: DataTable) -> str:
