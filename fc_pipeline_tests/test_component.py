@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from dagster import AssetKey, Definitions
+from dagster import AssetKey, DagsterInstance, Definitions
 from dagster.components.testing import create_defs_folder_sandbox
 
 from fc_pipeline import FarcasterReplica
@@ -74,7 +74,8 @@ def test_dg_scaffolds_it_in_an_empty_project_and_lists_its_definitions(tmp_path:
 
 def test_its_attributes_are_those_of_build_defs(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("ACME_POSTGRES_URL", "postgresql://writer:secret@127.0.0.1:9/farcaster")
-    with create_defs_folder_sandbox() as sandbox:
+    # An instance of its own: loading asks the one that was opened last, which may be gone.
+    with DagsterInstance.ephemeral(), create_defs_folder_sandbox() as sandbox:
         path = sandbox.scaffold_component(
             component_cls=FarcasterReplica,
             defs_yaml_contents={
