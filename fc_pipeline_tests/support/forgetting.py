@@ -19,7 +19,7 @@ def forget_values(patch: pytest.MonkeyPatch) -> None:
 def forget_messages(patch: pytest.MonkeyPatch) -> None:
     """Be a release that knows fewer messages."""
     gone = {"MESSAGE_TYPE_CAST_REMOVE", "MESSAGE_TYPE_LINK_REMOVE", "MESSAGE_TYPE_LINK_COMPACT_STATE"}
-    patch.setattr(changes, "_OTHER_MESSAGES", changes._OTHER_MESSAGES - gone)
+    patch.setattr(changes, "OTHER_MESSAGES", changes.OTHER_MESSAGES - gone)
     patch.setattr(changes, "_COMPACT_STATE", "not known yet")
     for one in ("MESSAGE_TYPE_CAST_REMOVE", "MESSAGE_TYPE_LINK_REMOVE"):
         patch.delitem(changes._REMOVES, one)
