@@ -29,8 +29,8 @@ WebDriverException: Any = pytest.importorskip("selenium.common").WebDriverExcept
 CHROMIUM, CHROMEDRIVER = shutil.which("chromium"), shutil.which("chromedriver")
 TIMEOUT_SECONDS = 180.0
 """Until something that does not come counts as missing."""
-GROUPS = ("raw_log", "message_sets", "profiles", "channels", "storage", "activity", "targets", "snapshots")
-SHOWN = {"raw_log": (RAW_LOG, "8 / 8 Passed"), "message_sets": ("2 / 2 Passed",)}
+GROUPS = ("raw_log", "hub", "message_sets", "profiles", "channels", "storage", "activity", "targets", "snapshots")
+SHOWN = {"raw_log": (RAW_LOG, "9 / 9 Passed"), "hub": ("closed_hours",)}
 """What a group's lineage shows beside its tables."""
 FIRST = SAMPLE_HOURS[0]
 
@@ -50,7 +50,7 @@ class Browser:
         for argument in (
             *("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
             *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
-            *("--window-size=2400,1800", f"--user-data-dir={folder / 'profile'}"),
+            *("--window-size=2400,4000", f"--user-data-dir={folder / 'profile'}"),
         ):
             options.add_argument(argument)
         self.driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(CHROMEDRIVER))
@@ -70,7 +70,7 @@ class Browser:
             text = self.text()
             return text if all(word in text for word in words) else None
 
-        return until(text_with_words, lambda: f"{words} not in: {self.text()}")
+        return until(text_with_words, lambda: f"{[w for w in words if w not in self.text()]} not in: {self.text()}")
 
     def click(self, xpath: str) -> None:
         def clicked() -> bool:
