@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 from fc_pipeline.config.postgres_url import PostgresUrl, UnreadableUrl
 from fc_pipeline.config.project import project_root
 from fc_pipeline.config.quiet_hours import QuietHours, UnreadableHours
+from fc_pipeline.config.validators import UnreadableValidators, ValidatorSets
 
 __all__ = [
     "EMBEDDED",
@@ -21,6 +22,7 @@ __all__ = [
     "data_dir",
     "fids",
     "follow_seconds",
+    "grpc_urls",
     "host",
     "hour",
     "hub_headers",
@@ -31,6 +33,7 @@ __all__ = [
     "postgres_url",
     "quiet_hours",
     "redis_url",
+    "validators",
     "whole_number",
 ]
 
@@ -58,7 +61,21 @@ def _items(text: str) -> list[str]:
 
 def hub_urls(text: str) -> tuple[str, ...]:
     """URLs separated by commas, each once, without a trailing slash."""
-    expected = "http(s) URLs separated by commas, e.g. http://127.0.0.1:3381"
+    return _urls(text, "http(s) URLs separated by commas, e.g. http://127.0.0.1:3381")
+
+
+def grpc_urls(text: str) -> tuple[str, ...]:
+    """The same, of host and port alone."""
+    expected = "http(s)://host:port separated by commas, e.g. http://127.0.0.1:3383"
+    urls = _urls(text, expected)
+    for url in urls:
+        parts = urlsplit(url)
+        if parts.path or (parts.port is None and parts.scheme == "http"):
+            raise Unexpected(f"has {url!r}, which is no gRPC address", expected)
+    return urls
+
+
+def _urls(text: str, expected: str) -> tuple[str, ...]:
     urls: list[str] = []
     for item in _items(text):
         try:
@@ -76,7 +93,7 @@ def hub_urls(text: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(urls))
 
 
-def hub_headers(text: str, hub_urls: tuple[str, ...]) -> dict[str, dict[str, str]]:
+def hub_headers(text: str, hub_urls: tuple[str, ...], hub_grpc: tuple[str, ...]) -> dict[str, dict[str, str]]:
     """Headers per hub URL; "*" holds those for every hub."""
     expected = 'JSON, {"header": "value"} for every hub or {"hub URL": {"header": "value"}} for one'
     try:
@@ -92,8 +109,8 @@ def hub_headers(text: str, hub_urls: tuple[str, ...]) -> dict[str, dict[str, str
             headers.setdefault("*", {})[_header_name(name, expected)] = _header_value(name, value)
         elif isinstance(value, dict):
             hub_url = name.rstrip("/")
-            if hub_url not in hub_urls:
-                raise Unexpected(f"names the hub {name!r}, which is not in FC_HUB_URLS", expected)
+            if hub_url not in hub_urls + hub_grpc:
+                raise Unexpected(f"names the hub {name!r}, which is in neither FC_HUB_URLS nor FC_HUB_GRPC", expected)
             for key, item in cast(dict[str, object], value).items():
                 if not isinstance(item, str):
                     raise Unexpected(f"has a value for {key!r} that is not text", expected)
@@ -274,4 +291,16 @@ def quiet_hours(text: str) -> QuietHours:
     except UnreadableHours:
         raise Unexpected(
             f"is {text!r}", "hours of the day and a time zone, e.g. 22-07 UTC or 22:30-6:15 Europe/Berlin"
+        ) from None
+
+
+def validators(text: str) -> ValidatorSets:
+    """Public keys of the network's validators."""
+    try:
+        return ValidatorSets.parse(text)
+    except UnreadableValidators as error:
+        raise Unexpected(
+            str(error),
+            "public keys of 32 bytes in hex, separated by commas, or a JSON array of sets with validator_public_keys, "
+            "effective_at and shard_ids",
         ) from None

@@ -19,6 +19,7 @@ from fc_pipeline.config.postgres_url import PostgresUrl
 from fc_pipeline.config.quiet_hours import QuietHours
 from fc_pipeline.config.setting import Setting
 from fc_pipeline.config.setting_values import EMBEDDED
+from fc_pipeline.config.validators import ValidatorSets
 from fc_pipeline.config.variables import read_variables, warn_of_idle, warn_of_unknown
 from fc_pipeline.errors import ConfigError
 
@@ -42,13 +43,22 @@ class Settings(BaseModel):
             example="http://127.0.0.1:3381",
         ),
     ] = ()
+    hub_grpc: Annotated[
+        tuple[str, ...],
+        Setting(
+            "gRPC addresses of hubs in order of preference, such as `{example}`, with `https` for TLS: what a hub's "
+            "trie and headers say is read there",
+            values.grpc_urls,
+            example="http://127.0.0.1:3383",
+        ),
+    ] = ()
     hub_headers: Annotated[
         Mapping[str, Mapping[str, str]],
         Setting(
             "JSON object of headers to send, such as `{example}`; per hub: "
             '`{"https://hub.example": {"x-api-key": "KEY"}}`',
             values.hub_headers,
-            given="hub_urls",
+            given=("hub_urls", "hub_grpc"),
             example='{"x-api-key": "KEY"}',
         ),
     ] = Field(default_factory=dict[str, Mapping[str, str]], repr=False)
@@ -60,6 +70,14 @@ class Settings(BaseModel):
             shown_default=f"unlimited on this machine, {REMOTE_HUB_RPS:g} elsewhere",
         ),
     ] = None
+    validators: Annotated[
+        ValidatorSets,
+        Setting(
+            "public keys in hex of the network's validators, comma-separated, whose signatures prove a block; "
+            'sets that follow one another: `[{"effective_at": HEIGHT, "shard_ids": [1, 2], "validator_public_keys": ["KEY"]}]`',
+            values.validators,
+        ),
+    ] = ValidatorSets()
     postgres_url: Annotated[
         str | None,
         Setting(

@@ -160,6 +160,9 @@ def test_the_first_hour_in_its_forms(text: str):
         ("FC_HUB_HEADERS", '{"x y": "1"}'),
         ("FC_HUB_HEADERS", '{"x": "a\\nb"}'),
         ("FC_HUB_HEADERS", '{"https://unknown.example": {"x": "1"}}'),
+        ("FC_HUB_GRPC", "127.0.0.1:3383"),
+        ("FC_HUB_GRPC", "http://hub.example"),
+        ("FC_HUB_GRPC", "https://hub.example/path"),
         ("FC_HUB_RPS", "0"),
         ("FC_HUB_RPS", "nan"),
         ("FC_POSTGRES_URL", "mysql://h/d"),
@@ -191,6 +194,15 @@ def test_the_first_hour_in_its_forms(text: str):
         ("FC_AUDIT_DAYS", "0"),
         ("FC_AUDIT_DAYS", "257"),
         ("FC_AUDIT_DAYS", "a week"),
+        ("FC_VALIDATORS", "0xabcd"),
+        ("FC_VALIDATORS", ","),
+        ("FC_VALIDATORS", f"{'ab' * 32},0x{'ab' * 32}"),
+        ("FC_VALIDATORS", "[1]"),
+        ("FC_VALIDATORS", "[{"),
+        ("FC_VALIDATORS", "[{}]"),
+        ("FC_VALIDATORS", json.dumps([{"validator_public_keys": ["ab" * 32], "effective_at": -1}])),
+        ("FC_VALIDATORS", json.dumps([{"validator_public_keys": ["ab" * 32], "shard_ids": 1}])),
+        ("FC_VALIDATORS", json.dumps([{"validator_public_keys": ["ab" * 32], "efective_at": 1}])),
         ("FC_ALERT_URLS", "me@example.com"),
         ("FC_ALERT_URLS", "json://127.0.0.1 slack"),
         ("FC_ALERT_QUIET_HOURS", "at night"),
@@ -251,6 +263,29 @@ def test_secrets_are_not_in_errors_nor_in_what_caused_them(name: str, value: str
 )
 def test_alert_urls_are_separated_by_commas_or_spaces_and_have_commas_of_their_own(text: str):
     assert load(FC_ALERT_URLS=text).alert_urls == ("mailto://u:p@example.com?to=a@b.de,c@d.de", "json://h/x")
+
+
+def test_validators_follow_one_another_by_height_and_shard():
+    keys = [bytes([number]) * 32 for number in range(4)]
+    always = load(FC_VALIDATORS=f"0x{keys[0].hex()}, {keys[1].hex()}").validators
+    assert always.at(1, 0) == always.at(2, 10**9) == {keys[0], keys[1]}
+    sets = [
+        {"effective_at": 100, "shard_ids": [1], "validator_public_keys": [keys[2].hex()]},
+        {"effective_at": 0, "shard_ids": [1, 2], "validator_public_keys": [keys[0].hex(), keys[1].hex()]},
+        {"effective_at": 200, "validator_public_keys": ["0x" + keys[3].hex()]},
+    ]
+    validators = load(FC_VALIDATORS=json.dumps(sets)).validators
+    assert [validators.at(1, height) for height in (99, 100, 200)] == [{keys[0], keys[1]}, {keys[2]}, {keys[3]}]
+    assert validators.at(2, 150) == {keys[0], keys[1]}
+    assert validators.at(3, 150) == frozenset()
+    assert not load().validators.at(1, 1)
+
+
+def test_a_grpc_address_may_have_headers_of_its_own():
+    headers = {"x-api-key": "all", "https://grpc.example:443": {"x-api-key": "own"}}
+    settings = load(FC_HUB_GRPC="https://grpc.example:443/", FC_HUB_HEADERS=json.dumps(headers))
+    assert settings.hub_grpc == ("https://grpc.example:443",)
+    assert settings.hub_headers_for(settings.hub_grpc[0]) == {"x-api-key": "own"}
 
 
 @given(st.lists(st.integers(min_value=1, max_value=2**63 - 1), unique=True))
