@@ -18,7 +18,7 @@ from fc_pipeline.store import attribution, derived
 from fc_pipeline.store.derived import COUNTED, RETURNING, stage_name
 from fc_pipeline.store.writer_session import WriterSession
 from fc_pipeline.tables.columns import DataTable
-from fc_pipeline.tables.derived_table import DerivedTable
+from fc_pipeline.tables.derived_table import DerivedTable, NewRows
 from fc_pipeline.tables.fid_activity import ACTIVITY_COUNTS, FID_ACTIVITY
 from fc_pipeline.tables.link_compactions import LINK_COMPACTIONS
 from fc_pipeline.tables.links import LINKS
@@ -29,6 +29,7 @@ from fc_pipeline.tables.username_proofs import USERNAME_PROOFS
 from fc_pipeline.targets.rule import NOT_TARGET
 
 __all__ = [
+    "HASHED_JOINS",
     "KEYED_PLANS",
     "MASK_BY_NEW_COMPACTIONS",
     "MASK_STAGED_LINKS",
@@ -51,11 +52,18 @@ _COUNTED_WITH_VERSIONS = COUNTED.replace(" FROM merged", ", array_agg(version) A
 
 
 @cache
-def merge(table: DataTable) -> str:
+def merge(table: DataTable, noting: NewRows | None = None) -> str:
     """Upsert the staged rows; one that is not newer by the table's order changes nothing but an unknown block time.
 
-    Returns the counts, and the versions of the rows that were written.
+    Returns the counts, and the versions of the rows that were written. Live ones of these are noted where that is
+    wanted.
     """
+    returned, noted = "t.version", ""
+    if noting is not None:
+        names = ", ".join(name for name, _, _ in noting.columns)
+        values = (f"{value} AS {name}" for name, _, value in noting.columns if name != "version")
+        returned = ", ".join((returned, *values))
+        noted = f", noted AS (INSERT INTO {noting.name} ({names}) SELECT {names} FROM merged WHERE NOT dead)"
     order = ", ".join(f"excluded.{name}" for name in table.order)
     current = ", ".join(f"t.{name}" for name in table.order)
     return (
@@ -63,7 +71,7 @@ def merge(table: DataTable) -> str:
         f"SELECT {_selected(table)} FROM {stage_name(table)} ORDER BY {', '.join(table.key)} "
         f"ON CONFLICT ({', '.join(table.key)}) DO UPDATE SET {_assigned(table)} "
         f"WHERE ({order}) > ({current}){_or_newer(table, order, current)}{_or_dated(table)} "
-        f"{RETURNING}, t.version) {_COUNTED_WITH_VERSIONS}"
+        f"{RETURNING}, {returned}){noted} {_COUNTED_WITH_VERSIONS}"
     )
 
 
@@ -123,11 +131,14 @@ def _activity(assigned: str, where: str) -> str:
     )
 
 
-_PLANS_OF_WHOLE_TABLES = ("hashjoin", "mergejoin", "seqscan")
+_PLANS_OF_WHOLE_TABLES = ("hashjoin", "mergejoin", "seqscan", "bitmapscan")
 
 KEYED_PLANS = "SELECT " + ", ".join(f"set_config('enable_{scan}', 'off', true)" for scan in _PLANS_OF_WHOLE_TABLES)
 """For the transaction: look staged rows up by index. Staging tables have no statistics, and a plan that reads a whole
 table looks cheap until it has grown; the merges keep the plan of a connection's first micro-batch."""
+
+HASHED_JOINS = "SELECT set_config('enable_hashjoin', '{}', true)"
+"""For one statement, whose hashed rows are a micro-batch's."""
 
 _FREE_PLANS = "SELECT " + ", ".join(f"set_config('enable_{scan}', 'on', true)" for scan in _PLANS_OF_WHOLE_TABLES)
 """For the rest of the transaction: the session's plan settings again."""
@@ -204,20 +215,25 @@ class Merges:
         """How many events the transaction wrote rows of so far; one with rows in several tables counts once."""
         return len(np.unique(np.concatenate(self._versions))) if self._versions else 0
 
-    def merge(self, batch: MicroBatch, known_tables: Collection[str] = ()) -> dict[str, Written]:
+    def merge(
+        self, batch: MicroBatch, known_tables: Collection[str] = (), *, first_time: bool = False
+    ) -> dict[str, Written]:
         """Merge a staged micro-batch; what was written per table, `merge_early` included.
 
         Of the `known_tables`, which its heights were written to before, those that follow from a wanted one are derived
-        with it: a derived row is there exactly as long as its sources say so.
+        with it: a derived row is there exactly as long as its sources say so. What heights that are merged for the
+        `first_time` make of new rows is derived from these alone.
         """
         wanted = {
             one.name
             for one in DERIVED_TABLES
             if one.name in batch.tables or (one.name in known_tables and not batch.tables.isdisjoint(one.sources))
         }
+        new = [one.new_rows for one in DERIVED_TABLES if one.name in wanted and one.new_rows is not None]
+        noting = {one.source: one for one in new if first_time}
         written: dict[str, Written] = {}
         for name in sorted(batch.rows, key=_merge_order):
-            written[name] = self.counted(merge(MESSAGE_TABLES[name]))
+            written[name] = self.counted(merge(MESSAGE_TABLES[name], noting.get(name)))
             if name == ON_CHAIN_EVENTS.name and KEYS.name in wanted:
                 written[KEYS.name] = self._derive(KEYS, batch)
         for name, one in self._early.items():
@@ -226,7 +242,10 @@ class Merges:
             written[LINKS.name] = written.get(LINKS.name, Written()) + self._mask_links(batch)
         for one in DERIVED_TABLES:
             if one.name in wanted and one.name not in written:
-                written[one.name] = self._derive(one, batch)
+                if one.new_rows is not None and one.new_rows.source in noting.keys() & batch.rows.keys():
+                    written[one.name] = self._derive_from_new(one, one.new_rows, batch)
+                else:
+                    written[one.name] = self._derive(one, batch)
         if batch.activity is not None:
             written[FID_ACTIVITY.name] = self.counted(add_activity()) if len(batch.activity) else Written()
         return written
@@ -280,6 +299,21 @@ class Merges:
         if written.rows:
             for statement in attribution.after(one):
                 self._execute(statement)
+        return written
+
+    def _derive_from_new(self, one: DerivedTable, new: NewRows, batch: MicroBatch) -> Written:
+        """Derive what follows from the rows that were noted, then what those touch that were taken away."""
+        for statement in derived.before(one):
+            self.session.execute(statement)
+        self.session.execute(HASHED_JOINS.format("on"))
+        written = self.counted(derived.derive_new(one, new))
+        self.session.execute(HASHED_JOINS.format("off"))
+        if batch.rows[new.source]["deleted_at"].null_count < len(batch.rows[new.source]):
+            gone = [
+                (new.source, f"(SELECT * FROM {stage_name(MESSAGE_TABLES[new.source])} WHERE deleted_at IS NOT NULL)")
+            ]
+            self._execute(derived.stage_touched(one, gone))
+            written += self.counted(derived.derive(one, tuple(gone)))
         return written
 
     def _pass_gate(self, one: DerivedTable, relations: Sequence[tuple[str, str]]) -> None:

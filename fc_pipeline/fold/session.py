@@ -219,7 +219,7 @@ class FoldSession:
             batch = self._selected(batch)
             self._stage(batch)
         fenced_at = time.monotonic()
-        written = self._merge_all(batch)
+        written = self._merge_all(batch, first_time=True)
         self._session.execute(hour_totals.ADD_ROWS, hour_totals.row_parameters(batch.partition, batch.shard, written))
         counts = hour_events.parameters(batch.partition, batch.shard, batch.events_by_type)
         self._session.execute(hour_events.ADD_EVENTS, counts)
@@ -317,8 +317,10 @@ class FoldSession:
                 hint="another run has taken over and reads on from the ledger",
             )
 
-    def _merge_all(self, batch: MicroBatch, known_tables: Collection[str] = ()) -> dict[str, Written]:
-        written = self._merges.merge(batch, known_tables)
+    def _merge_all(
+        self, batch: MicroBatch, known_tables: Collection[str] = (), *, first_time: bool = False
+    ) -> dict[str, Written]:
+        written = self._merges.merge(batch, known_tables, first_time=first_time)
         if batch.quarantined:
             self._session.execute(quarantine.MERGE)
             self._session.execute(gaps.RECORD_POISON)

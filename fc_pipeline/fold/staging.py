@@ -30,4 +30,9 @@ def staged_by(batch: MicroBatch) -> set[str]:
 def creating(tables: Collection[str]) -> list[str]:
     """Statements for the staging tables of these, and for the scopes of what is derived from them."""
     scopes = [one for one in DERIVED_TABLES if not set(one.sources).isdisjoint(tables)]
-    return [*(merging.create_staging(_STAGED[name]) for name in tables), *map(derived.create_scope, scopes)]
+    new = [one.new_rows for one in scopes if one.new_rows is not None]
+    return [
+        *(merging.create_staging(_STAGED[name]) for name in tables),
+        *map(derived.create_scope, scopes),
+        *map(derived.create_new_rows, new),
+    ]

@@ -412,7 +412,7 @@ REMOVALS = sa.Table(
         "change_id",
         sa.BigInteger,
         nullable=False,
-        server_default=sa.text("(pg_current_xact_id()::text)::bigint"),
+        server_default=sa.text("txid_current()"),
         comment="Id of the transaction that deleted it",
     ),
     sa.Column("removed_at", sa.DateTime(timezone=True), nullable=False, server_default=_now),

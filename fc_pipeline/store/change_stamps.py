@@ -15,14 +15,14 @@ from fc_pipeline.tables.registry import ALL_TABLES
 
 __all__ = ["install"]
 
-_THIS_TRANSACTION: Final = "(pg_current_xact_id()::text)::bigint"
+_THIS_TRANSACTION: Final = "txid_current()"
 
 _FUNCTIONS: Final = (
     """
 CREATE OR REPLACE FUNCTION pipeline.stamp_change() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
   NEW.updated_at := now();
-  NEW.change_id := (pg_current_xact_id()::text)::bigint;
+  NEW.change_id := txid_current();
   RETURN NEW;
 END $$
 """,
@@ -30,7 +30,7 @@ END $$
 CREATE OR REPLACE FUNCTION pipeline.stamp_changed_at() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
   NEW.changed_at := now();
-  NEW.change_id := (pg_current_xact_id()::text)::bigint;
+  NEW.change_id := txid_current();
   RETURN NEW;
 END $$
 """,

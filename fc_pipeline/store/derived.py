@@ -6,15 +6,17 @@ from zlib import crc32
 
 from fc_pipeline.store.advisory_locks import DERIVING, THREADS_AND_COUNTS, AdvisoryLock
 from fc_pipeline.tables.columns import DataTable
-from fc_pipeline.tables.derived_table import DerivedTable
+from fc_pipeline.tables.derived_table import DerivedTable, NewRows
 
 __all__ = [
     "COUNTED",
     "RETURNING",
     "before",
+    "create_new_rows",
     "create_scope",
     "derive",
     "derive_exactly",
+    "derive_new",
     "derived_rows",
     "empty_scope",
     "gate",
@@ -52,6 +54,13 @@ def create_scope(one: DerivedTable) -> str:
     if one.looks_up_scope:  # a scope may be staged more than once
         columns += f", place bigint GENERATED ALWAYS AS IDENTITY, PRIMARY KEY ({', '.join(one.scope)}, place)"
     return f"CREATE TEMPORARY TABLE IF NOT EXISTS {scope_name(one)} ({columns}) ON COMMIT DELETE ROWS"
+
+
+@cache
+def create_new_rows(new: NewRows) -> str:
+    """The temporary table of rows that a transaction has written, emptied by every commit."""
+    columns = ", ".join(f"{name} {kind}" for name, kind, _ in new.columns)
+    return f"CREATE TEMPORARY TABLE IF NOT EXISTS {new.name} ({columns}) ON COMMIT DELETE ROWS"
 
 
 def empty_scope(one: DerivedTable) -> str:
@@ -127,6 +136,12 @@ def derive(one: DerivedTable, relations: tuple[tuple[str, str], ...] = ()) -> st
     # the source through (merges forbid the joins that would not).
     gone = _deleted(one, f"NOT EXISTS ({one.kept_by} OFFSET 0)", _losing(one, relations))
     return f"WITH {gone}, {merged} {_COUNTED_WITH_DELETED}"
+
+
+@cache
+def derive_new(one: DerivedTable, new: NewRows) -> str:
+    """Derive what follows from the rows noted in the temporary table. Returns the counts."""
+    return f"WITH {_merged(one, f'({new.rows})')} {COUNTED}"
 
 
 def _losing(one: DerivedTable, relations: tuple[tuple[str, str], ...]) -> str:

@@ -8,7 +8,7 @@ from typing import Final
 
 from fc_pipeline.tables.casts import CASTS
 from fc_pipeline.tables.columns import Column, ColumnType, Comparison, DataTable, Index
-from fc_pipeline.tables.derived_table import DerivedTable
+from fc_pipeline.tables.derived_table import DerivedTable, NewRows
 from fc_pipeline.tables.message import NETWORK_TIME
 
 __all__ = ["CAST_THREADS", "THREADS"]
@@ -86,6 +86,40 @@ _ROWS: Final = f"""
   ) AS w
 """
 
+# A new cast that replies to no new one takes its parent's root. Where that root is a new cast itself, which was missing
+# until now, it comes after this. Whatever had a new cast as its root gets the root of that.
+_OF_NEW_CASTS: Final = """
+  SELECT a.hash, a.fid, a.root_hash, a.root_fid, a.root_url, a.parent_hash, a.depth, a.network_time, a.version,
+    NULL::timestamptz AS deleted_at FROM (
+    WITH RECURSIVE linked AS MATERIALIZED (
+      SELECT n.*, coalesce(t.root_hash, n.parent_hash, n.hash) AS root_hash,
+        CASE WHEN t.hash IS NOT NULL THEN t.root_fid WHEN n.parent_hash IS NOT NULL THEN n.parent_fid ELSE n.fid END
+          AS root_fid,
+        CASE WHEN t.hash IS NOT NULL THEN t.root_url WHEN n.parent_hash IS NULL THEN n.parent_url END AS root_url,
+        CASE WHEN n.parent_hash IS NULL THEN 0 ELSE coalesce(t.depth, 0) + 1 END AS depth,
+        CASE WHEN p.hash IS NOT NULL THEN p.hash WHEN r.hash IS NOT NULL THEN r.hash END AS after_hash
+      FROM new_casts AS n LEFT JOIN new_casts AS p ON p.hash = n.parent_hash
+      LEFT JOIN LATERAL (SELECT * FROM public.cast_threads AS t
+        WHERE t.hash = n.parent_hash AND p.hash IS NULL OFFSET 0) AS t ON true
+      LEFT JOIN new_casts AS r ON r.hash = t.root_hash
+    ), walk AS (
+      SELECT hash, fid, root_hash, root_fid, root_url, parent_hash, depth, network_time, version
+      FROM linked WHERE after_hash IS NULL
+      UNION ALL
+      SELECT k.hash, k.fid, w.root_hash, w.root_fid, w.root_url, k.parent_hash, w.depth + k.depth, k.network_time,
+        k.version
+      FROM walk AS w JOIN linked AS k ON k.after_hash = w.hash
+    )
+    SELECT * FROM walk
+    UNION ALL
+    SELECT b.hash, b.fid, w.root_hash, w.root_fid, w.root_url, b.parent_hash, w.depth + b.depth, b.network_time,
+      b.version
+    FROM walk AS w CROSS JOIN LATERAL (SELECT * FROM public.cast_threads AS t
+      WHERE t.root_hash = w.hash AND t.hash <> w.hash OFFSET 0) AS b
+    WHERE b.hash NOT IN (SELECT hash FROM new_casts)
+  ) AS a
+"""
+
 THREADS: Final = DerivedTable(
     table=CAST_THREADS,
     scope=("hash",),
@@ -100,4 +134,18 @@ THREADS: Final = DerivedTable(
     # A reply and its parent may be of two shards: whoever comes second has to see the first.
     one_at_a_time=True,
     looks_up_scope=True,
+    new_rows=NewRows(
+        name="new_casts",
+        source=CASTS.name,
+        columns=(
+            ("hash", "bytea", "t.hash"),
+            ("fid", "bigint", "t.fid"),
+            ("parent_hash", "bytea", "t.parent_hash"),
+            ("parent_fid", "bigint", "t.parent_fid"),
+            ("parent_url", "text", "t.parent_url"),
+            ("network_time", "timestamptz", NETWORK_TIME),
+            ("version", "bigint", "t.version"),
+        ),
+        rows=_OF_NEW_CASTS,
+    ),
 )

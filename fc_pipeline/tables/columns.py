@@ -189,7 +189,7 @@ STAMPS = (UPDATED_AT, CHANGE_ID)
 """Columns that the database sets itself (store.change_stamps): no event says them."""
 BY_CHANGE = Index(("change_id",), serves="`api.changes_since`")
 """Finds what has changed since a reader last asked."""
-_STAMP_DEFAULTS = {"updated_at": "now()", "changed_at": "now()", "change_id": "(pg_current_xact_id()::text)::bigint"}
+_STAMP_DEFAULTS = {"updated_at": "now()", "changed_at": "now()", "change_id": "txid_current()"}
 
 
 def _expression(sql: str) -> Any:

@@ -6,7 +6,21 @@ from dataclasses import dataclass, field
 
 from fc_pipeline.tables.columns import DataTable
 
-__all__ = ["DerivedTable"]
+__all__ = ["DerivedTable", "NewRows"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class NewRows:
+    """How to derive at once what follows from live rows that a transaction has just written, and from no others.
+
+    `columns` are those of the temporary table `name` that keeps these rows of `source` as they now are: name, type, and
+    SQL for the value in a row `t`. `rows` is SQL for all rows of the derived table that they make or change.
+    """
+
+    name: str
+    source: str
+    columns: tuple[tuple[str, str, str], ...]
+    rows: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -25,6 +39,7 @@ class DerivedTable:
     no two transactions derive any at once. `lost` says per source in which scopes rows of `{rows}` may leave rows
     without what keeps them; where it says nothing, that may be so in each that they touch.
     `looks_up_scope`: `rows` looks scopes up in their staging table, by name.
+    `new_rows` is a shorter way for live rows of the only source, where it is taken first.
     `{rows}`, `{scope}` and `{fids}` may be queries: each is followed by `AS` and a name, as Postgres 15 wants it.
     """
 
@@ -39,6 +54,7 @@ class DerivedTable:
     one_at_a_time: bool = False
     looks_up_scope: bool = False
     lost: Mapping[str, str] = field(default_factory=dict[str, str])
+    new_rows: NewRows | None = None
 
     def __post_init__(self) -> None:
         if not set(self.scope) <= set(self.table.key):

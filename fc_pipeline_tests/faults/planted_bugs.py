@@ -265,10 +265,22 @@ PLANTED_BUGS = (
     ),
     bug(
         "what replies to a late parent keeps its root",
+        ("tables/cast_threads.py", "t.root_hash = w.hash AND t.hash <> w.hash", "t.root_hash = w.hash AND false"),
+    ),
+    bug(
+        "what replies to a removed cast keeps its root",
         (
             "tables/cast_threads.py",
             "c.parent_hash = d.hash AND c.deleted_at IS NULL ",
             "c.parent_hash = d.hash AND false ",
+        ),
+    ),
+    bug(
+        "a reply to what waits for a cast of the same fold has the missing cast as its root",
+        (
+            "tables/cast_threads.py",
+            "WHEN r.hash IS NOT NULL THEN r.hash END AS after_hash",
+            "WHEN r.hash IS NOT NULL THEN NULL END AS after_hash",
         ),
     ),
     bug(
@@ -283,7 +295,7 @@ PLANTED_BUGS = (
         "an update keeps its change_id",
         (
             "store/change_stamps.py",
-            "  NEW.updated_at := now();\n  NEW.change_id := (pg_current_xact_id()::text)::bigint;\n",
+            "  NEW.updated_at := now();\n  NEW.change_id := txid_current();\n",
             "  NEW.updated_at := now();\n",
         ),
     ),

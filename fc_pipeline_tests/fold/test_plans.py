@@ -10,7 +10,7 @@ from fc_pipeline.fold import merging
 from fc_pipeline.fold.session import FoldSession
 from fc_pipeline.store import attribution, derived
 from fc_pipeline.tables.columns import DataTable
-from fc_pipeline.tables.derived_table import DerivedTable
+from fc_pipeline.tables.derived_table import DerivedTable, NewRows
 from fc_pipeline.tables.link_compactions import LINK_COMPACTIONS
 from fc_pipeline.tables.registry import DERIVED_TABLES, MESSAGE_TABLES
 from fc_pipeline_tests.support.any_order import generated_log
@@ -42,7 +42,7 @@ def reads_by_key(connection: Connection, statement: str) -> None:
     plan = "\n".join(row[0] for row in connection.exec_driver_sql(f"EXPLAIN {statement}"))
     assert "Materialize" not in plan, plan
     for line in plan.splitlines():
-        assert not re.search(r"Seq Scan on (?!stage_|scope_)", line), plan
+        assert not re.search(r"Seq Scan on (?!stage_|scope_|new_)", line), plan
     assert re.findall(r"Index (?:Only )?Scan (?!using scope_).*\n(?! *Index Cond)", plan) == [], plan
 
 
@@ -55,6 +55,16 @@ def test_a_derivation_looks_each_row_up_by_itself(connection: Connection, one: D
         reads_by_key(connection, derived.is_touched(one, relations))
     for statement in (derived.lock(one), derived.derive(one), *attribution.after(one)):
         reads_by_key(connection, statement)
+
+
+@pytest.mark.parametrize(
+    ("one", "new"), [(one, one.new_rows) for one in DERIVED_TABLES if one.new_rows], ids=lambda one: one.name
+)
+def test_what_new_rows_make_is_looked_up_by_itself(connection: Connection, one: DerivedTable, new: NewRows) -> None:
+    connection.exec_driver_sql(derived.create_new_rows(new))
+    reads_by_key(connection, merging.merge(MESSAGE_TABLES[new.source], new))
+    connection.exec_driver_sql(merging.HASHED_JOINS.format("on"))
+    reads_by_key(connection, derived.derive_new(one, new))
 
 
 @pytest.mark.parametrize("table", MESSAGE_TABLES.values(), ids=lambda table: table.name)

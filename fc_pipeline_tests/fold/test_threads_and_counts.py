@@ -115,23 +115,25 @@ def histories(draw: st.DrawFn) -> list[Event]:
     return events
 
 
-@settings(max_examples=6, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@settings(max_examples=12, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 @given(events=histories(), rng=st.randoms(use_true_random=False))
 def test_any_order_and_cutting(
     folded_database: FoldedDatabase, writer: FoldSession, events: list[Event], rng: Random
 ) -> None:
     folded_database.empty()
-    placed = [(1_000 + n, block(1_000 + n, [event])) for n, event in enumerate(events)]
-    rng.shuffle(placed)
-    while placed:
-        size = rng.randrange(1, 8)
-        batch, placed = placed[:size], placed[size:]
-        for height, lines in batch:
-            writer.fold(micro_batch({height: lines}))
+    rng.shuffle(events)
+    blocks: list[list[Event]] = []
+    while events:
+        size = rng.choice((1, 1, 2, 5, 12))
+        blocks.append(events[:size])
+        events = events[size:]
+    placed = [(1_000 + n, block(1_000 + n, several)) for n, several in enumerate(blocks)]
+    for height, lines in rng.sample(placed, len(placed)):
+        writer.fold(micro_batch({height: lines}))
         check(folded_database) if rng.random() < 0.3 else None
     check(folded_database)
     once = folded_database.dump()
-    for height, lines in [(1_000 + n, block(1_000 + n, [event])) for n, event in enumerate(events)]:
+    for height, lines in placed:
         writer.refold(micro_batch({height: lines}))
     assert folded_database.dump() == once
 

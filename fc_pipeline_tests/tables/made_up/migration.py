@@ -55,7 +55,7 @@ def upgrade() -> None:
             "change_id",
             sa.BigInteger,
             nullable=False,
-            server_default=sa.text("(pg_current_xact_id()::text)::bigint"),
+            server_default=sa.text("txid_current()"),
             comment="Id of the transaction that last changed this row here; api.changes_since reads on from one",
         ),
         comment="What users note about others.",
