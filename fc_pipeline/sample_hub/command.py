@@ -55,7 +55,12 @@ def run_sample_hub(
     listener = listening_socket(host, port)
     try:
         server = hub_server(hub_app(hub))
-        previous = {number: signal.signal(number, _no_more) for number in (signal.SIGINT, signal.SIGTERM)}
+
+        def stop(number: int, frame: FrameType | None) -> None:
+            """Before the server has handlers of its own; it also hands the signal on to this once it has stopped."""
+            server.should_exit = True
+
+        previous = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
         try:
             (echo or _print_line)(f"sample hub: http://{host}:{listener.getsockname()[1]} ({hub.log.events:,} events)")
             server.run(sockets=[listener])
@@ -120,10 +125,6 @@ def _generated(seed: int, events: int, fids: int, now_unix: float) -> EventLog:
         gasless_keys=True,
     )
     return log_from_lines(lines, source="the generated log")
-
-
-def _no_more(_number: int, _frame: FrameType | None) -> None:
-    """What the server hands the signal on to after it has stopped: nothing is left to do."""
 
 
 def _print_line(line: str) -> None:

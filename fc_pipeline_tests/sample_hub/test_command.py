@@ -41,6 +41,18 @@ def test_it_says_where_it_listens_and_stops_cleanly(tmp_path: Path, stop: signal
     assert (process.returncode, out, err) == (0, "", "")
 
 
+@pytest.mark.parametrize("stop", ["SIGINT", "SIGTERM"])
+def test_it_stops_when_told_so_as_soon_as_it_says_where_it_listens(stop: str):
+    told_at_once = f"echo=lambda line: os.kill(os.getpid(), signal.{stop})"
+    program = f"""
+import os, signal
+from fc_pipeline.sample_hub.command import run_sample_hub
+run_sample_hub(None, generate_events=20, fids=5, port=0, {told_at_once})
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 def test_a_taken_port_is_said():
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
