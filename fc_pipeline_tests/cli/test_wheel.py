@@ -2,25 +2,73 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import sysconfig
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
+import click
 import pytest
+import typer.main
 
+from fc_pipeline.cli.main import app
 from fc_pipeline.config.project import project_root
+from fc_pipeline.services.ports import free_port
+from fc_pipeline_tests.support.receiver import receiving
 
 LOOKS_SECONDS = 300
+NO_RECORD = "1-670761811968-3f2a9c01"
+
+ENDING = {
+    "init": ("", "kept  dagster.yaml"),
+    "sync": ("--json", '"complete": true'),
+    "status": ("", "no holes"),
+    "backfill": ("--fids 3,12", "2 FIDs reconciled"),
+    "verify": ("--fids 3,12 --json", '"drift": {}'),
+    "url": ("", "postgresql://postgres:"),
+    "service": ("", "WorkingDirectory="),
+    "alerts test": ("", "1 (JSON): accepted"),
+    "quarantine list": ("", "no open records"),
+    "quarantine show": (NO_RECORD, "no record is called"),
+    "quarantine replay": ("", "0 records resolved"),
+    "lake show": ("", "they agree      yes"),
+    "lake adopt": ("--yes", "of which 0 are not in"),
+}
+"""Commands that end: how each is called beside a running `up`, and what it says."""
+
+OF_TARGETS = {
+    "targets add": ("12", "1 target added"),
+    "targets list": ("", "12"),
+    "targets why": ("12", "named"),
+    "targets remove": ("12", "1 removed"),
+}
+"""The same, of commands that need a target set."""
+
+LASTING = {
+    "up": ("", "fc-pipeline is up"),
+    "metrics": ("--port 0", "metrics: http://127.0.0.1:"),
+    "alerts watch": ("", "watch_begins"),
+    "sample-hub": ("--events 100 --port 0", "sample hub: http://127.0.0.1:"),
+}
+"""Commands that run until they are told to end."""
 
 
 class Installed:
-    """An environment with the wheel, which takes what the wheel depends on from the environment of the tests."""
+    """An environment with the wheel, which takes what the wheel depends on from the environment of the tests.
+
+    Its user has a home without anything in it.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.bin = folder / "venv" / "bin"
         self.project = folder / "my project"
+        self.home = folder / "home of mine"
         self.project.mkdir()
+        self.home.mkdir()
         _done(sys.executable, "-m", "venv", "--without-pip", str(folder / "venv"))
         pip = (sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet")
         root = str(project_root())
@@ -32,15 +80,44 @@ class Installed:
         (site_packages / "dependencies.pth").write_text(sysconfig.get_path("purelib") + "\n")
 
     def run(self, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
-        kept = {k: v for k, v in os.environ.items() if not k.startswith(("FC_", "DAGSTER_", "PYTHON"))}
         return subprocess.run(
             [self.bin / "fc-pipeline", *arguments],
             cwd=self.project,
-            env={**kept, **variables},
+            env=self._environment(variables),
+            stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
             timeout=LOOKS_SECONDS,
         )
+
+    @contextmanager
+    def lasting(self, *arguments: str, says: str, **variables: str) -> Iterator[None]:
+        """A command that runs on, once it said this; it ends when it is told to, without an error."""
+        said = self.home.parent / f"{'-'.join(arguments[:2])}.out"
+        with said.open("wb") as output:
+            process = subprocess.Popen(
+                [self.bin / "fc-pipeline", *arguments],
+                cwd=self.project,
+                env=self._environment(variables),
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+            )
+        try:
+            deadline = time.monotonic() + LOOKS_SECONDS
+            while says not in said.read_text():
+                assert process.poll() is None, said.read_text()
+                assert time.monotonic() < deadline, said.read_text()
+                time.sleep(0.2)
+            yield
+        finally:
+            process.send_signal(signal.SIGTERM)
+            code = process.wait(timeout=LOOKS_SECONDS)
+        assert code == 0, said.read_text()
+        assert "Traceback" not in said.read_text()
+
+    def _environment(self, variables: Mapping[str, str]) -> dict[str, str]:
+        return {"HOME": str(self.home), "PATH": os.defpath, "LANG": "C.UTF-8", **variables}
 
 
 def _done(*command: str) -> None:
@@ -85,3 +162,40 @@ def test_a_wheel_in_an_empty_folder(tmp_path: Path) -> None:
     assert status.returncode == 0, status.stderr
     assert json.loads(status.stdout)["state"] == "no_hub"  # the sample hub ended with the command that started it
     assert not list(elsewhere.iterdir())
+
+
+def commands(command: click.Command, name: str = "") -> Iterator[str]:
+    """The names of all commands that `fc-pipeline --help` and the groups in it list."""
+    if not isinstance(command, click.Group):
+        yield name
+        return
+    for part, below in command.commands.items():
+        yield from commands(below, f"{name} {part}".strip())
+
+
+def test_every_command_is_tried_from_the_wheel() -> None:
+    assert set(commands(typer.main.get_command(app))) == {*ENDING, *OF_TARGETS, *LASTING}
+
+
+def tried(installed: Installed, cases: Mapping[str, tuple[str, str]], **variables: str) -> None:
+    for command, (arguments, says) in cases.items():
+        done = installed.run(*command.split(), *arguments.split(), **variables)
+        assert says in done.stdout + done.stderr, f"{command}: {done.stdout}{done.stderr}"
+        assert "Traceback" not in done.stderr, command
+
+
+@pytest.mark.slow
+def test_every_command_works(tmp_path: Path) -> None:
+    installed = Installed(tmp_path)
+    assert installed.run("init").returncode == 0
+    up = {"FC_METRICS_PORT": str(free_port()), "FC_FOLLOW_SECONDS": "30"}
+    with receiving() as accepts:
+        told = {"FC_ALERT_URLS": accepts.url}
+        with installed.lasting("up", "--port", str(free_port()), says=LASTING["up"][1], **up):
+            tried(installed, ENDING, **told)
+            for command, (arguments, says) in LASTING.items():
+                if command != "up":
+                    with installed.lasting(*command.split(), *arguments.split(), says=says, **told):
+                        pass
+    tried(installed, OF_TARGETS, FC_TARGETS="set", FC_ROOT_FIDS="3", FC_DATA_DIR="data of targets")
+    assert not list(installed.home.iterdir())
