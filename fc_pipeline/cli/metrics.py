@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
+from fc_pipeline.config.hosts import in_url
 from fc_pipeline.config.settings import Settings
 from fc_pipeline.errors import ServiceError
 from fc_pipeline.services import with_running
@@ -44,7 +45,7 @@ def metrics(
     address = settings.metrics_host if host is None else host
     with serving_metrics(sources.samples, address, settings.metrics_port if port is None else port) as bound_port:
         sources.start()
-        sys.stdout.write(f"metrics: http://{address}:{bound_port}/metrics\n")
+        sys.stdout.write(f"metrics: http://{in_url(address)}:{bound_port}/metrics\n")
         sys.stdout.flush()
         ended.wait()
         sources.stop()
@@ -56,7 +57,7 @@ def _sources(settings: Settings) -> "list[Source]":
     from fc_pipeline.metrics.lake_readings import read_lake
     from fc_pipeline.metrics.ledger_readings import LedgerReadings
     from fc_pipeline.metrics.sources import Source
-    from fc_pipeline.orchestration.dagster_readings import read_dagster
+    from fc_pipeline.orchestration.dagster_readings import DagsterReadings
     from fc_pipeline.replica import hub_endpoints
 
     def running() -> Settings:
@@ -72,7 +73,7 @@ def _sources(settings: Settings) -> "list[Source]":
     is_local = "://" not in settings.lake_uri or settings.lake_uri.startswith("file://")
     return [
         Source("ledger", ledger.read, LEDGER_SECONDS),
-        Source("dagster", lambda: read_dagster(postgres()), LEDGER_SECONDS),
+        Source("dagster", DagsterReadings(postgres).read, LEDGER_SECONDS),
         Source("hubs", lambda: read_hubs(hub_endpoints(running())), HUB_SECONDS),
         Source("lake", lambda: read_lake(settings), LOCAL_LAKE_SECONDS if is_local else LAKE_SECONDS),
     ]

@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 
 from rich.console import Console
 
+from fc_pipeline.config.hosts import in_url
 from fc_pipeline.config.settings import Settings
 from fc_pipeline.hub.endpoint import HubEndpoint
 from fc_pipeline.orchestration.servers.dagster import PREFERRED_UI_PORT
@@ -68,7 +69,7 @@ def _rows(
     rows.append(("Redis", _where_redis_is(settings) + note("redis")))
     rows.append(("lake", shown_url(settings.lake_uri)))
     if metrics_port is not None:
-        rows.append(("metrics", f"http://{settings.metrics_host}:{metrics_port}/metrics"))
+        rows.append(("metrics", f"http://{in_url(settings.metrics_host)}:{metrics_port}/metrics"))
     rows.append(("logs", str(settings.data_dir / "logs")))
     return rows
 

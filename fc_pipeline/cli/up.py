@@ -143,6 +143,7 @@ def _run(
 ) -> None:
     record: UpRecord | None = None
     dagster: DagsterProcesses | None = None
+    metrics_port = _metrics_port(settings)
     try:
         if end_marked(settings.data_dir, patience_seconds=STOP_SECONDS):
             _log.warning("leftovers_ended: an earlier `up`, which was killed, had left processes running")
@@ -159,7 +160,6 @@ def _run(
             refuse_to_lead_alone(with_urls(settings, servers))
             dagster = DagsterProcesses(dagster_home(), with_urls(settings, servers), ui_port=port)
             dagster.start(on_step)
-        metrics_port = free_port(settings.metrics_port) if settings.metrics_port else None
         record = UpRecord(settings.data_dir, dagster.ui_url)
         record.note(_pids(servers, dagster, []))
         companions = _companions(settings, metrics_port)
@@ -212,6 +212,18 @@ def _check_alert_addresses(settings: Settings) -> None:
     from fc_pipeline.alerts.addresses import addresses_of  # only where they are set
 
     addresses_of(settings.alert_urls)
+
+
+def _metrics_port(settings: Settings) -> int | None:
+    """Where metrics are served, None where they are not. Raises ServiceError for an address of another machine."""
+    if not settings.metrics_port:
+        return None
+    try:
+        return free_port(settings.metrics_port, settings.metrics_host)
+    except ServiceError as error:
+        raise ServiceError(
+            f"metrics cannot be served: {error.message}", hint="set FC_METRICS_HOST to an address of this machine"
+        ) from error
 
 
 def _companions(settings: Settings, metrics_port: int | None) -> list[Companion]:

@@ -6,7 +6,12 @@ from urllib.parse import urlsplit
 
 from fc_pipeline.config.postgres_url import PostgresUrl
 
-__all__ = ["is_loopback", "is_this_machine"]
+__all__ = ["in_url", "is_loopback", "is_this_machine"]
+
+
+def in_url(host: str) -> str:
+    """A host as a URL has it: an address of IPv6 in brackets."""
+    return f"[{host}]" if ":" in host else host
 
 
 def is_loopback(url: str) -> bool:
@@ -26,7 +31,7 @@ def is_this_machine(postgres_url: str) -> bool:
 
 
 def _is_own(host: str) -> bool:
-    if is_loopback(f"//[{host}]" if ":" in host else f"//{host}") or host == socket.gethostname():
+    if is_loopback(f"//{in_url(host)}") or host == socket.gethostname():
         return True
     import psutil  # no other setting needs it
 

@@ -241,7 +241,7 @@ def host(text: str) -> str:
     """Reads an address or name to listen on."""
     if not text or any(character.isspace() or character in "/:@" for character in text.strip("[]").replace("::", "")):
         raise Unexpected(f"is {text!r}", "an address or name of this machine, such as '127.0.0.1'")
-    return text
+    return text.strip("[]")
 
 
 def fids(text: str) -> tuple[int, ...]:

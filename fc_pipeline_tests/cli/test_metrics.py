@@ -79,3 +79,13 @@ def test_without_postgres_it_says_so(tmp_path: Path) -> None:
     assert (found["fc_source_up", "ledger"], found["fc_source_up", "dagster"]) == (0, 0)
     assert found["fc_hub_up", NOBODY] == 0
     assert not any(name.startswith("fc_shard") for name, *_ in found)
+
+
+def test_up_names_the_setting_where_metrics_cannot_be_served(tmp_path: Path) -> None:
+    environment = project_environment(FC_DATA_DIR=str(tmp_path), FC_METRICS_HOST="192.0.2.1")
+    command = [sys.executable, "-m", "fc_pipeline.cli", "up"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 1
+    assert "no free port on 192.0.2.1" in done.stderr
+    assert "FC_METRICS_HOST" in done.stderr
+    assert not (tmp_path / "postgres").exists()  # nothing was started

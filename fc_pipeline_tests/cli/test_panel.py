@@ -98,6 +98,7 @@ def test_where_metrics_are_is_said(hub: str):
     rows, said = panel(hub, metrics_port=4567)
     assert rows["metrics"] == "http://127.0.0.1:4567/metrics"
     assert " ".join(said) == "port 9464 is taken: metrics are on 4567"
+    assert panel(hub, metrics_port=9464, metrics_host="::1")[0]["metrics"] == "http://[::1]:9464/metrics"
 
 
 def test_a_hub_that_does_not_answer_is_named_and_whether_any_does(hub: str):
