@@ -109,13 +109,25 @@ def test_every_asset_says_what_it_is(name: str):
 @pytest.mark.parametrize("name", [*ASSETS, *BY_FID, TARGETS, CLOSED_HOURS])
 def test_every_asset_leads_to_its_code_its_runbook_and_a_query(name: str):
     metadata = GRAPH.get(AssetKey(name)).metadata
-    code = metadata["dagster/code_references"].code_references
-    assert code
-    assert all(Path(reference.file_path).is_file() for reference in code)
+    assert metadata["dagster/code_references"].code_references
     assert metadata["sql_example"].value.startswith("```sql\nSELECT")
     runbook = metadata["runbook"].value
     assert runbook.startswith("#")
     assert not re.search(r"\]\((?!https?://)", runbook)  # a link to another page leads nowhere in the UI
+
+
+def test_code_references_lead_to_the_lines_of_declarations():
+    found: dict[str, list[str]] = {}
+    for node in GRAPH.asset_nodes:
+        for one in node.metadata["dagster/code_references"].code_references:
+            lines = Path(one.file_path).read_text(encoding="utf-8").splitlines()
+            found.setdefault(node.key.to_user_string(), []).append(lines[one.line_number - 1])
+    assert found["casts"] == ["CASTS = DataTable(", "@multi_asset("]
+    assert found["hub_events"] == ["@multi_asset(", "@dataclass", "class EventLog:"]
+    assert found["cast_counts"] == ["CAST_COUNTS: Final = CountTable("]
+    assert "-- name: api.following_feed" in found["api_feeds"]
+    declares = re.compile(r"@|class |def |async def |[A-Z_]+\b.* = |-- name: ")
+    assert all(declares.match(line) for lines in found.values() for line in lines)
 
 
 @pytest.mark.parametrize("name", SQL_EXAMPLES)

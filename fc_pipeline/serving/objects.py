@@ -55,7 +55,8 @@ class Shape:
 class ServedObject:
     """One function or view, with the statement that makes it, in place of an older one.
 
-    `shape` is the name of the columns that it returns, if other functions have them, too.
+    `shape` is the name of the columns that it returns, if other functions have them, too; `file` is in the folder
+    `sql`.
     """
 
     name: str
@@ -64,6 +65,7 @@ class ServedObject:
     description: str
     example: str
     create: str
+    file: str
     shape: str | None = None
 
     @property
@@ -76,21 +78,23 @@ class ServedObject:
 def served_objects() -> tuple[ServedObject, ...]:
     """All of them, in the order in which they are made. Raises ValueError for a declaration that lacks a part."""
     known = shapes()
-    return tuple(_object(part, known) for part in _parts() if part.startswith("-- name: "))
+    return tuple(_object(part, file, known) for file, part in _parts() if part.startswith("-- name: "))
 
 
 @cache
 def shapes() -> dict[str, Shape]:
     """The shapes that functions return, by name."""
-    found = [_shape(part) for part in _parts() if part.startswith("-- shape: ")]
+    found = [_shape(part) for _, part in _parts() if part.startswith("-- shape: ")]
     return {one.name: one for one in found}
 
 
 @cache
-def _parts() -> tuple[str, ...]:
+def _parts() -> tuple[tuple[str, str], ...]:
+    """Each declaration, with its file."""
     folder = resources.files("fc_pipeline.serving") / "sql"
-    texts = [file.read_text(encoding="utf-8") for name in _FILES if (file := folder / f"{name}.sql").is_file()]
-    return tuple(part for text in texts for part in _PART.split(text) if part.startswith("-- "))
+    files = [file for name in _FILES if (file := folder / f"{name}.sql").is_file()]
+    texts = [(file.name, file.read_text(encoding="utf-8")) for file in files]
+    return tuple((name, part) for name, text in texts for part in _PART.split(text) if part.startswith("-- "))
 
 
 def _shape(part: str) -> Shape:
@@ -104,7 +108,7 @@ def _shape(part: str) -> Shape:
     return Shape(head.removeprefix("-- shape: "), tuple(columns))
 
 
-def _object(part: str, known: dict[str, Shape]) -> ServedObject:
+def _object(part: str, file: str, known: dict[str, Shape]) -> ServedObject:
     heads: dict[str, list[str]] = {"name": [], "group": [], "description": [], "example": []}
     body: list[str] = []
     for line in part.splitlines():
@@ -124,6 +128,7 @@ def _object(part: str, known: dict[str, Shape]) -> ServedObject:
         texts["description"],
         "\n".join(heads["example"]),
         create=_SHAPED.sub(lambda match: known[match[1]].sql, create),
+        file=file,
         shape=shaped[1] if shaped else None,
     )
 

@@ -1,20 +1,17 @@
 """Links on an asset's page: its code, what to do when it is red, and an example query."""
 
 import re
-import warnings
 from pathlib import Path
 from typing import Any, Final
 
-from dagster import BetaWarning, CodeReferencesMetadataValue, LocalFileCodeReference, MetadataValue
-from dagster._core.definitions.metadata.source_code import CodeReference
+from dagster import MetadataValue
 
-import fc_pipeline
 from fc_pipeline.config.project import project_root
+from fc_pipeline.orchestration.assets.code_references import code_references
 from fc_pipeline.tables.registry import ALL_TABLES
 
 __all__ = ["SQL_EXAMPLES", "links_of"]
 
-_PACKAGE: Final = Path(fc_pipeline.__path__[0])
 _RUNBOOK: Final = Path("docs") / "checks.md"
 _PAGE_LINK: Final = re.compile(r"!?\[[^\]]*\]\((?:(\w+\.\w+)(#[\w-]+)?|#[\w-]+|images/[^)]*)\)")
 """A link to another page, to a heading of this one, or an image: none of them works in the UI."""
@@ -35,16 +32,9 @@ SQL_EXAMPLES: Final = {
 
 
 def links_of(asset: str, **code: str) -> dict[str, Any]:
-    """The metadata of an asset's definition with links; `code` maps what a file of the package holds to its path."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", BetaWarning)  # a label on a page: nothing depends on it
-        references: list[CodeReference] = [
-            LocalFileCodeReference(file_path=str(_PACKAGE / path), label=label.replace("_", " "))
-            for label, path in code.items()
-        ]
-        code_references = CodeReferencesMetadataValue(code_references=references)
+    """The metadata of an asset's definition with links; `code` maps labels to places as `code_references` has them."""
     found: dict[str, Any] = {
-        "dagster/code_references": code_references,
+        **code_references(code),
         "sql_example": MetadataValue.md(f"```sql\n{SQL_EXAMPLES[asset]}\n```"),
     }
     runbook = project_root() / _RUNBOOK

@@ -11,6 +11,7 @@ from typing import Final
 
 from dagster import AssetSpec, MetadataValue, TableColumn, TableSchema
 
+from fc_pipeline.orchestration.assets.code_references import code_references
 from fc_pipeline.orchestration.assets.specs import OWNERS
 from fc_pipeline.serving.objects import ServedObject, served_objects
 from fc_pipeline.tables.counts import COUNT_TABLES, CountTable
@@ -36,7 +37,8 @@ def _counts(table: CountTable) -> AssetSpec:
         metadata={
             "dagster/column_schema": TableSchema(
                 [TableColumn(name, kind, description=text) for name, kind, text in columns]
-            )
+            ),
+            **code_references({"columns and rule": f"tables/counts.py:{table.name.upper()}"}),
         },
     )
 
@@ -59,7 +61,10 @@ def _served(key: str, objects: Sequence[ServedObject]) -> AssetSpec:
         owners=OWNERS,
         code_version=hashlib.sha256("\0".join(one.create for one in objects).encode()).hexdigest()[:12],
         description="\n".join(text) + (f"\n\n```sql\n{example}\n```" if example else ""),
-        metadata={"made_of": MetadataValue.json([one.name for one in objects])},
+        metadata={
+            "made_of": MetadataValue.json([one.name for one in objects]),
+            **code_references({one.name: f"serving/sql/{one.file}:{one.name}" for one in objects}),
+        },
     )
 
 

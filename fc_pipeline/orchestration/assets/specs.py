@@ -29,7 +29,7 @@ FRESHNESS = FreshnessPolicy.time_window(fail_window=timedelta(minutes=5), warn_w
 """The run that follows the feed reports once a minute; one that takes over after a failure, within a minute."""
 
 
-_STEP = "orchestration/assets/hourly.py"
+_STEP = "orchestration/assets/hourly.py:hourly_tables"
 
 
 def _raw_log_spec() -> AssetSpec:
@@ -51,7 +51,7 @@ def _raw_log_spec() -> AssetSpec:
         metadata={
             "dagster/column_schema": TableSchema(columns=columns),
             "dagster/storage_kind": "parquet",
-            **links_of(RAW_LOG, step=_STEP, feed_reader="feed/drain.py", raw_log="lake/event_log.py"),
+            **links_of(RAW_LOG, step=_STEP, feed_reader="feed/drain.py:Drain", raw_log="lake/event_log.py:EventLog"),
         },
     )
 
@@ -59,7 +59,7 @@ def _raw_log_spec() -> AssetSpec:
 def table_spec(
     table: DataTable, deps: Sequence[str], kinds: set[str], step: str, freshness: FreshnessPolicy | None = None
 ) -> AssetSpec:
-    """The spec of a table that a step of the file `step` makes of `deps`."""
+    """The spec of a table that a step makes of `deps`; where the step is declared is `step`, as in `links_of`."""
     return AssetSpec(
         table.name,
         deps=[_dep(dep) for dep in deps],
@@ -73,7 +73,7 @@ def table_spec(
         metadata={
             "dagster/column_schema": _column_schema(table),
             "dagster/table_name": table.qualified,
-            **links_of(table.name, columns_and_rows=f"tables/{table.name}.py", step=step),
+            **links_of(table.name, columns_and_rows=f"tables/{table.name}.py:{table.name.upper()}", step=step),
         },
     )
 

@@ -60,7 +60,10 @@ TARGETS_SPEC = AssetSpec(
         ),
         "dagster/table_name": f"{TARGETS.schema}.{TARGETS.name}",
         **links_of(
-            TARGETS_ASSET, step="orchestration/assets/targets.py", target_set="targets/owner.py", rule="targets/rule.py"
+            TARGETS_ASSET,
+            step="orchestration/assets/targets.py:target_set",
+            target_set="targets/owner.py:adopt",
+            rule="targets/rule.py:is_concerned",
         ),
     },
 )
