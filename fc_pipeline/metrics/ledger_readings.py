@@ -46,13 +46,14 @@ _QUERIES: Final[tuple[tuple[Family, str], ...]] = (
     (f.HUB_REQUESTS, "SELECT hub, requests FROM pipeline.hub_requests"),
     (f.HUB_FAILURES, "SELECT hub, failures FROM pipeline.hub_requests"),
     (f.DATABASE_BYTES, "SELECT pg_database_size(current_database())"),
-    (
-        f.SNAPSHOT_FIDS,
-        "SELECT CASE WHEN folded_file IS NOT DISTINCT FROM file THEN 'folded' ELSE 'waiting' END, count(*) "
-        "FROM pipeline.snapshots GROUP BY 1",
-    ),
 )
 """Each gives the values of a metric's labels, and its value."""
+_SNAPSHOTS: Final = (
+    "SELECT CASE WHEN folded_file IS NOT DISTINCT FROM file THEN 'folded' ELSE 'waiting' END, count(*) "
+    "FROM pipeline.snapshots GROUP BY 1"
+)
+_USERS_SECONDS: Final = 60.0
+"""How often it is counted what there is a line of per user."""
 
 _EVENTS: Final = sa.text(
     "SELECT sum(events_written), sum(events_with_rows - events_written), sum(events_without_rows), "
@@ -88,10 +89,13 @@ class LedgerReadings:
     """
 
     settings: Callable[[], Settings]
+    clock: Callable[[], float] = time.monotonic
     _engine: sa.Engine | None = field(default=None, init=False)
     _older_rows: dict[str, list[int]] = field(default_factory=dict[str, list[int]], init=False)
     _recent: str = field(default="", init=False)
     _counted_at: float = field(default=float("-inf"), init=False)
+    _of_users: list[Sample] = field(default_factory=list[Sample], init=False)
+    _users_counted_at: float = field(default=float("-inf"), init=False)
 
     def read(self) -> list[Sample]:
         """All of it. Raises PostgresError, or what SQLAlchemy does, where Postgres cannot be asked."""
@@ -101,9 +105,10 @@ class LedgerReadings:
         try:
             with self._engine.connect() as connection:
                 samples = [*self._of_connection(connection)]
-            if settings.targets == "set":
-                samples += _targets(self._engine, settings.redis_url)
-            return samples
+            if self.clock() - self._users_counted_at >= _USERS_SECONDS:
+                self._of_users = [*_users(self._engine, settings)]
+                self._users_counted_at = self.clock()
+            return samples + self._of_users
         except BaseException:
             self.close()
             raise
@@ -113,6 +118,7 @@ class LedgerReadings:
         if self._engine is not None:
             self._engine.dispose()
             self._engine = None
+            self._users_counted_at = float("-inf")
 
     def _of_connection(self, connection: sa.Connection) -> Iterator[Sample]:
         yield from _shards(connection)
@@ -127,7 +133,7 @@ class LedgerReadings:
 
     def _rows(self, connection: sa.Connection) -> Iterator[Sample]:
         """Rows by table. There is a line per hour, table and shard: those that nothing is added to are summed once."""
-        now = time.monotonic()
+        now = self.clock()
         if now - self._counted_at > _COUNTED_ANEW_SECONDS:
             self._counted_at, self._recent = now, ""
         written = connection.execute(_OLDEST_WRITTEN, {"seconds": now - self._counted_at + 60}).scalar()
@@ -139,6 +145,14 @@ class LedgerReadings:
             counts = zip(_CHANGES, self._older_rows.get(table, _NONE), since.get(table, _NONE), strict=True)
             for change, older, newer in counts:
                 yield f.ROWS.of(older + newer, table, change)
+
+
+def _users(engine: sa.Engine, settings: Settings) -> Iterator[Sample]:
+    with engine.connect() as connection:
+        for state, count in connection.exec_driver_sql(_SNAPSHOTS):
+            yield f.SNAPSHOT_FIDS.of(count, state)
+    if settings.targets == "set":
+        yield from _targets(engine, settings.redis_url)
 
 
 def _targets(engine: sa.Engine, redis_url: str | None) -> Iterator[Sample]:

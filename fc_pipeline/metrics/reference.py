@@ -15,8 +15,9 @@ from Dagster's database, heads from the hubs. So it goes on while runs, daemon, 
 Postgres dead it says that: `fc_source_up` is 0 for each source that cannot be read, and what it said before is not \
 shown any more.
 
-Sources are read every 10 seconds (hubs 15, a lake in a folder 300, in an object store 3,600), and a scrape is \
-answered from what was read last. Anyone who can reach the port can read it: it has no secrets, but names of hubs, \
+Sources are read every 10 seconds (hubs 15, what there is a line of per user 60, a lake in a folder 300, in an object \
+store 3,600), and a scrape is answered from what was read last, so that it takes no longer with more rows: no table of \
+messages is read at all. Anyone who can reach the port can read it: it has no secrets, but names of hubs, \
 tables and runs. Leave it on the loopback address, or let a proxy ask for a password.
 
 ```yaml

@@ -19,6 +19,7 @@ from fc_pipeline_tests.benchmarks.idle_sync import sync_with_nothing_to_do
 from fc_pipeline_tests.benchmarks.index_bytes import index_bytes
 from fc_pipeline_tests.benchmarks.large_tables import fold_into_large_tables
 from fc_pipeline_tests.benchmarks.live import follow_live
+from fc_pipeline_tests.benchmarks.metrics import scrape_metrics
 from fc_pipeline_tests.benchmarks.network import NetworkSize
 from fc_pipeline_tests.benchmarks.poison import catch_up_with_poison
 from fc_pipeline_tests.benchmarks.read import read_as_apps_do
@@ -51,6 +52,7 @@ def main() -> None:
             "rows_match_log",
             "read",
             "index_bytes",
+            "metrics",
         ),
         help="leave the others out",
     )
@@ -62,6 +64,8 @@ def main() -> None:
     parser.add_argument("--reactions", type=int, default=5_000_000, help="its reactions")
     parser.add_argument("--follows", type=int, default=2_000_000, help="its follows")
     parser.add_argument("--read-rounds", type=int, default=300, help="how often each call is made while it is written")
+    parser.add_argument("--known-fids", type=int, default=1_000_000, help="users whose snapshots metrics count")
+    parser.add_argument("--known-hours", type=int, default=8_760, help="hours of bookkeeping that metrics sum up")
     parser.add_argument("--json", type=Path, default=Path("data/bench.json"), help="where the figures go")
     options = parser.parse_args()
     figures: dict[str, dict[str, Any]] = {}
@@ -146,8 +150,12 @@ def _targets(*, events: int, fids: int) -> dict[str, dict[str, Any]]:
 
 
 def _read(options: argparse.Namespace) -> dict[str, dict[str, Any]]:
-    """What indexes take, and what apps read."""
+    """What indexes take, what metrics and what apps read."""
     figures: dict[str, dict[str, Any]] = {}
+    if options.only in (None, "metrics"):
+        rows, fids, hours = options.large_rows, options.known_fids, options.known_hours
+        with tempfile.TemporaryDirectory(prefix="fc_bench_") as folder:
+            figures |= scrape_metrics(Path(folder), rows=rows, fids=fids, hours=hours)
     if options.only in (None, "index_bytes"):
         with tempfile.TemporaryDirectory(prefix="fc_bench_") as folder:
             log_path = _generated(Path(folder), events=options.events, fids=options.fids)

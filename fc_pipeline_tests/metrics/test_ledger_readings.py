@@ -1,5 +1,6 @@
 """Metrics of the ledger, against what the tables say."""
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -111,3 +112,48 @@ def test_how_far_snapshots_have_come(bench: Workbench) -> None:
     found = values(LedgerReadings(lambda: bench.replica.settings).read())
     assert (found["fc_backfill_fids_done",], found["fc_backfill_fids_expected",]) == (2, profiles)
     assert found["fc_backfill_eta_seconds",] == pytest.approx((profiles - 2) * 5, rel=0.2)
+
+
+def test_what_there_is_a_line_of_per_user_is_counted_once_a_minute(bench: Workbench) -> None:
+    now = 0.0
+    readings = LedgerReadings(lambda: bench.replica.settings, lambda: now)
+
+    def waiting() -> float | None:
+        return values(readings.read()).get(("fc_snapshot_fids", "waiting"))
+
+    assert waiting() is None
+    with bench.replica.engine.begin() as connection:
+        connection.execute(
+            sa.text(
+                "INSERT INTO pipeline.snapshots (fid, shard, bucket, version, until_id, file, records, requests, "
+                "fetched_at, run_id) VALUES (3, 1, 3, 1, 2, 'file', 1, 1, now(), 'run')"
+            )
+        )
+    now = 59.0
+    assert waiting() is None
+    now = 60.0
+    assert waiting() == 1
+
+
+def test_no_table_of_messages_is_read(bench: Workbench) -> None:
+    bench.run()
+    readings = LedgerReadings(lambda: bench.replica.settings)
+    with bench.replica.engine.connect() as connection:
+        before = _scans(connection)
+        readings.read()
+        assert _scans(connection) == before
+
+
+def _scans(connection: sa.Connection) -> int:
+    """How often what is replicated was read, by any way, once all sessions have said so: they do within a second."""
+    counted: list[int] = []
+    while len(counted) < 2 or counted[-1] != counted[-2]:
+        time.sleep(1.5)
+        with connection.begin():
+            found = connection.execute(
+                sa.text(
+                    "SELECT sum(seq_scan + coalesce(idx_scan, 0)) FROM pg_stat_user_tables WHERE schemaname = 'public'"
+                )
+            )
+            counted.append(found.scalar_one())
+    return counted[-1]
