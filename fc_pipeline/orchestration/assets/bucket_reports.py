@@ -5,13 +5,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from dagster import AssetExecutionContext, AssetMaterialization, OpExecutionContext
+from dagster import AssetExecutionContext, AssetKey, AssetMaterialization, OpExecutionContext
 
 from fc_pipeline.backfill.progress import BackfillOutcome, BackfillProgress, BucketProgress
 from fc_pipeline.backfill.run import Backfill
 from fc_pipeline.backfill.scope import BackfillScope
 from fc_pipeline.hours import Hour
 from fc_pipeline.lake.snapshot_log import bucket_key
+from fc_pipeline.orchestration.assets.code_versions import code_version_of
+from fc_pipeline.orchestration.assets.provenance import PartitionProvenance
 from fc_pipeline.orchestration.checks.drift import evaluate_drift
 from fc_pipeline.orchestration.checks.evaluation import CheckReporter
 from fc_pipeline.orchestration.checks.gaps import evaluate_gaps
@@ -78,12 +80,16 @@ class BucketReporter:
             RECONCILED: self._folded(progress, bucket),
             GASLESS_KEYS.name: {"dagster/row_count": self._gasless_keys(), "fids_folded": bucket.fids_folded},
         }
+        partition = bucket_key(bucket.bucket)
+        provenance = PartitionProvenance(self.context.instance, self.names, partition)
         for asset in self.assets:
+            is_table = asset == GASLESS_KEYS.name
             self.context.log_event(
                 AssetMaterialization(
                     self.names.key(asset),
-                    partition=bucket_key(bucket.bucket),
+                    partition=partition,
                     metadata={**metadata[asset], **_of_run(progress)},
+                    tags=provenance.tags(code_version_of(GASLESS_KEYS), [AssetKey(RECONCILED)]) if is_table else None,
                 )
             )
         self._checks.repeat()

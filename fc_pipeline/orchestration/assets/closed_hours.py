@@ -25,6 +25,7 @@ from dagster import (
 from fc_pipeline.feed.run import RAW_LOG
 from fc_pipeline.hours import Hour
 from fc_pipeline.orchestration.assets.links import links_of
+from fc_pipeline.orchestration.assets.provenance import DATA_VERSION_TAG
 from fc_pipeline.orchestration.assets.specs import OWNERS
 from fc_pipeline.orchestration.names import Names
 from fc_pipeline.orchestration.partitions import HOURS
@@ -47,7 +48,11 @@ CLOSED_HOURS_SPEC: Final = AssetSpec(
     kinds={"farcaster", "postgres"},
     owners=OWNERS,
     partitions_def=HOURS,
-    metadata=links_of(CLOSED_HOURS, reported_by="orchestration/sensors/closed_hours.py", rule="status/closed_hours.py"),
+    metadata=links_of(
+        CLOSED_HOURS,
+        reported_by="orchestration/sensors/closed_hours.py:closed_hours_sensor",
+        rule="status/closed_hours.py:complete_hours",
+    ),
 )
 
 
@@ -71,9 +76,7 @@ def closing_of(hour: Hour, totals: HourTotals) -> AssetMaterialization:
     }
     # Every report is of other rows than the one before: what was made of those is out of date.
     version = "_".join([*(f"{s}-{last}" for s, (_, last) in sorted(totals.heights.items())), str(time.time_ns())])
-    return AssetMaterialization(
-        CLOSED_HOURS, partition=hour.key, metadata=metadata, tags={"dagster/data_version": version}
-    )
+    return AssetMaterialization(CLOSED_HOURS, partition=hour.key, metadata=metadata, tags={DATA_VERSION_TAG: version})
 
 
 def note_repair(

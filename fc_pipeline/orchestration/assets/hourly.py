@@ -3,7 +3,7 @@
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 from dagster import (
     AssetExecutionContext,
@@ -24,6 +24,7 @@ from fc_pipeline.hours import Hour
 from fc_pipeline.orchestration.assets.closed_hours import note_repair
 from fc_pipeline.orchestration.assets.materialization import SAMPLE, materializations
 from fc_pipeline.orchestration.assets.outputs import logged_outputs
+from fc_pipeline.orchestration.assets.provenance import PartitionProvenance
 from fc_pipeline.orchestration.assets.specs import HOURLY_SPECS
 from fc_pipeline.orchestration.checks.evaluation import CheckReporter
 from fc_pipeline.orchestration.checks.keys import evaluate_keys
@@ -46,6 +47,8 @@ REPORT_SECONDS = 60.0
 RANGE_REPORT_SECONDS = 10.0
 """For runs over several hours, to show their progress."""
 EVALUATE_SECONDS = 60.0
+
+_SPECS: Final = {spec.key: spec for spec in HOURLY_SPECS}
 
 
 class MicroBatchConfig(Config):
@@ -152,8 +155,11 @@ class _RunReporter:
     def report(self, hours: Sequence[HourProgress]) -> None:
         """Log a materialisation per asset and hour."""
         for hour in hours:
+            provenance = PartitionProvenance(self.context.instance, self.names, hour.hour.key)
             for event in materializations(self.replica, hour, self.outputs, self._earlier_sample):
-                self.context.log_event(self.names.event(event))
+                spec = _SPECS[event.asset_key]
+                made_of = provenance.tags(spec.code_version, [dep.asset_key for dep in spec.deps])
+                self.context.log_event(self.names.event(event._replace(tags={**(event.tags or {}), **made_of})))
             self._note_repair(hour)
         self._checks.repeat()
         is_due = time.monotonic() - self._evaluated_at >= EVALUATE_SECONDS

@@ -13,6 +13,7 @@ from dagster import AssetMaterialization, MetadataValue, TableColumn, TableMetad
 
 from fc_pipeline.feed.progress import SAMPLE_ROWS, HourProgress, TableProgress
 from fc_pipeline.feed.run import RAW_LOG
+from fc_pipeline.orchestration.assets.provenance import DATA_VERSION_TAG
 from fc_pipeline.plain_text import plain
 from fc_pipeline.replica import Replica
 from fc_pipeline.status import health
@@ -27,7 +28,6 @@ __all__ = ["SAMPLE", "materializations"]
 SAMPLE: Final = "sample"
 _DERIVED: Final = {one.name: one.table for one in DERIVED_TABLES}
 _CELL_CHARACTERS = 120
-_DATA_VERSION_TAG = "dagster/data_version"
 _FOR_MACHINES: Final = ("version", "deleted_at", "deleted_reason")
 """Columns that come last in every sample, as do hashes, keys and signatures."""
 
@@ -49,7 +49,7 @@ def materializations(
         rows = {name: live_rows(connection, DATA_TABLES[name]) for name in outputs if name in DATA_TABLES}
     lag = _lag(progress, totals)
     last_heights = {shard: last for shard, (_, last) in sorted(totals.heights.items())}
-    tags = {_DATA_VERSION_TAG: "_".join(f"{shard}-{last}" for shard, last in last_heights.items())}
+    tags = {DATA_VERSION_TAG: "_".join(f"{shard}-{last}" for shard, last in last_heights.items())}
     for output in outputs:
         if output == RAW_LOG:
             own = {"dagster/row_count": all_events, **_raw_log(replica, progress, totals)}
