@@ -48,6 +48,8 @@ class FarcasterReplica(Component, Resolvable):
     """Tags of the assets, and of the runs of the jobs."""
     owners: Sequence[str] | None = None
     """Owners of the assets, such as [team:growth]."""
+    hub_pool: str | None = None
+    """The concurrency pool of the steps that ask the hub for many users, if it is not to be one of its own."""
     settings: Mapping[str, str] = field(default_factory=dict[str, str])
     """FC_ settings with their values."""
     settings_from_env: Mapping[str, str] = field(default_factory=dict[str, str])
@@ -62,5 +64,6 @@ class FarcasterReplica(Component, Resolvable):
             group_prefix=self.group_prefix,
             tags=self.tags,
             owners=self.owners,
+            hub_pool=self.hub_pool,
             resources={"replica": ReplicaResource(settings=settings)} if settings else None,
         )

@@ -34,6 +34,8 @@ __all__ = ["build_defs", "defs"]
 
 
 _NAME: Final = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
+_POOL: Final = re.compile(r"\S+")
+"""As Dagster has it."""
 
 
 def build_defs(
@@ -43,6 +45,7 @@ def build_defs(
     tags: Mapping[str, str] | None = None,
     owners: Sequence[str] | None = None,
     resources: Mapping[str, ReplicaResource] | None = None,
+    hub_pool: str | None = None,
 ) -> Definitions:
     """Assets, checks, jobs, sensors and schedules, with the replica that they work on.
 
@@ -56,6 +59,8 @@ def build_defs(
         owners: owners of its assets, in place of `team:fc_pipeline`.
         resources: `{"replica": ReplicaResource(settings={"FC_POSTGRES_URL": …})}`: the replica that it works on.
             Default: that of the environment. Two copies need two databases and two lakes.
+        hub_pool: the concurrency pool of the steps that ask the hub for many users, such as one of several copies that
+            read one hub. Default: `fc_hub`, with the prefix before it.
 
     Raises:
         ConfigError: an argument is none of the above.
@@ -68,11 +73,13 @@ def build_defs(
     replica = given.pop("replica", None) or ReplicaResource()
     if given:
         raise ConfigError(f"unknown resources: {', '.join(given)}", hint="expected: none but 'replica'")
-    if not (prefix or group_prefix or tags or owners or resources):
+    if hub_pool is not None and not _POOL.fullmatch(hub_pool):
+        raise ConfigError(f"{hub_pool!r} is no pool's name", hint="expected: a name without spaces, such as 'acme_hub'")
+    if not (prefix or group_prefix or tags or owners or resources or hub_pool):
         return _declared()
     replica = ReplicaResource(settings=replica.settings, key_prefix=list(prefix))
     load_hours_of_copy(replica.names, replica.load_settings)
-    return copy_of(_declared(), replica, Labels(group_prefix, tags or {}, owners))
+    return copy_of(_declared(), replica, Labels(group_prefix, tags or {}, owners, hub_pool))
 
 
 def _declared() -> Definitions:

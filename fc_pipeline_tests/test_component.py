@@ -85,6 +85,7 @@ def test_its_attributes_are_those_of_build_defs(monkeypatch: pytest.MonkeyPatch)
                     "group_prefix": "farcaster",
                     "tags": {"team": "growth"},
                     "owners": ["team:growth"],
+                    "hub_pool": "internal_hub",
                     "settings": {"FC_HUB_URLS": "http://127.0.0.1:9"},
                     "settings_from_env": {"FC_POSTGRES_URL": "ACME_POSTGRES_URL"},
                 },
@@ -97,6 +98,7 @@ def test_its_attributes_are_those_of_build_defs(monkeypatch: pytest.MonkeyPatch)
             assert casts.group_name == "farcaster_message_sets"
             assert casts.tags["team"] == "growth"
             assert casts.owners == ["team:growth"]
+            assert defs.resolve_job_def("social_farcaster_read_keys").graph.node_defs[0].pool == "internal_hub"
             replica = (defs.resources or {})["social_farcaster_replica"]
             assert replica.load_settings().postgres_url.endswith("@127.0.0.1:9/farcaster")
             shown = defs.get_repository_def().get_top_level_resources()["social_farcaster_replica"].config_schema

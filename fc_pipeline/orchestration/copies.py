@@ -48,11 +48,15 @@ _Function = Callable[..., Any]
 
 @dataclass(frozen=True)
 class Labels:
-    """What else distinguishes a copy: a prefix of its groups, tags of its assets and runs, its assets' owners."""
+    """What else distinguishes a copy: a prefix of its groups, tags of its assets and runs, its assets' owners.
+
+    Copies that read one hub may have a pool in common: `hub_pool`, in place of one of their own.
+    """
 
     group_prefix: str | None = None
     tags: Mapping[str, str] = field(default_factory=dict[str, str])
     owners: Sequence[str] | None = None
+    hub_pool: str | None = None
 
 
 def copy_of(declared: Definitions, replica: ReplicaResource, labels: Labels) -> Definitions:
@@ -96,6 +100,7 @@ class _Copy:
             partitions_def=hours_of_copy(self.names) if partitions == HOURS else partitions,
             can_subset=one.can_subset,
             backfill_policy=one.backfill_policy,
+            pool=self._pool(one.op),
         )(self._function(one.op))
 
     def _spec(self, spec: AssetSpec) -> AssetSpec:
@@ -148,7 +153,10 @@ class _Copy:
         return AssetSelection.assets(*keys).without_checks() | AssetSelection.checks(*checks)
 
     def _op(self, one: OpDefinition) -> OpDefinition:
-        return op(name=self.names.of(one.name), description=one.description)(self._function(one))
+        return op(name=self.names.of(one.name), description=one.description, pool=self._pool(one))(self._function(one))
+
+    def _pool(self, one: OpDefinition) -> str | None:
+        return (self.labels.hub_pool or self.names.of(one.pool)) if one.pool else None
 
     def _sensor(self, one: SensorDefinition, jobs: Mapping[str, _Job]) -> SensorDefinition:
         launched = one.job_name if one.has_jobs else None

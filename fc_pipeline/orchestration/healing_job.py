@@ -7,6 +7,7 @@ from dagster import OpExecutionContext, job, op
 from fc_pipeline.orchestration.assets.bucket_reports import BucketReporter
 from fc_pipeline.orchestration.assets.outputs import OUTCOME
 from fc_pipeline.orchestration.failures import failing_step
+from fc_pipeline.orchestration.instance.concurrency import HUB_POOL
 from fc_pipeline.orchestration.interruption import interruptible
 from fc_pipeline.orchestration.jobs import LONG_RUN_TAGS
 from fc_pipeline.orchestration.resources import ReplicaResource
@@ -18,7 +19,10 @@ GAPS_TAG: Final = "fc/gaps"
 """Tag of the runs that the sensor launches."""
 
 
-@op(description="Snapshot and reconcile the users of which an open gap may have lost something, and close the gap.")
+@op(
+    pool=HUB_POOL,
+    description="Snapshot and reconcile the users of which an open gap may have lost something, and close the gap.",
+)
 @failing_step()
 def heal_open_gaps(context: OpExecutionContext, replica: ReplicaResource) -> dict[str, Any]:
     """Reports the buckets of these users as materialised; returns the number of gaps, and BackfillOutcome's figures."""

@@ -5,6 +5,7 @@ from typing import Any, Final
 from dagster import AssetMaterialization, OpExecutionContext, job, op
 
 from fc_pipeline.orchestration.failures import failing_step
+from fc_pipeline.orchestration.instance.concurrency import HUB_POOL
 from fc_pipeline.orchestration.interruption import interruptible
 from fc_pipeline.orchestration.resources import ReplicaResource
 from fc_pipeline.repair.keys import read_due_keys
@@ -17,7 +18,10 @@ KEYS_TAG: Final = "fc/keys"
 """Tag of the runs that the sensor launches."""
 
 
-@op(description="Read the gasless keys of the users whose turn it is, one request each, and what follows from them.")
+@op(
+    pool=HUB_POOL,
+    description="Read the gasless keys of the users whose turn it is, one request each, and what follows from them.",
+)
 @failing_step()
 def read_gasless_keys(context: OpExecutionContext, replica: ReplicaResource) -> dict[str, Any]:
     """Returns how many users were read, how many could not be, and how many rows of gasless_keys were written."""

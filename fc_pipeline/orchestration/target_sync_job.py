@@ -6,6 +6,7 @@ from dagster import OpExecutionContext, job, op
 
 from fc_pipeline.orchestration.assets.bucket_reports import BucketReporter
 from fc_pipeline.orchestration.failures import failing_step
+from fc_pipeline.orchestration.instance.concurrency import HUB_POOL
 from fc_pipeline.orchestration.interruption import interruptible
 from fc_pipeline.orchestration.jobs import LONG_RUN_TAGS
 from fc_pipeline.orchestration.resources import ReplicaResource
@@ -17,7 +18,10 @@ TARGETS_TAG: Final = "fc/targets"
 """Tag of the runs that the sensor launches."""
 
 
-@op(description="Complete the histories of new targets, and settle what becomes of former targets' rows.")
+@op(
+    pool=HUB_POOL,
+    description="Complete the histories of new targets, and settle what becomes of former targets' rows.",
+)
 @failing_step()
 def complete_histories(context: OpExecutionContext, replica: ReplicaResource) -> dict[str, Any]:
     """Reports the buckets of these targets as materialised; returns how many targets were completed."""

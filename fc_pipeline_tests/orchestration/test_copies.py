@@ -9,11 +9,13 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
+import yaml
 from dagster import (
     AssetKey,
     AssetSpec,
     DagsterInstance,
     Definitions,
+    OpDefinition,
     RunRequest,
     SensorResult,
     build_schedule_context,
@@ -23,6 +25,7 @@ from dagster import (
 )
 
 from fc_pipeline import ReplicaResource, build_defs
+from fc_pipeline.config.project import project_root
 from fc_pipeline.errors import ConfigError
 from fc_pipeline.orchestration.assets.closed_hours import CLOSED_HOURS
 from fc_pipeline.services.postgres import EmbeddedPostgres
@@ -82,6 +85,26 @@ def test_a_copy_has_its_dependencies_checks_and_labels():
         }
 
 
+def pools(one: Definitions) -> dict[str, str | None]:
+    """The pool of each step that has one."""
+    jobs = one.get_repository_def().get_all_jobs()
+    ops = {node.name: node for job in jobs for node in job.graph.node_defs if isinstance(node, OpDefinition)}
+    return {name: op.pool for name, op in ops.items() if op.pool}
+
+
+def test_what_asks_a_hub_for_many_users_is_in_a_pool_and_what_follows_is_not():
+    asking = {"snapshot", "heal_open_gaps", "complete_histories", "read_gasless_keys"}
+    assert pools(build_defs()) == dict.fromkeys(asking, "fc_hub")
+    assert pools(copy("acme")) == {f"farcaster_acme_{name}": "farcaster_acme_fc_hub" for name in asking}
+    assert set(pools(build_defs(key_prefix="acme", hub_pool="one")).values()) == {"one"}
+    assert set(pools(build_defs(hub_pool="one"))) == asking
+
+
+def test_a_pool_is_unlimited_until_somebody_says_otherwise():
+    concurrency = yaml.safe_load((project_root() / "dagster.yaml").read_text())["concurrency"]
+    assert concurrency["pools"] == {"granularity": "run"}
+
+
 def test_copies_merge_with_definitions_that_have_another_executor():
     theirs = Definitions([AssetSpec("orders")], executor=multiprocess_executor)
     merged = Definitions.merge(theirs, *map(copy, COPIES))
@@ -96,6 +119,7 @@ def test_copies_merge_with_definitions_that_have_another_executor():
     [
         ({"key_prefix": "a-b"}, "'a-b' is no prefix"),
         ({"group_prefix": ""}, "'' is no prefix"),
+        ({"hub_pool": "our hub"}, "'our hub' is no pool's name"),
         ({"resources": {"database": ReplicaResource()}}, "unknown resources: database"),
     ],
 )

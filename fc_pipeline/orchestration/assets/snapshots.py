@@ -24,6 +24,7 @@ from fc_pipeline.orchestration.assets.outputs import OUTCOME, logged_outputs
 from fc_pipeline.orchestration.assets.specs import OWNERS, table_spec
 from fc_pipeline.orchestration.assets.targets import TARGETS_ASSET
 from fc_pipeline.orchestration.failures import failing_step
+from fc_pipeline.orchestration.instance.concurrency import HUB_POOL
 from fc_pipeline.orchestration.interruption import interruptible
 from fc_pipeline.orchestration.names import bare
 from fc_pipeline.orchestration.partitions import FID_BUCKETS
@@ -33,7 +34,7 @@ from fc_pipeline.tables.gasless_keys import GASLESS_KEYS
 
 __all__ = ["SNAPSHOT_SPECS", "BackfillConfig", "fid_tables"]
 
-_STEP = "orchestration/assets/snapshots.py"
+_STEP = "orchestration/assets/snapshots.py:fid_tables"
 
 _PLAIN = {
     "shard": "The FID's shard",
@@ -73,7 +74,7 @@ SNAPSHOT_SPECS = (
         metadata={
             "dagster/column_schema": TableSchema(columns=_snapshot_columns()),
             "dagster/storage_kind": "parquet",
-            **links_of(SNAPSHOTS_ASSET, step=_STEP, hub_reader="backfill/fid_records.py"),
+            **links_of(SNAPSHOTS_ASSET, step=_STEP, hub_reader="backfill/fid_records.py:snapshot"),
         },
     ),
     AssetSpec(
@@ -91,7 +92,7 @@ SNAPSHOT_SPECS = (
         metadata={
             "dagster/column_schema": TableSchema(columns=_ledger_columns()),
             "dagster/table_name": f"{SNAPSHOTS.schema}.{SNAPSHOTS.name}",
-            **links_of(RECONCILED, step=_STEP, reconciler="reconcile/reconciler.py"),
+            **links_of(RECONCILED, step=_STEP, reconciler="reconcile/reconciler.py:Reconciler"),
         },
     ),
     table_spec(GASLESS_KEYS, [RECONCILED], {"postgres", "silver"}, _STEP),
@@ -118,6 +119,7 @@ class BackfillConfig(Config):
     partitions_def=FID_BUCKETS,
     can_subset=True,
     backfill_policy=BackfillPolicy.single_run(),
+    pool=HUB_POOL,
 )
 def fid_tables(
     context: AssetExecutionContext, config: BackfillConfig, replica: ReplicaResource

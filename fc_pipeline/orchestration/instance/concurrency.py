@@ -1,6 +1,7 @@
-"""How many missing hours are caught up with at a time, as configured in dagster.yaml for the tag of those runs.
+"""What limits how much asks a hub at a time: a tag of runs that catch up, and a pool of steps that ask by user.
 
-Dagster applies the limit to queued runs itself; the sensor reads it here, so as not to request more.
+Dagster applies the limit of the tag, as configured in dagster.yaml, to queued runs itself; the sensor reads it here, so
+as not to request more.
 """
 
 from typing import Final
@@ -8,11 +9,16 @@ from urllib.parse import urlsplit
 
 from dagster import DagsterInstance
 
-__all__ = ["CATCH_UP_TAG", "HUB_TAG", "catch_up_tags", "max_catch_up_runs"]
+__all__ = ["CATCH_UP_TAG", "HUB_POOL", "HUB_TAG", "catch_up_tags", "max_catch_up_runs"]
 
 CATCH_UP_TAG: Final = "fc/catch_up"
 HUB_TAG: Final = "fc/hub"
 """Tag with the hub's host and port: a limit per unique value of it holds for all copies that read one hub."""
+HUB_POOL: Final = "fc_hub"
+"""Pool of the steps that ask a hub for many users' records; without a limit, as long as nobody sets one.
+
+The step that follows the feed is in none: its successor starts before it ends, and would wait for a place meanwhile.
+"""
 MAX_WITHOUT_LIMIT: Final = 24
 """The limit for an instance without one: each run is a process."""
 MAX_SECONDS: Final = 1800
