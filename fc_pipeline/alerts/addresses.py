@@ -80,9 +80,17 @@ def addresses_of(urls: Sequence[str]) -> list[Address]:
 
 
 def _plugin(url: str) -> Any:
+    """What sends to the URL; None where nothing does.
+
+    What is longer than a service takes (Discord 2,000 letters, Telegram 4,096) is refused there as a whole: it is sent
+    in parts, unless the URL has another `overflow`.
+    """
     import apprise
 
-    return apprise.Apprise.instantiate(url, asset=_asset())
+    plugin: Any = apprise.Apprise.instantiate(url, asset=_asset())
+    if plugin is not None and plugin.overflow_mode is apprise.OverflowMode.UPSTREAM:
+        plugin.overflow_mode = apprise.OverflowMode.SPLIT
+    return plugin
 
 
 def _asset() -> Any:

@@ -12,7 +12,7 @@ from fc_pipeline.plain_text import one_line
 __all__ = ["MAX_TURNS", "Message", "compose"]
 
 MAX_TURNS: Final = 15
-"""So many turns are written out in a digest; the others are counted."""
+"""So many turns are written out in a digest; the others are named."""
 _ORDER: Final = ("red", "yellow", "over")
 
 
@@ -34,8 +34,9 @@ def compose(turns: Sequence[Turn], place: str) -> Message:
     else:
         title = ", ".join(f"{kinds[kind]} {kind}" for kind in _ORDER if kinds[kind])
     parts = [_written(turn) for turn in ordered[:MAX_TURNS]]
-    if len(ordered) > MAX_TURNS:
-        parts.append(f"and {len(ordered) - MAX_TURNS} more: see the Dagster UI and `fc-pipeline status`")
+    if others := ordered[MAX_TURNS:]:
+        named = "\n".join(f"{_kind(turn).upper()}: {one_line(turn.condition.title)}" for turn in others)
+        parts.append(f"{named}\nSee the Dagster UI and `fc-pipeline status`")
     return Message(f"fc_pipeline {one_line(title)}", "\n\n".join([*parts, place]), _kind(ordered[0]))
 
 

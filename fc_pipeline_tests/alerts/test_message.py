@@ -45,10 +45,12 @@ def test_many_turns_are_one_message_the_worst_first() -> None:
     assert message.body.index("RED: ") < message.body.index("YELLOW: ") < message.body.index("OVER: ")
 
 
-def test_very_many_are_counted() -> None:
-    message = compose([turn(DAEMON)] * (MAX_TURNS + 3), "host:/data")
-    assert message.body.count("RED: ") == MAX_TURNS
-    assert "and 3 more" in message.body
+def test_of_very_many_each_is_named_and_the_first_are_written_out() -> None:
+    titles = [f"check {n:02}" for n in range(MAX_TURNS + 9)]
+    many = [turn(Condition(f"check:{title}", Severity.RED, title, remedy="mend it")) for title in titles]
+    body = compose(many, "host:/data").body
+    assert [body.count(f"RED: {title}") for title in titles] == [1] * len(titles)
+    assert body.count("To do: mend it") == MAX_TURNS
 
 
 def test_what_others_wrote_stays_on_its_line_and_shows_no_password() -> None:

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
+from subprocess import PIPE
 from urllib.parse import quote
 
 import psycopg2
@@ -22,6 +23,7 @@ from fc_pipeline.config.settings import Settings
 from fc_pipeline.sample_hub.faults import Faults
 from fc_pipeline.sample_hub.log import load_log
 from fc_pipeline.sample_hub.serving import serving
+from fc_pipeline.services.local_http import local_answer
 from fc_pipeline.services.postgres import TUNING, EmbeddedPostgres
 from fc_pipeline.services.redis import EmbeddedRedis
 from fc_pipeline_tests.support.canaries import Canaries
@@ -35,6 +37,13 @@ WRONG_PASSWORD = "CANARYwrong p%73w/rd"
 API_KEY = "CANARYkey-7f3a9c"
 WRONG_KEY = "CANARYrefused-1b2d"
 PATH_KEY = "CANARYpath-5e6f7a8b"
+ALERT_TOKEN = "CANARYalert-2c3d4e5f"
+ALERT_URLS = (
+    f"json://bot:{ALERT_TOKEN}@127.0.0.1:9/{ALERT_TOKEN}?+X-Key={ALERT_TOKEN}, "
+    f"mailto://bot:{ALERT_TOKEN}@localhost:9?mode=insecure&to=me@example.com, "
+    f"mmost://127.0.0.1:9/{ALERT_TOKEN.replace('-', '')}"
+)
+"""Nobody listens there."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +65,7 @@ class World:
                 "FC_HUB_URLS": self.hub_url,
                 "FC_HUB_HEADERS": json.dumps({"x-api-key": API_KEY}),
                 "FC_HUB_RPS": "1000",  # shared through Redis
+                "FC_ALERT_URLS": ALERT_URLS,
                 **variables,
             }
         )
@@ -99,6 +109,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
         key=API_KEY,
         wrong_key=WRONG_KEY,
         path=PATH_KEY,
+        alert=ALERT_TOKEN,
         any="CANARY",
     )
     with serving(load_log(project_root() / "data" / "sample" / "events.ndjson.gz"), faults=faults) as hub_url:
@@ -142,6 +153,29 @@ def test_what_succeeds_and_what_fails_tells_no_secret(world: World) -> None:
     for arguments in (("status", "--json"), ("status",), ("verify", "--sample", "3"), ("backfill", "--fids", "3")):
         assert world.run(*arguments).returncode == 0, arguments
     world.check_what_is_left()
+
+
+def test_metrics_tell_no_secret(world: World) -> None:
+    command = [sys.executable, "-m", "fc_pipeline.cli", "--debug", "metrics", "--port", "0"]
+    process = subprocess.Popen(command, env=world.environment(), stdout=PIPE, stderr=PIPE, text=True)
+    assert process.stdout is not None
+    said = process.stdout.readline()
+    status, page = local_answer(int(said.rsplit(":", 1)[1].split("/")[0]), "/metrics", timeout_seconds=60.0)
+    process.terminate()
+    said += "".join(process.communicate(timeout=60))
+    assert status == 200
+    assert world.canaries.in_text(said + page.decode()) == set()
+
+
+@pytest.mark.parametrize(
+    ("urls", "code"),
+    [(ALERT_URLS, 1), (f"nosuch://{ALERT_TOKEN}@host", 2), (f"mailto://bot:{ALERT_TOKEN}@127.0.0.1:9?mode=none", 2)],
+)
+def test_who_is_told_of_alerts_is_told_to_nobody_else(world: World, urls: str, code: int) -> None:
+    assert world.run("--debug", "alerts", "test", FC_ALERT_URLS=urls).returncode == 1
+    done = world.run("alerts", "test", FC_ALERT_URLS=urls)
+    assert done.returncode == code, done.stderr
+    assert done.stdout.count("not accepted: ") == (3 if code == 1 else 0)
 
 
 POSTGRES = "FC_POSTGRES_URL"
@@ -200,11 +234,16 @@ def test_what_a_failed_run_leaves_in_dagster_tells_no_secret(
 ) -> None:
     """A run whose hub refuses the key and repeats it, then one whose database hangs up in the middle."""
     canaries = Canaries(
-        postgres=postgres.password_file.read_text(), key=API_KEY, wrong_key=WRONG_KEY, redis=world.redis_url
+        postgres=postgres.password_file.read_text(),
+        key=API_KEY,
+        wrong_key=WRONG_KEY,
+        redis=world.redis_url,
+        alert=ALERT_TOKEN,
     )
     with open_pipeline(database, tmp_path / "data", world.hub_url) as pipeline:
         monkeypatch.setenv("FC_REDIS_URL", world.redis_url)
         monkeypatch.setenv("FC_HUB_RPS", "1000")
+        monkeypatch.setenv("FC_ALERT_URLS", ALERT_URLS)
         for key, is_right in ((WRONG_KEY, False), (API_KEY, True)):
             monkeypatch.setenv("FC_HUB_HEADERS", json.dumps({"x-api-key": key}))
             result = pipeline.materialize(hour=SAMPLE_HOURS[0], raise_on_error=False)
