@@ -18,9 +18,9 @@ from dagster._core.storage.asset_check_execution_record import (
 )
 from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecord
 
-from fc_pipeline.alerts.condition import Condition, Reading, Severity
+from fc_pipeline.alerts.condition import Condition, Reading, Severity, merged
 from fc_pipeline.config.settings import Settings
-from fc_pipeline.errors import HubError, NothingYet
+from fc_pipeline.errors import HubError, HubUntrusted, NothingYet
 from fc_pipeline.orchestration.checks import fresh, stall
 from fc_pipeline.orchestration.checks.catalog import ALL_CHECKS
 from fc_pipeline.orchestration.checks.wording import remedy_of, runbook_of
@@ -32,10 +32,16 @@ from fc_pipeline.status.stall import detect_stall
 __all__ = ["CHECK_AREAS", "FRESHNESS_AREAS", "read_checks", "read_freshness"]
 
 CHECK_AREAS: Final = frozenset({"check"})
-FRESHNESS_AREAS: Final = frozenset({"fresh"})
+FRESHNESS_AREAS: Final = frozenset({"fresh", "stall", "trust"})
 
 _SETTLING_SECONDS: Final = 120.0
 """A start after a pause has to catch up, which is no news yet."""
+_TWICE_SECONDS: Final = 15.0
+"""Red is told when two looks in turn have found it."""
+_REPAIRING_SECONDS: Final = 75.0
+"""Yellow is what is being repaired: a run that follows evaluates once a minute, and its next word may be green."""
+_SYNCING_SECONDS: Final = 45.0
+"""A node that is a little behind the others catches up within moments."""
 _LOOKED_AT_HERE: Final = frozenset({fresh.FRESH, stall.STALL})
 
 
@@ -50,7 +56,10 @@ def read_checks(instance: DagsterInstance, ui_url: str) -> Reading:
         if evaluated is None or evaluated.evaluation is None or evaluated.evaluation.passed:
             continue
         one = evaluated.evaluation
-        found.append(_condition("check", specs[key], one.severity, one.description, ui_url))
+        after_seconds = _TWICE_SECONDS if one.severity is AssetCheckSeverity.ERROR else _REPAIRING_SECONDS
+        found.append(
+            _condition("check", specs[key], one.severity, one.description, ui_url, after_seconds=after_seconds)
+        )
     return Reading(tuple(found))
 
 
@@ -60,26 +69,49 @@ def _last_evaluated(instance: DagsterInstance, key: AssetCheckKey) -> AssetCheck
 
 
 def read_freshness(settings: Settings, ui_url: str, watched_seconds: float) -> Reading:
-    """Whether the replica is as fresh as the hub and progresses, by the ledger; unread where no hub answers."""
+    """Whether the replica is as fresh as the hub and progresses, by the ledger; unread where no hub answers.
+
+    A hub that answers and is refused, because it is behind or of another history, is a condition of its own: runs and
+    sensors wait for it without failing.
+    """
     try:
         with open_replica_to_read(with_running(settings), may_be_empty=True, may_be_another_lake=True) as replica:
-            found = tuple(_freshness_conditions(replica, ui_url, watched_seconds))
-    except HubError:  # hubs are looked at by themselves
-        return Reading(unread=FRESHNESS_AREAS)
+            return merged(_freshness_readings(replica, ui_url, watched_seconds))
     except NothingYet:
         return Reading()
-    return Reading(found)
 
 
-def _freshness_conditions(replica: Replica, ui_url: str, watched_seconds: float) -> Iterator[Condition]:
-    looks: list[tuple[AssetCheckSpec, Callable[[], AssetCheckResult], float]] = [
-        (fresh.FRESH_SPEC, lambda: fresh.result_of(health.freshness(replica)), _SETTLING_SECONDS),
-        (stall.STALL_SPEC, lambda: stall.result_of(detect_stall(replica, watched_seconds=watched_seconds)), 0.0),
+def _freshness_readings(replica: Replica, ui_url: str, watched_seconds: float) -> Iterator[Reading]:
+    looks: list[tuple[str, AssetCheckSpec, Callable[[], AssetCheckResult], float]] = [
+        ("fresh", fresh.FRESH_SPEC, lambda: fresh.result_of(health.freshness(replica)), _SETTLING_SECONDS),
+        ("stall", stall.STALL_SPEC, lambda: _stall_result(replica, watched_seconds), 0.0),
     ]
-    for spec, look, after_seconds in looks:
-        result = look()
-        if not result.passed:
-            yield _condition("fresh", spec, result.severity, result.description, ui_url, after_seconds=after_seconds)
+    for area, spec, look, after_seconds in looks:
+        try:
+            result = look()
+        except HubUntrusted as error:
+            yield Reading((_untrusted(error),), frozenset({area}))
+        except HubError:  # hubs that do not answer are looked at by themselves
+            yield Reading(unread=frozenset({area, "trust"}))
+        else:
+            found = _condition(area, spec, result.severity, result.description, ui_url, after_seconds=after_seconds)
+            yield Reading(() if result.passed else (found,))
+
+
+def _stall_result(replica: Replica, watched_seconds: float) -> AssetCheckResult:
+    return stall.result_of(detect_stall(replica, watched_seconds=watched_seconds))
+
+
+def _untrusted(error: HubUntrusted) -> Condition:
+    return Condition(
+        "trust:hub",
+        Severity.RED,
+        "no hub can be followed",
+        detail=error.message,
+        remedy=error.hint or "name another hub in FC_HUB_URLS",
+        runbook="docs/checks.md#red-runs-sensors-and-commands",
+        after_seconds=_SYNCING_SECONDS,
+    )
 
 
 def _condition(

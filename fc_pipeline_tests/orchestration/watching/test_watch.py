@@ -6,6 +6,9 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 from dagster import (
+    AssetCheckEvaluation,
+    AssetCheckSeverity,
+    AssetKey,
     DefaultScheduleStatus,
     Definitions,
     OpExecutionContext,
@@ -109,6 +112,7 @@ def test_a_check_that_turns_red_and_green_is_told_once_each(pipeline: Pipeline, 
     assert watcher.look("checks") == []
     change_a_row(pipeline)
     pipeline.evaluate("casts", MATCH)
+    assert watcher.look("checks") == [], "the next evaluation may find it mended"
     assert watcher.look("checks") == ["fc_pipeline red: check rows_match_log of casts"]
     (message,) = watcher.receiver.messages
     assert message["type"] == "failure"
@@ -122,6 +126,26 @@ def test_a_check_that_turns_red_and_green_is_told_once_each(pipeline: Pipeline, 
     watcher.restart()
     assert watcher.look("checks") == ["fc_pipeline over: check rows_match_log of casts"]
     assert watcher.look("checks") == []
+
+
+@pytest.mark.parametrize(("severity", "looks"), [(AssetCheckSeverity.ERROR, 1), (AssetCheckSeverity.WARN, 4)])
+def test_what_is_mended_a_moment_later_is_not_told(
+    pipeline: Pipeline, watcher: Watcher, severity: AssetCheckSeverity, looks: int
+) -> None:
+    """Yellow until the run that follows has evaluated again, once a minute: it is what is being repaired."""
+
+    def say(*, passed: bool) -> None:
+        key = AssetKey("hub_events")
+        said = AssetCheckEvaluation(key, "no_open_gaps", passed, metadata={}, severity=severity)
+        pipeline.instance.report_runless_asset_event(said)
+
+    for passed, times in ((False, looks), (True, 5)):
+        say(passed=passed)
+        assert [title for _ in range(times) for title in watcher.look("checks")] == []
+    say(passed=False)
+    assert len([title for _ in range(looks + 1) for title in watcher.look("checks")]) == 1
+    say(passed=True)
+    assert watcher.look("checks") == ["fc_pipeline over: check no_open_gaps of hub_events"]
 
 
 def test_where_nothing_turns_nothing_is_sent(watcher: Watcher) -> None:
@@ -186,7 +210,8 @@ def test_a_dead_postgres_is_told_and_what_stands_in_it_stays_as_it_was(
     everything = ("Postgres", "checks", "runs", "freshness")
     change_a_row(pipeline)
     pipeline.evaluate("casts", MATCH)
-    assert watcher.look(*everything) == ["fc_pipeline red: check rows_match_log of casts"]
+    told = [title for _ in range(2) for title in watcher.look(*everything)]
+    assert told == ["fc_pipeline red: check rows_match_log of casts"]
     url = Settings.load(dotenv=None).postgres_url
     assert url is not None
     monkeypatch.setenv("FC_POSTGRES_URL", "postgresql://user:geheim@127.0.0.1:9/nowhere")
@@ -210,6 +235,23 @@ def test_a_hub_that_is_gone_is_told_and_freshness_is_not_judged(
     watcher.restart()
     told = [title for _ in range(8) for title in watcher.look("hubs", "freshness")]
     assert told == ["fc_pipeline red: the hub http://127.0.0.1:9 does not answer"]
+
+
+def test_a_hub_that_answers_and_lies_behind_what_was_read_is_told(
+    pipeline: Pipeline, watcher: Watcher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As one that was reset. No run fails of it: the sensor waits."""
+    right = pipeline.environment["FC_HUB_URLS"]
+    names = ("hubs", "runs", "freshness")
+    with serving(log_of(casts_at(every_second(1000, HOUR_UNIX, 10)))) as reset:
+        monkeypatch.setenv("FC_HUB_URLS", reset)
+        watcher.restart()
+        told = [title for _ in range(5) for title in watcher.look(*names)]
+    assert told == ["fc_pipeline red: no hub can be followed"]
+    assert "FC_HUB_URLS" in watcher.receiver.messages[-1]["message"]
+    monkeypatch.setenv("FC_HUB_URLS", right)
+    watcher.restart()
+    assert watcher.look(*names) == ["fc_pipeline over: no hub can be followed"]
 
 
 def test_a_daemon_that_does_not_beat_is_told_and_its_sensors_are_not(
