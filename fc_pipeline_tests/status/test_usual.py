@@ -1,9 +1,7 @@
 """What is usual: by properties, and over generated weeks in which no hour may be called unusual that is not."""
 
 import math
-import random
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 
 import pytest
 from hypothesis import given
@@ -11,9 +9,8 @@ from hypothesis import strategies as st
 
 from fc_pipeline.hours import Hour
 from fc_pipeline.status.usual import Level, Usual, compared_hours, level_of, same_hours, usual_of
+from fc_pipeline_tests.support.generated_weeks import KINDS, START, WEEK_HOURS, Thirds, generated
 
-START = Hour.from_key("2026-08-03-00:00")  # a Monday
-WEEK_HOURS = 7 * 24
 TWENTY_MINUTES = 1200.0
 
 counts = st.integers(0, 10**6)
@@ -76,56 +73,6 @@ def test_too_few_hours_teach_nothing(days: list[int]):
     assert usual_of(START, {hours[day - 1]: 100 for day in days}) is None
 
 
-@dataclass(frozen=True)
-class Kind:
-    """A type of events: how many an hour at noon, by how much an hour differs from what it should be, its growth."""
-
-    noon: float
-    noise: float
-    weekly_growth: float = 1.0
-
-    def rate(self, hour: int) -> float:
-        """Events an hour at a time in hours: a night with a fifth of the day's, and a weekend of four fifths."""
-        day = 0.6 - 0.4 * math.cos(2 * math.pi * (hour % 24) / 24)
-        weekend = 0.8 if hour // 24 % 7 >= 5 else 1.0
-        return self.noon * day * weekend * self.weekly_growth ** (hour / WEEK_HOURS)
-
-
-KINDS = {
-    "likes": Kind(40_000, 0.06, 1.05),
-    "casts": Kind(6_000, 0.08, 1.03),
-    "follows": Kind(3_000, 0.15, 0.97),
-    "shrinking": Kind(900, 0.08, 0.95),
-    "profiles": Kind(300, 0.25),
-    "removes": Kind(120, 0.5),
-    "names": Kind(12, 0.5),
-    "rare": Kind(1.5, 0.5),
-}
-
-
-def _poisson(rate: float, chance: random.Random) -> int:
-    if rate > 200:
-        return max(0, round(chance.gauss(rate, math.sqrt(rate))))
-    count, product, limit = 0, chance.random(), math.exp(-rate)
-    while product > limit:
-        count, product = count + 1, product * chance.random()
-    return count
-
-
-Thirds = dict[Hour, tuple[int, int]]
-"""By hour how many events came in its first twenty minutes, and in all of it."""
-
-
-def _generated(kind: Kind, weeks: int, seed: int) -> Thirds:
-    chance = random.Random(f"{kind}{seed}")
-    found: Thirds = {}
-    for hour in range(weeks * WEEK_HOURS):
-        rates = [kind.rate(hour) * math.exp(chance.gauss(0, kind.noise)) / 3] * 3
-        thirds = [_poisson(rate, chance) for rate in rates]
-        found[Hour(START.start_unix + hour * 3600)] = thirds[0], sum(thirds)
-    return found
-
-
 def _judged(events: Thirds, seen: Callable[[int], int]) -> Iterator[tuple[Hour, float, Usual, Level]]:
     for hour, (first, whole) in events.items():
         usual = usual_of(hour, {past: events[past][1] for past in compared_hours(hour) if past in events})
@@ -137,7 +84,7 @@ def _judged(events: Thirds, seen: Callable[[int], int]) -> Iterator[tuple[Hour, 
 @pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(1, 5))])
 @pytest.mark.parametrize("name", KINDS)
 def test_no_hour_of_eight_weeks_is_called_unusual(name: str, seed: int):
-    judged = list(_judged(_generated(KINDS[name], 8, seed), lambda events: events))
+    judged = list(_judged(generated(KINDS[name], 8, seed), lambda events: events))
     assert len(judged) > 2 * 7 * WEEK_HOURS
     assert {usual.by_weekday for _, _, usual, _ in judged} == {True, False}
     assert [(hour.key, seconds, level) for hour, seconds, _, level in judged if level is not Level.USUAL] == []
@@ -145,13 +92,13 @@ def test_no_hour_of_eight_weeks_is_called_unusual(name: str, seed: int):
 
 @pytest.mark.parametrize(("name", "share"), [("likes", 0.99), ("casts", 0.9)])
 def test_a_half_of_what_has_many_is_found_by_the_end_of_the_hour(name: str, share: float):
-    judged = list(_judged(_generated(KINDS[name], 8, 0), lambda events: events // 2))
+    judged = list(_judged(generated(KINDS[name], 8, 0), lambda events: events // 2))
     whole = [level for _, seconds, usual, level in judged if seconds == 3600 and usual.by_weekday]
     assert whole.count(Level.HALVED) > share * len(whole)
 
 
 @pytest.mark.parametrize("name", [name for name in KINDS if name not in ("removes", "names", "rare")])
 def test_what_stops_is_found_within_a_day_however_noisy(name: str):
-    judged = list(_judged(_generated(KINDS[name], 8, 0), lambda _: 0))
+    judged = list(_judged(generated(KINDS[name], 8, 0), lambda _: 0))
     found = {hour.start_unix // 86_400 for hour, _, _, level in judged if level is Level.HALVED}
     assert found == {hour.start_unix // 86_400 for hour, *_ in judged}

@@ -11,11 +11,12 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 @dataclass
 class Receiver:
-    """What arrived; `status` is what it answers."""
+    """What arrived, and when (unix seconds); `status` is what it answers."""
 
     port: int = 0
     status: int = 200
     messages: list[dict[str, str]] = field(default_factory=list)
+    times: list[float] = field(default_factory=list[float])
 
     @property
     def url(self) -> str:
@@ -24,6 +25,15 @@ class Receiver:
     @property
     def titles(self) -> list[str]:
         return [message["title"] for message in self.messages]
+
+    def told(self, first_line: str) -> list[tuple[float, str]]:
+        """When and with which words it was told of turns that begin with this line, such as `RED: check a of b`."""
+        return [
+            (at, part)
+            for at, message in zip(self.times, list(self.messages), strict=False)
+            for part in message["message"].split("\n\n")
+            if part.splitlines()[0] == first_line
+        ]
 
     def wait_for(self, words: str, seconds: float = 120.0) -> dict[str, str]:
         """The first message that has these words, which may be still to come."""
@@ -44,6 +54,7 @@ def receiving(status: int = 200) -> Generator[Receiver]:
         def do_POST(self) -> None:
             message = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
             if receiver.status == 200:
+                receiver.times.append(time.time())
                 receiver.messages.append(message)
             self.send_response(receiver.status)
             self.end_headers()
