@@ -7,7 +7,7 @@ its path, one nibble a byte; an inner node's is that of its children's hashes, j
 Millions of leaves are hashed: per hash there is one call of `blake3`, all else goes over whole arrays.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -130,6 +130,18 @@ class Nodes:
         if depth % 2 == 0 and depth and len(left) and bool((depths[left] <= depth).all()):
             keys = keys.astype(f"S{depth // 2}")
         return Nodes(keys, depths[left], counts, hashes[left])
+
+    def listed(self) -> Iterator[tuple[bytes, Node]]:
+        """Each node with its key."""
+        for key, count, digest in zip(_rows(self.keys), self.leaf_counts.tolist(), self.hashes, strict=True):
+            yield key.tobytes(), Node(count, digest.tobytes())
+
+    def replaced(self, nodes: Mapping[bytes, Node | None]) -> "Nodes":
+        """These nodes, whose keys are whole bytes, with those given in place of the ones there, or without (None)."""
+        kept = {**dict(self.listed()), **nodes}
+        digests = {prefix: node for prefix, node in kept.items() if node is not None}
+        counts = [node.leaf_count for node in digests.values()]
+        return Nodes.of_digests(list(digests), counts, [node.hash for node in digests.values()])
 
     def below(self, path: bytes) -> "Nodes":
         """Those below a path, which has one nibble a byte."""
