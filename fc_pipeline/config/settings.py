@@ -74,7 +74,7 @@ class Settings(BaseModel):
         ValidatorSets,
         Setting(
             "public keys in hex of the network's validators, comma-separated, whose signatures prove a block; "
-            'sets that follow one another: `[{"effective_at": HEIGHT, "shard_ids": [1], "validator_public_keys": ["KEY"]}]`',
+            'sets that follow one another: `[{"effective_at": HEIGHT, "validator_public_keys": ["KEY"]}]`',
             values.validators,
         ),
     ] = ValidatorSets()

@@ -1,11 +1,15 @@
 """`casts`: posts, by their hash (hub-api 5.2, 7.1)."""
 
+from collections.abc import Iterator, Mapping
+from typing import Any
+
 import pyarrow as pa
 
 from fc_pipeline.hub.reads import HubReads
 from fc_pipeline.hub.wire import Message
 from fc_pipeline.tables.columnar import Rejects, hash_column, json_column, key_text_column, named_column, spread
 from fc_pipeline.tables.columns import LIVENESS, ArrowArray, Column, ColumnType, DataTable, Index, Row, by_utc
+from fc_pipeline.tables.encoding import decoded_json, hash_bytes, said_as
 from fc_pipeline.tables.message import (
     APP_FID,
     DELETED_REASON,
@@ -23,7 +27,7 @@ from fc_pipeline.tables.message import (
     target_hash,
     tombstone,
 )
-from fc_pipeline.tables.message_set import MessageSet
+from fc_pipeline.tables.message_set import Body, MessageSet
 
 __all__ = ["CASTS", "CAST_SET", "named"]
 
@@ -163,12 +167,38 @@ def named(message: Message) -> tuple[int, list[int]]:
     return body.parentCastId.fid if body.parentCastId else 0, body.mentions
 
 
+def _said(row: Mapping[str, Any]) -> Iterator[Body]:
+    """The body of a row's CAST_ADD."""
+    parent_hash = row["parent_hash"]
+    yield {
+        "embedsDeprecated": row["embeds_deprecated"],
+        "mentions": row["mentions"],
+        "parentCastId": None if parent_hash is None else {"fid": row["parent_fid"], "hash": parent_hash},
+        "parentUrl": row["parent_url"],
+        "text": row["text"],
+        "mentionsPositions": row["mentions_positions"],
+        "embeds": [_embed(embed) for embed in decoded_json(row["embeds"]) or []],
+        "type": said_as(_TYPES, row["type"]),
+    }
+
+
+def _embed(embed: Any) -> Body:
+    match embed:
+        case {"castId": {"fid": int(fid), "hash": str(cast)}}:
+            return {"castId": {"fid": fid, "hash": hash_bytes(cast)}}
+        case {"url": str(url)}:
+            return {"url": url}
+        case _:
+            raise ValueError("an embed that is neither a URL nor a cast")
+
+
 CAST_SET = MessageSet(
     table=CASTS,
     add_type="MESSAGE_TYPE_CAST_ADD",
     extract=_extract,
     to_arrow=_to_arrow,
     tombstone=_tombstone,
+    said=_said,
     remove_type="MESSAGE_TYPE_CAST_REMOVE",
     removed=_removed,
     storage_type="CASTS",

@@ -1,6 +1,7 @@
 """`channel_members`: who belongs to a channel, moderates it or is banned from it (protocol-tables 3.4)."""
 
-from typing import Final
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
 
 import pyarrow as pa
 
@@ -22,7 +23,7 @@ from fc_pipeline.tables.message import (
     live_rows,
     tombstone,
 )
-from fc_pipeline.tables.message_set import MessageSet
+from fc_pipeline.tables.message_set import Body, MessageSet
 
 __all__ = ["CHANNEL_MEMBERS", "MEMBER_SET"]
 
@@ -97,10 +98,19 @@ def _body(message: Message) -> ChannelMemberBody:
     return body
 
 
+def _said(row: Mapping[str, Any]) -> Iterator[Body]:
+    """The bodies that a row's CHANNEL_MEMBER may have had: several actions lead to the same state."""
+    for action, state in _STATES.items():
+        if state == row["state"]:
+            yield {"channelId": row["channel_id"], "fid": row["fid"], "action": action}
+
+
 MEMBER_SET: Final = MessageSet(
     table=CHANNEL_MEMBERS,
     add_type="MESSAGE_TYPE_CHANNEL_MEMBER",
     extract=_extract,
     to_arrow=_to_arrow,
     tombstone=_tombstone,
+    said=_said,
+    author="author_fid",
 )

@@ -1,6 +1,7 @@
 """`channel_moderations`: casts that a channel hides, or shows again (protocol-tables 3.3)."""
 
-from typing import Final
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
 
 import pyarrow as pa
 
@@ -9,7 +10,7 @@ from fc_pipeline.hub.wire import Message
 from fc_pipeline.tables.channel_slots import CHANNEL_ID, NOBODY, channel_id, channel_id_column
 from fc_pipeline.tables.columnar import Rejects, hash_column, named_column
 from fc_pipeline.tables.columns import ArrowArray, Column, ColumnType, Comparison, DataTable, Index, Row
-from fc_pipeline.tables.encoding import hash_bytes
+from fc_pipeline.tables.encoding import hash_bytes, said_as
 from fc_pipeline.tables.message import (
     DELETED_REASON,
     ENVELOPE,
@@ -23,7 +24,7 @@ from fc_pipeline.tables.message import (
     live_rows,
     tombstone,
 )
-from fc_pipeline.tables.message_set import MessageSet
+from fc_pipeline.tables.message_set import Body, MessageSet
 
 __all__ = ["CHANNEL_MODERATIONS", "MODERATION_SET"]
 
@@ -91,10 +92,20 @@ def _body(message: Message) -> ChannelModerateBody:
     return body
 
 
+def _said(row: Mapping[str, Any]) -> Iterator[Body]:
+    """The body of a row's CHANNEL_MODERATE."""
+    yield {
+        "channelId": row["channel_id"],
+        "castHash": row["cast_hash"],
+        "action": said_as(_ACTIONS, row["action"]),
+    }
+
+
 MODERATION_SET: Final = MessageSet(
     table=CHANNEL_MODERATIONS,
     add_type="MESSAGE_TYPE_CHANNEL_MODERATE",
     extract=_extract,
     to_arrow=_to_arrow,
     tombstone=_tombstone,
+    said=_said,
 )

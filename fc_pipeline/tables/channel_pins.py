@@ -1,6 +1,7 @@
 """`channel_pins`: the cast that a channel shows first (protocol-tables 3.3)."""
 
-from typing import Final
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
 
 import pyarrow as pa
 
@@ -22,7 +23,7 @@ from fc_pipeline.tables.message import (
     live_rows,
     tombstone,
 )
-from fc_pipeline.tables.message_set import MessageSet
+from fc_pipeline.tables.message_set import Body, MessageSet
 
 __all__ = ["CHANNEL_PINS", "PIN_SET"]
 
@@ -80,10 +81,16 @@ def _body(message: Message) -> ChannelPinBody:
     return body
 
 
+def _said(row: Mapping[str, Any]) -> Iterator[Body]:
+    """The body of a row's CHANNEL_PIN."""
+    yield {"channelId": row["channel_id"], "castHash": row["cast_hash"] or b""}
+
+
 PIN_SET: Final = MessageSet(
     table=CHANNEL_PINS,
     add_type="MESSAGE_TYPE_CHANNEL_PIN",
     extract=_extract,
     to_arrow=_to_arrow,
     tombstone=_tombstone,
+    said=_said,
 )

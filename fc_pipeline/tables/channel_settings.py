@@ -1,6 +1,7 @@
 """`channel_settings`: how a channel shows itself, and who may cast and join (protocol-tables 3.3)."""
 
-from typing import Final
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
 
 import pyarrow as pa
 
@@ -22,7 +23,7 @@ from fc_pipeline.tables.message import (
     live_rows,
     tombstone,
 )
-from fc_pipeline.tables.message_set import MessageSet
+from fc_pipeline.tables.message_set import Body, MessageSet
 
 __all__ = ["CHANNEL_SETTINGS", "DEFAULT_CASTING_MODE", "DEFAULT_MEMBERSHIP_MODE", "SETTINGS", "SETTINGS_SET"]
 
@@ -118,10 +119,32 @@ def _body(message: Message) -> ChannelUpdateBody:
     return body
 
 
+def _said(row: Mapping[str, Any]) -> Iterator[Body]:
+    """The bodies that a row's CHANNEL_UPDATE may have had: a mode that is the default may have been said or not."""
+    texts = dict(
+        zip(("name", "description", "imageUrl", "header", "rules"), (row[c.name] for c in _TEXTS), strict=True)
+    )
+    for casting in _modes(_CASTING_MODES, row["casting_mode"]):
+        for membership in _modes(_MEMBERSHIP_MODES, row["membership_mode"]):
+            yield {
+                "channelId": row["channel_id"],
+                **texts,
+                "castingMode": casting,
+                "membershipMode": membership,
+            }
+
+
+def _modes(names: Mapping[str, str], word: str) -> list[str | None]:
+    """What may have been said for a mode; None is nothing."""
+    said = [name for name, one in names.items() if one == word]
+    return [*said, *([None] if any(name.endswith("_NONE") for name in said) else [])]
+
+
 SETTINGS_SET: Final = MessageSet(
     table=CHANNEL_SETTINGS,
     add_type="MESSAGE_TYPE_CHANNEL_UPDATE",
     extract=_extract,
     to_arrow=_to_arrow,
     tombstone=_tombstone,
+    said=_said,
 )

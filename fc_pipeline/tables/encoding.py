@@ -3,7 +3,9 @@
 import binascii
 import re
 from collections.abc import Mapping
+from datetime import datetime
 from decimal import Decimal, InvalidOperation
+from typing import Any
 
 import msgspec
 
@@ -15,13 +17,16 @@ __all__ = [
     "UnknownValue",
     "base64_bytes",
     "block_hash",
+    "decoded_json",
     "farcaster_micros",
+    "farcaster_seconds",
     "hash_bytes",
     "hex_bytes",
     "json_text",
     "key_bytes",
     "key_text",
     "named",
+    "said_as",
     "unix_micros",
     "unknown",
     "whole_hash",
@@ -146,6 +151,16 @@ def farcaster_micros(seconds: int) -> int:
     return (seconds + FARCASTER_EPOCH_UNIX) * _MICROS
 
 
+def farcaster_seconds(moment: datetime) -> int:
+    """A column's time → Farcaster seconds."""
+    return int(moment.timestamp()) - FARCASTER_EPOCH_UNIX
+
+
+def decoded_json(value: Any) -> Any:
+    """What a jsonb column holds, as text in Arrow and as objects from Postgres."""
+    return msgspec.json.decode(value) if isinstance(value, str) else value
+
+
 def unix_micros(seconds: int) -> int:
     """Unix seconds → unix microseconds. Raises ValueError beyond the year 9999."""
     if seconds > _LAST_UNIX_SECOND:
@@ -159,6 +174,17 @@ def named(names: Mapping[str, str], value: str, what: str) -> str:
     if name is None:
         raise unknown(what, value)
     return name
+
+
+def said_as(names: Mapping[str, str], word: str) -> str:
+    """The wire's enum value for a column's word; of several for one word the last, which hubs of today write.
+
+    Raises ValueError for a word that none has.
+    """
+    said = [name for name, one in names.items() if one == word]
+    if not said:
+        raise ValueError(f"no value on the wire is {word[:80]!r} in a table")
+    return said[-1]
 
 
 def unknown(what: str, value: str) -> UnknownValue:

@@ -1,12 +1,15 @@
 """`links`: follows and the like, by author, type and target, and the compact states that mask them (hub-api 7.4)."""
 
+from collections.abc import Iterator, Mapping
+from typing import Any
+
 import pyarrow as pa
 
 from fc_pipeline.hub.reads import HubReads
 from fc_pipeline.hub.wire import LinkBody, Message
 from fc_pipeline.tables.columnar import Rejects, key_text_column, spread, time_column
 from fc_pipeline.tables.columns import LIVENESS, ArrowArray, Column, ColumnType, DataTable, Index, Row, by_utc
-from fc_pipeline.tables.encoding import key_text
+from fc_pipeline.tables.encoding import farcaster_seconds, key_text
 from fc_pipeline.tables.message import (
     APP_FID,
     DELETED_REASON,
@@ -22,7 +25,7 @@ from fc_pipeline.tables.message import (
     live_rows,
     tombstone,
 )
-from fc_pipeline.tables.message_set import MessageSet
+from fc_pipeline.tables.message_set import Body, MessageSet
 
 __all__ = ["LINKS", "LINK_SET"]
 
@@ -92,12 +95,23 @@ def _body(message: Message) -> LinkBody:
     return body
 
 
+def _said(row: Mapping[str, Any]) -> Iterator[Body]:
+    """The body of a row's LINK_ADD."""
+    shown = row["display_timestamp"]
+    yield {
+        "type": row["type"],
+        "displayTimestamp": None if shown is None else farcaster_seconds(shown),
+        "targetFid": row["target_fid"],
+    }
+
+
 LINK_SET = MessageSet(
     table=LINKS,
     add_type="MESSAGE_TYPE_LINK_ADD",
     extract=_extract,
     to_arrow=_to_arrow,
     tombstone=_tombstone,
+    said=_said,
     remove_type="MESSAGE_TYPE_LINK_REMOVE",
     removed=_tombstone,
     storage_type="LINKS",

@@ -1,7 +1,8 @@
 """How a table of signed messages is declared: which messages make and unmake its rows, and where a hub lists them."""
 
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import pyarrow as pa
 
@@ -11,9 +12,12 @@ from fc_pipeline.tables.columnar import Rejects
 from fc_pipeline.tables.columns import DataTable, Row
 from fc_pipeline.tables.message import Adds, Deletion, Extract
 
-__all__ = ["MessageSet"]
+__all__ = ["Body", "MessageSet"]
 
 Tombstone = Callable[[Message, int, Deletion], Row]
+
+Body = Mapping[str, Any]
+"""A message's body: values by the names that they have in the hub's JSON, hashes and keys as bytes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,7 +30,8 @@ class MessageSet:
     can hold. `storage_type` is the set's name in the storage limits (hub-api 6.2), `list_by_fid` asks a hub for all
     live messages of an FID: none for what only the feed tells of; `lists_removes` says that removes are among the
     answer. `only_of_home_shard`: other shards carry copies of the messages, whose events mean nothing for the row
-    (protocol-tables 5).
+    (protocol-tables 5). `said` gives what the message of a live row may have said (proof.message_schema), from the
+    row's values by column; its author's FID is in column `author`.
     """
 
     table: DataTable
@@ -34,6 +39,8 @@ class MessageSet:
     extract: Callable[[Message], Extract]
     to_arrow: Callable[[Adds, Rejects], pa.Table]
     tombstone: Tombstone
+    said: Callable[[Mapping[str, Any]], Iterable[Body]]
+    author: str = "fid"
     storage_type: str | None = None
     list_by_fid: Callable[[HubReads, int], AsyncIterator[list[bytes]]] | None = None
     remove_type: str | None = None

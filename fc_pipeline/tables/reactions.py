@@ -1,6 +1,6 @@
 """`reactions`: likes and recasts, by author, type and target (hub-api 5.2, 7.1)."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -20,7 +20,7 @@ from fc_pipeline.tables.columnar import (
     spread,
 )
 from fc_pipeline.tables.columns import LIVENESS, ArrowArray, Column, ColumnType, DataTable, Index, KeyedFid, Row, by_utc
-from fc_pipeline.tables.encoding import HASH_BYTES, key_text, named
+from fc_pipeline.tables.encoding import HASH_BYTES, key_text, named, said_as
 from fc_pipeline.tables.message import (
     APP_FID,
     DELETED_REASON,
@@ -37,7 +37,7 @@ from fc_pipeline.tables.message import (
     live_rows,
     tombstone,
 )
-from fc_pipeline.tables.message_set import MessageSet
+from fc_pipeline.tables.message_set import Body, MessageSet
 
 __all__ = ["REACTIONS", "REACTION_SET"]
 
@@ -186,12 +186,23 @@ def _url_key(url: str) -> bytes:
     return b"\x02" + key_text(url, "target URL").encode()
 
 
+def _said(row: Mapping[str, Any]) -> Iterator[Body]:
+    """The body of a row's REACTION_ADD."""
+    target_hash = row["target_hash"]
+    yield {
+        "type": said_as(_TYPES, row["type"]),
+        "targetCastId": None if target_hash is None else {"fid": row["target_fid"], "hash": target_hash},
+        "targetUrl": row["target_url"],
+    }
+
+
 REACTION_SET = MessageSet(
     table=REACTIONS,
     add_type="MESSAGE_TYPE_REACTION_ADD",
     extract=_extract,
     to_arrow=_to_arrow,
     tombstone=_tombstone,
+    said=_said,
     remove_type="MESSAGE_TYPE_REACTION_REMOVE",
     removed=_tombstone,
     storage_type="REACTIONS",

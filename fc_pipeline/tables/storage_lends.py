@@ -1,12 +1,14 @@
 """`storage_lends`: storage units that one FID lends to another (protocol-tables 2.2)."""
 
-from typing import Final
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
 
 import pyarrow as pa
 
 from fc_pipeline.hub.wire import LendStorageBody, Message
 from fc_pipeline.tables.columnar import Rejects, named_column
 from fc_pipeline.tables.columns import ArrowArray, Column, ColumnType, Comparison, DataTable, Index, Row
+from fc_pipeline.tables.encoding import said_as
 from fc_pipeline.tables.message import (
     DELETED_REASON,
     ENVELOPE,
@@ -20,7 +22,7 @@ from fc_pipeline.tables.message import (
     live_rows,
     tombstone,
 )
-from fc_pipeline.tables.message_set import MessageSet
+from fc_pipeline.tables.message_set import Body, MessageSet
 
 __all__ = ["LEND_SET", "STORAGE_LENDS"]
 
@@ -90,10 +92,20 @@ def _body(message: Message) -> LendStorageBody:
     return body
 
 
+def _said(row: Mapping[str, Any]) -> Iterator[Body]:
+    """The body of a row's LEND_STORAGE."""
+    yield {
+        "toFid": row["to_fid"],
+        "numUnits": row["units"],
+        "unitType": said_as(_UNIT_TYPES, row["unit_type"]),
+    }
+
+
 LEND_SET: Final = MessageSet(
     table=STORAGE_LENDS,
     add_type="MESSAGE_TYPE_LEND_STORAGE",
     extract=_extract,
     to_arrow=_to_arrow,
     tombstone=_tombstone,
+    said=_said,
 )

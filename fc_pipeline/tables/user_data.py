@@ -1,12 +1,15 @@
 """`user_data`: profile fields, by FID and type (hub-api 5.2)."""
 
+from collections.abc import Iterator, Mapping
+from typing import Any
+
 import pyarrow as pa
 
 from fc_pipeline.hub.reads import HubReads
 from fc_pipeline.hub.wire import Message, UserDataBody
 from fc_pipeline.tables.columnar import Rejects, by_value, named_column
 from fc_pipeline.tables.columns import LIVENESS, ArrowArray, Column, ColumnType, DataTable, Index, Row, by_utc
-from fc_pipeline.tables.encoding import key_text, named
+from fc_pipeline.tables.encoding import key_text, named, said_as
 from fc_pipeline.tables.message import (
     APP_FID,
     DELETED_REASON,
@@ -21,7 +24,7 @@ from fc_pipeline.tables.message import (
     live_rows,
     tombstone,
 )
-from fc_pipeline.tables.message_set import MessageSet
+from fc_pipeline.tables.message_set import Body, MessageSet
 
 __all__ = ["USER_DATA", "USER_DATA_SET"]
 
@@ -108,12 +111,18 @@ def _value(field: tuple[str, str]) -> str:
     return key_text(value, "username") if kind == "USER_DATA_TYPE_USERNAME" else value
 
 
+def _said(row: Mapping[str, Any]) -> Iterator[Body]:
+    """The body of a row's USER_DATA_ADD."""
+    yield {"type": said_as(_TYPES, row["type"]), "value": row["value"]}
+
+
 USER_DATA_SET = MessageSet(
     table=USER_DATA,
     add_type="MESSAGE_TYPE_USER_DATA_ADD",
     extract=_extract,
     to_arrow=_to_arrow,
     tombstone=_tombstone,
+    said=_said,
     storage_type="USER_DATA",
     list_by_fid=HubReads.user_data_by_fid,
 )

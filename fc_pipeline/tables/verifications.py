@@ -1,7 +1,11 @@
 """`verifications`: addresses that an FID proved to own, by FID and address (hub-api 5.2, 7.1)."""
 
+from collections.abc import Iterator, Mapping
+from typing import Any
+
 import pyarrow as pa
 
+from fc_pipeline.base58 import base58_bytes
 from fc_pipeline.hub.reads import HubReads
 from fc_pipeline.hub.wire import Message, MessageData, VerificationAddBody, VerificationRemoveBody
 from fc_pipeline.tables.columnar import Rejects, base64_column, by_value, named_column
@@ -16,7 +20,7 @@ from fc_pipeline.tables.columns import (
     by_address_bytes,
     by_utc,
 )
-from fc_pipeline.tables.encoding import UnknownValue, hex_bytes, key_text
+from fc_pipeline.tables.encoding import UnknownValue, hex_bytes, key_text, said_as
 from fc_pipeline.tables.message import (
     APP_FID,
     DELETED_REASON,
@@ -31,7 +35,7 @@ from fc_pipeline.tables.message import (
     live_rows,
     tombstone,
 )
-from fc_pipeline.tables.message_set import MessageSet
+from fc_pipeline.tables.message_set import Body, MessageSet
 
 __all__ = ["VERIFICATIONS", "VERIFICATION_SET"]
 
@@ -117,6 +121,19 @@ def _verification_type(body: VerificationAddBody) -> int:
     return kind
 
 
+def _said(row: Mapping[str, Any]) -> Iterator[Body]:
+    """The body of a row's VERIFICATION_ADD."""
+    as_bytes = base58_bytes if row["protocol"] == "solana" else hex_bytes
+    yield {
+        "address": as_bytes(row["address"]),
+        "claimSignature": row["claim_signature"],
+        "blockHash": as_bytes(row["block_hash"]),
+        "type": row["verification_type"],
+        "chainId": row["chain_id"],
+        "protocol": said_as(_PROTOCOLS, row["protocol"]),
+    }
+
+
 VERIFICATION_SET = MessageSet(
     table=VERIFICATIONS,
     # Also of Solana's addresses, despite the name.
@@ -124,6 +141,7 @@ VERIFICATION_SET = MessageSet(
     extract=_extract,
     to_arrow=_to_arrow,
     tombstone=_tombstone,
+    said=_said,
     remove_type="MESSAGE_TYPE_VERIFICATION_REMOVE",
     removed=_tombstone,
     storage_type="VERIFICATIONS",

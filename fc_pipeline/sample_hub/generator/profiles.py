@@ -1,24 +1,15 @@
 """User data, verified addresses, and ENS and Basename proofs."""
 
+from fc_pipeline.base58 import base58
 from fc_pipeline.sample_hub.generator.scribe import EventWriter
 from fc_pipeline.sample_hub.generator.texts import Texts
 from fc_pipeline.sample_hub.generator.world import Copy, Stored, StoredProof, User, World
 
 __all__ = ["Profiles"]
 
-BASE58 = "123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz"
 SOLANA_POOL = 64
 PRIMARY_ETHEREUM = "USER_DATA_PRIMARY_ADDRESS_ETHEREUM"
 USERNAME = "USER_DATA_TYPE_USERNAME"
-
-
-def base58(raw: bytes) -> str:
-    """As Solana writes keys: leading zero bytes are leading ones."""
-    number, text = int.from_bytes(raw, "big"), ""
-    while number:
-        number, digit = divmod(number, 58)
-        text = BASE58[digit] + text
-    return "1" * (len(raw) - len(raw.lstrip(b"\0"))) + text
 
 
 class Profiles:

@@ -1,5 +1,8 @@
 """`notes`: what users note about others, by author and title. A made-up message set."""
 
+from collections.abc import Iterator, Mapping
+from typing import Any
+
 import pyarrow as pa
 
 from fc_pipeline.hub.reads import HubReads
@@ -20,7 +23,7 @@ from fc_pipeline.tables.message import (
     live_rows,
     tombstone,
 )
-from fc_pipeline.tables.message_set import MessageSet
+from fc_pipeline.tables.message_set import Body, MessageSet
 
 __all__ = ["NOTES", "NOTE_SET"]
 
@@ -74,12 +77,18 @@ def _body(message: Message) -> NoteBody:
     return body
 
 
+def _said(row: Mapping[str, Any]) -> Iterator[Body]:
+    """The body of a row's NOTE_ADD."""
+    yield {"title": row["title"], "text": row["text"], "subjectFid": row["subject_fid"]}
+
+
 NOTE_SET = MessageSet(
     table=NOTES,
     add_type="MESSAGE_TYPE_NOTE_ADD",
     extract=_extract,
     to_arrow=_to_arrow,
     tombstone=_tombstone,
+    said=_said,
     remove_type="MESSAGE_TYPE_NOTE_REMOVE",
     removed=_tombstone,
     storage_type="NOTES",
