@@ -40,6 +40,15 @@ CHANGES = (
         "from fc_pipeline.tables.on_chain_events import ",
         "from fc_pipeline.tables.notes import NOTE_SET\nfrom fc_pipeline.tables.on_chain_events import ",
     ),
+    Change(
+        "proof/message_schema.py",
+        '    "CHANNEL_MODERATE": BodySchema(',
+        '    "NOTE_ADD": BodySchema(\n        30,\n        30,\n        "noteBody",\n        (\n'
+        '            Field(1, "title", Form.TEXT),\n            Field(2, "text", Form.TEXT),\n'
+        '            Field(3, "subjectFid", Form.NUMBER),\n        ),\n    ),\n'
+        '    "CHANNEL_MODERATE": BodySchema(',
+    ),
+    Change("proof/leaf_keys.py", '    "CHANNEL_MODERATE": 21,\n', '    "CHANNEL_MODERATE": 21,\n    "NOTE_ADD": 30,\n'),
     Change("tables/registry.py", "    MODERATION_SET,\n", "    MODERATION_SET,\n    NOTE_SET,\n"),
 )
 
@@ -48,6 +57,8 @@ TOUCHED = {
     "tables/registry.py",
     "hub/wire.py",
     "hub/reads.py",
+    "proof/message_schema.py",
+    "proof/leaf_keys.py",
     MIGRATION,
 }
 """All that a new table takes, as docs/contributing.md lists it; docs/tables.md is made from the declaration."""
