@@ -5,19 +5,23 @@ the copy's own resource; how they call what they report and look for follows fro
 """
 
 import inspect
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import wraps
 from typing import Any, Final, cast
 
 from dagster import (
     AssetCheckKey,
+    AssetCheckResult,
     AssetChecksDefinition,
+    AssetCheckSpec,
     AssetDep,
     AssetsDefinition,
     AssetSelection,
     AssetSpec,
     Definitions,
+    Failure,
     JobDefinition,
     OpDefinition,
     ScheduleDefinition,
@@ -34,9 +38,12 @@ from dagster import (
 from dagster._core.definitions.decorators.op_decorator import DecoratedOpFunction
 from dagster._core.definitions.schedule_definition import DecoratedScheduleFunction
 from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
+from dagster_shared.record import replace
 
+from fc_pipeline.orchestration.failures import TickFailed, remedied
 from fc_pipeline.orchestration.names import Names
 from fc_pipeline.orchestration.partitions import HOURS, hours_of_copy
+from fc_pipeline.orchestration.remedies import remedy_in
 from fc_pipeline.orchestration.resources import ReplicaResource
 
 __all__ = ["Labels", "copy_of"]
@@ -119,9 +126,13 @@ class _Copy:
     def _checks(self, one: AssetChecksDefinition) -> AssetChecksDefinition:
         return multi_asset_check(
             name=self.names.of(one.op.name),
-            specs=[spec.replace_key(self._check_key(spec.key)) for spec in one.check_specs],
+            specs=[self._check_spec(spec) for spec in one.check_specs],
             can_subset=one.can_subset,
         )(self._function(one.op))
+
+    def _check_spec(self, spec: AssetCheckSpec) -> AssetCheckSpec:
+        told = remedy_in(self.names, spec.description or "")
+        return replace(spec.replace_key(self._check_key(spec.key)), description=told)
 
     def _check_key(self, key: AssetCheckKey) -> AssetCheckKey:
         return AssetCheckKey(self.names.key(key.asset_key), key.name)
@@ -187,6 +198,15 @@ class _Copy:
         return _with_resource(cast(DecoratedOpFunction, one.compute_fn).decorated_fn, self.names)
 
 
+@contextmanager
+def _own_failure(names: Names) -> Generator[None]:
+    """What a step, a check or a tick fails with names what is of the copy."""
+    try:
+        yield
+    except (Failure, TickFailed) as error:
+        raise remedied(error, lambda text: remedy_in(names, text)) from error
+
+
 def _with_resource(function: _Function, names: Names) -> _Function:
     """The same function, whose parameter `replica` has the name of the copy's resource: by that Dagster finds it.
 
@@ -197,16 +217,23 @@ def _with_resource(function: _Function, names: Names) -> _Function:
     def arguments(given: dict[str, Any]) -> dict[str, Any]:
         return {_RESOURCE if name == own else name: value for name, value in given.items()}
 
+    def own_event(found: Any) -> Any:
+        if isinstance(found, AssetCheckResult) and found.description:
+            found = found._replace(description=remedy_in(names, found.description))
+        return names.event(found)
+
     @wraps(function)
     def returning(*args: Any, **kwargs: Any) -> Any:
-        found = function(*args, **arguments(kwargs))
-        return names.event(found) if hasattr(found, "asset_key") else found
+        with _own_failure(names):
+            found = function(*args, **arguments(kwargs))
+        return own_event(found) if hasattr(found, "asset_key") else found
 
     @wraps(function)
     def yielding(*args: Any, **kwargs: Any) -> Iterator[Any]:
-        found: Iterable[Any] = function(*args, **arguments(kwargs))
-        for one in found:
-            yield names.event(one)
+        with _own_failure(names):
+            found: Iterable[Any] = function(*args, **arguments(kwargs))
+            for one in found:
+                yield own_event(one)
 
     signature = inspect.signature(function)
     renamed = [one.replace(name=own) if one.name == _RESOURCE else one for one in signature.parameters.values()]

@@ -4,7 +4,7 @@ Dagster wraps what a step or a tick raises in an error of its own that names the
 a Failure there and a DagsterError here.
 """
 
-from collections.abc import Generator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from typing import Any, Final
 
@@ -15,7 +15,7 @@ from fc_pipeline.causes import cause_of
 from fc_pipeline.errors import ConfigError, FcPipelineError, ServiceError, UnexpectedError
 from fc_pipeline.plain_text import one_line
 
-__all__ = ["TickFailed", "failing_step", "failing_tick", "failure_of_step"]
+__all__ = ["TickFailed", "failing_step", "failing_tick", "failure_of_step", "remedied"]
 
 _KIND: Final = "kind"
 _CAUSE: Final = "cause"
@@ -47,6 +47,16 @@ def failing_tick() -> Generator[None]:
     except Exception as error:
         cause = cause_of(error)
         raise TickFailed(str(cause)) from cause
+
+
+def remedied(error: Failure | TickFailed, told: Callable[[str], str]) -> Failure | TickFailed:
+    """The same failure in other words."""
+    if isinstance(error, TickFailed):
+        return TickFailed(told(str(error)))
+    metadata = dict(error.metadata)
+    if _REMEDY in metadata:
+        metadata[_REMEDY] = MetadataValue.text(told(str(metadata[_REMEDY].value)))
+    return Failure(told(error.description or ""), metadata, error.allow_retries)
 
 
 def failure_of_step(data: StepFailureData) -> FcPipelineError:

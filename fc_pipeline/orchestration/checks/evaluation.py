@@ -27,6 +27,7 @@ from dagster._core.storage.asset_check_execution_record import AssetCheckExecuti
 
 from fc_pipeline.orchestration.checks.catalog import keys_of
 from fc_pipeline.orchestration.names import Names
+from fc_pipeline.orchestration.remedies import remedy_in
 
 __all__ = ["CheckReporter", "evaluation_of"]
 
@@ -41,7 +42,7 @@ def evaluation_of(result: AssetCheckResult, names: Names) -> AssetCheckEvaluatio
         passed=result.passed,
         metadata=result.metadata,
         severity=result.severity,
-        description=result.description,
+        description=None if result.description is None else remedy_in(names, result.description),
     )
 
 
