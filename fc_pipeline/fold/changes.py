@@ -20,11 +20,12 @@ from fc_pipeline.hub.decode import decode_events
 from fc_pipeline.hub.event_batch import EventBatch, Undecodable
 from fc_pipeline.hub.snapshot import shard_of
 from fc_pipeline.hub.wire import BLOCK_SEQUENCE_BITS, FIRST_SHARD, HubEvent, MergeMessageBody, Message
-from fc_pipeline.tables import casts, link_compactions, on_chain_events, username_proofs
+from fc_pipeline.tables import casts, link_compactions, on_chain_events, other_leaves, username_proofs
 from fc_pipeline.tables.columns import ArrowArray, Row
 from fc_pipeline.tables.encoding import UnknownValue
 from fc_pipeline.tables.link_compactions import LINK_COMPACTIONS
 from fc_pipeline.tables.message import BLOCK_TIME, Adds, Deletion
+from fc_pipeline.tables.other_leaves import OTHER_LEAVES, leaf_rows
 from fc_pipeline.tables.registry import MESSAGE_SETS, MESSAGE_TABLES
 
 __all__ = ["GONE_CASTS_SCHEMA", "OTHER_MESSAGES", "WITHOUT_ROWS", "Changes", "changes_of"]
@@ -42,11 +43,12 @@ class Changes:
 
     A table's rows are those of all its events: of one event, what it displaced stands before what it added, and within
     equal versions later rows win. `without_rows` counts the events that change no table. `gone_casts` holds the FIDs
-    named by casts that were pruned, revoked or displaced (GONE_CASTS_SCHEMA).
+    named by casts that were pruned, revoked or displaced (GONE_CASTS_SCHEMA), `leaves` what `other_leaves` gets.
     """
 
     rows: dict[str, pa.Table]
     compactions: pa.Table
+    leaves: pa.Table
     quarantined: list[Quarantined]
     gone_casts: pa.Table
     without_rows: int = 0
@@ -59,11 +61,13 @@ class Changes:
 
 @dataclass(slots=True)
 class _Sorted:
-    """Events on their way to becoming rows: adds per message type, and rows that are made already, per table."""
+    """Events of a shard on their way to becoming rows: adds per message type, and rows that are made already."""
 
+    shard: int
     adds: dict[str, Adds] = field(default_factory=lambda: defaultdict(Adds))
     rows: dict[str, list[Row]] = field(default_factory=lambda: defaultdict(list))
     compactions: list[Row] = field(default_factory=list[Row])
+    leaves: list[Row] = field(default_factory=list[Row])
     gone_casts: list[tuple[int, int, list[int]]] = field(default_factory=list[tuple[int, int, list[int]]])
     quarantined: list[Quarantined] = field(default_factory=list[Quarantined])
     without_rows: int = 0
@@ -99,7 +103,7 @@ def changes_of(batch: EventBatch, *, shard_count: int | None) -> Changes:
 
     `shard_count` is the network's, by which an FID's home shard is found; where it is not known, every shard counts.
     """
-    found = _Sorted()
+    found = _Sorted(batch.shard)
     found.quarantined += [_quarantined(bad) for bad in batch.undecodable]
     with_nul = _events_with_nul(batch)
     times = batch.block_times
@@ -131,10 +135,12 @@ def _in_columns(batch: EventBatch, found: _Sorted, shard_count: int | None) -> C
     tables = {name: pa.concat_tables(several) for name, several in parts.items()}
     tables = {n: _with_block_times(t, batch) if MESSAGE_TABLES[n].has_block_time else t for n, t in tables.items()}
     compactions = LINK_COMPACTIONS.arrow(found.compactions)
+    leaves = OTHER_LEAVES.arrow(_without_rows_of_tables(found.leaves, shard_count))
     quarantined = found.quarantined
     if refused:
         gone = pa.array(list(refused), type=pa.int64())
         tables = {name: _without(rows, gone) for name, rows in tables.items()}
+        leaves = _without(leaves, gone)
         # Only the event itself: a record without an id of its own carries its predecessor's.
         quarantined = [q for q in quarantined if q.event_id not in refused or not q.is_note]
         quarantined += [_refused(batch, event_id, reason) for event_id, reason in refused.items()]
@@ -151,7 +157,7 @@ def _in_columns(batch: EventBatch, found: _Sorted, shard_count: int | None) -> C
             tables[name], events = _of_home_shard(tables[name], batch.shard, shard_count)
             copies += events
     written = {name: rows for name, rows in tables.items() if len(rows)}
-    return Changes(written, compactions, quarantined, gone_casts, found.without_rows + copies)
+    return Changes(written, compactions, leaves, quarantined, gone_casts, found.without_rows + copies)
 
 
 def _with_block_times(rows: pa.Table, batch: EventBatch) -> pa.Table:
@@ -172,6 +178,16 @@ def _of_home_shard(rows: pa.Table, shard: int, shard_count: int) -> tuple[pa.Tab
     return (rows.filter(is_home), len(copies["version"].unique())) if len(copies) else (rows, 0)
 
 
+def _without_rows_of_tables(leaves: list[Row], shard_count: int | None) -> list[Row]:
+    """The leaves without verifications of FIDs at home, which are rows; where homes are not known, all of them are."""
+    return [
+        row
+        for row in leaves
+        if row[2][0] != other_leaves.VERIFICATION_ADD_BYTE
+        or (shard_count is not None and shard_of(row[1], shard_count) != row[0])
+    ]
+
+
 def _without(rows: pa.Table, versions: ArrowArray) -> pa.Table:
     return rows.filter(pc.invert(pc.is_in(rows["version"], value_set=versions)))
 
@@ -190,7 +206,9 @@ def _sort(event: HubEvent, block_micros: int, found: _Sorted) -> None:
             found.rows["on_chain_events"].append(on_chain_events.merged(chain.onChainEvent, event.id))
         case "HUB_EVENT_TYPE_MERGE_USERNAME_PROOF":
             proof = _body(event.mergeUsernameProofBody, event)
+            leaves = other_leaves.of_proof(found.shard, proof, event.id, block_micros)
             found.rows["username_proofs"].append(username_proofs.proved(proof, event.id, block_micros))
+            found.leaves += leaves
         case "HUB_EVENT_TYPE_PRUNE_MESSAGE":
             pruned = _body(event.pruneMessageBody, event)
             _take_away(pruned.message, event.id, Deletion(block_micros, "pruned"), found)
@@ -211,6 +229,8 @@ def _merge(merge: MergeMessageBody, version: int, block_micros: int, found: _Sor
     """A merged message, after the tombstones of what it displaced; it overwrites them where keys are equal."""
     message = merge.message
     kind = message.data.type
+    leaves = [row for gone in merge.deletedMessages for row in leaf_rows(found.shard, gone, version, block_micros)]
+    leaves += leaf_rows(found.shard, message, version)
     displaced = [
         gone
         for gone_message in merge.deletedMessages
@@ -229,11 +249,13 @@ def _merge(merge: MergeMessageBody, version: int, block_micros: int, found: _Sor
         found.without_rows += 1
     for gone_table, row in displaced:
         found.rows[gone_table].append(row)
+    found.leaves += leaves
     found.gone_casts += [named for gone_message in merge.deletedMessages if (named := _named(gone_message, version))]
 
 
 def _take_away(message: Message, version: int, deletion: Deletion, found: _Sorted) -> None:
     gone = _tombstone(message, version, deletion)
+    found.leaves += leaf_rows(found.shard, message, version, deletion.deleted_at)
     if gone is None:
         found.without_rows += 1
     else:

@@ -23,6 +23,7 @@ from fc_pipeline.tables.fid_activity import ACTIVITY_COUNTS, FID_ACTIVITY
 from fc_pipeline.tables.link_compactions import LINK_COMPACTIONS
 from fc_pipeline.tables.links import LINKS
 from fc_pipeline.tables.on_chain_events import ON_CHAIN_EVENTS
+from fc_pipeline.tables.other_leaves import OTHER_LEAVES
 from fc_pipeline.tables.registry import DERIVED_TABLES, MESSAGE_TABLES
 from fc_pipeline.tables.signers import KEYS
 from fc_pipeline.tables.username_proofs import USERNAME_PROOFS
@@ -246,6 +247,8 @@ class Merges:
                     written[one.name] = self._derive_from_new(one, one.new_rows, batch)
                 else:
                     written[one.name] = self._derive(one, batch)
+        if len(batch.leaves):  # no table of rows: what is written there is counted nowhere
+            self._execute(merge(OTHER_LEAVES))
         if batch.activity is not None:
             written[FID_ACTIVITY.name] = self.counted(add_activity()) if len(batch.activity) else Written()
         return written

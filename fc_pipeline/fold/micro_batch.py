@@ -1,7 +1,7 @@
 """One micro-batch: complete blocks of one shard and one hour, as Arrow tables ready for their transaction."""
 
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -20,7 +20,8 @@ from fc_pipeline.tables.columns import DataTable
 from fc_pipeline.tables.encoding import block_hash
 from fc_pipeline.tables.fid_activity import FID_ACTIVITY, count_activity, sum_activity
 from fc_pipeline.tables.link_compactions import LINK_COMPACTIONS
-from fc_pipeline.tables.registry import DERIVED_TABLES, MESSAGE_TABLES
+from fc_pipeline.tables.other_leaves import OTHER_LEAVES
+from fc_pipeline.tables.registry import DERIVED_TABLES, LEAF_TABLES, MESSAGE_TABLES
 
 __all__ = ["MicroBatch", "cover_parameters", "joined", "last_per_key", "prepare"]
 
@@ -34,7 +35,8 @@ class MicroBatch:
     `events` (fold.event_types); `confirmed_events` is how many the blocks' BLOCK_CONFIRMED announced, `messages` how
     many rows one write per message would have written.
     `gone_casts` holds the FIDs that removed casts named (GONE_CASTS_SCHEMA), `rows_filtered` how many rows no target
-    concerns.
+    concerns. `leaves` holds the last row per key of `other_leaves`, whatever tables are named; `touched_fids`, each
+    once and ascending, the FIDs of which leaves may change.
     `last_block_unix` and `last_block_hash` are the time and hash of the block at `to_height`; `outcomes` counts the
     events by outcome, `events_with_first_rows` counts those with rows in these tables and none in such as were written
     before.
@@ -46,6 +48,8 @@ class MicroBatch:
     partition: str
     rows: dict[str, pa.Table]
     compactions: pa.Table
+    leaves: pa.Table
+    touched_fids: npt.NDArray[np.int64]
     activity: pa.Table | None
     gone_casts: pa.Table
     quarantined: tuple[Quarantined, ...]
@@ -80,13 +84,18 @@ def prepare(
     changes = changes_of(batch, shard_count=shard_count)
     wanted = frozenset(tables)
     merged = {name: changes.rows[name] for name in MESSAGE_TABLES if name in changes.rows}
+    rows = {n: last_per_key(rows, MESSAGE_TABLES[n]) for n, rows in merged.items() if n in wanted}
+    compactions = changes.compactions if "links" in wanted else LINK_COMPACTIONS.arrow([])
+    leaves = last_per_key(changes.leaves, OTHER_LEAVES)
     return MicroBatch(
         shard=batch.shard,
         from_height=batch.from_height,
         to_height=batch.to_height,
         partition=partition,
-        rows={n: last_per_key(rows, MESSAGE_TABLES[n]) for n, rows in merged.items() if n in wanted},
-        compactions=changes.compactions if "links" in wanted else LINK_COMPACTIONS.arrow([]),
+        rows=rows,
+        compactions=compactions,
+        leaves=leaves,
+        touched_fids=_touched_fids(rows, compactions, leaves),
         activity=count_activity(merged, hour_unix * 1_000_000) if FID_ACTIVITY.name in wanted else None,
         gone_casts=changes.gone_casts,
         quarantined=tuple(changes.quarantined),
@@ -104,6 +113,13 @@ def prepare(
         sources={n: merged[n] for n in _only_derived_from(wanted) if n in merged},
         events_by_type=events_by_type(batch),
     )
+
+
+def _touched_fids(rows: Mapping[str, pa.Table], *others: pa.Table) -> npt.NDArray[np.int64]:
+    """The FIDs of rows that are leaves, and of others that decide over leaves."""
+    named = [*(rows[name] for name in LEAF_TABLES if name in rows), *others]
+    fids = [table["fid"].drop_null().to_numpy() for table in named]
+    return np.unique(np.concatenate(fids)).astype(np.int64)
 
 
 def _only_derived_from(wanted: frozenset[str]) -> set[str]:
@@ -143,6 +159,8 @@ def joined(parts: Sequence[MicroBatch]) -> MicroBatch:
         from_height=first.from_height,
         rows={name: last_per_key(several, MESSAGE_TABLES[name]) for name, several in rows.items()},
         compactions=pa.concat_tables([part.compactions for part in parts]),
+        leaves=last_per_key(pa.concat_tables([part.leaves for part in parts]), OTHER_LEAVES),
+        touched_fids=np.unique(np.concatenate([part.touched_fids for part in parts])),
         activity=sum_activity(pa.concat_tables(activity)) if activity else None,
         gone_casts=pa.concat_tables([part.gone_casts for part in parts]),
         quarantined=tuple(record for part in parts for record in part.quarantined),
@@ -222,7 +240,7 @@ def cover_parameters(
         batch.shard,
         batch.from_height,
         batch.to_height,
-        ",".join(sorted(batch.tables)),
+        ",".join(sorted({*batch.tables, OTHER_LEAVES.name})),
         batch.partition,
         run_id,
         batch.events,

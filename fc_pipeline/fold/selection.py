@@ -176,7 +176,7 @@ class TargetSelection:
         found: list[Fids] = []
         for name, rows in batch.rows.items():
             found += rule.concerned_fids(MESSAGE_TABLES[name], rows, mentions=mentions)
-        found.append(batch.gone_casts["parent_fid"].to_numpy())
+        found += [batch.touched_fids, batch.gone_casts["parent_fid"].to_numpy()]
         if mentions:
             found.append(pc.list_flatten(batch.gone_casts["mentions"].combine_chunks()).to_numpy())
         if batch.activity is not None:
@@ -201,7 +201,9 @@ class TargetSelection:
         return replace(
             batch,
             rows=rows,
-            activity=_of_members(batch.activity, members),
+            leaves=_of_members(batch.leaves, members),
+            touched_fids=batch.touched_fids[rule.is_member(batch.touched_fids, members)],
+            activity=None if batch.activity is None else _of_members(batch.activity, members),
             rows_filtered=filtered,
         )
 
@@ -290,9 +292,7 @@ def _with_outcomes(selected: MicroBatch, batch: MicroBatch, merged: Sequence[pa.
     return replace(selected, outcomes=batch.outcomes.with_filtered(left_out))
 
 
-def _of_members(rows: pa.Table | None, members: Fids) -> pa.Table | None:
-    if rows is None:
-        return None
+def _of_members(rows: pa.Table, members: Fids) -> pa.Table:
     return rows.filter(pa.array(rule.is_member(rows["fid"].to_numpy(), members), pa.bool_()))
 
 

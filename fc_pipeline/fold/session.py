@@ -18,12 +18,13 @@ from fc_pipeline.fold.outcomes import EventOutcomes, Written
 from fc_pipeline.fold.quarantine import Quarantined
 from fc_pipeline.fold.replayed import MOVE_REPLAYED, replayed_parameters
 from fc_pipeline.fold.selection import TargetAccess, TargetSelection, TargetsMoved
-from fc_pipeline.store import gaps, hour_events, hour_totals, ledger
+from fc_pipeline.store import gaps, hour_events, hour_totals, ledger, touched_fids
 from fc_pipeline.store.schema import hold_schema
 from fc_pipeline.store.writer_session import MAX_IDLE_TRANSACTION_SECONDS, WriterSession
 from fc_pipeline.tables.columns import DataTable
 from fc_pipeline.tables.fid_activity import FID_ACTIVITY
 from fc_pipeline.tables.link_compactions import LINK_COMPACTIONS
+from fc_pipeline.tables.other_leaves import OTHER_LEAVES
 from fc_pipeline.tables.registry import MESSAGE_TABLES
 
 __all__ = ["FoldSession"]
@@ -195,6 +196,7 @@ class FoldSession:
         for name, rows in (*batch.rows.items(), *batch.sources.items()):
             self._session.copy(merging.stage_name(MESSAGE_TABLES[name]), rows)
         self._session.copy(merging.stage_name(LINK_COMPACTIONS), batch.compactions)
+        self._session.copy(merging.stage_name(OTHER_LEAVES), batch.leaves)
         if batch.activity is not None:
             self._session.copy(merging.stage_name(FID_ACTIVITY), batch.activity)
         self._session.copy("stage_quarantine", quarantine.staged(batch.shard, batch.quarantined))
@@ -321,6 +323,8 @@ class FoldSession:
         self, batch: MicroBatch, known_tables: Collection[str] = (), *, first_time: bool = False
     ) -> dict[str, Written]:
         written = self._merges.merge(batch, known_tables, first_time=first_time)
+        for statement, parameters in touched_fids.noting(batch.shard, batch.touched_fids.tolist()):
+            self._session.execute(statement, parameters)
         if batch.quarantined:
             self._session.execute(quarantine.MERGE)
             self._session.execute(gaps.RECORD_POISON)

@@ -8,11 +8,12 @@ from fc_pipeline.fold.micro_batch import MicroBatch
 from fc_pipeline.store import derived
 from fc_pipeline.tables.fid_activity import FID_ACTIVITY
 from fc_pipeline.tables.link_compactions import LINK_COMPACTIONS
+from fc_pipeline.tables.other_leaves import OTHER_LEAVES
 from fc_pipeline.tables.registry import DERIVED_TABLES, MESSAGE_TABLES
 
 __all__ = ["ANY", "creating", "staged_by"]
 
-_STAGED: Final = MESSAGE_TABLES | {table.name: table for table in (LINK_COMPACTIONS, FID_ACTIVITY)}
+_STAGED: Final = MESSAGE_TABLES | {table.name: table for table in (LINK_COMPACTIONS, OTHER_LEAVES, FID_ACTIVITY)}
 ANY: Final = frozenset(_STAGED)
 """Every table that rows are staged for."""
 
@@ -22,6 +23,8 @@ def staged_by(batch: MicroBatch) -> set[str]:
     found = {*batch.rows, *batch.sources}
     if len(batch.compactions):
         found.add(LINK_COMPACTIONS.name)
+    if len(batch.leaves):
+        found.add(OTHER_LEAVES.name)
     if batch.activity is not None:
         found.add(FID_ACTIVITY.name)
     return found

@@ -25,7 +25,7 @@ from fc_pipeline.tables.derived_table import DerivedTable
 from fc_pipeline.tables.fid_activity import FID_ACTIVITY
 from fc_pipeline.tables.links import LINKS
 from fc_pipeline.tables.on_chain_events import ON_CHAIN_EVENTS
-from fc_pipeline.tables.registry import ALL_TABLES, DATA_TABLES, DERIVED_TABLES
+from fc_pipeline.tables.registry import ALL_TABLES, DATA_TABLES, DERIVED_TABLES, LEAF_TABLES
 from fc_pipeline.tables.signers import KEYS
 from fc_pipeline.targets import rule
 
@@ -187,6 +187,8 @@ class _Comparison:
         return {name: rows for name, rows in written.items() if rows}
 
     def _correct_rows(self, table: DataTable) -> int:
+        if table.name in LEAF_TABLES:
+            self._session.execute(log_sql.note_wrong_fids(table))
         return sum(self._session.execute(statement)[0][0] for statement in log_sql.correct(table))
 
     def _derive(self, one: DerivedTable) -> int:

@@ -8,6 +8,7 @@ from functools import cache
 from typing import Final
 
 from fc_pipeline.hub.wire import FIRST_SHARD
+from fc_pipeline.store import touched_fids
 from fc_pipeline.tables.columns import ColumnType, DataTable
 from fc_pipeline.tables.fid_activity import FID_ACTIVITY
 from fc_pipeline.tables.on_chain_events import ON_CHAIN_EVENTS
@@ -233,6 +234,17 @@ def count_by_hour(table: DataTable) -> str:
         f"SELECT hour, kind, count(*), min(example) FROM (SELECT {hour} AS hour, w.kind, {key} AS example "
         f"FROM wrong_{table.name} AS w) AS by_hour GROUP BY hour, kind ORDER BY hour DESC NULLS LAST, kind"
     )
+
+
+@cache
+def note_wrong_fids(table: DataTable) -> str:
+    """Before they are corrected: note the FIDs of wrong rows, for their digests."""
+    sources = (table.qualified, expected_name(table))
+    wrong = (
+        f"SELECT r.fid FROM {source} AS r JOIN wrong_{table.name} AS w ON {same_key(table, 'r', 'w')}"
+        for source in sources
+    )
+    return touched_fids.note_everywhere(" UNION ".join(wrong))
 
 
 @cache

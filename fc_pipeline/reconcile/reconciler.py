@@ -15,7 +15,7 @@ import pyarrow as pa
 from fc_pipeline.fold import merging, quarantine
 from fc_pipeline.fold.outcomes import Written
 from fc_pipeline.fold.quarantine import Quarantined
-from fc_pipeline.reconcile import compare_sql, correct_sql, derived_sql
+from fc_pipeline.reconcile import compare_sql, correct_sql, derived_sql, listed_removes
 from fc_pipeline.reconcile.comparability import ComparabilityCheck
 from fc_pipeline.reconcile.outcome import MAX_EXAMPLES, Difference, Reconciled, first_examples
 from fc_pipeline.reconcile.records import snapshot_rows
@@ -30,11 +30,12 @@ from fc_pipeline.reconcile.staging import (
     rowless_lines,
     snapshot_lines,
 )
-from fc_pipeline.store import attribution, counts, coverage, derived, ledger
+from fc_pipeline.store import attribution, counts, coverage, derived, ledger, touched_fids
 from fc_pipeline.store.schema import hold_schema
 from fc_pipeline.store.writer_session import MAX_IDLE_TRANSACTION_SECONDS
 from fc_pipeline.tables.columns import Comparison, DataTable
 from fc_pipeline.tables.derived_table import DerivedTable
+from fc_pipeline.tables.other_leaves import OTHER_LEAVES
 from fc_pipeline.tables.registry import DERIVED_TABLES, LISTED_TABLES
 from fc_pipeline.tables.signers import KEYS
 
@@ -55,7 +56,7 @@ class Reconciler(ReconcilingSession):
     clock: Callable[[], float] = time.monotonic
 
     def _creating(self) -> Iterable[str]:
-        yield from map(merging.create_staging, LISTED_TABLES.values())
+        yield from map(merging.create_staging, (*LISTED_TABLES.values(), OTHER_LEAVES))
         yield from map(compare_sql.create_changes, compare_sql.COMPARED)
         yield from map(derived.create_scope, DERIVED_TABLES)
         yield from (*compare_sql.CREATE_STAGING, quarantine.CREATE_STAGING)
@@ -140,6 +141,7 @@ class Reconciler(ReconcilingSession):
             messages += found.records
             for name, rows in found.rows.items():
                 self._session.copy(merging.stage_name(LISTED_TABLES[name]), rows)
+            self._session.copy(merging.stage_name(OTHER_LEAVES), found.leaves)
             self._session.copy("stage_rowless", rowless_lines(found.rowless))
             self._session.copy("stage_names_asked", names_asked_lines(found.names_asked))
             self._session.copy("stage_keys_read", keys_read_lines(found.keys_read))
@@ -198,6 +200,8 @@ class Reconciler(ReconcilingSession):
         for one in DERIVED_TABLES:
             if one.name not in written:
                 written[one.name] = self._derive(one)
+        for statement in (*listed_removes.WRITE, touched_fids.NOTE_SNAPSHOTS):
+            self._session.execute(statement)
         for shard, several in quarantined.items():
             self._session.copy("stage_quarantine", quarantine.staged(shard, several))
         if quarantined:

@@ -20,6 +20,7 @@ from fc_pipeline.tables import gasless_keys, on_chain_events, username_proofs
 from fc_pipeline.tables.columns import Row
 from fc_pipeline.tables.encoding import UnknownValue, hex_bytes
 from fc_pipeline.tables.message import Adds, Deletion
+from fc_pipeline.tables.other_leaves import OTHER_LEAVES, leaf_rows
 from fc_pipeline.tables.registry import LISTED_TABLES, MESSAGE_SETS
 
 __all__ = ["RowlessRecord", "SnapshotRows", "snapshot_rows"]
@@ -49,6 +50,8 @@ class SnapshotRows:
     quarantined: dict[int, list[Quarantined]] = field(default_factory=lambda: defaultdict(list))
     """Per shard."""
     rowless: list[RowlessRecord] = field(default_factory=list[RowlessRecord])
+    leaves: pa.Table = field(default_factory=lambda: OTHER_LEAVES.arrow([]))
+    """Removes, as rows of `other_leaves`."""
     names_asked: list[tuple[int, str]] = field(default_factory=list[tuple[int, str]])
     """FID and name of what was asked for by name."""
     keys_read: list[int] = field(default_factory=list[int])
@@ -77,6 +80,7 @@ class _Sorted:
     adds: dict[str, Adds] = field(default_factory=lambda: defaultdict(Adds))
     add_lines: dict[str, list[_Line]] = field(default_factory=lambda: defaultdict(list))
     rows: dict[str, list[Row]] = field(default_factory=lambda: defaultdict(list))
+    leaves: list[Row] = field(default_factory=list[Row])
     without_nul: list[_Line] = field(default_factory=list[_Line])
     refused: set[_Line] = field(default_factory=set[_Line])
     """What had to be quarantined after all, when columns were made."""
@@ -141,7 +145,9 @@ def _sort(line: _Line, stored: bytes, fetched_at: datetime, made: _Sorted) -> No
     message_set = _SETS[line.kind]
     if message_set.lists_removes and message_set.removed and message.data.type == message_set.remove_type:
         deletion = Deletion(_micros(fetched_at), "removed")
+        leaves = leaf_rows(line.shard, message, line.version)
         made.rows[line.kind].append(message_set.removed(message, line.version, deletion))
+        made.leaves += leaves
         return
     if message.data.type != message_set.add_type:
         raise UnknownValue(f"message type {message.data.type[:80]!r} among {line.kind}")
@@ -167,6 +173,7 @@ def _in_columns(made: _Sorted, found: SnapshotRows) -> None:
             _quarantined(made.add_lines[name][place], reason, found)
         parts.setdefault(name, []).append(rows)
     found.rows = {name: pa.concat_tables(several) for name, several in parts.items()}
+    found.leaves = OTHER_LEAVES.arrow(made.leaves)
 
 
 def _quarantined(line: _Line, error: Exception, found: SnapshotRows) -> None:

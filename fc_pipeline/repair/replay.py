@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Final, NamedTuple
 
+import numpy as np
 import pyarrow as pa
 
 from fc_pipeline.fold.changes import GONE_CASTS_SCHEMA
@@ -20,6 +21,7 @@ from fc_pipeline.hub.wire import height_of
 from fc_pipeline.reconcile.records import snapshot_rows
 from fc_pipeline.tables.gasless_keys import GASLESS_KEYS
 from fc_pipeline.tables.link_compactions import LINK_COMPACTIONS
+from fc_pipeline.tables.other_leaves import OTHER_LEAVES
 from fc_pipeline.tables.registry import DATA_TABLES, MESSAGE_TABLES
 
 __all__ = ["NEVER_REPLAYED", "CurrentSnapshot", "QuarantineLine", "Replayed", "replay_events", "replay_snapshots"]
@@ -148,6 +150,8 @@ def replay_snapshots(
         partition="",
         rows=rows,
         compactions=LINK_COMPACTIONS.arrow([]),
+        leaves=last_per_key(found.leaves, OTHER_LEAVES),
+        touched_fids=np.unique(np.array([line.fid for line in listed], np.int64)),
         activity=None,
         gone_casts=GONE_CASTS_SCHEMA.empty_table(),
         quarantined=tuple(_note(line) for line in listed if line.raw in noted),

@@ -17,8 +17,9 @@ from fc_pipeline.errors import ConfigError, NothingYet, SchemaMissing
 from fc_pipeline.store import attribution, change_stamps, counts, derived, gaps, ledger, serving, snapshot_ledger, views
 from fc_pipeline.store.advisory_locks import MIGRATION
 from fc_pipeline.store.bookkeeping import SCHEMA, TARGETS
+from fc_pipeline.store.digest_tables import DIGESTED_SHARDS, FID_DIGESTS, STALE_FIDS, TOUCHED_FIDS
 from fc_pipeline.store.query import absent
-from fc_pipeline.tables import link_compactions, links, registry
+from fc_pipeline.tables import link_compactions, links, other_leaves, registry
 from fc_pipeline.tables.columns import METADATA
 from fc_pipeline.tables.counts import COUNT_TABLES
 from fc_pipeline.tables.derived_table import DerivedTable
@@ -38,11 +39,14 @@ _REBUILT_WITH = {
     FID_ACTIVITY.qualified: FID_ACTIVITY.name,
     # Compact states mask links, so links are folded again with them.
     link_compactions.LINK_COMPACTIONS.qualified: links.LINKS.name,
+    other_leaves.OTHER_LEAVES.qualified: other_leaves.OTHER_LEAVES.name,
 }
 _COUNTED: Final = {one.qualified for one in COUNT_TABLES} | {
     count.source.qualified for one in COUNT_TABLES for count in one.counts
 }
 """The tables of counts, and those whose rows they count."""
+_DIGESTS: Final = {f"{table.schema}.{table.name}" for table in (FID_DIGESTS, STALE_FIDS, TOUCHED_FIDS)}
+"""Where one of them is lost, the FIDs of all shards are listed anew."""
 _REVISION: Final = f"SELECT version_num FROM {SCHEMA}.alembic_version"
 _CREATE_SCHEMA: Final = sa.text(f"CREATE SCHEMA {SCHEMA}")
 
@@ -81,13 +85,7 @@ def ensure_schema(engine: sa.Engine) -> None:
         METADATA.create_all(connection, checkfirst=True)
         change_stamps.install(connection)
         counts.install(connection)
-        forgotten = {_REBUILT_WITH[table] for table in lost & _REBUILT_WITH.keys()}
-        for name in forgotten:
-            ledger.forget_table(connection, name)
-        if forgotten:
-            snapshot_ledger.forget_folds(connection)
-            connection.execute(sa.update(TARGETS).values(synced_at=None))
-            gaps.reopen(connection)
+        forgotten = _forget(connection, lost)
         for one in registry.DERIVED_TABLES:
             is_missing = one.table.qualified in missing
             if is_missing or found != NEWEST_REVISION:  # a release may derive otherwise than the one before
@@ -98,6 +96,20 @@ def ensure_schema(engine: sa.Engine) -> None:
             counts.recount(connection)
         views.create_missing(connection)
         serving.install(connection)
+
+
+def _forget(connection: sa.Connection, lost: Collection[str]) -> set[str]:
+    """Make work of what tables that were lost had; returns the names under which the ledger forgets them."""
+    if not _DIGESTS.isdisjoint(lost):
+        connection.execute(sa.delete(DIGESTED_SHARDS))
+    forgotten = {_REBUILT_WITH[table] for table in _REBUILT_WITH.keys() & lost}
+    for name in forgotten:
+        ledger.forget_table(connection, name)
+    if forgotten:
+        snapshot_ledger.forget_folds(connection)
+        connection.execute(sa.update(TARGETS).values(synced_at=None))
+        gaps.reopen(connection)
+    return forgotten
 
 
 def _derive_all(connection: sa.Connection, one: DerivedTable) -> None:

@@ -32,6 +32,7 @@ __all__ = [
     "ATTRIBUTED_TABLES",
     "DATA_TABLES",
     "DERIVED_TABLES",
+    "LEAF_TABLES",
     "LISTED_TABLES",
     "MESSAGE_SETS",
     "MESSAGE_TABLES",
@@ -58,6 +59,9 @@ MESSAGE_TABLES: dict[str, DataTable] = {
 
 LISTED_TABLES: dict[str, DataTable] = {**MESSAGE_TABLES, GASLESS_KEYS.name: GASLESS_KEYS}
 """Tables whose rows a hub's by-FID answers may bring."""
+
+LEAF_TABLES: Final = ("casts", "reactions", "links", "verifications", "user_data", "on_chain_events")
+"""Tables whose live rows are leaves of the trie of the FID's home shard; all other leaves are in `other_leaves`."""
 
 ATTRIBUTED_TABLES: Final = tuple(table for table in MESSAGE_TABLES.values() if "app_fid" in table.looked_up)
 """Tables of messages whose rows say by which app each was signed."""

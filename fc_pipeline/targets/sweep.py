@@ -6,10 +6,11 @@ from typing import Final, Literal
 
 import sqlalchemy as sa
 
-from fc_pipeline.store import attribution, derived
+from fc_pipeline.store import attribution, derived, touched_fids
 from fc_pipeline.tables.casts import CASTS
 from fc_pipeline.tables.columns import Comparison, DataTable
 from fc_pipeline.tables.fid_activity import FID_ACTIVITY
+from fc_pipeline.tables.other_leaves import OTHER_LEAVES
 from fc_pipeline.tables.registry import DERIVED_TABLES, LISTED_TABLES
 from fc_pipeline.targets import recompute
 from fc_pipeline.targets.rule import NOT_TARGET, concerning
@@ -25,6 +26,8 @@ _UNTRIMMED: Final = sa.text(
     "SELECT 1 FROM pipeline.target_set WHERE mode = 'set' AND trimmed_at IS NULL AND NOT mentions"
 )
 _NOTE_TRIMMED: Final = sa.text("UPDATE pipeline.target_set SET trimmed_at = now()")
+_DROP_LEAVES: Final = sa.text(f"DELETE FROM {OTHER_LEAVES.qualified} WHERE fid = ANY (:fids)")
+_NOTE_FIDS: Final = sa.text(touched_fids.note_everywhere("SELECT unnest(CAST(:fids AS bigint[])) AS fid"))
 _SETTLE: Final = sa.text(
     "UPDATE pipeline.former_targets SET settled_at = now(), policy = :policy WHERE fid = ANY (:fids)"
 )
@@ -96,7 +99,10 @@ def _drop(connection: sa.Connection, fids: Sequence[int]) -> dict[str, int]:
     concerned = {
         table: _concerns(table, "= ANY (:fids)", "&& CAST(:fids AS bigint[])", mentions=True) for table in tables
     }
-    return _delete(connection, concerned, fids, mentions=mentions)
+    dropped = _delete(connection, concerned, fids, mentions=mentions)
+    for statement in (_DROP_LEAVES, _NOTE_FIDS):
+        connection.execute(statement, {"fids": list(fids)})
+    return dropped
 
 
 def _delete(

@@ -41,8 +41,8 @@ class LeafModel:
             self._drop(body["message"])
         elif body := event.get("mergeOnChainEventBody"):
             self._contract_event(body["onChainEvent"])
-        elif (body := event.get("mergeUsernameProofBody")) and (proof := body.get("usernameProof")):
-            self._fname(proof["name"], proof["fid"])
+        elif body := event.get("mergeUsernameProofBody"):
+            self._prove(body)
 
     def _merge(self, message: dict[str, Any]) -> None:
         kind = message["data"]["type"]
@@ -73,6 +73,16 @@ class LeafModel:
         kind = CONTRACT_EVENT_TYPES[event["type"].removeprefix("EVENT_TYPE_")]
         leaf = contract_event_leaf(kind, bytes.fromhex(event["transactionHash"][2:]), event["logIndex"])
         self.keys.add(fid_prefix(event["fid"]) + leaf)
+
+    def _prove(self, body: dict[str, Any]) -> None:
+        """A signed proof is a message like others; an fname's is none."""
+        if deleted := body.get("deletedUsernameProofMessage"):
+            self._drop(deleted)
+        if message := body.get("usernameProofMessage"):
+            self.keys.update(_message_keys(message))
+        proof = body.get("usernameProof")
+        if proof and proof["type"] == "USERNAME_TYPE_FNAME":
+            self._fname(proof["name"], proof["fid"])
 
     def _fname(self, name: str, fid: int) -> None:
         if fid:

@@ -23,7 +23,7 @@ from dagster import (
 )
 
 from fc_pipeline.errors import HubError
-from fc_pipeline.feed.run import RAW_LOG
+from fc_pipeline.feed.outputs import OUTPUTS
 from fc_pipeline.feed.survey import Survey, survey
 from fc_pipeline.hours import HOUR_SECONDS, Hour
 from fc_pipeline.hub.network_time import clock_warning
@@ -41,7 +41,6 @@ from fc_pipeline.orchestration.servers.reloading import ask_for_reload
 from fc_pipeline.replica import Replica
 from fc_pipeline.store import gaps, lease
 from fc_pipeline.store.partition_start import stored_start
-from fc_pipeline.tables.registry import DATA_TABLES
 
 __all__ = ["hub_event_sensor"]
 
@@ -148,7 +147,7 @@ def _living_runs(instance: DagsterInstance, names: Names, replica: Replica, now:
 async def _look(replica: Replica, max_hours: int, deadline: float) -> tuple[Survey, list[Hour]]:
     """What the hub has and the ledger lacks, and the newest hours of it."""
     async with probe_pool(replica.hub_endpoints, seconds=deadline - time.monotonic()) as hubs:
-        state = await survey(replica, hubs, [RAW_LOG, *DATA_TABLES])
+        state = await survey(replica, hubs, OUTPUTS)
         return state, await state.missing_hours(max_hours)
 
 

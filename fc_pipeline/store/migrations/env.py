@@ -2,11 +2,11 @@
 
 from alembic import context
 
-from fc_pipeline.store import bookkeeping
-from fc_pipeline.tables import link_compactions, registry
+from fc_pipeline.store import bookkeeping, digest_tables
+from fc_pipeline.tables import link_compactions, other_leaves, registry
 from fc_pipeline.tables.columns import METADATA
 
-_DECLARING = (bookkeeping, link_compactions, registry)  # importing them fills METADATA
+_DECLARING = (bookkeeping, digest_tables, link_compactions, other_leaves, registry)  # importing them fills METADATA
 
 context.configure(
     connection=context.config.attributes["connection"],
