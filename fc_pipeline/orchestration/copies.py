@@ -49,6 +49,7 @@ from fc_pipeline.orchestration.resources import ReplicaResource
 __all__ = ["Labels", "copy_of"]
 
 _RESOURCE: Final = "replica"
+_TABLE_NAME: Final = "dagster/table_name"
 _Job = JobDefinition | UnresolvedAssetJobDefinition
 _Function = Callable[..., Any]
 
@@ -119,9 +120,16 @@ class _Copy:
             ],
             group_name=f"{prefix}_{spec.group_name}" if prefix else spec.group_name,
             owners=self.labels.owners or spec.owners,
+            metadata={**spec.metadata, **self._table_name(spec)},
             tags={**spec.tags, **self.labels.tags},
             partitions_def=hours_of_copy(self.names) if spec.partitions_def == HOURS else spec.partitions_def,
         )
+
+    def _table_name(self, spec: AssetSpec) -> dict[str, str]:
+        """With the copy's name where a database's stands: by it Dagster takes assets for one and the same table."""
+        declared = spec.metadata.get(_TABLE_NAME)
+        copy = "_".join(self.names.key_prefix)
+        return {_TABLE_NAME: f"{copy}.{declared}"} if declared is not None and copy else {}
 
     def _checks(self, one: AssetChecksDefinition) -> AssetChecksDefinition:
         return multi_asset_check(

@@ -79,7 +79,10 @@ def test_a_copy_has_its_dependencies_checks_and_labels():
         assert own.group_name == f"acme_{node.group_name}"
         assert own.tags["tenant"] == "acme"
         assert own.owners == ["team:acme"]
-        assert (own.metadata, own.description) == (node.metadata, node.description)
+        table = {
+            name: f"farcaster_acme.{node.metadata[name]}" for name in ("dagster/table_name",) if name in node.metadata
+        }
+        assert (own.metadata, own.description) == ({**node.metadata, **table}, node.description)
         assert {one.name for one in copied.get_check_keys_for_assets({key})} == {
             one.name for one in declared.get_check_keys_for_assets({node.key})
         }
