@@ -23,11 +23,11 @@ from typing import Final, Self, TypeVar
 from urllib.parse import quote_plus
 
 from fc_pipeline.errors import HubRefused, HubUnavailable
-from fc_pipeline.hub.budget import MAX_RETRY_AFTER_SECONDS, RequestBudget
+from fc_pipeline.hub.budget import MAX_RETRY_AFTER_SECONDS
 from fc_pipeline.hub.connections import Answer, BrokenOff, ConnectError, HubConnections, Unanswered
 from fc_pipeline.hub.endpoint import HubEndpoint
 from fc_pipeline.hub.request_counts import REQUEST_COUNTS
-from fc_pipeline.hub.shared_budget import SharedBudget
+from fc_pipeline.hub.shared_budget import budget_of
 from fc_pipeline.plain_text import plain
 
 __all__ = [
@@ -150,7 +150,7 @@ class HubClient:
         self.endpoint = endpoint
         self.requests = 0
         self.has_alternative: Callable[[], bool] = lambda: False
-        self.budget = _budget(endpoint, clock, sleep)
+        self.budget = budget_of(endpoint, clock=clock, sleep=sleep)
         self._retries = retries
         self._timeouts = timeouts or Timeouts()
         self._max_body_bytes = max_body_bytes
@@ -397,15 +397,6 @@ class HubClient:
             return parsedate_to_datetime(answer.headers.get("date", "")).timestamp()
         except ValueError:
             return self._now()
-
-
-def _budget(
-    endpoint: HubEndpoint, clock: Callable[[], float], sleep: Callable[[float], Awaitable[None]]
-) -> RequestBudget:
-    rate = endpoint.requests_per_second
-    if rate is None or endpoint.budget_redis_url is None:
-        return RequestBudget(rate, clock=clock, sleep=sleep)
-    return SharedBudget(rate, endpoint.budget_redis_url, endpoint.base_url, clock=clock, sleep=sleep)
 
 
 def _encoded(params: Params) -> str:

@@ -9,11 +9,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from fc_pipeline.hub.budget import MAX_RETRY_AFTER_SECONDS, RequestBudget
+from fc_pipeline.hub.endpoint import HubEndpoint
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis
 
-__all__ = ["SharedBudget"]
+__all__ = ["SharedBudget", "budget_of"]
 
 log = logging.getLogger(__name__)
 
@@ -144,3 +145,16 @@ class SharedBudget(RequestBudget):
                 socket_connect_timeout=REDIS_TIMEOUT_SECONDS,
             )
         return self._redis
+
+
+def budget_of(
+    endpoint: HubEndpoint,
+    *,
+    clock: Callable[[], float] = time.monotonic,
+    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+) -> RequestBudget:
+    """An endpoint's budget: shared where it is limited and there is a Redis to share it through."""
+    rate = endpoint.requests_per_second
+    if rate is None or endpoint.budget_redis_url is None:
+        return RequestBudget(rate, clock=clock, sleep=sleep)
+    return SharedBudget(rate, endpoint.budget_redis_url, endpoint.base_url, clock=clock, sleep=sleep)

@@ -25,7 +25,7 @@ class Handler(grpc.GenericRpcHandler):
     def __init__(self, answer: Answer) -> None:
         self.answer = answer
 
-    def service(self, handler_call_details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler[bytes, bytes]:
+    def service(self, handler_call_details: grpc.HandlerCallDetails) -> "grpc.RpcMethodHandler[bytes, bytes]":
         return grpc.unary_unary_rpc_method_handler(self.answer)
 
 
