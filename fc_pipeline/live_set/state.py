@@ -4,19 +4,25 @@ FIDs that were touched since their digests were made are hashed anew as they are
 root is that of the height, however far the digests lag.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
 from typing import Final, Self, cast
+
+import adbc_driver_manager
+import numpy as np
 
 from fc_pipeline.live_set.leaves import LeafReader, ShardFid
 from fc_pipeline.proof.leaf_keys import fid_prefix, virtual_shard
 from fc_pipeline.proof.trie import VIRTUAL_SHARD_DEPTH, Node, Nodes
 from fc_pipeline.store import coverage
+from fc_pipeline.store.retry import explained
 from fc_pipeline.store.writer_session import WriterSession
 
 __all__ = ["LiveSetView", "ShardState"]
 
-_ONE_STATE: Final = "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ"
+_BEGIN: Final = "BEGIN ISOLATION LEVEL REPEATABLE READ"
+_ROLLBACK: Final = "ROLLBACK"
 _OUTDATED: Final = (
     "SELECT shard, fid FROM pipeline.stale_fids UNION "
     "SELECT t.shard, f.fid FROM pipeline.touched_fids AS t CROSS JOIN LATERAL unnest(t.fids) AS f (fid)"
@@ -29,9 +35,13 @@ _DIGESTS: Final = (
 )
 
 
+_Digests = Mapping[int, tuple[int, bytes]]
+"""By FID its leaves and hash; no leaves where it has lost its last one."""
+
+
 @dataclass(frozen=True, slots=True)
 class ShardState:
-    """What the tables say of a shard's trie at `height`, the highest that is folded.
+    """What the tables say of a shard's trie at `height`, the highest that is folded: valid while its moment is open.
 
     `virtual_shards` are its nodes of depth 2, of which the root follows.
     """
@@ -39,15 +49,23 @@ class ShardState:
     shard: int
     height: int
     virtual_shards: Nodes
+    _view: "LiveSetView" = field(repr=False)
+    _fresh: _Digests = field(repr=False)
 
     @property
     def root(self) -> Node:
         """How many leaves there are, and the trie's root."""
         return self.virtual_shards.root
 
+    def fids(self, virtual_shard: int) -> Nodes:
+        """The nodes of the FIDs (depth 10) of a virtual shard. Raises PostgresError."""
+        return self._view.fid_nodes(self.shard, range(virtual_shard, virtual_shard + 1), self._fresh)
 
-_Digests = dict[int, tuple[int, bytes]]
-"""By FID its leaves and hash; no leaves where it has lost its last one."""
+    def leaves(self, fid_prefix: bytes) -> Nodes:
+        """The leaves of an FID, given by the five bytes that its keys begin with. Raises PostgresError."""
+        fid = int.from_bytes(fid_prefix[1:], "big")
+        leaves = self._view.leaves_of(self.shard, fid)
+        return Nodes.of_fid_leaves(np.full(len(leaves), fid, np.int64), leaves)
 
 
 class LiveSetView:
@@ -67,32 +85,47 @@ class LiveSetView:
     def _prepare(self) -> None:
         self._reader.prepare()
 
-    def states(self) -> list[ShardState]:
-        """The states of all shards of which anything is folded, at one moment. Raises PostgresError, SessionLost."""
-        return self._session.retried_transaction(self._states)
+    @contextmanager
+    def one_moment(self) -> Generator[list[ShardState]]:
+        """The states of all shards of which anything is folded, at one moment. Raises PostgresError."""
+        try:
+            self._session.execute(_BEGIN)
+            yield self._states()
+        except adbc_driver_manager.Error as error:
+            raise explained(error) from error
+        finally:
+            with suppress(adbc_driver_manager.Error):  # of a session that is gone nothing is left to roll back
+                self._session.execute(_ROLLBACK)
 
     def leaves_of(self, shard: int, fid: int) -> list[bytes]:
-        """The leaves of an FID on a shard, without the FID's bytes, ascending."""
+        """The leaves of an FID on a shard at this moment, without the FID's bytes, ascending."""
+        self._reader.stage([ShardFid(shard, fid)])
+        return sorted(cast("list[bytes]", self._reader.leaves()["leaf"].to_pylist()))
 
-        def read() -> list[bytes]:
-            self._reader.stage([ShardFid(shard, fid)])
-            return sorted(cast("list[bytes]", self._reader.leaves()["leaf"].to_pylist()))
-
-        return self._session.retried_transaction(read)
+    def fid_nodes(self, shard: int, virtual_shards: range, fresh: _Digests) -> Nodes:
+        """The nodes of the FIDs of some virtual shards at this moment; `fresh` has those whose digests are outdated."""
+        rows = self._session.execute(_DIGESTS, (shard, virtual_shards.start, virtual_shards.stop))
+        digests = {fid: (leaves, bytes(digest)) for fid, leaves, digest in rows if fid not in fresh}
+        digests |= {fid: one for fid, one in fresh.items() if one[0] and virtual_shard(fid) in virtual_shards}
+        return Nodes.of_digests(
+            [fid_prefix(fid) for fid in digests],
+            [leaves for leaves, _ in digests.values()],
+            [digest for _, digest in digests.values()],
+        )
 
     def _states(self) -> list[ShardState]:
-        self._session.execute(_ONE_STATE)
         heights = coverage.heights(self._session.query)
-        fresh = self._made_anew()
-        return [
-            ShardState(shard, heights[shard].last, self._virtual_shards(shard, fresh.get(shard, {})))
-            for shard in sorted(heights)
-        ]
+        made_anew = self._made_anew()
+        found: list[ShardState] = []
+        for shard in sorted(heights):
+            fresh = made_anew.get(shard, {})
+            found.append(ShardState(shard, heights[shard].last, self._virtual_shards(shard, fresh), self, fresh))
+        return found
 
-    def _made_anew(self) -> dict[int, _Digests]:
-        """The digests of FIDs that have none as of this state."""
+    def _made_anew(self) -> dict[int, dict[int, tuple[int, bytes]]]:
+        """By shard the digests of FIDs that have none as of this moment."""
         outdated = [ShardFid(*row) for row in self._session.execute(_OUTDATED)]
-        found: dict[int, _Digests] = {}
+        found: dict[int, dict[int, tuple[int, bytes]]] = {}
         for one in outdated:
             found.setdefault(one.shard, {})[one.fid] = (0, b"")
         while outdated:
@@ -102,39 +135,12 @@ class LiveSetView:
                 found[digest.shard][digest.fid] = (digest.leaves, digest.hash)
         return found
 
-    def _virtual_shards(self, shard: int, fresh: Mapping[int, tuple[int, bytes]]) -> Nodes:
-        parts = [
-            self._nodes(self._kept(shard, first, fresh), fresh, first)
-            for first in range(0, _VIRTUAL_SHARDS, _VIRTUAL_SHARDS_AT_A_TIME)
-        ]
-        return joined([part.at(VIRTUAL_SHARD_DEPTH) for part in parts if len(part)])
-
-    def _kept(self, shard: int, first: int, fresh: Mapping[int, tuple[int, bytes]]) -> _Digests:
-        parameters = (shard, first, first + _VIRTUAL_SHARDS_AT_A_TIME)
-        rows = self._session.execute(_DIGESTS, parameters)
-        return {fid: (leaves, bytes(digest)) for fid, leaves, digest in rows if fid not in fresh}
-
-    @staticmethod
-    def _nodes(kept: _Digests, fresh: Mapping[int, tuple[int, bytes]], first: int) -> Nodes:
-        within = range(first, first + _VIRTUAL_SHARDS_AT_A_TIME)
-        anew = {fid: one for fid, one in fresh.items() if one[0] and virtual_shard(fid) in within}
-        both = {**kept, **anew}
+    def _virtual_shards(self, shard: int, fresh: _Digests) -> Nodes:
+        """The nodes of depth 2, a part of the FIDs in memory at a time."""
+        listed: list[tuple[bytes, Node]] = []
+        for first in range(0, _VIRTUAL_SHARDS, _VIRTUAL_SHARDS_AT_A_TIME):
+            part = self.fid_nodes(shard, range(first, first + _VIRTUAL_SHARDS_AT_A_TIME), fresh)
+            listed += part.at(VIRTUAL_SHARD_DEPTH).listed()
         return Nodes.of_digests(
-            [fid_prefix(fid) for fid in both],
-            [leaves for leaves, _ in both.values()],
-            [digest for _, digest in both.values()],
+            [key for key, _ in listed], [node.leaf_count for _, node in listed], [node.hash for _, node in listed]
         )
-
-
-def joined(parts: Sequence[Nodes]) -> Nodes:
-    """Nodes of depth 2 of several parts of a trie as one."""
-
-    def rows() -> Iterator[tuple[bytes, int, bytes]]:
-        for part in parts:
-            for key, count, digest in zip(part.keys.tolist(), part.leaf_counts.tolist(), part.hashes, strict=True):
-                yield key.ljust(1, b"\0"), count, digest.tobytes()
-
-    listed = list(rows())
-    return Nodes.of_digests(
-        [key for key, _, _ in listed], [count for _, count, _ in listed], [digest for _, _, digest in listed]
-    )

@@ -11,7 +11,7 @@ from fc_pipeline.live_set.digests import DigestKeeper
 from fc_pipeline.live_set.node_leaves import take_from_node
 from fc_pipeline.live_set.state import LiveSetView
 from fc_pipeline.proof.leaf_keys import FID_PREFIX_BYTES, fname_leaf, message_leaf
-from fc_pipeline.proof.trie import Node
+from fc_pipeline.proof.trie import FID_DEPTH, Node
 from fc_pipeline.store.schema import ensure_schema
 from fc_pipeline.tables.link_compactions import SCOPED_SINCE
 from fc_pipeline_tests.support.any_order import Log, generated_log
@@ -99,7 +99,8 @@ def test_every_damaged_row_shows_in_the_root(
 
         def roots() -> dict[int, Node]:
             keeper.refresh()
-            return {state.shard: state.root for state in view.states()}
+            with view.one_moment() as states:
+                return {state.shard: state.root for state in states}
 
         for number in range(damages):
             table = TABLES[number % len(TABLES)]
@@ -231,3 +232,23 @@ def test_digests_that_were_dropped_are_made_of_all_fids_again(empty_database: Da
     assert found.roots() != sound
     found.refresh()
     assert found.roots() == sound
+
+
+def test_a_view_stays_at_its_moment_and_has_the_nodes_below_the_root(
+    replica: FoldedDatabase, session: FoldSession, log: Log
+) -> None:
+    heights = sorted(log[1])
+    half = heights[len(heights) // 2]
+    session.fold(micro_batch(log[1], heights[0], half, 1, shard_count=len(SHARDS)))
+    LiveSet(replica.url).refresh()
+    with LiveSetView(replica.url, "view", len(SHARDS)) as view, view.one_moment() as (state,):
+        before = state.root
+        session.fold(micro_batch(log[1], half + 1, heights[-1], 1, shard_count=len(SHARDS)))
+        LiveSet(replica.url).refresh()
+        parts = [(number, state.fids(number)) for number in range(256)]
+        of_fids = [listed for _, part in parts for listed in part.listed()]
+        assert sum(node.leaf_count for _, node in of_fids) == before.leaf_count
+        for prefix, node in of_fids:
+            assert next(state.leaves(prefix).at(FID_DEPTH).listed()) == (prefix, node)
+        assert (state.height, view.leaves_of(1, FID) != []) == (half, True)
+    assert LiveSet(replica.url).roots()[1] != before

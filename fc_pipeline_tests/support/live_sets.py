@@ -41,9 +41,9 @@ class LiveSet:
 
     def roots(self) -> dict[int, Node]:
         """By shard, from one view."""
-        with LiveSetView(self.url, "test", self.shard_count) as view:
-            return {state.shard: state.root for state in view.states()}
+        with LiveSetView(self.url, "test", self.shard_count) as view, view.one_moment() as states:
+            return {state.shard: state.root for state in states}
 
     def keys(self, shard: int, fids: Iterable[int]) -> set[bytes]:
-        with LiveSetView(self.url, "test", self.shard_count) as view:
+        with LiveSetView(self.url, "test", self.shard_count) as view, view.one_moment():
             return {fid_prefix(fid) + leaf for fid in fids for leaf in view.leaves_of(shard, fid)}
