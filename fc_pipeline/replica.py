@@ -21,7 +21,7 @@ from fc_pipeline.store.session import make_engine
 from fc_pipeline.targets import owner
 from fc_pipeline.targets.owner import OwnerSettings
 
-__all__ = ["Replica", "hub_endpoints", "open_replica", "open_replica_to_read"]
+__all__ = ["Replica", "grpc_endpoints", "hub_endpoints", "open_replica", "open_replica_to_read"]
 
 
 @dataclass(frozen=True)
@@ -73,6 +73,14 @@ def hub_endpoints(settings: Settings) -> list[HubEndpoint]:
     return [
         HubEndpoint(url, settings.hub_headers_for(url), settings.hub_rps_for(url), settings.redis_url)
         for url in settings.hub_urls
+    ]
+
+
+def grpc_endpoints(settings: Settings) -> list[HubEndpoint]:
+    """Where hubs speak gRPC, in order of preference. Raises ConfigError where a header cannot be sent."""
+    return [
+        HubEndpoint(url, settings.hub_headers_for(url), settings.hub_rps_for(url), settings.redis_url)
+        for url in settings.hub_grpc
     ]
 
 

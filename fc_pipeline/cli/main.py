@@ -16,6 +16,7 @@ from fc_pipeline.cli.backfill import backfill
 from fc_pipeline.cli.init import init
 from fc_pipeline.cli.lake import lake
 from fc_pipeline.cli.metrics import metrics
+from fc_pipeline.cli.prove import prove
 from fc_pipeline.cli.quarantine import quarantine
 from fc_pipeline.cli.sample_hub import sample_hub
 from fc_pipeline.cli.service import service
@@ -47,6 +48,7 @@ app.command("up")(up)
 app.command("sync")(sync)
 app.command("backfill")(backfill)
 app.command("verify")(verify)
+app.command("prove")(prove)
 app.add_typer(targets)
 app.command("status")(status)
 app.add_typer(alerts, name="alerts")

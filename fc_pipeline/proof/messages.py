@@ -31,6 +31,7 @@ class Verdict(Enum):
     NO_ENCODING_HAS_THE_HASH = "no known encoding of what is stored has the hash"
     SIGNATURE_DOES_NOT_HOLD = "the signature does not hold"
     SIGNATURE_IS_NOT_STORED = "hash or signature is not stored"
+    IS_STORED_WITHOUT_NUL = "U+0000 was taken out of a text, which Postgres cannot hold: not to be proved from the row"
 
 
 @dataclass(frozen=True, slots=True)

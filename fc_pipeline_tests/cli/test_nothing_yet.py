@@ -13,6 +13,7 @@ from fc_pipeline.config.project import PROJECT_FILES, project_file, project_root
 LOOKING = [
     ("status",),
     ("verify",),
+    ("prove",),
     ("quarantine", "list"),
     ("targets", "list"),
     ("targets", "why", "3"),

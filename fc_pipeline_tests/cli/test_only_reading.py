@@ -24,6 +24,8 @@ from fc_pipeline_tests.support.target_network import HOUR_OF_ALL, network_of_nin
 READING = [
     ("status", "--json"),
     ("verify", "--fids", "1,2", "--json"),
+    ("prove", "--json"),
+    ("prove", "--messages", "100", "--json"),
     ("quarantine", "list", "--json"),
     ("backfill", "--fids", "1", "--dry-run", "--json"),
     ("backfill", "--gaps", "--dry-run", "--json"),
