@@ -3,7 +3,7 @@
 Nobody evaluates `fresh` and `no_standstill` while Dagster's daemon and runs are dead, which is when they matter most.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Final
 
 from dagster import (
@@ -24,6 +24,7 @@ from fc_pipeline.errors import HubError, HubUntrusted, NothingYet
 from fc_pipeline.orchestration.checks import fresh, stall
 from fc_pipeline.orchestration.checks.catalog import ALL_CHECKS
 from fc_pipeline.orchestration.checks.wording import remedy_of, runbook_of
+from fc_pipeline.orchestration.names import Names
 from fc_pipeline.replica import Replica, open_replica_to_read
 from fc_pipeline.services import with_running
 from fc_pipeline.status import health
@@ -45,9 +46,9 @@ _SYNCING_SECONDS: Final = 45.0
 _LOOKED_AT_HERE: Final = frozenset({fresh.FRESH, stall.STALL})
 
 
-def read_checks(instance: DagsterInstance, ui_url: str) -> Reading:
-    """Every check whose newest result did not pass, but those of freshness."""
-    specs = {spec.key: spec for checks in ALL_CHECKS for spec in checks.check_specs if spec.name not in _LOOKED_AT_HERE}
+def read_checks(instance: DagsterInstance, copies: Iterable[Names], ui_url: str) -> Reading:
+    """Every check of these copies whose newest result did not pass, but those of freshness that are looked at anew."""
+    specs = {key: spec for names in copies for key, spec in _specs_of(names)}
     newest = instance.event_log_storage.get_latest_asset_check_execution_by_key(list(specs))
     found: list[Condition] = []
     for key, record in newest.items():
@@ -57,10 +58,17 @@ def read_checks(instance: DagsterInstance, ui_url: str) -> Reading:
             continue
         one = evaluated.evaluation
         after_seconds = _TWICE_SECONDS if one.severity is AssetCheckSeverity.ERROR else _REPAIRING_SECONDS
-        found.append(
-            _condition("check", specs[key], one.severity, one.description, ui_url, after_seconds=after_seconds)
-        )
+        spec = specs[key]
+        found.append(_condition("check", key, spec, one.severity, one.description, ui_url, after_seconds=after_seconds))
     return Reading(tuple(found))
+
+
+def _specs_of(names: Names) -> Iterator[tuple[AssetCheckKey, AssetCheckSpec]]:
+    """Of a prefixed copy, whose replica only its own processes can open, freshness is what these have found last."""
+    for checks in ALL_CHECKS:
+        for spec in checks.check_specs:
+            if names.are_prefixed or spec.name not in _LOOKED_AT_HERE:
+                yield AssetCheckKey(names.key(spec.asset_key), spec.name), spec
 
 
 def _last_evaluated(instance: DagsterInstance, key: AssetCheckKey) -> AssetCheckExecutionRecord | None:
@@ -94,7 +102,9 @@ def _freshness_readings(replica: Replica, ui_url: str, watched_seconds: float) -
         except HubError:  # hubs that do not answer are looked at by themselves
             yield Reading(unread=frozenset({area, "trust"}))
         else:
-            found = _condition(area, spec, result.severity, result.description, ui_url, after_seconds=after_seconds)
+            found = _condition(
+                area, spec.key, spec, result.severity, result.description, ui_url, after_seconds=after_seconds
+            )
             yield Reading(() if result.passed else (found,))
 
 
@@ -116,6 +126,7 @@ def _untrusted(error: HubUntrusted) -> Condition:
 
 def _condition(
     area: str,
+    key: AssetCheckKey,
     spec: AssetCheckSpec,
     severity: AssetCheckSeverity,
     description: str | None,
@@ -123,7 +134,7 @@ def _condition(
     *,
     after_seconds: float = 0.0,
 ) -> Condition:
-    asset = spec.asset_key.to_user_string()
+    asset = key.asset_key.to_user_string()
     return Condition(
         f"{area}:{asset}/{spec.name}",
         Severity.RED if severity is AssetCheckSeverity.ERROR else Severity.YELLOW,

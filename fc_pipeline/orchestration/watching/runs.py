@@ -1,9 +1,10 @@
 """Conditions of runs: what failed within the last day, until the same work has succeeded."""
 
+from collections.abc import Callable, Collection, Iterable
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
-from dagster import DagsterEventType, DagsterInstance, DagsterRunStatus, RunRecord, RunsFilter
+from dagster import DagsterEventType, DagsterInstance, DagsterRun, DagsterRunStatus, RunRecord, RunsFilter
 from dagster._core.storage.tags import (
     ASSET_PARTITION_RANGE_END_TAG,
     ASSET_PARTITION_RANGE_START_TAG,
@@ -12,6 +13,7 @@ from dagster._core.storage.tags import (
 
 from fc_pipeline.alerts.condition import Condition, Reading, Severity
 from fc_pipeline.orchestration.failures import failure_of_step
+from fc_pipeline.orchestration.names import Names
 
 __all__ = ["RUN_AREAS", "read_runs"]
 
@@ -23,16 +25,34 @@ _WORK_TAGS: Final = (PARTITION_NAME_TAG, ASSET_PARTITION_RANGE_START_TAG, ASSET_
 """Of runs of one job, those with the same values of these do the same work."""
 
 
-def read_runs(instance: DagsterInstance, ui_url: str) -> Reading:
-    """Failed runs, one for each work that no later run has done."""
+def read_runs(instance: DagsterInstance, copies: Collection[Names], jobs: Iterable[str], ui_url: str) -> Reading:
+    """Failed runs, one for each work that no later run has done.
+
+    In somebody else's Dagster, which has copies of the pipeline behind a prefix, those of its jobs and assets alone.
+    """
+    is_ours = _ours(copies, jobs)
     since = datetime.now(UTC) - _WITHIN
     failed = RunsFilter(statuses=[DagsterRunStatus.FAILURE], updated_after=since)
     newest: dict[str, RunRecord] = {}
     for record in instance.get_run_records(failed, limit=_MAX_FAILURES):  # newest first
-        newest.setdefault(_work(record), record)
+        if is_ours(record.dagster_run):
+            newest.setdefault(_work(record), record)
     return Reading(
         tuple(_condition(instance, work, run, ui_url) for work, run in newest.items() if not _done_since(instance, run))
     )
+
+
+def _ours(copies: Collection[Names], jobs: Iterable[str]) -> Callable[[DagsterRun], bool]:
+    if not any(names.are_prefixed for names in copies):
+        return lambda run: True
+    own_jobs = {names.of(job) for names in copies for job in jobs}
+    prefixes = {names.key_prefix for names in copies}
+
+    def is_ours(run: DagsterRun) -> bool:
+        assets = {*(run.asset_selection or ()), *(key.asset_key for key in run.asset_check_selection or ())}
+        return run.job_name in own_jobs or any(tuple(key.path[:-1]) in prefixes for key in assets)
+
+    return is_ours
 
 
 def _work(record: RunRecord) -> str:

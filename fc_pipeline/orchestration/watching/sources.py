@@ -8,9 +8,11 @@ from pathlib import Path
 from dagster import DagsterInstance, Definitions, ScheduleDefinition, SensorDefinition
 
 from fc_pipeline.alerts import processes, reach
+from fc_pipeline.alerts.condition import Reading
 from fc_pipeline.alerts.watch import Source
 from fc_pipeline.config.settings import Settings
 from fc_pipeline.orchestration.watching.checks import CHECK_AREAS, FRESHNESS_AREAS, read_checks, read_freshness
+from fc_pipeline.orchestration.watching.copies import copies_in
 from fc_pipeline.orchestration.watching.runs import RUN_AREAS, read_runs
 from fc_pipeline.orchestration.watching.ticks import TICK_AREAS, read_ticks
 from fc_pipeline.services.up_state import read_up_state
@@ -33,6 +35,7 @@ class Watched:
             for one in [*(definitions.sensors or ()), *(definitions.schedules or ())]
             if isinstance(one, SensorDefinition | ScheduleDefinition)
         ]
+        self._jobs = [one.name for one in definitions.jobs or ()]
 
     def sources(self) -> list[Source]:
         """In the order in which they are looked at."""
@@ -41,14 +44,9 @@ class Watched:
             Source("processes", processes.AREAS, lambda: processes.read_processes(settings.data_dir)),
             Source("Postgres", reach.POSTGRES_AREAS, lambda: reach.read_postgres(settings), is_gate=True),
             Source("hubs", reach.HUB_AREAS, lambda: reach.read_hubs(settings)),
-            Source("checks", CHECK_AREAS, lambda: read_checks(self._instance, self._ui_url), needs_postgres=True),
-            Source("runs", RUN_AREAS, lambda: read_runs(self._instance, self._ui_url), needs_postgres=True),
-            Source(
-                "sensors and schedules",
-                TICK_AREAS,
-                lambda: read_ticks(self._instance, self._tickers, self._ui_url, self._clock(), self._since_unix),
-                needs_postgres=True,
-            ),
+            Source("checks", CHECK_AREAS, self._read_checks, needs_postgres=True),
+            Source("runs", RUN_AREAS, self._read_runs, needs_postgres=True),
+            Source("sensors and schedules", TICK_AREAS, self._read_ticks, needs_postgres=True),
             Source(
                 "freshness",
                 FRESHNESS_AREAS,
@@ -56,6 +54,16 @@ class Watched:
                 needs_postgres=True,
             ),
         ]
+
+    def _read_checks(self) -> Reading:
+        return read_checks(self._instance, copies_in(self._instance), self._ui_url)
+
+    def _read_runs(self) -> Reading:
+        return read_runs(self._instance, copies_in(self._instance), self._jobs, self._ui_url)
+
+    def _read_ticks(self) -> Reading:
+        copies = copies_in(self._instance)
+        return read_ticks(self._instance, self._tickers, copies, self._ui_url, self._clock(), self._since_unix)
 
     @cached_property
     def _instance(self) -> DagsterInstance:

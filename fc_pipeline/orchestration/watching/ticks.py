@@ -15,6 +15,7 @@ from dagster._core.scheduler.instigation import InstigatorState, InstigatorTick,
 from dagster._utils.schedules import cron_string_iterator
 
 from fc_pipeline.alerts.condition import Condition, Reading, Severity
+from fc_pipeline.orchestration.names import Names
 
 __all__ = ["TICK_AREAS", "read_ticks"]
 
@@ -27,6 +28,7 @@ _LEAST_SILENT_SECONDS: Final = 120.0
 """A tick may take a minute."""
 _DEFAULT_INTERVAL_SECONDS: Final = 30.0
 _LATE_SECONDS: Final = 300.0
+_REMOVED_SECONDS: Final = 86_400.0
 _FAILURES_OF_SENSOR: Final = 3
 """One failed tick is followed by the next a moment later; so many in turn are news."""
 _RUNBOOK: Final = "docs/checks.md#red-runs-sensors-and-commands"
@@ -35,8 +37,9 @@ _ENDED: Final = (TickStatus.SUCCESS, TickStatus.SKIPPED, TickStatus.FAILURE)
 
 @dataclass(frozen=True)
 class _Ticker:
-    """A sensor or schedule that is on: its stored state, if it has ever ticked, and its newest ticks."""
+    """A sensor or schedule by a copy's name for it: its stored state, if it has ever ticked, and its newest ticks."""
 
+    name: str
     definition: SensorDefinition | ScheduleDefinition
     state: InstigatorState | None
     ticks: Sequence[InstigatorTick]
@@ -55,7 +58,8 @@ class _Ticker:
 
 def read_ticks(
     instance: DagsterInstance,
-    definitions: Iterable[SensorDefinition | ScheduleDefinition],
+    definitions: Sequence[SensorDefinition | ScheduleDefinition],
+    copies: Iterable[Names],
     ui_url: str,
     now_unix: float,
     watched_since_unix: float,
@@ -74,7 +78,9 @@ def read_ticks(
         )
         return Reading((condition,), unread=TICK_AREAS - {"daemon"})
     conditions: list[Condition] = []
-    for ticker in _tickers_on(instance, definitions):
+    states = list(instance.all_instigator_state())
+    found = (ticker for names in copies for ticker in _tickers_on(instance, states, definitions, names, now_unix))
+    for ticker in found:
         silence = _silence(ticker, now_unix, watched_since_unix)
         if silence:
             conditions.append(_condition("silent", ticker, "does not tick", silence, ui_url))
@@ -93,19 +99,34 @@ def _late_daemons(instance: DagsterInstance, now_unix: float, watched_since_unix
 
 
 def _tickers_on(
-    instance: DagsterInstance, definitions: Iterable[SensorDefinition | ScheduleDefinition]
+    instance: DagsterInstance,
+    states: Sequence[InstigatorState],
+    definitions: Sequence[SensorDefinition | ScheduleDefinition],
+    names: Names,
+    now_unix: float,
 ) -> Iterator[_Ticker]:
-    states = list(instance.all_instigator_state())
-    for definition in definitions:
-        # A location that had another name has left states of its own: the one that ticked last is ours.
-        tickers = [
-            _Ticker(definition, state, _newest_ticks(instance, state))
-            for state in states
-            if state.instigator_name == definition.name
-        ]
-        newest = max(tickers, key=lambda ticker: ticker.last_unix, default=_Ticker(definition, None, ()))
-        if newest.state.is_running if newest.state is not None else _is_on_by_default(definition):
-            yield newest
+    tickers = [_newest_ticker(instance, states, definition, names.of(definition.name)) for definition in definitions]
+    # A copy that was taken out of somebody's definitions leaves its states behind.
+    if names.are_prefixed and now_unix - max(ticker.last_unix for ticker in tickers) > _REMOVED_SECONDS:
+        return
+    for ticker in tickers:
+        if ticker.state.is_running if ticker.state is not None else _is_on_by_default(ticker.definition):
+            yield ticker
+
+
+def _newest_ticker(
+    instance: DagsterInstance,
+    states: Iterable[InstigatorState],
+    definition: SensorDefinition | ScheduleDefinition,
+    name: str,
+) -> _Ticker:
+    """A location that had another name has left states of its own: the one that ticked last is ours."""
+    tickers = [
+        _Ticker(name, definition, state, _newest_ticks(instance, state))
+        for state in states
+        if state.instigator_name == name
+    ]
+    return max(tickers, key=lambda ticker: ticker.last_unix, default=_Ticker(name, definition, None, ()))
 
 
 def _newest_ticks(instance: DagsterInstance, state: InstigatorState) -> Sequence[InstigatorTick]:
@@ -148,7 +169,7 @@ def _error(tick: InstigatorTick) -> str:
 
 
 def _condition(area: str, ticker: _Ticker, what: str, detail: str, ui_url: str) -> Condition:
-    name = ticker.definition.name
+    name = ticker.name
     return Condition(
         f"{area}:{name}",
         Severity.RED,
