@@ -25,6 +25,7 @@ from fc_pipeline.orchestration.checks import fresh, stall
 from fc_pipeline.orchestration.checks.catalog import ALL_CHECKS
 from fc_pipeline.orchestration.checks.wording import remedy_of, runbook_of
 from fc_pipeline.orchestration.names import Names
+from fc_pipeline.orchestration.remedies import remedy_in
 from fc_pipeline.replica import Replica, open_replica_to_read
 from fc_pipeline.services import with_running
 from fc_pipeline.status import health
@@ -48,7 +49,11 @@ _LOOKED_AT_HERE: Final = frozenset({fresh.FRESH, stall.STALL})
 
 def read_checks(instance: DagsterInstance, copies: Iterable[Names], ui_url: str) -> Reading:
     """Every check of these copies whose newest result did not pass, but those of freshness that are looked at anew."""
-    specs = {key: spec for names in copies for key, spec in _specs_of(names)}
+    specs = {
+        AssetCheckKey(names.key(spec.asset_key), spec.name): (names, spec)
+        for names in copies
+        for spec in _specs_of(names)
+    }
     newest = instance.event_log_storage.get_latest_asset_check_execution_by_key(list(specs))
     found: list[Condition] = []
     for key, record in newest.items():
@@ -58,17 +63,18 @@ def read_checks(instance: DagsterInstance, copies: Iterable[Names], ui_url: str)
             continue
         one = evaluated.evaluation
         after_seconds = _TWICE_SECONDS if one.severity is AssetCheckSeverity.ERROR else _REPAIRING_SECONDS
-        spec = specs[key]
-        found.append(_condition("check", key, spec, one.severity, one.description, ui_url, after_seconds=after_seconds))
+        names, spec = specs[key]
+        said = one.severity, one.description
+        found.append(_condition("check", names, spec, *said, ui_url, after_seconds=after_seconds))
     return Reading(tuple(found))
 
 
-def _specs_of(names: Names) -> Iterator[tuple[AssetCheckKey, AssetCheckSpec]]:
+def _specs_of(names: Names) -> Iterator[AssetCheckSpec]:
     """Of a prefixed copy, whose replica only its own processes can open, freshness is what these have found last."""
     for checks in ALL_CHECKS:
         for spec in checks.check_specs:
             if names.are_prefixed or spec.name not in _LOOKED_AT_HERE:
-                yield AssetCheckKey(names.key(spec.asset_key), spec.name), spec
+                yield spec
 
 
 def _last_evaluated(instance: DagsterInstance, key: AssetCheckKey) -> AssetCheckExecutionRecord | None:
@@ -102,9 +108,8 @@ def _freshness_readings(replica: Replica, ui_url: str, watched_seconds: float) -
         except HubError:  # hubs that do not answer are looked at by themselves
             yield Reading(unread=frozenset({area, "trust"}))
         else:
-            found = _condition(
-                area, spec.key, spec, result.severity, result.description, ui_url, after_seconds=after_seconds
-            )
+            said = result.severity, result.description
+            found = _condition(area, Names(), spec, *said, ui_url, after_seconds=after_seconds)
             yield Reading(() if result.passed else (found,))
 
 
@@ -126,7 +131,7 @@ def _untrusted(error: HubUntrusted) -> Condition:
 
 def _condition(
     area: str,
-    key: AssetCheckKey,
+    names: Names,
     spec: AssetCheckSpec,
     severity: AssetCheckSeverity,
     description: str | None,
@@ -134,13 +139,13 @@ def _condition(
     *,
     after_seconds: float = 0.0,
 ) -> Condition:
-    asset = key.asset_key.to_user_string()
+    asset = names.key(spec.asset_key).to_user_string()
     return Condition(
         f"{area}:{asset}/{spec.name}",
         Severity.RED if severity is AssetCheckSeverity.ERROR else Severity.YELLOW,
         f"check {spec.name} of {asset}",
         detail=description or "",
-        remedy=remedy_of(spec),
+        remedy=remedy_in(names, remedy_of(spec)),
         runbook=runbook_of(spec),
         link=f"{ui_url}/assets/{asset}?view=checks" if ui_url else "",
         after_seconds=after_seconds,

@@ -18,12 +18,19 @@ from dagster import (
 )
 from dagster._core.scheduler.instigation import TickStatus
 
+from fc_pipeline.orchestration.checks.rows import ROWS_MATCH_LOG, row_checks
+from fc_pipeline.orchestration.checks.wording import remedy_of
+from fc_pipeline.orchestration.names import Names
+from fc_pipeline.orchestration.remedies import remedy_in
+from fc_pipeline.plain_text import one_line
 from fc_pipeline_tests.orchestration.watching.test_watch import Ticking, Watcher
 from fc_pipeline_tests.support.pipeline import Pipeline, open_pipeline
 from fc_pipeline_tests.support.postgres import Database
 from fc_pipeline_tests.support.receiver import receiving
 
 COPIES = (("farcaster", "acme"), ("beta",))
+
+REMEDY = one_line(next(remedy_of(one) for one in row_checks.check_specs if one.name == ROWS_MATCH_LOG))
 
 
 @op
@@ -76,6 +83,8 @@ def test_checks_of_each_copy_freshness_among_them(pipeline: Pipeline, watcher: W
     for word in ("RED", "OVER"):
         assert all(len(watcher.receiver.told(f"{word}: {title}")) == 1 for title in titles)
     assert "theirs" not in str(watcher.receiver.messages)
+    ((_, words),) = watcher.receiver.told("RED: check rows_match_log of farcaster/acme/casts")
+    assert remedy_in(Names(COPIES[0]), REMEDY) in words
 
 
 def test_failed_runs_of_a_copys_jobs_and_not_of_others(pipeline: Pipeline, watcher: Watcher) -> None:
