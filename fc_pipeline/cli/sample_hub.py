@@ -17,6 +17,10 @@ def sample_hub(
     seed: Annotated[int, typer.Option(help="Seed of everything generated.")] = 1,
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Port to listen on; 0 takes a free one.", min=0, max=65535)] = 3381,
+    grpc_port: Annotated[
+        int | None,
+        typer.Option(help="Port for gRPC: trie, signed headers, counts; 0 takes a free one.", min=0, max=65535),
+    ] = None,
     live: Annotated[
         float | None, typer.Option(help="Live mode: the log's blocks appear as time passes, so many events a second.")
     ] = None,
@@ -39,6 +43,7 @@ def sample_hub(
         log,
         host=host,
         port=port,
+        grpc_port=grpc_port,
         live_rate=live,
         endless=endless,
         record=record,

@@ -2,7 +2,8 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from dataclasses import dataclass
 from typing import Final
 
 from starlette.applications import Starlette
@@ -26,7 +27,7 @@ from fc_pipeline.sample_hub.faults import Faults
 from fc_pipeline.sample_hub.hub import PoisonedAnswer, SampleHub
 from fc_pipeline.sample_hub.query import BadQuery, Query
 
-__all__ = ["CLOSE_CONNECTION", "hub_app"]
+__all__ = ["CLOSE_CONNECTION", "GrpcAt", "hub_app"]
 
 CLOSE_CONNECTION: Final = "fc_pipeline.close_connection"
 """Key in the ASGI scope's extensions under which the server gives a way to close the connection without an answer."""
@@ -48,13 +49,27 @@ ENDPOINTS: Final[dict[str, Handler]] = {
 }
 
 
-def hub_app(hub: SampleHub) -> Starlette:
-    """The application over a hub; while it runs, time passes for the hub even when nobody asks."""
+@dataclass(frozen=True)
+class GrpcAt:
+    """Where a hub speaks gRPC, too; port 0 takes a free one. `started` is told the port."""
+
+    host: str
+    port: int
+    started: Callable[[int], None]
+
+
+def hub_app(hub: SampleHub, grpc_at: GrpcAt | None = None) -> Starlette:
+    """The application over a hub; while it runs, time passes for the hub even when nobody asks, and gRPC is served."""
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncGenerator[None]:
         ticking = asyncio.create_task(_tick(hub))
-        yield
+        async with AsyncExitStack() as stack:
+            if grpc_at is not None:
+                from fc_pipeline.sample_hub.grpc_api import grpc_api  # grpcio is an extra
+
+                grpc_at.started(await stack.enter_async_context(grpc_api(hub, grpc_at.host, grpc_at.port)))
+            yield
         ticking.cancel()
         with suppress(asyncio.CancelledError):
             await ticking

@@ -4,12 +4,14 @@ import signal
 import sys
 import time
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 from types import FrameType
 from typing import Final
 
 from fc_pipeline.errors import ConfigError
-from fc_pipeline.sample_hub.app import hub_app
+from fc_pipeline.sample_hub.app import GrpcAt, hub_app
+from fc_pipeline.sample_hub.chain import Chain
 from fc_pipeline.sample_hub.generator import generate
 from fc_pipeline.sample_hub.hub import Growth, SampleHub
 from fc_pipeline.sample_hub.live import Endless, Reveal
@@ -28,6 +30,7 @@ def run_sample_hub(
     *,
     host: str = "127.0.0.1",
     port: int = 3381,
+    grpc_port: int | None = None,
     live_rate: float | None = None,
     endless: bool = False,
     record: Path | None = None,
@@ -39,8 +42,9 @@ def run_sample_hub(
 ) -> None:
     """Serve until SIGINT or SIGTERM; see `sample_hub` for what is served. Port 0 takes a free one.
 
-    Once it listens, one line says where, through `say` (standard output by default). Raises ConfigError for arguments
-    that do not fit together or a log that cannot be read, ServiceError where the port is taken.
+    With a `grpc_port` it answers about its trie and its headers, too. Once it listens, a line for each says where,
+    through `echo` (standard output by default), and which key signs the headers. Raises ConfigError for arguments that
+    do not fit together or a log that cannot be read, ServiceError where a port is taken.
     """
     hub = sample_hub(
         log_path,
@@ -51,10 +55,12 @@ def run_sample_hub(
         generate_events=generate_events,
         fids=fids,
         retention_hours=retention_hours,
+        has_chain=grpc_port is not None,
     )
+    say = echo or _print_line
     listener = listening_socket(host, port)
     try:
-        server = hub_server(hub_app(hub))
+        server = hub_server(hub_app(hub, _grpc_at(host, grpc_port, say)))
 
         def stop(number: int, frame: FrameType | None) -> None:
             """Before the server has handlers of its own; it also hands the signal on to this once it has stopped."""
@@ -62,7 +68,7 @@ def run_sample_hub(
 
         previous = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
         try:
-            (echo or _print_line)(f"sample hub: http://{host}:{listener.getsockname()[1]} ({hub.log.events:,} events)")
+            say(f"sample hub: http://{host}:{listener.getsockname()[1]} ({hub.log.events:,} events)")
             server.run(sockets=[listener])
         finally:
             for number, handler in previous.items():
@@ -81,12 +87,14 @@ def sample_hub(
     generate_events: int | None = None,
     fids: int = 1000,
     retention_hours: float | None = None,
+    has_chain: bool = False,
 ) -> SampleHub:
     """A hub over a recorded log, or over a generated one of so many events and FIDs that ends now.
 
     With `live_rate` (events per second) the log's blocks appear one after another; with `endless` the log is history
     and new blocks follow at that rate, kept in the file `record` across restarts. Blocks older than `retention_hours`
-    are dropped. Raises ConfigError for arguments that do not fit together.
+    are dropped. One that `has_chain` keeps the shards' tries and headers. Raises ConfigError for arguments that
+    do not fit together.
     """
     if (log_path is None) == (generate_events is None):
         raise ConfigError(
@@ -100,7 +108,25 @@ def sample_hub(
         log,
         growth=_growth(log, live_rate, endless=endless, record=record, seed=seed, now_unix=now),
         retention_seconds=None if retention_hours is None else retention_hours * HOUR_SECONDS,
+        chain=Chain() if has_chain else None,
     )
+
+
+def _grpc_at(host: str, port: int | None, say: Callable[[str], None]) -> GrpcAt | None:
+    """Raises ConfigError where grpcio is not installed, ServiceError where the port is taken."""
+    if port is None:
+        return None
+    if find_spec("grpc") is None:
+        raise ConfigError(
+            "--grpc-port needs grpcio, which is not installed", hint="pip install 'fc-pipeline[grpc]', or leave it out"
+        )
+    listening_socket(host, port).close()
+    key = Chain.public_key.hex()
+
+    def started(bound: int) -> None:
+        say(f"sample hub, gRPC: http://{host}:{bound} (FC_HUB_GRPC), its validator: {key} (FC_VALIDATORS)")
+
+    return GrpcAt(host, port, started)
 
 
 def _growth(

@@ -8,7 +8,7 @@ from fc_pipeline.sample_hub.answers import Refusal, json_answer, json_list, json
 from fc_pipeline.sample_hub.hub import SampleHub
 from fc_pipeline.sample_hub.query import Query
 
-__all__ = ["DEFAULT_PAGE_SIZE", "event_by_id", "events", "info", "page_size_of"]
+__all__ = ["DEFAULT_PAGE_SIZE", "PEER_ID", "VERSION", "event_by_id", "events", "info", "page_size_of"]
 
 VERSION: Final = "0.14.2"
 PEER_ID: Final = "12D3KooWSampLeHubDoesNotGossipAtAll1111111111111111"
@@ -17,16 +17,18 @@ DEFAULT_PAGE_SIZE: Final = 1000
 
 
 def info(hub: SampleHub, query: Query) -> Response:
-    """`numMessages` counts events of the log, which is as good a size as a trie's (hub-api T21)."""
+    """`numMessages` is the leaves of the shard's trie, or else of the log's events, as good a size (hub-api T21)."""
     now = hub.clock()
+    chain = hub.chain
     shards: list[dict[str, int]] = []
     for shard in hub.shards:
         newest = shard.newest_unix
+        trie = None if chain is None else chain.trie(shard.shard)
         shards.append(
             {
                 "shardId": shard.shard,
                 "maxHeight": shard.head_height,
-                "numMessages": shard.dropped_events + shard.visible_end,
+                "numMessages": trie.root.leaf_count if trie else shard.dropped_events + shard.visible_end,
                 "numFidRegistrations": shard.registrations,
                 "approxSize": shard.size_bytes,
                 "blockDelay": max(0, int(now - newest)) if newest is not None else 0,

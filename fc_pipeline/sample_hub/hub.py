@@ -6,6 +6,7 @@ from typing import Literal, Protocol
 
 from fc_pipeline.errors import ConfigError
 from fc_pipeline.hub.wire import first_event_id
+from fc_pipeline.sample_hub.chain import Chain
 from fc_pipeline.sample_hub.faults import Faults
 from fc_pipeline.sample_hub.log import EventLog, ShardLog
 from fc_pipeline.sample_hub.state import HubState
@@ -41,6 +42,7 @@ class SampleHub:
         clock: Callable[[], float] = time.time,
         retention_seconds: float | None = None,
         dialect: Dialect = "snapchain",
+        chain: Chain | None = None,
     ) -> None:
         if dialect == "hubble" and len(log.shards) != 1:
             raise ConfigError(f"a Hubble has no shards, but the log has {len(log.shards)}", hint="give a log of one")
@@ -51,6 +53,7 @@ class SampleHub:
         self._growth = growth
         self._retention_seconds = retention_seconds
         self._state = HubState()
+        self._chain = chain
 
     @property
     def shards(self) -> list[ShardLog]:
@@ -63,6 +66,13 @@ class SampleHub:
         self._state.follow(self.log)
         return self._state
 
+    @property
+    def chain(self) -> Chain | None:
+        """The shards' tries and headers as of the visible log, where the hub keeps them."""
+        if self._chain is not None:
+            self._chain.follow(self.log)
+        return self._chain
+
     def hosted(self, shard: int) -> ShardLog | None:
         """The shard's log if the hub hosts it."""
         return None if shard in self.faults.hidden_shards else self.log.shards.get(shard)
@@ -74,12 +84,16 @@ class SampleHub:
             self._growth.advance(self.log, now)
         if self._retention_seconds is not None:
             self._forget_before(now - self._retention_seconds)
+        if self._chain is not None:
+            self._chain.follow(self.log)
 
     def _forget_before(self, unix_seconds: float) -> None:
         for shard in self.log.shards.values():
             height = shard.first_height_since(unix_seconds)
             if height is not None and shard.event_ids[0] < first_event_id(height):
                 self._state.follow(self.log)
+                if self._chain is not None:
+                    self._chain.follow(self.log)
                 shard.drop_before(first_event_id(height))
 
     def page(self, shard: ShardLog, from_id: int, stop_id: int | None, page_size: int, *, reverse: bool) -> list[bytes]:

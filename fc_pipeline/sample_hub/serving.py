@@ -13,7 +13,7 @@ from starlette.applications import Starlette
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from fc_pipeline.errors import ServiceError
-from fc_pipeline.sample_hub.app import CLOSE_CONNECTION, hub_app
+from fc_pipeline.sample_hub.app import CLOSE_CONNECTION, GrpcAt, hub_app
 from fc_pipeline.sample_hub.faults import Faults
 from fc_pipeline.sample_hub.hub import Dialect, Growth, SampleHub
 from fc_pipeline.sample_hub.log import EventLog
@@ -66,10 +66,10 @@ def listening_socket(host: str, port: int) -> socket.socket:
 
 
 @contextmanager
-def serving_hub(hub: SampleHub) -> Generator[str]:
+def serving_hub(hub: SampleHub, grpc_at: GrpcAt | None = None) -> Generator[str]:
     """Serve the hub on a free loopback port in a thread; gives its base URL and stops it at the end."""
     listener = listening_socket("127.0.0.1", 0)
-    server = hub_server(hub_app(hub))
+    server = hub_server(hub_app(hub, grpc_at))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, name="sample-hub", daemon=True)
     thread.start()
     try:

@@ -8,8 +8,8 @@ from fc_pipeline.live_set.digests import DigestKeeper
 from fc_pipeline.live_set.state import LiveSetView
 from fc_pipeline.proof.leaf_keys import fid_prefix
 from fc_pipeline.proof.trie import Node, Nodes
+from fc_pipeline.sample_hub.leaf_state import LeafModel
 from fc_pipeline_tests.support.any_order import Log
-from fc_pipeline_tests.support.recorded_leaves import LeafModel
 
 __all__ = ["LiveSet", "plain_keys", "root_of"]
 

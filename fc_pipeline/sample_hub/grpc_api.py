@@ -1,0 +1,137 @@
+"""The gRPC API of the sample hub: trie, headers and counts, consistent with its log (node-db 3.5)."""
+
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager
+from typing import Any, Final
+
+import grpc
+import grpc.aio
+
+from fc_pipeline.errors import ServiceError
+from fc_pipeline.proof.protobuf import Malformed, bytes_field, bytes_in, last_fields, number_field, number_in
+from fc_pipeline.proof.trie import Node
+from fc_pipeline.sample_hub.chain import Chain
+from fc_pipeline.sample_hub.feed import PEER_ID, VERSION
+from fc_pipeline.sample_hub.hub import SampleHub
+
+__all__ = ["grpc_api"]
+
+_SERVICE: Final = "/HubService/"
+
+
+class _Refused(Exception):
+    """What a call is refused with."""
+
+    def __init__(self, code: grpc.StatusCode, detail: str) -> None:
+        super().__init__(detail)
+        self.code = code
+        self.detail = detail
+
+
+@asynccontextmanager
+async def grpc_api(hub: SampleHub, host: str, port: int) -> AsyncGenerator[int]:
+    """Serve a hub that has a chain; gives the port. Port 0 takes a free one. Raises ServiceError where it is taken."""
+    server = grpc.aio.server()
+    server.add_generic_rpc_handlers((_Calls(hub),))
+    try:
+        bound = server.add_insecure_port(f"[{host}]:{port}" if ":" in host else f"{host}:{port}")
+    except RuntimeError as error:
+        raise ServiceError(
+            f"the sample hub cannot speak gRPC on {host}:{port}",
+            hint="stop what uses the port, or choose another with --grpc-port (0 takes a free one)",
+        ) from error
+    await server.start()
+    try:
+        yield bound
+    finally:
+        await server.stop(None)
+
+
+class _Calls(grpc.GenericRpcHandler):
+    def __init__(self, hub: SampleHub) -> None:
+        self._hub = hub
+
+    def service(self, handler_call_details: Any) -> Any:
+        answer = _ANSWERS.get(handler_call_details.method.removeprefix(_SERVICE))
+        if answer is None:
+            return None
+
+        async def call(request: bytes, context: Any) -> bytes:
+            try:
+                self._refuse_wrong_key(context)
+                return answer(self._hub, request)
+            except _Refused as refusal:
+                await context.abort(refusal.code, refusal.detail)
+            except Malformed as error:
+                await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
+            return b""
+
+        return grpc.unary_unary_rpc_method_handler(call)
+
+    def _refuse_wrong_key(self, context: Any) -> None:
+        wanted = self._hub.faults.api_key
+        given = dict(context.invocation_metadata() or ()).get("x-api-key", "")
+        if wanted is not None and given != wanted:
+            raise _Refused(grpc.StatusCode.UNAUTHENTICATED, f"invalid API key {given}")
+
+
+def _chain(hub: SampleHub) -> Chain:
+    hub.advance()
+    chain = hub.chain
+    if chain is None:
+        raise _Refused(grpc.StatusCode.UNIMPLEMENTED, "this hub keeps no trie")
+    return chain
+
+
+def _trie_metadata(hub: SampleHub, request: bytes) -> bytes:
+    fields = last_fields(request)
+    prefix = bytes_in(fields, 2)
+    trie = _chain(hub).trie(number_in(fields, 1))
+    if trie is None or hub.hosted(number_in(fields, 1)) is None:
+        raise _Refused(grpc.StatusCode.INVALID_ARGUMENT, "no shard store for fid")
+    told = trie.told(prefix)
+    if told is None:
+        raise _Refused(grpc.StatusCode.INTERNAL, "Node not found for the given prefix")
+    path = bytes(nibble for byte in prefix for nibble in (byte >> 4, byte & 15))
+    children = [_node(path + bytes((nibble,)), child) for nibble, child in told.children.items()]
+    return _node(path, told.node) + b"".join(bytes_field(4, child) for child in children)
+
+
+def _node(path: bytes, node: Node) -> bytes:
+    return bytes_field(1, path) + number_field(2, node.leaf_count) + bytes_field(3, node.hash.hex().encode())
+
+
+def _shard_chunks(hub: SampleHub, request: bytes) -> bytes:
+    fields = last_fields(request)
+    stop = number_in(fields, 3) if 3 in fields else None
+    return b"".join(
+        bytes_field(1, chunk) for chunk in _chain(hub).blocks(number_in(fields, 1), number_in(fields, 2), stop)
+    )
+
+
+def _info(hub: SampleHub, request: bytes) -> bytes:
+    chain = _chain(hub)
+    infos: list[bytes] = []
+    for shard in hub.shards:
+        trie = chain.trie(shard.shard)
+        infos.append(
+            number_field(1, shard.shard)
+            + number_field(2, shard.head_height)
+            + number_field(3, trie.root.leaf_count if trie else 0)
+            + number_field(4, shard.registrations)
+        )
+    return b"".join(
+        (
+            bytes_field(1, VERSION.encode()),
+            bytes_field(6, PEER_ID.encode()),
+            number_field(8, len(infos)),
+            *(bytes_field(9, info) for info in infos),
+        )
+    )
+
+
+_ANSWERS: Final[dict[str, Callable[[SampleHub, bytes], bytes]]] = {
+    "GetTrieMetadataByPrefix": _trie_metadata,
+    "GetShardChunks": _shard_chunks,
+    "GetInfo": _info,
+}
