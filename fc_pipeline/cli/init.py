@@ -20,7 +20,7 @@ _GITIGNORE = "/.env\n/data/\n"
 def init(
     folder: Annotated[Path, typer.Argument(help="The folder; made where it does not exist. Default: here.")] = Path(),
 ) -> None:
-    """Write what a project folder needs: dagster.yaml, workspace.yaml, docs/roles.sql, .env. Nothing is overwritten.
+    """Write what a project folder needs: dagster.yaml, workspace.yaml, .env, docs/, deploy/. Nothing is overwritten.
 
     In a folder of an earlier release, dagster.yaml gets the names that its modules have now.
     """

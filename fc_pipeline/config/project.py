@@ -12,8 +12,11 @@ __all__ = ["PROJECT_FILES", "dagster_home", "project_file", "project_root", "unn
 
 log = logging.getLogger(__name__)
 
-PROJECT_FILES: Final = ("dagster.yaml", "workspace.yaml", "docs/roles.sql")
-"""What `fc-pipeline init` writes, beside `.env`."""
+PROJECT_FILES: Final = (
+    *("dagster.yaml", "workspace.yaml", "docs/roles.sql"),
+    *("docs/checks.md", "docs/alerts.md", "deploy/prometheus/rules.yml", "deploy/grafana/fc_pipeline.json"),
+)
+"""What `fc-pipeline init` writes, beside `.env`: what is needed, and what checks, messages and Prometheus refer to."""
 
 _MOVED_MODULES: Final = {
     "fc_pipeline.instance_storage": "fc_pipeline.orchestration.instance.storage",

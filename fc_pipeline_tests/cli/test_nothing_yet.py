@@ -38,7 +38,7 @@ def run(folder: Path, *arguments: str, **variables: str) -> subprocess.Completed
 def project(tmp_path: Path) -> Path:
     """As `init` leaves it."""
     for name in PROJECT_FILES:
-        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(project_file(name), tmp_path / name)
     return tmp_path
 

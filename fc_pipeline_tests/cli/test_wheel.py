@@ -16,11 +16,16 @@ import pytest
 import typer.main
 
 from fc_pipeline.cli.main import app
-from fc_pipeline.config.project import project_root
+from fc_pipeline.config.project import PROJECT_FILES, project_root
 from fc_pipeline.services.ports import free_port
 from fc_pipeline_tests.support.receiver import receiving
 
 LOOKS_SECONDS = 300
+RUNBOOK_OF_CASTS = """
+from fc_pipeline import build_defs
+(casts,) = [node for node in build_defs().resolve_asset_graph().asset_nodes if node.key.path[-1] == "casts"]
+print(casts.metadata["runbook"].value)
+"""
 NO_RECORD = "1-670761811968-3f2a9c01"
 
 ENDING = {
@@ -80,6 +85,18 @@ class Installed:
         # A line in a .pth file brings the packages of the folder, not the .pth files there: our checkout stays out.
         (site_packages / "dependencies.pth").write_text(sysconfig.get_path("purelib") + "\n")
 
+    def python(self, program: str) -> subprocess.CompletedProcess[str]:
+        """A program that imports the package, in the project's folder."""
+        return subprocess.run(
+            [self.bin / "python", "-W", "ignore", "-c", program],
+            cwd=self.project,
+            env=self._environment({}),
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=LOOKS_SECONDS,
+        )
+
     def run(self, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             [self.bin / "fc-pipeline", *arguments],
@@ -137,7 +154,8 @@ def test_a_wheel_in_an_empty_folder(tmp_path: Path) -> None:
     begun = installed.run("init")
     assert begun.returncode == 0, begun.stderr
     files = {str(path.relative_to(installed.project)) for path in installed.project.rglob("*") if path.is_file()}
-    assert files == {".env", ".gitignore", "dagster.yaml", "docs/roles.sql", "workspace.yaml"}
+    assert files == {".env", ".gitignore", *PROJECT_FILES}
+    assert installed.python(RUNBOOK_OF_CASTS).stdout.startswith("## ")
     (installed.project / ".env").write_text("FC_BATCH_EVENTS=5000\n")
     again = installed.run("init")
     assert again.returncode == 0

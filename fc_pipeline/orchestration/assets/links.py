@@ -1,18 +1,17 @@
 """Links on an asset's page: its code, what to do when it is red, and an example query."""
 
 import re
-from pathlib import Path
 from typing import Any, Final
 
 from dagster import MetadataValue
 
-from fc_pipeline.config.project import project_root
+from fc_pipeline.config.project import project_file
 from fc_pipeline.orchestration.assets.code_references import code_references
 from fc_pipeline.tables.registry import ALL_TABLES
 
 __all__ = ["SQL_EXAMPLES", "links_of"]
 
-_RUNBOOK: Final = Path("docs") / "checks.md"
+_RUNBOOK: Final = "docs/checks.md"
 _PAGE_LINK: Final = re.compile(r"!?\[[^\]]*\]\((?:(\w+\.\w+)(#[\w-]+)?|#[\w-]+|images/[^)]*)\)")
 """A link to another page, to a heading of this one, or an image: none of them works in the UI."""
 
@@ -33,14 +32,11 @@ SQL_EXAMPLES: Final = {
 
 def links_of(asset: str, **code: str) -> dict[str, Any]:
     """The metadata of an asset's definition with links; `code` maps labels to places as `code_references` has them."""
-    found: dict[str, Any] = {
+    return {
         **code_references(code),
         "sql_example": MetadataValue.md(f"```sql\n{SQL_EXAMPLES[asset]}\n```"),
+        "runbook": MetadataValue.md(_sections(project_file(_RUNBOOK).read_text(encoding="utf-8"), asset)),
     }
-    runbook = project_root() / _RUNBOOK
-    if runbook.is_file():  # not in an installed wheel
-        found["runbook"] = MetadataValue.md(_sections(runbook.read_text(encoding="utf-8"), asset))
-    return found
 
 
 def _sections(runbook: str, asset: str) -> str:
