@@ -1,12 +1,14 @@
-"""Daily maintenance: damaged and small files of the raw log, indexes made later, and Dagster's own history."""
+"""Daily maintenance: files of the raw log, indexes made later, digests of live records, and Dagster's own history."""
 
 from dagster import DagsterInstance, OpExecutionContext, job, op
 
 from fc_pipeline.feed.run import compact_finished_hours
+from fc_pipeline.live_set.digests import DigestKeeper
 from fc_pipeline.orchestration.checks.evaluation import evaluation_of
 from fc_pipeline.orchestration.checks.raw_log import evaluate_files
 from fc_pipeline.orchestration.failures import failing_step
 from fc_pipeline.orchestration.instance.retention import purge_run_history
+from fc_pipeline.orchestration.interruption import interruptible
 from fc_pipeline.orchestration.resources import ReplicaResource
 from fc_pipeline.repair.raw_log import repair_recent_log
 from fc_pipeline.status import health
@@ -45,6 +47,24 @@ def make_later_indexes(context: OpExecutionContext, replica: ReplicaResource) ->
             context.log.info("index_made name=%s", name)
 
 
+@op(description="Make the digests of users anew whose live records have changed: what the state root is proved from.")
+@failing_step()
+def refresh_digests(context: OpExecutionContext, replica: ReplicaResource) -> None:
+    """Catch up with what folds noted; of all users at the first time."""
+    with replica.open(need_hub=False) as opened:
+        shard_count = opened.shard_count()
+        if shard_count is None:
+            return
+        only_targets = opened.settings.targets == "set"
+        url = opened.settings.libpq_url()
+        with (
+            interruptible() as interruption,
+            DigestKeeper(url, context.run_id, shard_count, only_targets=only_targets) as keeper,
+        ):
+            made = keeper.refresh(should_stop=interruption.is_requested)
+        context.log.info("digests_made fids=%d leaves=%d seconds=%.1f", made.fids, made.leaves, made.seconds)
+
+
 @op(description="Delete the event logs of old runs; materialisations and checks stay, so partitions keep their status.")
 @failing_step()
 def purge_old_runs(context: OpExecutionContext, replica: ReplicaResource) -> None:
@@ -58,11 +78,12 @@ def purge_old_runs(context: OpExecutionContext, replica: ReplicaResource) -> Non
 
 @job(
     name="maintenance",
-    description="Daily: verify, mend and compact the raw log, make later indexes, purge logs of old runs.",
+    description="Daily: verify, mend and compact the raw log, make later indexes and digests, purge logs of old runs.",
 )
 def MAINTENANCE() -> None:  # noqa: N802 - a job is a constant of the code location
     """The steps, independent of each other."""
     repair_raw_log()
     compact_raw_log()
     make_later_indexes()
+    refresh_digests()
     purge_old_runs()
