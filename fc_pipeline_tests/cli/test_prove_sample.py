@@ -1,0 +1,78 @@
+"""`fc-pipeline prove` beside the sample hub, which speaks gRPC and has a validator: all that can be proved is."""
+
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+from typer.testing import CliRunner
+
+from fc_pipeline.cli.main import app
+from fc_pipeline_tests.support.live_sets import LiveSet
+from fc_pipeline_tests.support.postgres import Database
+from fc_pipeline_tests.support.workbench import workbench
+
+pytestmark = pytest.mark.slow
+
+SAMPLE = ("--port", "0", "--grpc-port", "0", "--events", "3000", "--fids", "100")
+
+
+@contextmanager
+def sample_hub() -> Generator[dict[str, str]]:
+    """What it says of itself, as settings."""
+    command = [sys.executable, "-m", "fc_pipeline.cli", "sample-hub", *SAMPLE]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None
+            said = process.stdout.readline() + process.stdout.readline()
+            patterns = {
+                "FC_HUB_URLS": r"sample hub: (\S+)",
+                "FC_HUB_GRPC": r"gRPC: (\S+)",
+                "FC_VALIDATORS": r"validator: (\w+)",
+            }
+            yield {name: found[1] for name, pattern in patterns.items() if (found := re.search(pattern, said))}
+        finally:
+            process.terminate()
+
+
+def proved(*arguments: str) -> tuple[int, str]:
+    done = CliRunner().invoke(app, ["prove", *arguments])
+    return done.exit_code, done.stdout
+
+
+def test_root_and_consensus_and_who_differs(database: Database, lake: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with sample_hub() as variables, workbench(database, lake, variables["FC_HUB_URLS"]) as bench:
+        bench.run()
+        settings = bench.replica.settings
+        monkeypatch.setenv("FC_POSTGRES_URL", settings.libpq_url())
+        monkeypatch.setenv("FC_LAKE_URI", settings.lake_uri)
+        monkeypatch.setenv("FC_DATA_DIR", str(settings.data_dir))
+        for name, value in variables.items():
+            monkeypatch.setenv(name, value)
+        code, shown = proved()
+        assert code == 0, shown
+        assert shown.count("is the header's shard_root") == 2
+        assert shown.count("1 of 1 validators signed the header") == 2
+
+        with bench.tables.engine.begin() as connection:
+            fid = connection.execute(
+                sa.text(
+                    "UPDATE casts SET deleted_at = now() "
+                    "WHERE hash = (SELECT min(hash) FROM casts WHERE deleted_at IS NULL) RETURNING fid"
+                )
+            ).scalar_one()
+        LiveSet(bench.tables.url).refresh(all_fids=True)
+        code, shown = proved()
+        assert code == 1
+        assert f"differs: FID {fid} CAST_ADD" in shown
+        assert f"fc-pipeline backfill --fids {fid}" in shown
+        code, figures = proved("--json")
+        assert code == 1
+        (damaged,) = [one for one in json.loads(figures)["shards"] if not one["proved"]]
+        assert damaged["consensus"]["proved"]
+        assert 0 < damaged["requests"] <= 60
