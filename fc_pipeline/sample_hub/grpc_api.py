@@ -31,7 +31,8 @@ class _Refused(Exception):
 @asynccontextmanager
 async def grpc_api(hub: SampleHub, host: str, port: int) -> AsyncGenerator[int]:
     """Serve a hub that has a chain; gives the port. Port 0 takes a free one. Raises ServiceError where it is taken."""
-    server = grpc.aio.server()
+    # Otherwise another server may listen on the same port, and each be asked now and then.
+    server = grpc.aio.server(options=[("grpc.so_reuseport", 0)])
     server.add_generic_rpc_handlers((_Calls(hub),))
     try:
         bound = server.add_insecure_port(f"[{host}]:{port}" if ":" in host else f"{host}:{port}")

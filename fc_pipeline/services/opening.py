@@ -55,8 +55,12 @@ def with_urls(settings: Settings, servers: list[EmbeddedServer]) -> Settings:
         update["postgres_url"] = urls["postgres"]
     if "redis" in urls:
         update["redis_url"] = urls["redis"]
-    if "sample_hub" in urls:
-        update["hub_urls"] = (urls["sample_hub"],)
+    for server in servers:
+        if isinstance(server, SampleHubServer):
+            update["hub_urls"] = (server.url(),)
+            update["validators"] = settings.validators or server.validators()
+            if (grpc_url := server.grpc_url()) is not None and not settings.hub_grpc:
+                update["hub_grpc"] = (grpc_url,)
     return settings.model_copy(update=update)
 
 

@@ -6,10 +6,12 @@ import os
 import signal
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 from typing import ClassVar, Final
 
 import fc_pipeline
+from fc_pipeline.config.validators import ValidatorSets
 from fc_pipeline.errors import ServiceError
 from fc_pipeline.services.children import inherited_environment
 from fc_pipeline.services.lifetime import EmbeddedServer
@@ -21,6 +23,8 @@ __all__ = ["LIVE_EVENTS_PER_SECOND", "PREFERRED_PORT", "SampleHubServer"]
 
 PREFERRED_PORT: Final = 3381
 """A Snapchain hub's own HTTP port."""
+PREFERRED_GRPC_PORT: Final = 3383
+"""And its own for gRPC."""
 LIVE_EVENTS_PER_SECOND: Final = 6.0
 _log = logging.getLogger(__name__)
 
@@ -60,6 +64,17 @@ class SampleHubServer(EmbeddedServer):
         """The hub's base URL."""
         return f"http://127.0.0.1:{self._state()['port']}"
 
+    def grpc_url(self) -> str | None:
+        """Where the hub answers about its trie and headers; None where grpcio is not installed."""
+        port = self._state().get("grpc_port")
+        return None if port is None else f"http://127.0.0.1:{port}"
+
+    def validators(self) -> ValidatorSets:
+        """Whose signatures its headers have."""
+        from fc_pipeline.sample_hub.chain import Chain  # what few commands need is not loaded for all
+
+        return ValidatorSets.parse(Chain.public_key.hex())
+
     def _state(self) -> dict[str, int]:
         try:
             return json.loads(self.state_file.read_text(encoding="ascii"))
@@ -76,12 +91,14 @@ class SampleHubServer(EmbeddedServer):
         port = free_port(self._wanted_port)
         if port != PREFERRED_PORT:
             _log.warning("port %s is taken: the sample hub listens on %s", PREFERRED_PORT, port)
+        grpc_port = free_port(PREFERRED_GRPC_PORT) if find_spec("grpc") is not None else None
         with self.log_file.open("ab") as log:
             process = subprocess.Popen(
                 [
                     *(sys.executable, "-m", "fc_pipeline.cli", "sample-hub", "--log", self.log_path),
                     *("--host", "127.0.0.1", "--port", str(port), "--live", str(self.live_rate), "--endless"),
                     *("--record", self.work_dir / "live.ndjson"),
+                    *(() if grpc_port is None else ("--grpc-port", str(grpc_port))),
                 ],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -90,7 +107,8 @@ class SampleHubServer(EmbeddedServer):
                 env=_environment(),
                 cwd=self.work_dir,
             )
-        self.state_file.write_text(json.dumps({"pid": process.pid, "port": port}), encoding="ascii")
+        state = {"pid": process.pid, "port": port} | ({} if grpc_port is None else {"grpc_port": grpc_port})
+        self.state_file.write_text(json.dumps(state), encoding="ascii")
         return process
 
     def _listens(self) -> bool:

@@ -1,5 +1,6 @@
 """The sample hub as a service: it goes on where it was, and is not mistaken for another hub on its port."""
 
+import asyncio
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -7,9 +8,14 @@ from pathlib import Path
 import httpx
 import pytest
 
+from fc_pipeline.config.settings import Settings
 from fc_pipeline.errors import ServiceError
+from fc_pipeline.hub.endpoint import HubEndpoint
+from fc_pipeline.hub.grpc_node import GrpcNode
+from fc_pipeline.proof.headers import SignedHeader, consensus_of
 from fc_pipeline.sample_hub.generator import generate
 from fc_pipeline.services import sample_hub
+from fc_pipeline.services.opening import with_urls
 from fc_pipeline.services.sample_hub import SampleHubServer
 
 
@@ -66,3 +72,29 @@ def test_a_log_that_cannot_be_read_shows_why(hub: SampleHubServer):
     hub.log_path.write_text("not json\n")
     with pytest.raises(ServiceError, match=r"events\.ndjson"):
         hub.acquire()
+
+
+def test_settings_without_a_hub_name_its_grpc_and_its_validator(hub: SampleHubServer):
+    hub.acquire()
+    opened = with_urls(Settings.load({"FC_DATA_DIR": str(hub.data_dir)}, dotenv=None), [hub])
+    assert opened.hub_urls == (hub.url(),)
+    assert opened.hub_grpc == (hub.grpc_url(),)
+
+    async def newest_block() -> SignedHeader | None:
+        async with GrpcNode(HubEndpoint(opened.hub_grpc[0])) as node:
+            height = next(shard.maxHeight for shard in (await node.info()).shardInfos if shard.shardId == 1)
+            return await node.block(1, height)
+
+    block = asyncio.run(newest_block())
+    assert block is not None
+    assert consensus_of(block, opened.validators.at(1, block.header.height)).is_proved
+    assert hub.release()
+
+
+def test_two_hubs_speak_grpc_on_ports_of_their_own(hub: SampleHubServer, tmp_path: Path):
+    hub.acquire()
+    other = SampleHubServer(tmp_path / "other", hub.log_path, hub.live_rate)
+    other.acquire()
+    assert hub.grpc_url() != other.grpc_url()
+    assert other.release()
+    assert hub.release()
