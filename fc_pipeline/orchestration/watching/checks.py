@@ -42,7 +42,7 @@ _TWICE_SECONDS: Final = 15.0
 """Red is told when two looks in turn have found it."""
 _REPAIRING_SECONDS: Final = 75.0
 """Yellow is what is being repaired: a run that follows evaluates once a minute, and its next word may be green."""
-_SYNCING_SECONDS: Final = 45.0
+_SYNCING_SECONDS: Final = 30.0
 """A node that is a little behind the others catches up within moments."""
 _LOOKED_AT_HERE: Final = frozenset({fresh.FRESH, stall.STALL})
 
