@@ -60,7 +60,7 @@ def prove(
                 is_proved = found.is_proved
             else:
                 proofs = _proved_shards(replica, shard)
-                _print_shards(proofs, as_json=as_json)
+                _print_shards(proofs, _not_known(replica, shard), as_json=as_json)
                 is_proved = bool(proofs) and all(one.is_proved for one in proofs)
     if not is_proved:
         raise typer.Exit(1)
@@ -121,12 +121,27 @@ async def _prove(replica: "Replica", shards: "Mapping[int, ShardState]", *, is_l
     raise AssertionError("the last hub answers or raises")
 
 
-def _print_shards(proofs: "Sequence[ShardProof]", *, as_json: bool) -> None:
+def _not_known(replica: "Replica", only: int | None) -> list[str]:
+    """What the tables cannot have of the shards' live sets, each with what completes it."""
+    from fc_pipeline.live_set.known import known_sets
+
+    with replica.engine.connect() as connection:
+        return [line for one in known_sets(connection) if only in (None, one.shard) for line in one.lacks]
+
+
+def _print_shards(proofs: "Sequence[ShardProof]", not_known: "Sequence[str]", *, as_json: bool) -> None:
     from fc_pipeline.proving.shard_proof import described
 
     if as_json:
         sys.stdout.write(
-            json.dumps({"proved": all(one.is_proved for one in proofs), "shards": _figures(proofs)}) + "\n"
+            json.dumps(
+                {
+                    "proved": all(one.is_proved for one in proofs),
+                    "shards": _figures(proofs),
+                    "not_known": list(not_known),
+                }
+            )
+            + "\n"
         )
         return
     console = Console(highlight=False, soft_wrap=True)
@@ -146,6 +161,8 @@ def _print_shards(proofs: "Sequence[ShardProof]", *, as_json: bool) -> None:
         if fids:
             named = ",".join(map(str, fids[:_MAX_SHOWN]))
             console.print(f"    read them anew: fc-pipeline backfill --fids {named}")
+    for line in not_known:
+        console.print(f"[yellow]not known:[/yellow] {line}")
 
 
 def _figures(proofs: "Sequence[ShardProof]") -> list[dict[str, Any]]:

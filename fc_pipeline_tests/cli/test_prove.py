@@ -69,6 +69,7 @@ def prove(recorded: Workbench, monkeypatch: pytest.MonkeyPatch) -> Prove:
 def test_counts_alone(prove: Prove) -> None:
     found = json.loads(prove("--json"))
     assert found["proved"] is True
+    assert found["not_known"] == []
     assert {one["shard"]: one["leaves"] for one in found["shards"]} == LEAVES
     assert [one["counts"]["proved"] for one in found["shards"]] == [True, True]
     assert [one["root"]["proved"] for one in found["shards"]] == [None, None]
@@ -76,6 +77,21 @@ def test_counts_alone(prove: Prove) -> None:
     assert "1,532 leaves, as the hub says at this height" in shown
     assert "FC_HUB_GRPC is not set" in shown
     assert "shard 1" not in shown
+
+
+def test_what_cannot_be_known_is_told(prove: Prove, recorded: Workbench) -> None:
+    with recorded.tables.engine.begin() as connection:
+        connection.execute(sa.text("UPDATE pipeline.coverage SET from_height = 2 WHERE from_height = 1 AND shard = 2"))
+    try:
+        (line,) = json.loads(prove("--json"))["not_known"]
+        assert line.startswith("shard 2: the feed was read from height 2 on")
+        assert "not known: shard 2" in prove()
+        assert "not known" not in prove("--shard", "1")
+    finally:
+        with recorded.tables.engine.begin() as connection:
+            connection.execute(
+                sa.text("UPDATE pipeline.coverage SET from_height = 1 WHERE from_height = 2 AND shard = 2")
+            )
 
 
 def test_the_root_that_validators_signed(prove: Prove, shared_fixtures: Path, monkeypatch: pytest.MonkeyPatch) -> None:
