@@ -115,7 +115,7 @@ def histories(draw: st.DrawFn) -> list[Event]:
     return events
 
 
-@settings(max_examples=12, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@settings(max_examples=8, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 @given(events=histories(), rng=st.randoms(use_true_random=False))
 def test_any_order_and_cutting(
     folded_database: FoldedDatabase, writer: FoldSession, events: list[Event], rng: Random

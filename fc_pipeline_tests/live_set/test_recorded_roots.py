@@ -83,7 +83,9 @@ def in_random_cuts(replica: FoldedDatabase, session: FoldSession, log: Log) -> N
     fold_anyhow(replica, session, log, Random(5), shard_count=len(SHARDS))
 
 
-@pytest.mark.parametrize("fold", [as_two_batches, backwards, in_random_cuts, in_order])
+@pytest.mark.parametrize(
+    "fold", [as_two_batches, backwards, in_random_cuts, pytest.param(in_order, marks=pytest.mark.slow)]
+)
 def test_folded_in_any_order_the_root_is_the_signed_one(
     replica: FoldedDatabase,
     shared_fixtures: Path,
@@ -121,7 +123,13 @@ def feed(bench: Workbench) -> None:
 
 
 @pytest.mark.parametrize(
-    "steps", [(snapshots, feed), (feed, snapshots), (snapshots, feed, snapshots)], ids=lambda steps: len(steps)
+    "steps",
+    [
+        (snapshots, feed),
+        pytest.param((feed, snapshots), marks=pytest.mark.slow),
+        pytest.param((snapshots, feed, snapshots), marks=pytest.mark.slow),
+    ],
+    ids=["before", "after", "before and after"],
 )
 def test_with_snapshots_before_and_after_the_feed_the_root_is_the_signed_one(
     bench: Workbench,

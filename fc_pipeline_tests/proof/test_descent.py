@@ -127,6 +127,7 @@ def damage(leaves: Leaves, kind: str, chance: random.Random) -> Leaves:
 KINDS = ("deleted", "invented", "hash changed", "remove forgotten", "old compact state", "fid swapped", "user unknown")
 
 
+@pytest.mark.slow
 def test_each_single_damage_among_100_000_users_is_found_by_few_requests() -> None:
     theirs = Side(network(FIDS, seed=1))
     whole = asyncio.run(theirs.shards()).root

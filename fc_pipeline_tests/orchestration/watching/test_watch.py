@@ -237,6 +237,7 @@ def test_a_hub_that_is_gone_is_told_and_freshness_is_not_judged(
     assert told == ["fc_pipeline red: the hub http://127.0.0.1:9 does not answer"]
 
 
+@pytest.mark.slow
 def test_a_hub_that_answers_and_lies_behind_what_was_read_is_told(
     pipeline: Pipeline, watcher: Watcher, monkeypatch: pytest.MonkeyPatch
 ) -> None:
