@@ -133,10 +133,10 @@ class Watch:
             _log.warning("alert_not_accepted address=%r reason=%r turns=%d", address.name, refusal, len(turns))
             return memory
         self._pauses.pop(address.key, None)
-        _log.info("alert_sent address=%r turns=%d", address.name, len(turns))
         told = Memory(memory.standing, tuple(_without(turn, address.key) for turn in memory.turns))
         told = Memory(told.standing, tuple(turn for turn in told.turns if turn.waiting))
         self.file.write(told)
+        _log.info("alert_sent address=%r turns=%d", address.name, len(turns))
         return told
 
 

@@ -109,6 +109,7 @@ def test_what_dies_under_up_and_up_itself_is_told_once(data_dir: Path) -> None: 
 
         psutil.Process(children(data_dir)["daemon"]).kill()
         receiver.wait_for("Dagster's daemon ended, and was started again")
+        wait_until_log_has(data_dir, "alert_sent", 1)  # one that dies before it has noted that tells it once more
 
         watcher = children(data_dir)["alerts"]
         psutil.Process(watcher).kill()

@@ -24,6 +24,7 @@ from fc_pipeline.services import embedded_servers
 from fc_pipeline.services.ports import free_port
 from fc_pipeline.services.postgres import TUNING, EmbeddedPostgres
 from fc_pipeline.services.restarts import MAX_RESTARTS
+from fc_pipeline.services.sample_hub import SampleHubServer
 from fc_pipeline_tests.support.up import (
     UP_SECONDS,
     Up,
@@ -47,9 +48,13 @@ def check_who_may_enter(data_dir: Path, *our_urls: str) -> None:  # noqa: F811
         for one in psutil.Process(pid).net_connections()
         if one.status == psutil.CONN_LISTEN or (one.type == socket.SOCK_DGRAM and one.laddr)
     }
-    (hub,) = [server for server in servers if server.name == "sample_hub"]
-    urls = {urlsplit(url) for url in (*our_urls, hub.url())}
-    assert {(address.ip, address.port) for address in listening} == {(url.hostname, url.port) for url in urls}
+    (hub,) = [server for server in servers if isinstance(server, SampleHubServer)]
+    grpc_url = hub.grpc_url()
+    assert grpc_url is not None
+    urls = {urlsplit(url) for url in (*our_urls, hub.url(), grpc_url)}
+    # gRPC listens with a socket of IPv6 on the IPv4 address.
+    found = {(address.ip.removeprefix("::ffff:"), address.port) for address in listening}
+    assert found == {(url.hostname, url.port) for url in urls}
     sockets = {
         Path(one.laddr)
         for pid in pids

@@ -32,11 +32,14 @@ SQL_EXAMPLES: Final = {
 
 def links_of(asset: str, **code: str) -> dict[str, Any]:
     """The metadata of an asset's definition with links; `code` maps labels to places as `code_references` has them."""
-    return {
+    found: dict[str, Any] = {
         **code_references(code),
         "sql_example": MetadataValue.md(f"```sql\n{SQL_EXAMPLES[asset]}\n```"),
-        "runbook": MetadataValue.md(_sections(project_file(_RUNBOOK).read_text(encoding="utf-8"), asset)),
     }
+    runbook = project_file(_RUNBOOK)
+    if runbook.is_file():  # an image may have our package without its pages
+        found["runbook"] = MetadataValue.md(_sections(runbook.read_text(encoding="utf-8"), asset))
+    return found
 
 
 def _sections(runbook: str, asset: str) -> str:
