@@ -198,6 +198,7 @@ class Merges:
     """Merges what is staged in a session, inside its transaction, and counts what is written."""
 
     session: WriterSession
+    leaves_written: int = field(default=0, init=False)
     _planned: dict[str, str] = field(default_factory=dict[str, str], init=False, repr=False)
     _early: dict[str, Written] = field(default_factory=dict[str, Written], init=False, repr=False)
     _versions: list[npt.NDArray[np.int64]] = field(default_factory=list, init=False, repr=False)
@@ -210,6 +211,7 @@ class Merges:
         """A transaction begins, of which nothing is written yet."""
         self._versions.clear()
         self._early = {}
+        self.leaves_written = 0
 
     @property
     def events_written(self) -> int:
@@ -244,11 +246,11 @@ class Merges:
         for one in DERIVED_TABLES:
             if one.name in wanted and one.name not in written:
                 if one.new_rows is not None and one.new_rows.source in noting.keys() & batch.rows.keys():
-                    written[one.name] = self._derive_from_new(one, one.new_rows, batch)
+                    written[one.name] = self._derive_from_new(one, one.new_rows)
                 else:
                     written[one.name] = self._derive(one, batch)
         if len(batch.leaves):  # no table of rows: what is written there is counted nowhere
-            self._execute(merge(OTHER_LEAVES))
+            self.leaves_written = sum(self._execute(merge(OTHER_LEAVES))[0][:3])
         if batch.activity is not None:
             written[FID_ACTIVITY.name] = self.counted(add_activity()) if len(batch.activity) else Written()
         return written
@@ -304,20 +306,21 @@ class Merges:
                 self._execute(statement)
         return written
 
-    def _derive_from_new(self, one: DerivedTable, new: NewRows, batch: MicroBatch) -> Written:
-        """Derive what follows from the rows that were noted, then what those touch that were taken away."""
+    def _derive_from_new(self, one: DerivedTable, new: NewRows) -> Written:
+        """Derive what follows from the rows that were noted, then what the other staged ones touch.
+
+        Those were taken away, or are here since before what is derived from them was: as after a table was lost.
+        """
         for statement in derived.before(one):
             self.session.execute(statement)
         self.session.execute(HASHED_JOINS.format("on"))
         written = self.counted(derived.derive_new(one, new))
         self.session.execute(HASHED_JOINS.format("off"))
-        if batch.rows[new.source]["deleted_at"].null_count < len(batch.rows[new.source]):
-            gone = [
-                (new.source, f"(SELECT * FROM {stage_name(MESSAGE_TABLES[new.source])} WHERE deleted_at IS NOT NULL)")
-            ]
-            self._execute(derived.stage_touched(one, gone))
-            written += self.counted(derived.derive(one, tuple(gone)))
-        return written
+        staged = stage_name(MESSAGE_TABLES[new.source])
+        others = f"(SELECT s.* FROM {staged} AS s WHERE s.hash NOT IN (SELECT n.hash FROM {new.name} AS n))"
+        self._execute(derived.stage_touched(one, [(new.source, others)]))
+        gone = f"(SELECT s.* FROM {staged} AS s WHERE s.deleted_at IS NOT NULL)"
+        return written + self.counted(derived.derive(one, ((new.source, gone),)))
 
     def _pass_gate(self, one: DerivedTable, relations: Sequence[tuple[str, str]]) -> None:
         """Keep what looks for rows of a table, and what another shard's fold makes of them, from missing each other."""

@@ -323,8 +323,9 @@ class FoldSession:
         self, batch: MicroBatch, known_tables: Collection[str] = (), *, first_time: bool = False
     ) -> dict[str, Written]:
         written = self._merges.merge(batch, known_tables, first_time=first_time)
-        for statement, parameters in touched_fids.noting(batch.shard, batch.touched_fids.tolist()):
-            self._session.execute(statement, parameters)
+        if self._merges.leaves_written or any(one.rows for one in written.values()):
+            for statement, parameters in touched_fids.noting(batch.shard, batch.touched_fids.tolist()):
+                self._session.execute(statement, parameters)
         if batch.quarantined:
             self._session.execute(quarantine.MERGE)
             self._session.execute(gaps.RECORD_POISON)

@@ -182,9 +182,9 @@ def plainly(batch: MicroBatch) -> dict[str, object]:
         return sorted(map(repr, table.to_pylist())) if table is not None else []
 
     tables = {name: rows(table) for name, table in batch.rows.items()}
-    arrow = {name: rows(getattr(batch, name)) for name in ("compactions", "activity")}
+    arrow = {name: rows(getattr(batch, name)) for name in ("compactions", "leaves", "activity")}
     plain = {f.name: getattr(batch, f.name) for f in fields(batch) if f.name != "rows" and f.name not in arrow}
-    return {**tables, **arrow, **plain}
+    return {**tables, **arrow, **plain, "touched_fids": batch.touched_fids.tolist()}
 
 
 @pytest.mark.slow
