@@ -29,13 +29,19 @@ def viewers(network: PlainModel) -> list[int | None]:
 
 
 def most(counter: "Counter[Any]") -> Any:
-    return counter.most_common(1)[0][0]
+    """The key that is counted most; of several the greatest, in whatever order rows were read."""
+    return max(counter.items(), key=lambda item: (item[1], item[0]))[0]
+
+
+def answers_to(casts: list[Any], key: bytes) -> list[Any]:
+    return [cast for cast in casts if cast.parent_hash == key]
 
 
 def feeds(network: PlainModel, viewer: int | None) -> Iterator[Feed]:
     casts = list(network.casts.values())
     author = most(network.casts_by)
-    replied = next(key for key, _ in network.replies_to.most_common() if key)
+    by_replies = sorted((key for key in network.replies_to if key), key=lambda key: (-network.replies_to[key], key))
+    replied = max(by_replies[:10], key=lambda key: len(network.newest(answers_to(casts, key), viewer)))
     url = most(Counter(cast.parent_url for cast in casts if cast.parent_url))
     deepest = max(casts, key=lambda cast: network.threads[cast.hash][1])
     fan = most(Counter(row.fid for row in network.reactions if row.type == "like"))
@@ -51,7 +57,7 @@ def feeds(network: PlainModel, viewer: int | None) -> Iterator[Feed]:
         yield "user_casts", {"author": author, "viewer": viewer, "with_replies": replies}, wanted
     wanted = network.newest([cast for cast in casts if cast.parent_url == url], viewer)
     yield "channel_feed", {"url": url, "viewer": viewer}, wanted
-    wanted = network.newest([cast for cast in casts if cast.parent_hash == replied], viewer)
+    wanted = network.newest(answers_to(casts, replied), viewer)
     yield "replies", {"cast_hash": hex_of(replied), "viewer": viewer}, wanted
     for key in (replied, deepest.hash):
         wanted = network.conversation(key, viewer)
