@@ -178,6 +178,7 @@ def test_the_keys_that_may_sign_are_those_that_the_node_lists(bench: Workbench, 
     assert with_app > 0
 
 
+@pytest.mark.slow
 def test_gasless_keys_are_those_that_the_node_lists(bench: Workbench, shared_fixtures: Path) -> None:
     """Of every FID; the one that gave itself up is listed no more, and was never read."""
     sync(bench)

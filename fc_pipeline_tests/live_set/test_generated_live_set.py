@@ -17,7 +17,7 @@ EVENTS = 3_000
 FIDS = {fid_prefix(fid): fid for fid in range(400)}
 
 
-@pytest.fixture(scope="module", params=[3, 4])
+@pytest.fixture(scope="module", params=[3, pytest.param(4, marks=pytest.mark.slow)])
 def log(request: pytest.FixtureRequest) -> Log:
     return generated_log(request.param, EVENTS)
 

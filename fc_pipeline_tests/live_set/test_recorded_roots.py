@@ -126,11 +126,12 @@ def feed(bench: Workbench) -> None:
     "steps",
     [
         (snapshots, feed),
-        pytest.param((feed, snapshots), marks=pytest.mark.slow),
-        pytest.param((snapshots, feed, snapshots), marks=pytest.mark.slow),
+        (feed, snapshots),
+        (snapshots, feed, snapshots),
     ],
     ids=["before", "after", "before and after"],
 )
+@pytest.mark.slow
 def test_with_snapshots_before_and_after_the_feed_the_root_is_the_signed_one(
     bench: Workbench,
     shared_fixtures: Path,
@@ -146,6 +147,7 @@ def test_with_snapshots_before_and_after_the_feed_the_root_is_the_signed_one(
     assert found.roots() == signed
 
 
+@pytest.mark.slow
 def test_what_an_older_release_folded_is_folded_again_from_the_raw_log(
     bench: Workbench, shared_fixtures: Path, signed: dict[int, Node]
 ) -> None:

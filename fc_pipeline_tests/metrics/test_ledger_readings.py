@@ -135,6 +135,7 @@ def test_what_there_is_a_line_of_per_user_is_counted_once_a_minute(bench: Workbe
     assert waiting() == 1
 
 
+@pytest.mark.slow
 def test_no_table_of_messages_is_read(bench: Workbench) -> None:
     bench.run()
     readings = LedgerReadings(lambda: bench.replica.settings)

@@ -74,6 +74,7 @@ def pipeline(database: Database, tmp_path: Path):
         yield opened
 
 
+@pytest.mark.slow
 def test_a_red_check_and_a_failed_run_of_a_copy_name_its_assets(pipeline: Pipeline):
     settings = {name: value for name, value in pipeline.environment.items() if name.startswith("FC_")}
     copied = build_defs(key_prefix="acme", resources={"replica": ReplicaResource(settings=settings)})
