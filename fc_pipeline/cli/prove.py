@@ -23,10 +23,11 @@ if TYPE_CHECKING:
 __all__ = ["prove"]
 
 _MAX_SHOWN: Final = 20
-_LOOKS: Final = 30
+_LOOKS_AT_COUNTS: Final = 30
+_LOOKS_AT_ROOTS: Final = 3
 _LOOK_SECONDS: Final = 0.5
 """A following replica is a block or two behind its hub most of the time: it is looked at again."""
-_MARKS: Final = {True: "proved", False: "[bold]NOT proved[/bold]", None: "not compared"}
+_MARKS: Final = {True: "proved      ", False: "[bold]NOT proved[/bold]  ", None: "not compared"}
 
 
 def prove(
@@ -60,7 +61,7 @@ def prove(
                 is_proved = found.is_proved
             else:
                 proofs = _proved_shards(replica, shard)
-                _print_shards(proofs, _not_known(replica, shard), as_json=as_json)
+                _print_shards(proofs, _not_known(replica, proofs), as_json=as_json)
                 is_proved = bool(proofs) and all(one.is_proved for one in proofs)
     if not is_proved:
         raise typer.Exit(1)
@@ -76,7 +77,7 @@ def _proved_messages(replica: "Replica", fid: int | None, messages: int | None) 
 
 
 def _proved_shards(replica: "Replica", only: int | None) -> "list[ShardProof]":
-    """The proofs at the first moment at which the hub speaks of our heights, or at the last of several looks."""
+    """The proofs at the first moment at which all is proved, or else at the last of several looks."""
     from fc_pipeline.live_set.state import LiveSetView
 
     shard_count = replica.shard_count()
@@ -85,12 +86,13 @@ def _proved_shards(replica: "Replica", only: int | None) -> "list[ShardProof]":
     if only is not None and only > shard_count:
         raise ConfigError(f"there is no shard {only}: the network has {shard_count}", hint="fc-pipeline prove --help")
     with LiveSetView(replica.settings.libpq_url(), "prove", shard_count) as view:
-        for look in range(_LOOKS):
-            is_last = look == _LOOKS - 1
+        looks = _LOOKS_AT_ROOTS if replica.settings.hub_grpc else _LOOKS_AT_COUNTS
+        for look in range(looks):
+            is_last = look == looks - 1
             with view.one_moment() as states:
                 shards = {one.shard: one for one in states if only is None or one.shard == only}
                 proofs = asyncio.run(_prove(replica, shards, is_last=is_last))
-            if proofs is not None:
+            if proofs is not None and (is_last or all(one.is_proved for one in proofs)):
                 return proofs
             time.sleep(_LOOK_SECONDS)
     raise AssertionError("the last look always proves")
@@ -121,12 +123,13 @@ async def _prove(replica: "Replica", shards: "Mapping[int, ShardState]", *, is_l
     raise AssertionError("the last hub answers or raises")
 
 
-def _not_known(replica: "Replica", only: int | None) -> list[str]:
-    """What the tables cannot have of the shards' live sets, each with what completes it."""
+def _not_known(replica: "Replica", proofs: "Sequence[ShardProof]") -> list[str]:
+    """What the tables may lack of live sets, each with what completes it: of shards whose root is not proved."""
     from fc_pipeline.live_set.known import known_sets
 
+    open_shards = {one.shard for one in proofs if one.root is None or not one.root.is_proved}
     with replica.engine.connect() as connection:
-        return [line for one in known_sets(connection) if only in (None, one.shard) for line in one.lacks]
+        return [line for one in known_sets(connection) if one.shard in open_shards for line in one.lacks]
 
 
 def _print_shards(proofs: "Sequence[ShardProof]", not_known: "Sequence[str]", *, as_json: bool) -> None:
@@ -148,7 +151,7 @@ def _print_shards(proofs: "Sequence[ShardProof]", not_known: "Sequence[str]", *,
     for one in proofs:
         console.print(f"[bold]shard {one.shard}[/bold] at height {one.height}")
         for strength, is_proved, found in one.lines():
-            console.print(f"  {strength:<10} {_MARKS[is_proved]:<12}  {found}")
+            console.print(f"  {strength:<10} {_MARKS[is_proved]}  {found}")
         if one.root is None:
             continue
         for taken in one.root.taken[:_MAX_SHOWN]:

@@ -27,7 +27,8 @@ class RootProof:
     """How our root stands to the header's at our height.
 
     `ours` is the root with the subtrees that were `taken` from the node, each by FID and type. `differing` are the FIDs
-    and types in which we differ otherwise. `header` and `consensus` are None where the node keeps no such block, and
+    and types in which we differ otherwise, some of them maybe only from what the node has become since; there may be
+    more where the search is not whole. `header` and `consensus` are None where the node keeps no such block, and
     where no validators are known. `requests` are the trie's nodes asked for.
     """
 
@@ -68,11 +69,14 @@ async def prove_root(
         return RootProof(ours.shard, ours.height, root, block.header, consensus)
     found = await _descend(ours, node, max_requests)
     taken = _untold(found)
-    differing = tuple(one for one in (*found.fids, *found.types) if one not in taken and not _explains(taken, one))
+    root = _root_with(ours, taken)
+    # What differs beside that has changed at the node since our height.
+    others = () if root.hash == block.header.shard_root else (*found.fids, *found.types)
+    differing = tuple(one for one in others if one not in taken and not _explains(taken, one))
     return RootProof(
         ours.shard,
         ours.height,
-        _root_with(ours, taken),
+        root,
         block.header,
         consensus,
         taken,

@@ -81,7 +81,8 @@ class ShardProof:
             return None, f"the hub keeps no header of height {root.height}"
         ours = root.ours.hash.hex()[:_SHOWN_HASH_DIGITS]
         if not root.is_proved:
-            return False, f"{ours}…, the header has {root.header.shard_root.hex()[:_SHOWN_HASH_DIGITS]}…"
+            theirs = root.header.shard_root.hex()[:_SHOWN_HASH_DIGITS]
+            return False, f"{ours}…, the header has {theirs}…{_searched(root)}"
         taken = sum(one.theirs.leaf_count if one.theirs else 0 for one in root.taken)
         beside = f", with {taken} leaves that no feed tells of, taken from the hub" if root.taken else ""
         return True, f"{ours}… is the header's shard_root{beside}"
@@ -95,6 +96,13 @@ class ShardProof:
         found = root.consensus
         signed = f"{found.signed} of {found.validators} validators signed the header"
         return found.is_proved, "; ".join((signed, *found.objections))
+
+
+def _searched(root: RootProof) -> str:
+    """What is to be known of the search for differences."""
+    if not root.is_whole_search:
+        return f"; more may differ than was found by {root.requests} requests"
+    return "" if root.differing else "; nothing differs from what the hub has by now: prove again"
 
 
 def fid_of(prefix: bytes) -> int:

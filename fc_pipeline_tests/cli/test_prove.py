@@ -9,11 +9,11 @@ import sqlalchemy as sa
 from typer.testing import CliRunner
 
 from fc_pipeline.cli.main import app
-from fc_pipeline.live_set.node_leaves import take_from_node
 from fc_pipeline.proof.leaf_keys import FID_PREFIX_BYTES
 from fc_pipeline.proving.shard_proof import fid_of
 from fc_pipeline.services.postgres import EmbeddedPostgres
 from fc_pipeline_tests.support.live_sets import LiveSet
+from fc_pipeline_tests.support.node_leaves import take_from_node
 from fc_pipeline_tests.support.postgres import fresh_database
 from fc_pipeline_tests.support.recorded_leaves import gasless_leaves
 from fc_pipeline_tests.support.recorded_node import served_node

@@ -58,6 +58,7 @@ def test_root_and_consensus_and_who_differs(database: Database, lake: Path, monk
         assert code == 0, shown
         assert shown.count("is the header's shard_root") == 2
         assert shown.count("1 of 1 validators signed the header") == 2
+        assert "not known" not in shown, "the root that is proved has all"
 
         with bench.tables.engine.begin() as connection:
             fid = connection.execute(

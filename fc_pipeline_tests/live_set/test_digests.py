@@ -8,7 +8,6 @@ import sqlalchemy as sa
 
 from fc_pipeline.fold.session import FoldSession
 from fc_pipeline.live_set.digests import DigestKeeper
-from fc_pipeline.live_set.node_leaves import take_from_node
 from fc_pipeline.live_set.state import LiveSetView
 from fc_pipeline.proof.leaf_keys import FID_PREFIX_BYTES, fname_leaf, message_leaf
 from fc_pipeline.proof.trie import FID_DEPTH, Node
@@ -205,18 +204,6 @@ def test_a_verification_of_a_user_at_home_elsewhere_is_a_leaf_where_it_was_told(
     assert leaves(replica, stranger, shard=2) == set()
     session.fold(micro_batch(blocks, heights[1], heights[1], shard_count=2))
     assert leaves(replica, stranger) == set()
-
-
-def test_only_leaves_that_no_feed_tells_of_are_taken_from_a_node(replica: FoldedDatabase) -> None:
-    key_add, cast = bytes([128]) + b"k" * 20, bytes([8]) + b"c" * 20
-    with replica.engine.begin() as connection:
-        take_from_node(connection, 1, 7, {FID: [key_add]})
-        with pytest.raises(ValueError, match="FID 5: a leaf of type byte 8"):
-            take_from_node(connection, 1, 7, {FID: [cast]})
-    assert leaves(replica, FID) == {key_add}
-    with replica.engine.begin() as connection:
-        take_from_node(connection, 1, 8, {FID: []})
-    assert leaves(replica, FID) == set()
 
 
 def test_digests_that_were_dropped_are_made_of_all_fids_again(empty_database: Database, log: Log) -> None:

@@ -12,7 +12,6 @@ from fc_pipeline.backfill.scope import BackfillScope
 from fc_pipeline.feed.drain import HourWindow
 from fc_pipeline.feed.outputs import OUTPUTS
 from fc_pipeline.fold.session import FoldSession
-from fc_pipeline.live_set.node_leaves import take_from_node
 from fc_pipeline.proof.headers import read_shard_chunk
 from fc_pipeline.proof.leaf_keys import FID_PREFIX_BYTES, fid_prefix
 from fc_pipeline.proof.trie import Node
@@ -22,6 +21,7 @@ from fc_pipeline_tests.support.any_order import Log, fold_anyhow, fold_in_order,
 from fc_pipeline_tests.support.events import micro_batch
 from fc_pipeline_tests.support.folded import FoldedDatabase
 from fc_pipeline_tests.support.live_sets import LiveSet, root_of
+from fc_pipeline_tests.support.node_leaves import take_from_node
 from fc_pipeline_tests.support.postgres import Database
 from fc_pipeline_tests.support.recorded_leaves import gasless_leaves, recorded_grpc, recorded_leaves
 from fc_pipeline_tests.support.recorded_node import recorded_feed, served_node

@@ -1,13 +1,14 @@
 """A mail server that takes messages of one account by SMTP (RFC 5321), and keeps them."""
 
 import socketserver
-import threading
 from base64 import b64decode
 from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from email import message_from_bytes, policy
 from email.message import EmailMessage
+
+from fc_pipeline_tests.support.served import served
 
 
 @dataclass
@@ -69,11 +70,5 @@ def receiving_mail(user: str, password: str) -> Generator[MailReceiver]:
     server = socketserver.ThreadingTCPServer(("127.0.0.1", 0), session)
     server.daemon_threads = True
     receiver.port = server.server_address[1]
-    thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
-    thread.start()
-    try:
+    with served(server):
         yield receiver
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()

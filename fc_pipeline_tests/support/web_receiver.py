@@ -1,10 +1,11 @@
 """A web server that keeps whatever is posted to it, as it came."""
 
-import threading
 from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+from fc_pipeline_tests.support.served import served
 
 
 @dataclass(frozen=True)
@@ -43,11 +44,5 @@ def receiving_posts(most_letters: int = 1_000_000) -> Generator[WebReceiver]:
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     receiver.port = server.server_address[1]
-    thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
-    thread.start()
-    try:
+    with served(server):
         yield receiver
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()

@@ -12,9 +12,9 @@ from fc_pipeline.hub.wire import first_event_id
 from fc_pipeline.proof.leaf_keys import MESSAGE_TYPE_SHIFT, MESSAGE_TYPES
 from fc_pipeline.tables.other_leaves import OTHER_LEAVES
 
-__all__ = ["UNTOLD_TYPES", "take_from_node"]
+__all__ = ["take_from_node"]
 
-UNTOLD_TYPES: Final = tuple(MESSAGE_TYPES[name] << MESSAGE_TYPE_SHIFT for name in ("KEY_ADD", "KEY_REMOVE"))
+_GASLESS_KEYS: Final = tuple(MESSAGE_TYPES[name] << MESSAGE_TYPE_SHIFT for name in ("KEY_ADD", "KEY_REMOVE"))
 """Type bytes of leaves that no feed tells of."""
 
 _FORGET: Final = sa.text(
@@ -30,14 +30,10 @@ _NOTE: Final = sa.text("INSERT INTO pipeline.touched_fids (shard, fids) VALUES (
 def take_from_node(connection: sa.Connection, shard: int, height: int, leaves: Mapping[int, Sequence[bytes]]) -> None:
     """Put the leaves of gasless keys that a node has at a height in the place of those known, for each FID given.
 
-    A leaf is its type byte and hash. Raises ValueError for one of another type: of that the feed tells.
+    A leaf is its type byte and hash.
     """
-    for fid, several in leaves.items():
-        for leaf in several:
-            if leaf[0] not in UNTOLD_TYPES:
-                raise ValueError(f"FID {fid}: a leaf of type byte {leaf[0]} is the feed's to tell of, not a node's")
     fids = sorted(leaves)
-    connection.execute(_FORGET, {"shard": shard, "fids": fids, "types": list(UNTOLD_TYPES)})
+    connection.execute(_FORGET, {"shard": shard, "fids": fids, "types": list(_GASLESS_KEYS)})
     version = first_event_id(height)
     lines = [
         {"shard": shard, "fid": fid, "leaf": leaf, "version": version} for fid in fids for leaf in sorted(leaves[fid])
