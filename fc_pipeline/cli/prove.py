@@ -1,32 +1,26 @@
 """`fc-pipeline prove`: the tables against what the network itself signs. Nothing is written."""
 
-import asyncio
 import json
 import sys
-import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 from rich.console import Console
 
 from fc_pipeline.config.settings import Settings
-from fc_pipeline.errors import ConfigError, HubUnavailable
+from fc_pipeline.errors import ConfigError
 from fc_pipeline.services import open_services_read_only
 
 if TYPE_CHECKING:
-    from fc_pipeline.live_set.state import ShardState
     from fc_pipeline.proving.messages import ProvedMessages
+    from fc_pipeline.proving.replica_proof import ReplicaProof
     from fc_pipeline.proving.shard_proof import ShardProof
     from fc_pipeline.replica import Replica
 
 __all__ = ["prove"]
 
 _MAX_SHOWN: Final = 20
-_LOOKS_AT_COUNTS: Final = 30
-_LOOKS_AT_ROOTS: Final = 3
-_LOOK_SECONDS: Final = 0.5
-"""A following replica is a block or two behind its hub most of the time: it is looked at again."""
 _MARKS: Final = {True: "proved      ", False: "[bold]NOT proved[/bold]  ", None: "not compared"}
 
 
@@ -60,9 +54,11 @@ def prove(
                 _print_messages(found, as_json=as_json)
                 is_proved = found.is_proved
             else:
-                proofs = _proved_shards(replica, shard)
-                _print_shards(proofs, _not_known(replica, proofs), as_json=as_json)
-                is_proved = bool(proofs) and all(one.is_proved for one in proofs)
+                from fc_pipeline.proving.replica_proof import prove_replica
+
+                proof = prove_replica(replica, "prove", only_shard=shard)
+                _print_shards(proof, as_json=as_json)
+                is_proved = proof.is_proved
     if not is_proved:
         raise typer.Exit(1)
 
@@ -76,79 +72,23 @@ def _proved_messages(replica: "Replica", fid: int | None, messages: int | None) 
         return prove_sample(connection, messages or 1)
 
 
-def _proved_shards(replica: "Replica", only: int | None) -> "list[ShardProof]":
-    """The proofs at the first moment at which all is proved, or else at the last of several looks."""
-    from fc_pipeline.live_set.state import LiveSetView
-
-    shard_count = replica.shard_count()
-    if shard_count is None:
-        raise ConfigError("nothing is folded yet", hint="fc-pipeline up, or fc-pipeline sync")
-    if only is not None and only > shard_count:
-        raise ConfigError(f"there is no shard {only}: the network has {shard_count}", hint="fc-pipeline prove --help")
-    with LiveSetView(replica.settings.libpq_url(), "prove", shard_count) as view:
-        looks = _LOOKS_AT_ROOTS if replica.settings.hub_grpc else _LOOKS_AT_COUNTS
-        for look in range(looks):
-            is_last = look == looks - 1
-            with view.one_moment() as states:
-                shards = {one.shard: one for one in states if only is None or one.shard == only}
-                proofs = asyncio.run(_prove(replica, shards, is_last=is_last))
-            if proofs is not None and (is_last or all(one.is_proved for one in proofs)):
-                return proofs
-            time.sleep(_LOOK_SECONDS)
-    raise AssertionError("the last look always proves")
-
-
-async def _prove(replica: "Replica", shards: "Mapping[int, ShardState]", *, is_last: bool) -> "list[ShardProof] | None":
-    """None where counts are all that can be compared and the hub is at other heights, unless this is the last look."""
-    from fc_pipeline.hub.failover import HubPool
-    from fc_pipeline.hub.grpc_node import GrpcNode
-    from fc_pipeline.proving.prove import are_of_one_height, prove_shards
-    from fc_pipeline.replica import grpc_endpoints
-
-    async with HubPool(replica.hub_endpoints) as hubs:
-        info = await hubs.info()
-    endpoints = grpc_endpoints(replica.settings)
-    validators = replica.settings.validators
-    if not endpoints:
-        if not is_last and not are_of_one_height(shards, info):
-            return None
-        return await prove_shards(shards, info, None, validators)
-    for place, endpoint in enumerate(endpoints, start=1):
-        async with GrpcNode(endpoint) as node:
-            try:
-                return await prove_shards(shards, info, node, validators)
-            except HubUnavailable:
-                if place == len(endpoints):
-                    raise
-    raise AssertionError("the last hub answers or raises")
-
-
-def _not_known(replica: "Replica", proofs: "Sequence[ShardProof]") -> list[str]:
-    """What the tables may lack of live sets, each with what completes it: of shards whose root is not proved."""
-    from fc_pipeline.live_set.known import known_sets
-
-    open_shards = {one.shard for one in proofs if one.root is None or not one.root.is_proved}
-    with replica.engine.connect() as connection:
-        return [line for one in known_sets(connection) if one.shard in open_shards for line in one.lacks]
-
-
-def _print_shards(proofs: "Sequence[ShardProof]", not_known: "Sequence[str]", *, as_json: bool) -> None:
+def _print_shards(proof: "ReplicaProof", *, as_json: bool) -> None:
     from fc_pipeline.proving.shard_proof import described
 
     if as_json:
         sys.stdout.write(
             json.dumps(
                 {
-                    "proved": all(one.is_proved for one in proofs),
-                    "shards": _figures(proofs),
-                    "not_known": list(not_known),
+                    "proved": proof.is_proved,
+                    "shards": _figures(proof.shards),
+                    "not_known": list(proof.not_known),
                 }
             )
             + "\n"
         )
         return
     console = Console(highlight=False, soft_wrap=True)
-    for one in proofs:
+    for one in proof.shards:
         console.print(f"[bold]shard {one.shard}[/bold] at height {one.height}")
         for strength, is_proved, found in one.lines():
             console.print(f"  {strength:<10} {_MARKS[is_proved]}  {found}")
@@ -164,7 +104,7 @@ def _print_shards(proofs: "Sequence[ShardProof]", not_known: "Sequence[str]", *,
         if fids:
             named = ",".join(map(str, fids[:_MAX_SHOWN]))
             console.print(f"    read them anew: fc-pipeline backfill --fids {named}")
-    for line in not_known:
+    for line in proof.not_known:
         console.print(f"[yellow]not known:[/yellow] {line}")
 
 
