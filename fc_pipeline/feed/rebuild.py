@@ -4,7 +4,7 @@ from collections.abc import Callable, Collection, Sequence
 
 from fc_pipeline.feed.activity_count import ActivityCount
 from fc_pipeline.feed.folded_log import covered_heights, ledger_and_log, refuse_missing
-from fc_pipeline.feed.outputs import RAW_LOG
+from fc_pipeline.feed.outputs import RAW_LOG, with_leaves
 from fc_pipeline.feed.stopping import Stopped
 from fc_pipeline.feed.writer import BatchWriter
 from fc_pipeline.heights import HeightRange, holes, without
@@ -16,7 +16,6 @@ from fc_pipeline.store import coverage, ledger
 from fc_pipeline.store.ledger import NewlyWritten
 from fc_pipeline.store.query import query_of
 from fc_pipeline.tables.fid_activity import FID_ACTIVITY
-from fc_pipeline.tables.other_leaves import OTHER_LEAVES
 
 __all__ = ["rebuild_hour", "replay_hour"]
 
@@ -49,7 +48,7 @@ def rebuild_hour(
     with replica.engine.connect() as connection:
         shards = sorted(stored | ledger.covered_shards(connection, hour.key))
         known_shards = {*shards, *ledger.origins(connection)}
-    tables = _with_leaves(tables)
+    tables = with_leaves(tables)
     pending = [s for s in shards if not (only_missing and _is_complete(replica, writer, s, hour, tables))]
     rebuilt = {shard: _rebuild_shard(replica, writer, hour, shard, tables, check_stop) for shard in pending}
     if pending and FID_ACTIVITY.name in tables:
@@ -59,11 +58,6 @@ def rebuild_hour(
             # Every height was read from the raw log, so the ledger may say that it is there.
             ledger.add_tables(connection, shard, hour.key, up_to_height, sorted({*tables, RAW_LOG}), newly_written)
     return bool(stored | rebuilt.keys())
-
-
-def _with_leaves(tables: Collection[str]) -> set[str]:
-    """What is written with these tables: whatever they are, all leaves are; but counts alone are folded by no event."""
-    return {*tables} if set(tables) <= {FID_ACTIVITY.name} else {*tables, OTHER_LEAVES.name}
 
 
 def replay_hour(

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from fc_pipeline.errors import AlreadyFolded, LakeError
 from fc_pipeline.feed.drain import Drain, HourWindow
-from fc_pipeline.feed.outputs import RAW_LOG
+from fc_pipeline.feed.outputs import RAW_LOG, with_leaves
 from fc_pipeline.feed.progress import HourProgress, Progress
 from fc_pipeline.feed.rebuild import rebuild_hour
 from fc_pipeline.feed.stopping import Stopped, until_stopped
@@ -207,7 +207,7 @@ class MicroBatchRun:
         if not only_missing:
             # Versions alone would keep a damaged row with the right event id, and a row of an event that does not
             # exist.
-            for name, rows in repair_hour(self.replica, hour, tables).items():
+            for name, rows in repair_hour(self.replica, hour, with_leaves(tables)).items():
                 log.warning("rows_mended run=%s hour=%s table=%s rows=%d", self.run_id, hour.key, name, rows)
         return found
 

@@ -21,10 +21,15 @@ from fc_pipeline.hub.wire import first_event_id
 from fc_pipeline.lake.event_log import EventLog
 from fc_pipeline.reconcile.quarantined import without_quarantined
 from fc_pipeline.store.coverage import CoveredLine
+from fc_pipeline.tables.columns import DataTable
 from fc_pipeline.tables.fid_activity import FID_ACTIVITY, sum_activity
+from fc_pipeline.tables.other_leaves import OTHER_LEAVES
 from fc_pipeline.tables.registry import DATA_TABLES, MESSAGE_SETS
 
-__all__ = ["ComparedRange", "ExpectedRows", "expected_rows"]
+__all__ = ["COMPARED_TABLES", "ComparedRange", "ExpectedRows", "expected_rows"]
+
+COMPARED_TABLES: Final[dict[str, DataTable]] = {**DATA_TABLES, OTHER_LEAVES.name: OTHER_LEAVES}
+"""Every table that a fold of the raw log makes, and is held against it."""
 
 _MAX_ID: Final = 2**63 - 1
 
@@ -103,7 +108,7 @@ def expected_rows(
                 found.quarantined |= {(shard, event_id) for event_id in left_out}
             _add(found, parts, counts, line, kept, shard_count)
     for name, several in parts.items():
-        found.rows[name] = last_per_key(pa.concat_tables(several), DATA_TABLES[name])
+        found.rows[name] = last_per_key(pa.concat_tables(several), COMPARED_TABLES[name])
     found.activity_hours = _counted_hours(lines, found)
     counted = [rows for hour in found.activity_hours for rows in counts[hour]]
     if counted:
@@ -140,10 +145,12 @@ def _add(
     ids = ComparedRange(
         line.shard, line.hour, first_event_id(batch.from_height), first_event_id(batch.to_height + 1) - 1
     )
-    for name in line.tables & DATA_TABLES.keys():
+    for name in line.tables & COMPARED_TABLES.keys():
         found.ranges[name].append(ids)
     for name, rows in micro.rows.items():
         parts[name].append(_of_shard(rows, line.shard))
+    if OTHER_LEAVES.name in line.tables:
+        parts[OTHER_LEAVES.name].append(micro.leaves)
     if micro.activity is not None:
         counts[line.hour].append(micro.activity)
     found.quarantined |= {(line.shard, one.event_id) for one in micro.quarantined if one.reason != "nul_removed"}

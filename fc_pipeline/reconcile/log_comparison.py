@@ -13,7 +13,7 @@ from fc_pipeline.hours import Hour
 from fc_pipeline.hub.snapshot import shard_of
 from fc_pipeline.hub.wire import first_event_id
 from fc_pipeline.reconcile import derived_sql, log_sql
-from fc_pipeline.reconcile.expected_rows import ExpectedRows, expected_rows
+from fc_pipeline.reconcile.expected_rows import COMPARED_TABLES, ExpectedRows, expected_rows
 from fc_pipeline.reconcile.log_differences import HourDifferences, LogComparison, TableComparison
 from fc_pipeline.reconcile.quarantined import IN_HOURS
 from fc_pipeline.replica import Replica
@@ -25,7 +25,8 @@ from fc_pipeline.tables.derived_table import DerivedTable
 from fc_pipeline.tables.fid_activity import FID_ACTIVITY
 from fc_pipeline.tables.links import LINKS
 from fc_pipeline.tables.on_chain_events import ON_CHAIN_EVENTS
-from fc_pipeline.tables.registry import ALL_TABLES, DATA_TABLES, DERIVED_TABLES, LEAF_TABLES
+from fc_pipeline.tables.other_leaves import OTHER_LEAVES
+from fc_pipeline.tables.registry import ALL_TABLES, DERIVED_TABLES, LEAF_TABLES
 from fc_pipeline.tables.signers import KEYS
 from fc_pipeline.targets import rule
 
@@ -78,11 +79,12 @@ class _Comparison:
 
     def __init__(self, replica: Replica, tables: Collection[str]) -> None:
         self._replica = replica
-        self._tables = [table for name, table in DATA_TABLES.items() if name in tables]
+        self._tables = [table for name, table in COMPARED_TABLES.items() if name in tables]
         # Derived tables are compared with their sources, and derived again where these are repaired.
         self._derived = [one for one in DERIVED_TABLES if not {one.name, *one.sources}.isdisjoint(tables)]
         staged = {*tables, *(name for one in self._derived for name in (one.name, *one.sources))}
-        self._staged = [table for name, table in ALL_TABLES.items() if name in staged]
+        known = {**ALL_TABLES, OTHER_LEAVES.name: OTHER_LEAVES}
+        self._staged = [table for name, table in known.items() if name in staged]
         self._scopes: dict[str, int] = {}
         self._session = WriterSession(replica.settings.libpq_url(), on_open=self._prepare, reads_by_copy=False)
 
@@ -187,7 +189,7 @@ class _Comparison:
         return {name: rows for name, rows in written.items() if rows}
 
     def _correct_rows(self, table: DataTable) -> int:
-        if table.name in LEAF_TABLES:
+        if table.name in (*LEAF_TABLES, OTHER_LEAVES.name):
             self._session.execute(log_sql.note_wrong_fids(table))
         return sum(self._session.execute(statement)[0][0] for statement in log_sql.correct(table))
 
@@ -266,7 +268,7 @@ class _Comparison:
             return
         for first_id, last_id in spans:
             self._session.execute(log_sql.candidates(table), (first_id, last_id))
-        fids = [row[0] for row in self._session.execute(log_sql.candidate_fids(table))]
+        fids = [] if table.says_its_shard else [row[0] for row in self._session.execute(log_sql.candidate_fids(table))]
         if fids:
             self._place(fids, expected, shard_counts)
             self._session.execute(log_sql.find_invented(table))

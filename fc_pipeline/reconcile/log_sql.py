@@ -67,9 +67,10 @@ def expected_name(table: DataTable) -> str:
 def create_staging(table: DataTable) -> tuple[str, ...]:
     """Created once per connection: expected rows, rows without an explanation so far, and wrong rows."""
     columns = ", ".join(f"{c.name} {c.type.staging}" for c in table.columns)
+    shard = "" if table.says_its_shard else ", shard integer"
     key = ", ".join(f"{c.name} {c.type.staging}" for c in table.columns if c.name in table.key)
     return (
-        f"CREATE TEMPORARY TABLE {expected_name(table)} ({columns}, shard integer, wanted boolean)",
+        f"CREATE TEMPORARY TABLE {expected_name(table)} ({columns}{shard}, wanted boolean)",
         f"CREATE TEMPORARY TABLE candidate_{table.name} ({key}, about_fid bigint, version bigint)",
         f"CREATE TEMPORARY TABLE wrong_{table.name} ({key}, kind text, at_version bigint, of_shard integer)",
     )
@@ -187,7 +188,8 @@ def candidates(table: DataTable) -> str:
 def find_invented(table: DataTable) -> str:
     """Of the candidates those that no event can have made. Of `fid_activity`, rows of a counted hour without a count.
 
-    `fid_shards` says where an FID's events are; where it does not, an event of any shard might explain the row.
+    `fid_shards` says where an FID's events are; where neither it nor the row does, an event of any shard might explain
+    the row.
     """
     if table is FID_ACTIVITY:
         return (
@@ -197,15 +199,16 @@ def find_invented(table: DataTable) -> str:
             "AND NOT EXISTS (SELECT FROM expected_fid_activity AS e WHERE e.hour = t.hour AND e.fid = t.fid)"
         )
     anywhere = _was_compared_anywhere(table, "c.version")
-    known = _was_compared(table, "c.version", str(FIRST_SHARD) if table.is_of_one_shard else "f.shard")
+    shard = "c.shard" if table.says_its_shard else str(FIRST_SHARD) if table.is_of_one_shard else "f.shard"
+    known = _was_compared(table, "c.version", shard)
     # A name's proof may be of any shard, without saying which.
     verdict = f"CASE WHEN f.shard IS NULL THEN {anywhere} ELSE {known} END"
     if table is USERNAME_PROOFS:
         verdict = anywhere
-    elif table.is_of_one_shard:
+    elif table.is_of_one_shard or table.says_its_shard:
         verdict = known
     return (
-        f"INSERT INTO wrong_{table.name} SELECT {_keys(table, 'c')}, 'invented', c.version, f.shard "
+        f"INSERT INTO wrong_{table.name} SELECT {_keys(table, 'c')}, 'invented', c.version, {shard} "
         f"FROM (SELECT DISTINCT * FROM candidate_{table.name}) AS c LEFT JOIN fid_shards AS f ON f.fid = c.about_fid "
         f"WHERE {verdict} AND NOT {_is_quarantined('c.version')}"
     )

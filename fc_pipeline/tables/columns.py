@@ -14,6 +14,7 @@ from sqlalchemy import event
 from sqlalchemy.dialects import postgresql as pg
 
 __all__ = [
+    "BY_VERSION",
     "CHANGED_AT",
     "LIVENESS",
     "METADATA",
@@ -302,6 +303,11 @@ class DataTable:
     def is_read_by_version(self) -> bool:
         """Whether the rows of some hours are looked for, to be held against the raw log (`rows_match_log`)."""
         return self.comparison not in (Comparison.NONE, Comparison.KEYS)
+
+    @property
+    def says_its_shard(self) -> bool:
+        """Whether the key of a row names the shard whose events decide it."""
+        return "shard" in self.key
 
     @cached_property
     def blanks(self) -> Row:

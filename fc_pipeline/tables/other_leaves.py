@@ -17,7 +17,7 @@ from fc_pipeline.proof.leaf_keys import (
     fname_leaf,
     message_leaf,
 )
-from fc_pipeline.tables.columns import Column, ColumnType, Comparison, DataTable, Row
+from fc_pipeline.tables.columns import BY_VERSION, Column, ColumnType, Comparison, DataTable, Row
 from fc_pipeline.tables.encoding import farcaster_micros
 from fc_pipeline.tables.message import message_hash
 
@@ -35,6 +35,7 @@ OTHER_LEAVES: Final = DataTable(
         Column("link_type", ColumnType.TEXT, "Of a LINK_REMOVE or LINK_COMPACT_STATE"),
         Column("timestamp", ColumnType.TIMESTAMP, "Of a LINK_REMOVE: one made up to a compact state's time is gone"),
     ),
+    indexes=(BY_VERSION,),
     comparison=Comparison.NONE,
     is_read_by_change=False,
 )

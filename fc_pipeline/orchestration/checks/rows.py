@@ -1,4 +1,7 @@
-"""Are the tables what the raw log says? Evaluated by folding the newest finished hours of the log again, in Arrow."""
+"""Are the tables what the raw log says? Evaluated by folding the newest finished hours of the log again, in Arrow.
+
+Leaves that are no rows of a table have no asset: what is found of them is said of the one whose users are compared.
+"""
 
 from collections.abc import Iterable, Iterator
 
@@ -10,15 +13,22 @@ from fc_pipeline.orchestration.checks.wording import check_spec, materializing, 
 from fc_pipeline.orchestration.failures import failing_step
 from fc_pipeline.orchestration.names import bare
 from fc_pipeline.orchestration.resources import ReplicaResource
+from fc_pipeline.reconcile.expected_rows import COMPARED_TABLES
 from fc_pipeline.reconcile.log_comparison import MAX_EVENTS, compare_with_log
 from fc_pipeline.reconcile.log_differences import LogComparison, TableComparison
 from fc_pipeline.replica import Replica
 from fc_pipeline.tables.fid_activity import FID_ACTIVITY
-from fc_pipeline.tables.registry import DATA_TABLES, DERIVED_TABLES
+from fc_pipeline.tables.other_leaves import OTHER_LEAVES
+from fc_pipeline.tables.registry import DERIVED_TABLES
 
 __all__ = ["ROWS_MATCH_LOG", "evaluate_rows", "row_checks"]
 
 ROWS_MATCH_LOG = "rows_match_log"
+
+_ASSETS = {OTHER_LEAVES.name: "reconciled_fids"}
+"""The assets of tables that are none; all others are assets of their own."""
+_MADE_WITH = {OTHER_LEAVES.name: "casts"}
+"""The asset that is materialised to correct a table: with any of an hour's tables all of its leaves are."""
 
 _SOURCES = {one.name: one.sources for one in DERIVED_TABLES}
 _HOURS = f"of the newest finished hours (one at least, {MAX_EVENTS:,} events at most)"
@@ -29,6 +39,12 @@ def _holds(name: str) -> str:
         return f"The rows that events {_HOURS} may have changed are what {', '.join(_SOURCES[name])} say."
     if name == FID_ACTIVITY.name:
         return f"The counts {_HOURS} are those of the events in the raw log, counted again."
+    if name == OTHER_LEAVES.name:
+        return (
+            f"Every leaf in pipeline.other_leaves (removes, compact states, proofs, lends, …) that events {_HOURS} "
+            "decided is there as the raw log says, and none claims an event that the log does not have. Red: somebody "
+            "deleted, changed or invented some; no root can be proved then."
+        )
     return (
         f"Every row that events {_HOURS} decided is there as the raw log says, in all columns, tombstones included, "
         "and no row claims an event that the log does not have. Red: somebody deleted, changed or invented rows. "
@@ -40,20 +56,21 @@ def _holds(name: str) -> str:
     name="row_checks",
     specs=[
         check_spec(
-            name,
+            _ASSETS.get(name, name),
             ROWS_MATCH_LOG,
             _holds(name),
-            f"materialise {name} for the hours named: that makes their rows what the raw log says, without a hub. Then "
-            "find out who writes to the table.",
+            f"materialise {_MADE_WITH.get(name, name)} for the hours named: that makes their rows what the raw log "
+            "says, without a hub. Then find out who writes to the table.",
         )
-        for name in DATA_TABLES
+        for name in COMPARED_TABLES
     ],
     can_subset=True,
 )
 def row_checks(context: AssetCheckExecutionContext, replica: ReplicaResource) -> Iterable[AssetCheckResult]:
     """Evaluate the selected tables now, in one pass over the log."""
     with failing_step(), replica.open(need_hub=False) as opened:
-        yield from evaluate_rows(opened, sorted(bare(key.asset_key) for key in context.selected_asset_check_keys))
+        selected = {bare(key.asset_key) for key in context.selected_asset_check_keys}
+        yield from evaluate_rows(opened, [name for name in COMPARED_TABLES if _ASSETS.get(name, name) in selected])
 
 
 def evaluate_rows(replica: Replica, tables: Iterable[str]) -> Iterator[AssetCheckResult]:
@@ -74,7 +91,7 @@ def _evaluated(name: str, table: TableComparison, found: LogComparison) -> Asset
     elif not found.hours:
         description = "no hour is over yet: there is nothing to compare"
     return AssetCheckResult(
-        asset_key=name,
+        asset_key=_ASSETS.get(name, name),
         check_name=ROWS_MATCH_LOG,
         passed=not table.wrong and not unread,
         severity=AssetCheckSeverity.ERROR if table.wrong else AssetCheckSeverity.WARN,
@@ -114,5 +131,5 @@ def _describe(name: str, table: TableComparison, newest: Hour) -> str:
     # Rows of no hour are repaired with any, such as the newest.
     return with_remedy(
         f"{table.wrong:,} rows are not as the raw log has them ({counts}), in {where}",
-        materializing(name, hours or [newest.key]),
+        materializing(_MADE_WITH.get(name, name), hours or [newest.key]),
     )

@@ -233,6 +233,26 @@ def test_rows_that_are_not_the_logs_are_red_with_hour_and_command_and_green_afte
     assert pipeline.tables() == before
 
 
+@pytest.mark.slow
+def test_leaves_that_are_not_the_logs_are_red_and_green_after_any_table_of_the_hour_is_made_again(pipeline: Pipeline):
+    assert evaluated(pipeline, "rows_match_log", "reconciled_fids").passed
+    before = pipeline.bench.dump("pipeline.other_leaves")
+    with pipeline.bench.replica.engine.begin() as connection:
+        invented = (
+            "INSERT INTO pipeline.other_leaves (shard, fid, leaf, version) "
+            "SELECT 1, fid, '\\x10'::bytea || hash, version FROM casts WHERE fid % 2 = 1 ORDER BY hash LIMIT 3"
+        )
+        rows = connection.execute(sa.text(invented)).rowcount
+    assert rows
+    red = evaluated(pipeline, "rows_match_log", "reconciled_fids")
+    assert (red.passed, red.severity) == (False, AssetCheckSeverity.ERROR)
+    assert [(line["hour"], line["invented"]) for line in records(red, "hours")] == [(HOUR, rows)]
+    assert f"--select casts --partition {HOUR}" in (red.description or "")
+    assert pipeline.materialize("casts", hour=BUILT_HOUR).success
+    assert evaluated(pipeline, "rows_match_log", "reconciled_fids").passed
+    assert pipeline.bench.dump("pipeline.other_leaves") == before
+
+
 def test_a_row_that_no_hour_can_have_decided_is_red_with_a_command_all_the_same(pipeline: Pipeline):
     before = pipeline.tables()
     columns = ", ".join(name for name in DATA_TABLES["casts"].names if name not in ("hash", "version"))
