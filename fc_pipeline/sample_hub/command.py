@@ -149,6 +149,7 @@ def _generated(seed: int, events: int, fids: int, now_unix: float) -> EventLog:
         start_unix=start_unix,
         events_per_second=GENERATED_EVENTS_PER_SECOND,
         gasless_keys=True,
+        signed=True,
     )
     return log_from_lines(lines, source="the generated log")
 

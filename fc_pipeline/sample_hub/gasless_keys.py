@@ -1,16 +1,17 @@
 """Keys that were added by a message (KEY_ADD), of which a hub's log has no trace (protocol-tables 1.2).
 
-So a generated key itself says what its KEY_ADD said: the hub knows it by its first bytes, from its first message on.
+So what the KEY_ADD of a generated user said follows from the FID: the hub knows the key from its first message on.
 """
 
-import hashlib
 from collections import defaultdict
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Final
 
 from fc_pipeline.hub.wire import FARCASTER_EPOCH_UNIX
+from fc_pipeline.sample_hub.signing_keys import SigningKey, gasless_key
 
-__all__ = ["ALL_SCOPES", "GIVES_UP", "LASTS", "STOPS", "GaslessKey", "GaslessKeys", "generated_key", "most_uses"]
+__all__ = ["ALL_SCOPES", "GIVES_UP", "LASTS", "STOPS", "GaslessKey", "GaslessKeys", "GeneratedKey", "generated_key"]
 
 ALL_SCOPES: Final = (
     *(f"MESSAGE_TYPE_{kind}_{change}" for kind in ("CAST", "REACTION", "LINK") for change in ("ADD", "REMOVE")),
@@ -26,8 +27,11 @@ GIVES_UP: Final = 2
 _MOST_USES: Final = {STOPS: 5, GIVES_UP: 3}
 _TTL_SECONDS: Final = {LASTS: 30 * 86_400, STOPS: 600, GIVES_UP: 86_400}
 
-_MARK: Final = b"gasless"
-_KEY_BYTES: Final = 32
+_ONE_IN: Final = 8
+"""One user in so many has such a key."""
+_FATES: Final = (LASTS, STOPS, GIVES_UP, LASTS)
+_APP_FIDS: Final = (9152, 309_857)
+_KEPT: Final = 1 << 14
 _USE_NOTED_AFTER_SECONDS: Final = 300
 """A use moves `lastUsedAt` only if it is so much later."""
 
@@ -45,24 +49,27 @@ class GaslessKey:
     nonce: int
 
 
-def generated_key(fid: int, fate: int, request_fid: int) -> str:
-    """The key of a generated user, 0x-hex; `fate` is what becomes of it."""
-    head = _MARK + bytes([fate]) + request_fid.to_bytes(4, "big")
-    return "0x" + (head + hashlib.sha256(f"key of {fid}".encode()).digest())[:_KEY_BYTES].hex()
+@dataclass(frozen=True, slots=True)
+class GeneratedKey:
+    """The gasless key of a generated user; `fate` is what becomes of it."""
+
+    key: SigningKey
+    fate: int
+    request_fid: int
+
+    @property
+    def most_uses(self) -> int | None:
+        """How many messages it signs; None for one that goes on."""
+        return _MOST_USES.get(self.fate)
 
 
-def _read(key: str) -> tuple[int, int] | None:
-    """Fate and app of a generated key; None for any other."""
-    raw = bytes.fromhex(key.removeprefix("0x"))
-    if len(raw) != _KEY_BYTES or not raw.startswith(_MARK):
+@lru_cache(_KEPT)
+def generated_key(fid: int) -> GeneratedKey | None:
+    """The key of a generated user, if it has one."""
+    number, rest = divmod(fid, _ONE_IN)
+    if rest != 3:
         return None
-    return raw[len(_MARK)], int.from_bytes(raw[len(_MARK) + 1 : len(_MARK) + 5], "big")
-
-
-def most_uses(key: str) -> int | None:
-    """How many messages a generated key signs; None for one that goes on."""
-    read = _read(key)
-    return _MOST_USES.get(read[0]) if read else None
+    return GeneratedKey(gasless_key(fid), _FATES[number % len(_FATES)], _APP_FIDS[number % len(_APP_FIDS)])
 
 
 class GaslessKeys:
@@ -86,20 +93,21 @@ class GaslessKeys:
         """A message was merged: the first trace of a generated key, and a use of any."""
         fid, signer = message["data"]["fid"], message["signer"]
         used_at = message["data"]["timestamp"] + FARCASTER_EPOCH_UNIX
-        read = _read(signer)
-        if read is not None:
-            self._note_generated(fid, signer, used_at, *read)
+        generated = _generated(fid, signer)
+        if generated is not None:
+            self._note_generated(fid, generated, used_at)
             self._signed[fid, signer].add(message["hash"])
         held = self._keys[fid].get(signer) if fid in self._keys else None
         if held is not None and used_at > held.last_used_at + _USE_NOTED_AFTER_SECONDS:
             held.last_used_at = used_at
-        if read is not None and read[0] == GIVES_UP and self.uses(fid, signer) >= _MOST_USES[GIVES_UP]:
+        if generated is not None and generated.fate == GIVES_UP and self.uses(fid, signer) >= _MOST_USES[GIVES_UP]:
             self.remove(fid, signer)
 
-    def _note_generated(self, fid: int, key: str, used_at: int, fate: int, request_fid: int) -> None:
+    def _note_generated(self, fid: int, generated: GeneratedKey, used_at: int) -> None:
+        key = generated.key.public
         if not self.uses(fid, key):
-            nonce = self.nonce_of(fid) + 1
-            self.put(fid, GaslessKey(key, used_at, used_at, _TTL_SECONDS[fate], ALL_SCOPES, request_fid, nonce))
+            ttl, nonce = _TTL_SECONDS[generated.fate], self.nonce_of(fid) + 1
+            self.put(fid, GaslessKey(key, used_at, used_at, ttl, ALL_SCOPES, generated.request_fid, nonce))
 
     def of_fid(self, fid: int) -> list[GaslessKey]:
         """The FID's keys by their bytes, expired ones too."""
@@ -112,3 +120,9 @@ class GaslessKeys:
     def uses(self, fid: int, key: str) -> int:
         """How many messages a generated key has signed."""
         return len(self._signed.get((fid, key), ()))
+
+
+def _generated(fid: int, signer: str) -> GeneratedKey | None:
+    """The FID's generated key, if that is what signed."""
+    generated = generated_key(fid)
+    return generated if generated is not None and generated.key.public == signer else None

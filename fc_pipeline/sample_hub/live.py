@@ -90,6 +90,7 @@ class Endless:
             fids=len(world.users) + MAX_NEW_USERS,
             newest_fid=highest_fid(state),
             gasless_keys=any(user.keyring for user in world.users),
+            signed=True,
         )
         newest = max((shard.newest_unix or 0 for shard in log.shards.values()), default=0)
         self._next_second = max(int(start_unix), newest + 1)

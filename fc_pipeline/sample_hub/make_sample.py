@@ -30,6 +30,7 @@ def make_sample(path: Path) -> int:
             blocks_per_second=1 / SECONDS_PER_BLOCK,
             events_per_second=EVENTS / SPAN_SECONDS,
             gasless_keys=True,
+            signed=True,
         )
     )
     path.parent.mkdir(parents=True, exist_ok=True)

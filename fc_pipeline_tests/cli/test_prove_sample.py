@@ -60,6 +60,11 @@ def test_root_and_consensus_and_who_differs(database: Database, lake: Path, monk
         assert shown.count("1 of 1 validators signed the header") == 2
         assert "not known" not in shown, "the root that is proved has all"
 
+        for of_messages in (("--messages", "10000"), ("--fid", "3")):
+            code, figures = proved(*of_messages, "--json")
+            assert code == 0, figures
+            assert json.loads(figures)["proved"] > 50
+
         with bench.tables.engine.begin() as connection:
             fid = connection.execute(
                 sa.text(

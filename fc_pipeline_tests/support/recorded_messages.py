@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-__all__ = ["recorded_messages"]
+__all__ = ["messages_in", "recorded_messages"]
 
 
 def recorded_messages(folder: Path) -> list[dict[str, Any]]:
@@ -14,7 +14,7 @@ def recorded_messages(folder: Path) -> list[dict[str, Any]]:
     found = {
         (message["hash"], message["data"]["type"]): message
         for text in _texts(folder)
-        for message in _messages(_parsed(text))
+        for message in messages_in(_parsed(text))
     }
     return list(found.values())
 
@@ -34,17 +34,18 @@ def _parsed(text: str) -> Any:
         return None
 
 
-def _messages(value: Any) -> Iterator[dict[str, Any]]:
+def messages_in(value: Any) -> Iterator[dict[str, Any]]:
+    """The messages anywhere in a value of JSON."""
     if isinstance(value, dict):
         if _is_message(value):
             yield value
         if isinstance(value.get("body"), str):
-            yield from _messages(_parsed(value["body"]))
+            yield from messages_in(_parsed(value["body"]))
         for part in value.values():
-            yield from _messages(part)
+            yield from messages_in(part)
     elif isinstance(value, list):
         for part in value:
-            yield from _messages(part)
+            yield from messages_in(part)
 
 
 def _is_message(value: dict[str, Any]) -> bool:

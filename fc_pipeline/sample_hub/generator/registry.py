@@ -10,6 +10,7 @@ from fc_pipeline.sample_hub.generator.profiles import USERNAME, Profiles
 from fc_pipeline.sample_hub.generator.scribe import EventWriter
 from fc_pipeline.sample_hub.generator.world import StoredProof, User, World
 from fc_pipeline.sample_hub.homes import shard_of
+from fc_pipeline.sample_hub.signing_keys import registry_key
 
 __all__ = ["CLIENT_FIDS", "Registry"]
 
@@ -43,7 +44,8 @@ class Registry:
     def register(self, fid: int) -> None:
         """A new user: custody, signer, storage, mostly an fname, and often a profile."""
         scribe = self._scribe
-        user = User(fid, shard_of(fid, self._world.shards), scribe.hex(20), scribe.hex(32))
+        user = User(fid, shard_of(fid, self._world.shards), scribe.hex(20))
+        user.signer = self._new_key(user)
         user.keyring = keyring_of(fid) if self._gasless_keys else None
         self._world.add(user)
         self._id_register(user, "Register", "0x")
@@ -102,10 +104,22 @@ class Registry:
             f'"eventType":"SIGNER_EVENT_TYPE_{kind}","metadata":"{metadata}","metadataType":{is_add:d}}},',
         )
 
+    def add_key(self, user: User) -> None:
+        """A new key, with which the user signs from now on."""
+        user.signer = self._new_key(user)
+        self._signer(user, "ADD")
+
+    def _new_key(self, user: User) -> str:
+        """Drawn also where it is made of the FID: a log has the same events whether it is signed or not."""
+        drawn = self._scribe.hex(32)
+        user.registry_keys += 1
+        is_signing = self._scribe.signatures is not None
+        return registry_key(user.fid, user.registry_keys).public if is_signing else drawn
+
     def _rotate_signer(self, user: User) -> None:
         """A new key, then the old one goes; what it signed stays (hub-api 7.6)."""
-        previous, user.signer = user.signer, self._scribe.hex(32)
-        self._signer(user, "ADD")
+        previous = user.signer
+        self.add_key(user)
         if self._scribe.random() < 0.6:
             self._signer(user, "REMOVE" if self._scribe.random() < 0.9 else "ADMIN_RESET", previous)
 

@@ -38,6 +38,7 @@ class _Message(msgspec.Struct):
 
 
 _MESSAGE = msgspec.json.Decoder(_Message)
+_ADD = "SIGNER_EVENT_TYPE_ADD"
 
 
 def world_of(state: HubState, shards: int) -> World:
@@ -68,18 +69,26 @@ def highest_fid(state: HubState) -> int:
 
 def _user(chain: ChainEvents, fid: int, shards: int) -> User | None:
     moves = [e for e in chain.of_fid(fid, "EVENT_TYPE_ID_REGISTER") if e.body["eventType"] != "ChangeRecovery"]
-    signers = [e for e in chain.active_signer_events(fid) if e.body["eventType"] == "SIGNER_EVENT_TYPE_ADD"]
+    signers = [e for e in chain.active_signer_events(fid) if e.body["eventType"] == _ADD]
     if not moves or not signers:
         return None
     units = sum(event.body["units"] for event in chain.of_fid(fid, "EVENT_TYPE_STORAGE_RENT"))
-    return User(fid, shard_of(fid, shards), moves[-1].body["to"], signers[-1].body["key"], storage_units=units)
+    return User(
+        fid,
+        shard_of(fid, shards),
+        moves[-1].body["to"],
+        signers[-1].body["key"],
+        registry_keys=sum(event.body["eventType"] == _ADD for event in chain.of_fid(fid, "EVENT_TYPE_SIGNER")),
+        storage_units=units,
+    )
 
 
 def _take_key(user: User, keys: GaslessKeys) -> None:
     """Its gasless key, if it has used one."""
     ring = keyring_of(user.fid)
-    if ring is not None and keys.uses(user.fid, ring.key):
-        ring.uses = keys.uses(user.fid, ring.key)
+    uses = keys.uses(user.fid, ring.key.public) if ring is not None else 0
+    if ring is not None and uses:
+        ring.uses = uses
         user.keyring = ring
 
 

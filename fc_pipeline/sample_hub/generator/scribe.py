@@ -1,4 +1,4 @@
-"""Writes messages and events as JSON, with the random bytes that stand for hashes and signatures.
+"""Writes messages and events as JSON. Hashes and signatures are true, or random bytes, which are made much sooner.
 
 Everything is put together from strings: a JSON encoder would take most of the time.
 """
@@ -7,6 +7,7 @@ from binascii import b2a_base64
 from random import Random
 
 from fc_pipeline.hub.wire import FARCASTER_EPOCH_UNIX
+from fc_pipeline.sample_hub.generator.signatures import Signatures, Signed
 from fc_pipeline.sample_hub.generator.world import Stored, User, World
 from fc_pipeline.sample_hub.homes import shard_of
 
@@ -17,11 +18,12 @@ class EventWriter:
     """`now` is the unix second of the block being written, `tick` counts the blocks of a shard.
 
     `outbox` holds, per shard, what goes into its next block, and `later` what comes at that block's end. `written`
-    counts events but those that come later.
+    counts events but those that come later. Without `signatures`, hashes and signatures are random bytes.
     """
 
-    def __init__(self, rng: Random, shards: int) -> None:
+    def __init__(self, rng: Random, shards: int, signatures: Signatures | None = None) -> None:
         self.rng = rng
+        self.signatures = signatures
         self.random = rng.random
         self.now = 0
         self.tick = 0
@@ -35,7 +37,7 @@ class EventWriter:
 
         What it writes changes nothing of what this one would have written without it.
         """
-        other = EventWriter(rng, len(self.outbox))
+        other = EventWriter(rng, len(self.outbox), self.signatures)
         other.outbox = other.later = self.later
         return other
 
@@ -72,15 +74,19 @@ class EventWriter:
         noise = self.rng.randbytes(84)
         ring = user.keyring
         is_gasless = ring is not None and ring.signs(kind, self.farcaster_now - timestamp, noise[0])
-        signer = ring.key if ring is not None and is_gasless else user.signer
-        hash_hex = "0x" + noise[:20].hex()
-        signature = b2a_base64(noise[20:], newline=False).decode()
+        if self.signatures is None:
+            signer = ring.key.public if ring is not None and is_gasless else user.signer
+            signature = b2a_base64(noise[20:], newline=False).decode()
+            signed = Signed(timestamp, "0x" + noise[:20].hex(), signature)
+        else:
+            key = ring.key if ring is not None and is_gasless else self.signatures.key_of(user)
+            signer, signed = key.public, self.signatures.sign(kind, user.fid, timestamp, body, key)
         text = (
-            f'{{"data":{{"type":"MESSAGE_TYPE_{kind}","fid":{user.fid},"timestamp":{timestamp},'
-            f'"network":"FARCASTER_NETWORK_MAINNET",{body}}},"hash":"{hash_hex}","hashScheme":"HASH_SCHEME_BLAKE3",'
-            f'"signature":"{signature}","signatureScheme":"SIGNATURE_SCHEME_ED25519","signer":"{signer}"}}'
+            f'{{"data":{{"type":"MESSAGE_TYPE_{kind}","fid":{user.fid},"timestamp":{signed.timestamp},'
+            f'"network":"FARCASTER_NETWORK_MAINNET",{body}}},"hash":"{signed.hash}","hashScheme":"HASH_SCHEME_BLAKE3",'
+            f'"signature":"{signed.signature}","signatureScheme":"SIGNATURE_SCHEME_ED25519","signer":"{signer}"}}'
         )
-        return Stored(timestamp, hash_hex, text, is_add, value, user.fid)
+        return Stored(signed.timestamp, signed.hash, text, is_add, value, user.fid)
 
     def emit(self, shard: int, kind: str, body: str) -> None:
         """Put an event into the shard's next block; it gets its envelope when the block is written."""

@@ -12,6 +12,7 @@ from fc_pipeline.sample_hub.generator.posting import Posting
 from fc_pipeline.sample_hub.generator.profiles import Profiles
 from fc_pipeline.sample_hub.generator.registry import Registry
 from fc_pipeline.sample_hub.generator.scribe import EventWriter
+from fc_pipeline.sample_hub.generator.signatures import Signatures
 from fc_pipeline.sample_hub.generator.texts import Texts
 from fc_pipeline.sample_hub.generator.world import World
 
@@ -32,7 +33,8 @@ class Simulation:
     """A network that goes on for ever, one tick (a block per shard) at a time.
 
     The world may be one that was read back from a log. `fids` is how many users there will be in the end;
-    `heights` are those of the next blocks, `newest_fid` is the highest FID that is taken.
+    `heights` are those of the next blocks, `newest_fid` is the highest FID that is taken. Messages are
+    `signed`, or have random bytes for hash and signature.
     """
 
     def __init__(
@@ -46,12 +48,15 @@ class Simulation:
         huge_fids: bool = False,
         unknown_types: bool = False,
         gasless_keys: bool = False,
+        signed: bool = False,
     ) -> None:
         self.world = world
         self.heights = dict(heights)
         self._fids = fids
         self._newest_fid = newest_fid
-        self._scribe = EventWriter(rng, world.shards)
+        known = (cast.hash for cast in world.casts)
+        signatures = Signatures(lambda user: self._registry.add_key(user), known) if signed else None
+        self._scribe = EventWriter(rng, world.shards, signatures)
         texts = Texts(rng)
         posting = Posting(self._scribe, world, texts, huge_fids=huge_fids)
         following = Following(self._scribe, world)
@@ -143,12 +148,14 @@ def generate(
     huge_fids: bool = False,
     unknown_types: bool = False,
     gasless_keys: bool = False,
+    signed: bool = False,
 ) -> Iterator[bytes]:
     """The JSON of at least `events` events, block after block, the shards in turn; the same seed gives the same bytes.
 
-    `fids` users join over the first half of the log. With `gasless_keys`, one in eight signs with such a key, too. The
-    last blocks are complete, so a few events more may come. `start_unix` defaults to 2026-11-01T00:00:00Z. Raises
-    ConfigError for numbers that make no log.
+    `fids` users join over the first half of the log. With `gasless_keys`, one in eight signs with such a key, too.
+    Messages that are `signed` have true hashes and signatures, which takes some five times as long; else these are
+    random bytes. The last blocks are complete, so a few events more may come. `start_unix` defaults to
+    2026-11-01T00:00:00Z. Raises ConfigError for numbers that make no log.
     """
     if fids < 1 or events < 1 or shards < 1 or blocks_per_second <= 0 or events_per_second <= 0:
         raise ConfigError("a generated log needs at least one FID, event, shard, and rates above 0")
@@ -166,6 +173,7 @@ def generate(
         huge_fids=huge_fids,
         unknown_types=unknown_types,
         gasless_keys=gasless_keys,
+        signed=signed,
     )
     ticks = 0
     while simulation.written < events:

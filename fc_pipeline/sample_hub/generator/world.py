@@ -60,13 +60,15 @@ class User:
     """An FID with what it holds. `storage_units` grows as it posts; `messages` counts what counts against storage.
 
     `wallets` are verifications of addresses that own channels, `copies` the verifications that other shards hold,
-    `follows` the likes of channels.
+    `follows` the likes of channels. `registry_keys` is how many keys it has added to the registry so far, `signer` the
+    newest.
     """
 
     fid: int
     shard: int
     custody: str
-    signer: str
+    signer: str = ""
+    registry_keys: int = 0
     fname: str | None = None
     storage_units: int = 0
     messages: int = 0
