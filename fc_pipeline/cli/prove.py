@@ -1,4 +1,4 @@
-"""`fc-pipeline prove`: the tables against what the network itself signs. Nothing is written."""
+"""`fc-pipeline prove`: the tables against what the network itself signs. Nothing is written but, if asked, digests."""
 
 import json
 import sys
@@ -13,6 +13,7 @@ from fc_pipeline.errors import ConfigError
 from fc_pipeline.services import open_services_read_only
 
 if TYPE_CHECKING:
+    from fc_pipeline.live_set.digests import Refreshed
     from fc_pipeline.proving.messages import ProvedMessages
     from fc_pipeline.proving.replica_proof import ReplicaProof
     from fc_pipeline.proving.shard_proof import ShardProof
@@ -30,6 +31,12 @@ def prove(
     messages: Annotated[
         int | None, typer.Option(min=1, help="About so many messages from all tables, by hash and signature.")
     ] = None,
+    anew: Annotated[
+        bool,
+        typer.Option(
+            "--anew", help="First make all users' digests anew from the rows: finds what somebody changed by hand."
+        ),
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the outcome as JSON, for programs.")] = False,
 ) -> None:
     """Prove the tables against the network's state root, and messages by their hashes and signatures.
@@ -43,11 +50,16 @@ def prove(
         raise ConfigError(
             "messages are proved whatever their shard: leave --shard out", hint="fc-pipeline prove --help"
         )
-    settings = Settings.load()
     of_messages = fid is not None or messages is not None
+    if anew and of_messages:
+        raise ConfigError(
+            "messages are proved from the rows as they are: leave --anew out", hint="fc-pipeline prove --help"
+        )
+    settings = Settings.load()
     with open_services_read_only(settings, need_hub=not of_messages, need_redis=None) as opened:
         from fc_pipeline.replica import open_replica_to_read
 
+        made = _digests_made_anew(opened) if anew else None
         with open_replica_to_read(opened) as replica:
             if of_messages:
                 found = _proved_messages(replica, fid, messages)
@@ -57,7 +69,7 @@ def prove(
                 from fc_pipeline.proving.replica_proof import prove_replica
 
                 proof = prove_replica(replica, "prove", only_shard=shard)
-                _print_shards(proof, as_json=as_json)
+                _print_shards(proof, made, as_json=as_json)
                 is_proved = proof.is_proved
     if not is_proved:
         raise typer.Exit(1)
@@ -72,9 +84,21 @@ def _proved_messages(replica: "Replica", fid: int | None, messages: int | None) 
         return prove_sample(connection, messages or 1)
 
 
-def _print_shards(proof: "ReplicaProof", *, as_json: bool) -> None:
-    from fc_pipeline.proving.shard_proof import described
+def _digests_made_anew(settings: Settings) -> "Refreshed | None":
+    """All digests, from the rows as they are; none where nothing is folded yet."""
+    from fc_pipeline.live_set.digests import DigestKeeper
+    from fc_pipeline.replica import open_replica
 
+    with open_replica(settings, may_be_empty=True) as replica:
+        shard_count = replica.shard_count()
+        if shard_count is None:
+            return None
+        only_targets = settings.targets == "set"
+        with DigestKeeper(settings.libpq_url(), "prove", shard_count, only_targets=only_targets) as keeper:
+            return keeper.refresh(all_fids=True)
+
+
+def _print_shards(proof: "ReplicaProof", made: "Refreshed | None", *, as_json: bool) -> None:
     if as_json:
         sys.stdout.write(
             json.dumps(
@@ -82,30 +106,47 @@ def _print_shards(proof: "ReplicaProof", *, as_json: bool) -> None:
                     "proved": proof.is_proved,
                     "shards": _figures(proof.shards),
                     "not_known": list(proof.not_known),
+                    "digests_made": made.fids if made else 0,
                 }
             )
             + "\n"
         )
         return
     console = Console(highlight=False, soft_wrap=True)
+    if made is not None:
+        console.print(f"digests of {made.fids:,} users made anew, of {made.leaves:,} leaves in {made.seconds:.1f} s")
     for one in proof.shards:
-        console.print(f"[bold]shard {one.shard}[/bold] at height {one.height}")
-        for strength, is_proved, found in one.lines():
-            console.print(f"  {strength:<10} {_MARKS[is_proved]}  {found}")
-        if one.root is None:
-            continue
-        for taken in one.root.taken[:_MAX_SHOWN]:
-            console.print(f"    from the hub: {described(taken)}")
-        for differing in one.root.differing[:_MAX_SHOWN]:
-            console.print(f"    differs: {described(differing)}")
-        if len(one.root.differing) > _MAX_SHOWN:
-            console.print(f"    and {len(one.root.differing) - _MAX_SHOWN} more")
-        fids = one.differing_fids
-        if fids:
-            named = ",".join(map(str, fids[:_MAX_SHOWN]))
-            console.print(f"    read them anew: fc-pipeline backfill --fids {named}")
+        _print_shard(console, one)
+    if made is None and _differs(proof):
+        console.print("rows may have been changed by hand since their digests were made: fc-pipeline prove --anew")
     for line in proof.not_known:
         console.print(f"[yellow]not known:[/yellow] {line}")
+
+
+def _print_shard(console: Console, one: "ShardProof") -> None:
+    from fc_pipeline.proving.shard_proof import described
+
+    console.print(f"[bold]shard {one.shard}[/bold] at height {one.height}")
+    for strength, is_proved, found in one.lines():
+        console.print(f"  {strength:<10} {_MARKS[is_proved]}  {found}")
+    if one.root is None:
+        return
+    for taken in one.root.taken[:_MAX_SHOWN]:
+        console.print(f"    from the hub: {described(taken)}")
+    for differing in one.root.differing[:_MAX_SHOWN]:
+        console.print(f"    differs: {described(differing)}")
+    if len(one.root.differing) > _MAX_SHOWN:
+        console.print(f"    and {len(one.root.differing) - _MAX_SHOWN} more")
+    fids = one.differing_fids
+    if fids:
+        named = ",".join(map(str, fids[:_MAX_SHOWN]))
+        console.print(f"    read them anew: fc-pipeline backfill --fids {named}")
+
+
+def _differs(proof: "ReplicaProof") -> bool:
+    """Whether leaves were compared with the hub's, and are others."""
+    compared = (line for one in proof.shards for line in one.lines())
+    return any(is_proved is False and strength != "consensus" for strength, is_proved, _ in compared)
 
 
 def _figures(proofs: "Sequence[ShardProof]") -> list[dict[str, Any]]:
