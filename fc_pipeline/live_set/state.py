@@ -7,6 +7,7 @@ root is that of the height, however far the digests lag.
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Final, Self, cast
 
 import adbc_driver_manager
@@ -39,18 +40,24 @@ _Digests = Mapping[int, tuple[int, bytes]]
 """By FID its leaves and hash; no leaves where it has lost its last one."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class ShardState:
-    """What the tables say of a shard's trie at `height`, the highest that is folded: valid while its moment is open.
-
-    `virtual_shards` are its nodes of depth 2, of which the root follows.
-    """
+    """What the tables say of a shard's trie at `height`, the highest that is folded: valid while its moment is open."""
 
     shard: int
     height: int
-    virtual_shards: Nodes
     _view: "LiveSetView" = field(repr=False)
     _fresh: _Digests = field(repr=False)
+
+    @property
+    def virtual_shards(self) -> Nodes:
+        """Its nodes of depth 2, of which the root follows. Raises PostgresError."""
+        return self._virtual_shards
+
+    @cached_property
+    def _virtual_shards(self) -> Nodes:
+        """Made of all digests, when first asked for."""
+        return self._view.virtual_shard_nodes(self.shard, self._fresh)
 
     @property
     def root(self) -> Node:
@@ -113,14 +120,20 @@ class LiveSetView:
             [digest for _, digest in digests.values()],
         )
 
+    def virtual_shard_nodes(self, shard: int, fresh: _Digests) -> Nodes:
+        """The nodes of depth 2 at this moment, a part of the FIDs in memory at a time; `fresh` as above."""
+        listed: list[tuple[bytes, Node]] = []
+        for first in range(0, _VIRTUAL_SHARDS, _VIRTUAL_SHARDS_AT_A_TIME):
+            part = self.fid_nodes(shard, range(first, first + _VIRTUAL_SHARDS_AT_A_TIME), fresh)
+            listed += part.at(VIRTUAL_SHARD_DEPTH).listed()
+        return Nodes.of_digests(
+            [key for key, _ in listed], [node.leaf_count for _, node in listed], [node.hash for _, node in listed]
+        )
+
     def _states(self) -> list[ShardState]:
         heights = coverage.heights(self._session.query)
         made_anew = self._made_anew()
-        found: list[ShardState] = []
-        for shard in sorted(heights):
-            fresh = made_anew.get(shard, {})
-            found.append(ShardState(shard, heights[shard].last, self._virtual_shards(shard, fresh), self, fresh))
-        return found
+        return [ShardState(shard, heights[shard].last, self, made_anew.get(shard, {})) for shard in sorted(heights)]
 
     def _made_anew(self) -> dict[int, dict[int, tuple[int, bytes]]]:
         """By shard the digests of FIDs that have none as of this moment."""
@@ -134,13 +147,3 @@ class LiveSetView:
             for digest in self._reader.digests(some):
                 found[digest.shard][digest.fid] = (digest.leaves, digest.hash)
         return found
-
-    def _virtual_shards(self, shard: int, fresh: _Digests) -> Nodes:
-        """The nodes of depth 2, a part of the FIDs in memory at a time."""
-        listed: list[tuple[bytes, Node]] = []
-        for first in range(0, _VIRTUAL_SHARDS, _VIRTUAL_SHARDS_AT_A_TIME):
-            part = self.fid_nodes(shard, range(first, first + _VIRTUAL_SHARDS_AT_A_TIME), fresh)
-            listed += part.at(VIRTUAL_SHARD_DEPTH).listed()
-        return Nodes.of_digests(
-            [key for key, _ in listed], [node.leaf_count for _, node in listed], [node.hash for _, node in listed]
-        )
