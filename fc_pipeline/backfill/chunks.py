@@ -11,8 +11,11 @@ from typing import Final
 from fc_pipeline.backfill.fetch import FetchedChunk, fetch_chunk
 from fc_pipeline.backfill.held_names import held_names
 from fc_pipeline.backfill.lost_past import refuse_lost_past
-from fc_pipeline.errors import HubUnavailable, HubUntrusted
+from fc_pipeline.errors import HubError, HubUnavailable, HubUntrusted
 from fc_pipeline.hub.failover import HubPool
+from fc_pipeline.hub.grpc_channel import NodeUnavailable
+from fc_pipeline.hub.grpc_node import GrpcNode
+from fc_pipeline.hub.grpc_nodes import GrpcNodes
 from fc_pipeline.hub.reads import HubReads
 from fc_pipeline.hub.vetting import FAILOVER_ERRORS
 from fc_pipeline.lake.snapshot_log import SnapshotLog
@@ -40,8 +43,10 @@ class ChunkFetcher:
     run_id: str
     should_stop: Callable[[], bool]
 
-    async def fetched(self, hubs: HubPool, chunks: Iterator[Chunk]) -> AsyncGenerator[FetchedChunk]:
-        """Chunk by chunk, in their order. Raises HubError and LakeError.
+    async def fetched(
+        self, hubs: HubPool, chunks: Iterator[Chunk], nodes: GrpcNodes | None = None
+    ) -> AsyncGenerator[FetchedChunk]:
+        """Chunk by chunk, in their order; with `nodes`, leaves that are no rows, too. Raises HubError and LakeError.
 
         Where hubs may be asked without limit, one is begun before the last is done: its requests fill the moments in
         which that one is vetted and written down. Within a limit, both would only take longer.
@@ -51,7 +56,7 @@ class ChunkFetcher:
         try:
             while True:
                 while len(begun) < at_once and not self.should_stop() and (chunk := next(chunks, None)):
-                    begun.append(asyncio.create_task(self._fetch(hubs, chunk)))
+                    begun.append(asyncio.create_task(self._fetch(hubs, chunk, nodes)))
                 if not begun:
                     return
                 yield await begun.popleft()
@@ -60,7 +65,7 @@ class ChunkFetcher:
                 task.cancel()
             await asyncio.gather(*begun, return_exceptions=True)
 
-    async def _fetch(self, hubs: HubPool, chunk: Chunk) -> FetchedChunk:
+    async def _fetch(self, hubs: HubPool, chunk: Chunk, nodes: GrpcNodes | None) -> FetchedChunk:
         """A chunk from the first usable hub; a failing hub is replaced by another, or retried for a while.
 
         Answers count only if the hub is usable afterwards, too: a hub that was reset has lost what is requested.
@@ -71,12 +76,14 @@ class ChunkFetcher:
         untrusted: dict[HubReads, HubUntrusted] = {}
         while True:
             hub: HubReads | None = None
+            node: GrpcNode | None = None
             try:
                 hub = await hubs.follow(None)
                 if hub in untrusted:
                     raise untrusted[hub]
+                node = await _usable(nodes, hub)
                 held = await asyncio.to_thread(held_names, self.replica.engine, [fid for fid, _ in chunk])
-                fetched = await fetch_chunk(hub, self.log, chunk, held)
+                fetched = await fetch_chunk(hub, self.log, chunk, held, node)
                 await hubs.confirm(hub)
                 await asyncio.to_thread(refuse_lost_past, self.replica, hub.name, fetched)
             except POSTGRES_ERRORS as error:  # whether the hub is usable is checked against the ledger
@@ -93,10 +100,24 @@ class ChunkFetcher:
                 retry_until = now + RETRY_BUDGET_SECONDS if retry_until is None else retry_until
                 if now > retry_until or not isinstance(error, HubUnavailable):
                     raise
-                if hub is not None:
-                    hubs.leave(hub, error)
+                _leave(error, hubs, hub, nodes, node)
                 log.warning("chunk_again first_fid=%s reason=%r", chunk[0][0], str(error))
             else:
                 return fetched
             await asyncio.sleep(pause_seconds)
             pause_seconds = min(MAX_PAUSE_SECONDS, pause_seconds * 2)
+
+
+async def _usable(nodes: GrpcNodes | None, hub: HubReads) -> GrpcNode | None:
+    return None if nodes is None else await nodes.usable(await hub.info())
+
+
+def _leave(
+    error: HubError, hubs: HubPool, hub: HubReads | None, nodes: GrpcNodes | None, node: GrpcNode | None
+) -> None:
+    """Prefer another one to whoever failed."""
+    if isinstance(error, NodeUnavailable):
+        if nodes is not None and node is not None:
+            nodes.leave(node)
+    elif hub is not None:
+        hubs.leave(hub, error)

@@ -8,11 +8,13 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, Final
 
+from fc_pipeline.backfill.fid_leaves import FidLeaves
 from fc_pipeline.backfill.fid_records import snapshot
 from fc_pipeline.errors import HubRefused
 from fc_pipeline.hub.client import HubBodyTooLarge, HubDisconnected, HubKeyRefused, HubMalformed
+from fc_pipeline.hub.grpc_node import GrpcNode
 from fc_pipeline.hub.reads import HubReads
-from fc_pipeline.hub.snapshot import KEYS_READ, NAMES_ASKED, SnapshotPage, ids_after, ids_before
+from fc_pipeline.hub.snapshot import STATEMENTS, SnapshotPage, ids_after, ids_before
 from fc_pipeline.lake.snapshot_log import Heads, SnapshotFile, SnapshotLog, bucket_of
 from fc_pipeline.store.snapshot_ledger import SnapshotLine
 
@@ -23,7 +25,7 @@ CONCURRENT_FIDS: Final = 16
 CONCURRENT_FIDS_HERE: Final = 8
 """With a hub on this machine there is no latency to hide, only its work."""
 INFO_REQUESTS: Final = 2
-"""Requests of a chunk beside those of its FIDs."""
+"""Requests of a chunk to a hub beside those of its FIDs."""
 BIG_FID_BYTES: Final = 4 * 1024 * 1024
 """An FID with more bytes than this gets a file of its own, written as its records arrive."""
 
@@ -61,6 +63,7 @@ class _Fetch:
     versions: Mapping[int, int]
     fetched_at: datetime
     held_names: Mapping[int, Collection[str]]
+    node: GrpcNode | None = None
     files: ExitStack = field(default_factory=ExitStack)
     shared: dict[int, SnapshotFile] = field(default_factory=dict[int, SnapshotFile])
     opened: list[SnapshotFile] = field(default_factory=list[SnapshotFile])
@@ -77,24 +80,25 @@ class _Fetch:
         """Fetch one FID and write its records; an FID that the hub cannot answer for is noted."""
         async with self.asking:
             hub = HubReads(self.hub.client.counting())
+            leaves = None if self.node is None else FidLeaves(self.node, fid, sorted(self.versions))
             try:
-                await self._fid(hub, fid, shard)
+                await self._fid(hub, fid, shard, leaves)
             except HubKeyRefused:
                 raise
             except _OF_THE_FID as error:
                 self.unread[fid] = error.message
             finally:
-                self.requests += hub.client.requests
+                self.requests += _requests(hub, leaves)
 
-    async def _fid(self, hub: HubReads, fid: int, shard: int) -> None:
+    async def _fid(self, hub: HubReads, fid: int, shard: int, leaves: FidLeaves | None) -> None:
         pages: list[SnapshotPage] = []
         own: SnapshotFile | None = None
         size_bytes = records = 0
-        async for page in snapshot(hub, fid, self.held_names.get(fid, ())):
+        async for page in snapshot(hub, fid, self.held_names.get(fid, ()), leaves):
             pages.append(page)
             if page.kind == "on_chain_events" and any(_REGISTRATION in record for record in page.records):
                 self.registered.add(fid)
-            records += len(page.records) if page.kind not in (NAMES_ASKED, KEYS_READ) else 0
+            records += len(page.records) if page.kind not in STATEMENTS else 0
             size_bytes += sum(map(len, page.records))
             if size_bytes >= BIG_FID_BYTES:
                 own = own or self._open(bucket_of(fid))
@@ -105,7 +109,7 @@ class _Fetch:
             await self._write(file, fid, shard, pages)
         version = self.versions[shard]
         line = SnapshotLine(
-            fid, shard, bucket_of(fid), version, version, file.path, records, hub.client.requests, self.fetched_at
+            fid, shard, bucket_of(fid), version, version, file.path, records, _requests(hub, leaves), self.fetched_at
         )
         self.found.append(line)
 
@@ -143,23 +147,34 @@ async def all_of(work: Iterable[Coroutine[Any, Any, None]]) -> None:
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
+def _requests(hub: HubReads, leaves: FidLeaves | None) -> int:
+    return hub.client.requests + (leaves.requests if leaves is not None else 0)
+
+
 async def fetch_chunk(
-    hub: HubReads, log: SnapshotLog, fids: Sequence[tuple[int, int]], held_names: Mapping[int, Collection[str]]
+    hub: HubReads,
+    log: SnapshotLog,
+    fids: Sequence[tuple[int, int]],
+    held_names: Mapping[int, Collection[str]],
+    node: GrpcNode | None = None,
 ) -> FetchedChunk:
     """Fetch FIDs, given with their shards, from one hub; every file is on disk when this returns.
 
     `held_names` are the names that each FID has in the tables, which the hub's lists may leave out. An FID that the hub
-    cannot answer for does not fail the others. Raises HubError where the hub itself fails, and LakeError; nothing
-    counts as fetched then.
+    cannot answer for does not fail the others. A `node`, of the same network, is asked over gRPC for the leaves that
+    are no rows; its head counts as well as the hub's. Raises HubError where the hub itself fails, and LakeError;
+    nothing counts as fetched then.
     """
     fetched_at = datetime.now(UTC)
-    fetch = _Fetch(hub, log, await ids_before(hub), fetched_at, held_names)
+    sources = (hub,) if node is None else (hub, node)
+    fetch = _Fetch(hub, log, await ids_before(*sources), fetched_at, held_names, node)
     try:
         await all_of(fetch.fid(fid, shard) for fid, shard in fids)
-        until_ids = await ids_after(hub)
+        until_ids = await ids_after(*sources)
         await asyncio.to_thread(fetch.close, Heads(fetch.versions, until_ids))
     except BaseException:
         fetch.files.__exit__(*sys.exc_info())
         raise
     snapshots = [replace(one, until_id=until_ids[one.shard]) for one in sorted(fetch.found, key=lambda one: one.fid)]
-    return FetchedChunk(snapshots, fetch.unread, fetch.requests + INFO_REQUESTS, frozenset(fetch.registered))
+    requests = fetch.requests + INFO_REQUESTS * len(sources)
+    return FetchedChunk(snapshots, fetch.unread, requests, frozenset(fetch.registered))

@@ -7,6 +7,7 @@ from typing import Final
 import msgspec
 
 from fc_pipeline.backfill.fid_keys import gasless_keys
+from fc_pipeline.backfill.fid_leaves import FidLeaves
 from fc_pipeline.errors import HubRefused
 from fc_pipeline.hub.client import HubKeyRefused
 from fc_pipeline.hub.decode import DECODE_ERRORS
@@ -35,7 +36,9 @@ _UNKNOWN_VALUE: Final = "Invalid query parameters"
 """Prefix of a hub's refusal of a parameter value that it does not know (hub-api 1.3)."""
 
 
-async def snapshot(hub: HubReads, fid: int, held_names: Collection[str] = ()) -> AsyncIterator[SnapshotPage]:
+async def snapshot(
+    hub: HubReads, fid: int, held_names: Collection[str] = (), leaves: FidLeaves | None = None
+) -> AsyncIterator[SnapshotPage]:
     """Every record of an FID, page by page, the pages of one kind after those of another.
 
     Lists that the storage limits call empty are not requested; no limit covers name proofs, contract events and keys.
@@ -50,17 +53,45 @@ async def snapshot(hub: HubReads, fid: int, held_names: Collection[str] = ()) ->
         return
     limits = await _limits(hub, fid)
     names = set(held_names)
-    for one in MESSAGE_SETS:
-        if one.list_by_fid and one.storage_type and _may_have(limits, one.storage_type):
-            async for records in one.list_by_fid(hub, fid):
-                names |= _shown_names(records) if one.table is USER_DATA else set()
-                yield SnapshotPage(one.name, records)
+    async for page in _messages(hub, fid, limits):
+        names |= _shown_names(page.records) if page.kind == USER_DATA.name else set()
+        yield page
     async for page in _proofs(hub, fid, names):
+        names |= _proved_names(page)
         yield page
     async for page in _on_chain_events(hub, fid, _event_types(limits)):
         yield page
     async for page in gasless_keys(hub, fid):
         yield page
+    async for page in _leaves(leaves, limits, names):
+        yield page
+
+
+async def _leaves(
+    leaves: FidLeaves | None, limits: StorageLimits | None, names: Collection[str]
+) -> AsyncIterator[SnapshotPage]:
+    if leaves is not None:
+        async for page in leaves.pages(_leaf_lists(limits), names):
+            yield page
+
+
+def _leaf_lists(limits: StorageLimits | None) -> list[str]:
+    """The lists in which a node may have messages that are no rows; removes count as used (hub-api 6.2)."""
+    lists = [name for name in ("reactions", "links", "verifications") if _may_have(limits, name.upper())]
+    return [*lists, "compact_states", "lends"]
+
+
+def _proved_names(page: SnapshotPage) -> set[str]:
+    if page.kind != USERNAME_PROOFS.name:
+        return set()
+    return {proof.name for raw in page.records if (proof := _proof(raw)) and proof.name}
+
+
+async def _messages(hub: HubReads, fid: int, limits: StorageLimits | None) -> AsyncIterator[SnapshotPage]:
+    for one in MESSAGE_SETS:
+        if one.list_by_fid and one.storage_type and _may_have(limits, one.storage_type):
+            async for records in one.list_by_fid(hub, fid):
+                yield SnapshotPage(one.name, records)
 
 
 def _shown_names(user_data: Sequence[bytes]) -> set[str]:

@@ -26,11 +26,12 @@ from fc_pipeline.backfill.progress import BackfillProgress, BucketProgress
 from fc_pipeline.backfill.scope import BackfillScope, ScopedFids, find_fids, vet_hub
 from fc_pipeline.errors import HubError, LakeError
 from fc_pipeline.hub.failover import HubPool
+from fc_pipeline.hub.grpc_nodes import GrpcNodes
 from fc_pipeline.lake.snapshot_log import SnapshotLog, bucket_of
 from fc_pipeline.reconcile.outcome import Reconciled
 from fc_pipeline.reconcile.reconciler import Reconciler
 from fc_pipeline.reconcile.staging import FidSnapshot
-from fc_pipeline.replica import Replica
+from fc_pipeline.replica import Replica, grpc_endpoints
 from fc_pipeline.store import hub_requests, snapshot_ledger
 from fc_pipeline.store.retry import POSTGRES_ERRORS, RetryBudget, explained, with_retries
 from fc_pipeline.store.schema import hold_schema
@@ -101,7 +102,8 @@ class Backfill:
         return self.progress
 
     async def _walk(self, reconciler: Reconciler | None) -> None:
-        async with HubPool(self.replica.hub_endpoints) as hubs:
+        endpoints = grpc_endpoints(self.replica.settings)
+        async with HubPool(self.replica.hub_endpoints) as hubs, GrpcNodes(endpoints) as nodes:
             found = await self._find(hubs)
             self.progress.requests += found.requests
             missing, stored = await asyncio.to_thread(self._retried, partial(self._open_rounds, found))
@@ -112,7 +114,7 @@ class Backfill:
                     folding = asyncio.create_task(asyncio.to_thread(self._fold, reconciler, stored))
                 waiting: list[FetchedChunk] = []
                 fetcher = ChunkFetcher(self.replica, self._log, self.run_id, self.should_stop)
-                async with aclosing(fetcher.fetched(hubs, _chunks(missing))) as chunks:
+                async with aclosing(fetcher.fetched(hubs, _chunks(missing), nodes)) as chunks:
                     async for fetched in chunks:
                         await asyncio.to_thread(self._record, fetched)
                         waiting.append(fetched)

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     import grpc
     import grpc.aio
 
-__all__ = ["GrpcChannel"]
+__all__ = ["GrpcChannel", "NodeUnavailable"]
 
 SERVICE: Final = "/HubService/"
 TIMEOUT_SECONDS: Final = 10.0
@@ -44,6 +44,10 @@ _ADDRESS_HINT: Final = (
 )
 _NO_SUCH_CALL_HINT: Final = "FC_HUB_GRPC is to name a Snapchain node that tells of its trie and headers"
 _NO_SHARD_HINT: Final = "a node tells of the shards that it hosts, by its configuration, and of no trie of shard 0"
+
+
+class NodeUnavailable(HubUnavailable):
+    """No answer over gRPC, which says nothing of the hubs over HTTP."""
 
 
 class GrpcChannel:
@@ -75,13 +79,13 @@ class GrpcChannel:
     async def ask(self, call: str, request: bytes) -> bytes:
         """The answer to a call, both as protobuf.
 
-        Raises HubUnavailable when the attempts are used up, HubRefused (HubKeyRefused, HubLacksEndpoint) at once.
+        Raises NodeUnavailable when the attempts are used up, HubRefused (HubKeyRefused, HubLacksEndpoint) at once.
         """
         attempt = 0
         while True:
             await self._budget.acquire()
             if self._budget.paused_seconds > MAX_RETRY_AFTER_SECONDS:
-                raise HubUnavailable(f"hub {self.name} {call}: the hub asks to be left alone for longer")
+                raise NodeUnavailable(f"hub {self.name} {call}: the hub asks to be left alone for longer")
             self.requests += 1
             REQUEST_COUNTS.sent(self.name)
             try:
@@ -94,7 +98,7 @@ class GrpcChannel:
                 if error.code().name not in _TRANSIENT:
                     raise self._refused(call, error.code().name, said, detail) from None
                 if attempt == MAX_ATTEMPTS:
-                    raise HubUnavailable(
+                    raise NodeUnavailable(
                         f"hub {self.name} did not answer {call} in {MAX_ATTEMPTS} attempts: {said}", hint=_ADDRESS_HINT
                     ) from None
             await self._sleep(FIRST_BACKOFF_SECONDS * 2**attempt * (0.5 + random_module.random() / 2))  # noqa: S311

@@ -13,13 +13,22 @@ from fc_pipeline.base58 import base58
 from fc_pipeline.proof.message_schema import BODIES, Field, Form, read_schema
 from fc_pipeline.proof.protobuf import Malformed, bytes_in, last_fields, number_in
 
-__all__ = ["message_json"]
+__all__ = ["message_json", "message_kind"]
 
 _NETWORKS: Final = {
     number: f"FARCASTER_NETWORK_{name}" for number, name in ((1, "MAINNET"), (2, "TESTNET"), (3, "DEVNET"))
 }
 _KINDS: Final = {schema.message_type: kind for kind, schema in BODIES.items()}
 _SOLANA: Final = "PROTOCOL_SOLANA"
+
+
+def message_kind(message: bytes) -> str | None:
+    """A Message's type by its name on the wire without `MESSAGE_TYPE_`; None for one that no by-FID call lists.
+
+    Raises Malformed.
+    """
+    envelope = last_fields(message)
+    return _KINDS.get(number_in(last_fields(bytes_in(envelope, 7) or bytes_in(envelope, 1)), 1))
 
 
 def message_json(message: bytes) -> bytes:

@@ -4,14 +4,14 @@ Requests and answers are encoded by field number (proof.protobuf; node-db 3.5, 5
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from types import TracebackType
 from typing import Final, Self, TypeVar
 
 from fc_pipeline.errors import HubError, HubRefused
 from fc_pipeline.hub.endpoint import HubEndpoint
 from fc_pipeline.hub.grpc_channel import GrpcChannel
-from fc_pipeline.hub.grpc_messages import message_json
+from fc_pipeline.hub.grpc_messages import message_json, message_kind
 from fc_pipeline.hub.wire import HubInfo, ShardInfo
 from fc_pipeline.proof.descent import ToldNode
 from fc_pipeline.proof.headers import SignedHeader, read_shard_chunk
@@ -26,20 +26,22 @@ from fc_pipeline.proof.protobuf import (
 )
 from fc_pipeline.proof.trie import HASH_BYTES, Node
 
-__all__ = ["GrpcNode"]
+__all__ = ["LISTS", "GrpcNode"]
 
 T = TypeVar("T")
 
 _NO_SUCH_NODE: Final = "node not found"
-_BY_FID: Final = (
-    "GetAllCastMessagesByFid",
-    "GetAllReactionMessagesByFid",
-    "GetAllLinkMessagesByFid",
-    "GetLinkCompactStateMessageByFid",
-    "GetAllVerificationMessagesByFid",
-    "GetAllUserDataMessagesByFid",
-    "GetAllLendStorageMessagesByFid",
-)
+_BY_FID: Final = {
+    "casts": "GetAllCastMessagesByFid",
+    "reactions": "GetAllReactionMessagesByFid",
+    "links": "GetAllLinkMessagesByFid",
+    "compact_states": "GetLinkCompactStateMessageByFid",
+    "verifications": "GetAllVerificationMessagesByFid",
+    "user_data": "GetAllUserDataMessagesByFid",
+    "lends": "GetAllLendStorageMessagesByFid",
+}
+LISTS: Final = tuple(_BY_FID)
+"""What a node lists by FID, adds and removes alike."""
 
 
 class GrpcNode:
@@ -57,6 +59,11 @@ class GrpcNode:
     def name(self) -> str:
         """Its address without anything secret."""
         return self._channel.name
+
+    @property
+    def may_be_several(self) -> bool:
+        """Whether more nodes than one may answer for this address, each at a height of its own."""
+        return not self._channel.endpoint.is_loopback
 
     @property
     def requests(self) -> int:
@@ -100,16 +107,19 @@ class GrpcNode:
         found = self._read(call, answer, _blocks)
         return next((one for one in found if (one.header.shard, one.header.height) == (shard, height)), None)
 
-    async def messages_by_fid(self, fid: int) -> AsyncIterator[bytes]:
-        """All live messages of an FID as its home shard has them, as JSON: also removes, compact states and lends.
+    async def messages_by_fid(
+        self, fid: int, lists: Collection[str] = LISTS, kinds: Collection[str] | None = None
+    ) -> AsyncIterator[bytes]:
+        """The live messages of an FID in these lists, as its home shard has them, as JSON.
 
-        Raises HubError.
+        With `kinds`, only of these types. Raises HubError.
         """
-        for call in _BY_FID:
+        for call in (_BY_FID[name] for name in lists):
             token = b""
             while True:
                 request = number_field(1, fid) + (bytes_field(3, token) if token else b"")
-                messages, token = self._read(call, await self._channel.ask(call, request), _page)
+                answer = await self._channel.ask(call, request)
+                messages, token = self._read(call, answer, lambda page: _page(page, kinds))
                 for message in messages:
                     yield message
                 if not token:
@@ -163,13 +173,13 @@ def _blocks(answer: bytes) -> list[SignedHeader]:
     ]
 
 
-def _page(answer: bytes) -> tuple[list[bytes], bytes]:
+def _page(answer: bytes, kinds: Collection[str] | None) -> tuple[list[bytes], bytes]:
     """The messages as JSON, and the token of the next page; empty at the end."""
     messages: list[bytes] = []
     token = b""
     for number, content in read_fields(answer):
         if isinstance(content, bytes):
-            if number == 1:
+            if number == 1 and (kinds is None or message_kind(content) in kinds):
                 messages.append(message_json(content))
             elif number == 2:
                 token = content

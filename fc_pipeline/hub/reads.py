@@ -196,6 +196,11 @@ class HubReads(ReadEndpoints):
         """The hub's address without anything secret."""
         return self.client.name
 
+    @property
+    def may_be_several(self) -> bool:
+        """Whether more nodes than one may answer, each at a height of its own."""
+        return self.client.may_be_several
+
     async def ask(self, question: Callable[[HubClient], Awaitable[T]]) -> T:
         """The answer of this hub."""
         return await question(self.client)

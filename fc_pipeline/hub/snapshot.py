@@ -3,17 +3,25 @@
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Protocol
 
-from fc_pipeline.hub.reads import MAX_NODE_LAG_HEIGHTS, HubReads
+import msgspec
+
+from fc_pipeline.hub.reads import MAX_NODE_LAG_HEIGHTS
 from fc_pipeline.hub.wire import HubInfo, first_event_id
 
 __all__ = [
+    "ALL_KNOWN",
     "CONTRACTS_FID",
     "KEYS_READ",
+    "LEAVES",
+    "LEAVES_READ",
+    "LEAVES_TOLD",
     "NAMES_ASKED",
     "NO_RECORDS",
+    "STATEMENTS",
     "SnapshotPage",
+    "ToldLeaves",
     "ids_after",
     "ids_before",
     "shard_of",
@@ -28,6 +36,20 @@ NAMES_ASKED: Final = "names_asked"
 KEYS_READ: Final = "keys_read"
 """The kind of what says that the FID's gasless keys were listed, all of them: a hub may have no such endpoint."""
 
+LEAVES: Final = "leaves"
+"""The kind of messages that a node lists over gRPC and that are no rows: removes, compact states, lends."""
+
+LEAVES_TOLD: Final = "leaves_told"
+"""The kind of what a shard's trie proves: of the FID and a type, these leaves and no others (ToldLeaves in JSON)."""
+
+LEAVES_READ: Final = "leaves_read"
+"""The kind of what says that all of these messages were listed; ALL_KNOWN: and that the tries were explained, too."""
+
+ALL_KNOWN: Final = b"all known"
+
+STATEMENTS: Final = frozenset({NAMES_ASKED, KEYS_READ, LEAVES_TOLD, LEAVES_READ})
+"""Kinds of what is no record of the FID, but says something of those that are there."""
+
 CONTRACTS_FID: Final = 0
 """The FID of contract events that are of no user: SIGNER_MIGRATED, and channels without an owner (hub-api 4.3)."""
 
@@ -40,20 +62,43 @@ class SnapshotPage:
     records: list[bytes]
 
 
+class ToldLeaves(msgspec.Struct):
+    """All leaves of the FID on a shard that begin with this type byte; the bytes are in Base64."""
+
+    shard: int
+    type_byte: int
+    leaves: list[bytes]
+
+
 def shard_of(fid: int, shard_count: int) -> int:
     """The shard that holds an FID's messages (hub-api 7.7)."""
     digest = hashlib.sha256((fid & 0xFFFFFFFF).to_bytes(4, "big")).digest()
     return int.from_bytes(digest[:4], "big") % shard_count + 1
 
 
-async def ids_before(hub: HubReads) -> Mapping[int, int]:
+class HeadsSource(Protocol):
+    """Who answers for a snapshot; `may_be_several` where more nodes than one may do so, each at a height of its own."""
+
+    @property
+    def may_be_several(self) -> bool:
+        """See above."""
+        ...
+
+    async def info(self) -> HubInfo:
+        """The shards' heads. Raises HubError."""
+        ...
+
+
+async def ids_before(*sources: HeadsSource) -> Mapping[int, int]:
     """Per data shard an event id such that answers asked for from now on hold every event up to it."""
-    return _head_ids(await hub.info(), -_spread(hub))
+    heads = [_head_ids(await one.info(), -_spread(one)) for one in sources]
+    return {shard: min(one[shard] for one in heads if shard in one) for shard in heads[0]}
 
 
-async def ids_after(hub: HubReads) -> Mapping[int, int]:
+async def ids_after(*sources: HeadsSource) -> Mapping[int, int]:
     """Per data shard an event id such that answers that came until now hold no event beyond it."""
-    return _head_ids(await hub.info(), _spread(hub))
+    heads = [_head_ids(await one.info(), _spread(one)) for one in sources]
+    return {shard: max(one[shard] for one in heads if shard in one) for shard in heads[0]}
 
 
 def _head_ids(info: HubInfo, heights: int) -> Mapping[int, int]:
@@ -65,6 +110,6 @@ def _head_ids(info: HubInfo, heights: int) -> Mapping[int, int]:
     }
 
 
-def _spread(hub: HubReads) -> int:
+def _spread(source: HeadsSource) -> int:
     """The node that answers may not be the one that reported its head."""
-    return MAX_NODE_LAG_HEIGHTS if hub.client.may_be_several else 0
+    return MAX_NODE_LAG_HEIGHTS if source.may_be_several else 0

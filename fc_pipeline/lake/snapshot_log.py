@@ -36,7 +36,8 @@ _DESCRIBED: Final[tuple[tuple[str, pa.DataType, str], ...]] = (
         "kind",
         pa.string(),
         "Which table the record belongs to; none: the hub has nothing of this FID; names_asked: a name asked for; "
-        "keys_read: all gasless keys are among the records",
+        "keys_read: all gasless keys are among the records; leaves: a message that no table of rows has; leaves_told, "
+        "leaves_read: of what all leaves are among the records",
     ),
     ("record", pa.binary(), "Message, proof or contract event: its JSON, byte for byte as the hub sent it"),
     ("fetched_at", pa.timestamp("us", tz="UTC"), "When the FID's first request was sent"),

@@ -4,6 +4,7 @@ from functools import cache
 from typing import Final
 
 from fc_pipeline.reconcile.compare_sql import IS_DIFFERENCE, change_name
+from fc_pipeline.reconcile.listed_leaves import ALL_KNOWN_STAGING
 from fc_pipeline.tables.columns import Comparison, DataTable
 from fc_pipeline.tables.counts import CAST_COUNTS, USER_COUNTS
 
@@ -31,7 +32,10 @@ LOCK_NAMES: Final = (
 NOTE_FOLDED: Final = (
     "UPDATE pipeline.snapshots AS s SET folded_version = p.version, "
     "folded_file = CASE WHEN s.version = p.version THEN s.file ELSE s.folded_file END, "
-    "folded_at = now(), folded_run_id = $1, folded_until_id = p.until_id FROM stage_snapshots AS p WHERE s.fid = p.fid"
+    "folded_at = now(), folded_run_id = $1, folded_until_id = p.until_id, "
+    f"leaves_versions = CASE WHEN EXISTS (SELECT FROM {ALL_KNOWN_STAGING} AS k WHERE k.fid = p.fid) "
+    "THEN (SELECT array_agg(CASE WHEN h.shard = p.shard THEN p.version ELSE h.before_id END ORDER BY h.shard) "
+    "FROM stage_heads AS h) ELSE s.leaves_versions END FROM stage_snapshots AS p WHERE s.fid = p.fid"
 )
 """Empties the staging tables for the next comparison."""
 

@@ -8,7 +8,7 @@ from fc_pipeline.fold import merging, quarantine
 from fc_pipeline.reconcile import compare_sql, correct_sql
 from fc_pipeline.reconcile.records import SnapshotRows, snapshot_rows
 from fc_pipeline.reconcile.session import ReconcilingSession
-from fc_pipeline.reconcile.staging import FidSnapshot, keys_read_lines, rowless_lines, snapshot_lines
+from fc_pipeline.reconcile.staging import FidSnapshot, fid_lines, rowless_lines, snapshot_lines
 from fc_pipeline.store import attribution, derived, ledger
 from fc_pipeline.store.schema import hold_schema
 from fc_pipeline.tables.gasless_keys import GASLESS_KEYS
@@ -43,7 +43,7 @@ class KeyFold(ReconcilingSession):
         for rows in found.rows.values():
             self._session.copy(merging.stage_name(GASLESS_KEYS), rows)
         self._session.copy("stage_rowless", rowless_lines(found.rowless))
-        self._session.copy("stage_keys_read", keys_read_lines(found.keys_read))
+        self._session.copy("stage_keys_read", fid_lines(found.keys_read))
         for shard in sorted({one.shard for one in readings}):
             self._session.execute(ledger.LOCK_SHARD, (shard,))
         if self._set is not None:

@@ -15,7 +15,7 @@ import pyarrow as pa
 from fc_pipeline.fold import merging, quarantine
 from fc_pipeline.fold.outcomes import Written
 from fc_pipeline.fold.quarantine import Quarantined
-from fc_pipeline.reconcile import compare_sql, correct_sql, derived_sql, listed_removes
+from fc_pipeline.reconcile import compare_sql, correct_sql, derived_sql, listed_leaves
 from fc_pipeline.reconcile.comparability import ComparabilityCheck
 from fc_pipeline.reconcile.outcome import MAX_EXAMPLES, Difference, Reconciled, first_examples
 from fc_pipeline.reconcile.records import snapshot_rows
@@ -24,8 +24,9 @@ from fc_pipeline.reconcile.staging import (
     FidSnapshot,
     Heads,
     comparable_lines,
+    fid_lines,
     head_lines,
-    keys_read_lines,
+    leaf_list_lines,
     names_asked_lines,
     rowless_lines,
     snapshot_lines,
@@ -59,7 +60,7 @@ class Reconciler(ReconcilingSession):
         yield from map(merging.create_staging, (*LISTED_TABLES.values(), OTHER_LEAVES))
         yield from map(compare_sql.create_changes, compare_sql.COMPARED)
         yield from map(derived.create_scope, DERIVED_TABLES)
-        yield from (*compare_sql.CREATE_STAGING, quarantine.CREATE_STAGING)
+        yield from (*compare_sql.CREATE_STAGING, *listed_leaves.CREATE_STAGING, quarantine.CREATE_STAGING)
 
     def fold(
         self,
@@ -100,7 +101,7 @@ class Reconciler(ReconcilingSession):
         )
         # Up to here this connection only reads; from here on no other run folds these shards.
         self._session.execute(_MUST_NOT_STAND_STILL)
-        for shard in sorted({one.shard for one in snapshots}):
+        for shard in sorted(self._written_shards(snapshots, heads)):
             self._session.execute(ledger.LOCK_SHARD, (shard,))
         others = self._set.hold(write=write) if self._set is not None else 0
         outdated = self._session.execute(compare_sql.DROP_OUTDATED)[0][0]
@@ -132,6 +133,11 @@ class Reconciler(ReconcilingSession):
             comparability={} if write else comparability,
         )
 
+    def _written_shards(self, snapshots: Sequence[FidSnapshot], heads: Heads) -> set[int]:
+        """Their own, and where leaves are listed that every shard may have, all."""
+        shards = {one.shard for one in snapshots}
+        return shards | set(heads.before) if self._session.execute(listed_leaves.HAS_LISTS)[0][0] else shards
+
     def _stage(self, records: Iterable[pa.RecordBatch]) -> tuple[int, dict[int, list[Quarantined]]]:
         """COPY the rows into temporary tables, batch by batch; how many records, and what became no row, per shard."""
         messages = 0
@@ -144,7 +150,9 @@ class Reconciler(ReconcilingSession):
             self._session.copy(merging.stage_name(OTHER_LEAVES), found.leaves)
             self._session.copy("stage_rowless", rowless_lines(found.rowless))
             self._session.copy("stage_names_asked", names_asked_lines(found.names_asked))
-            self._session.copy("stage_keys_read", keys_read_lines(found.keys_read))
+            self._session.copy("stage_keys_read", fid_lines(found.keys_read))
+            self._session.copy(listed_leaves.LISTS_STAGING, leaf_list_lines(found.leaf_lists))
+            self._session.copy(listed_leaves.ALL_KNOWN_STAGING, fid_lines(found.leaves_known))
             for shard, several in found.quarantined.items():
                 quarantined.setdefault(shard, []).extend(several)
         return messages, quarantined
@@ -200,8 +208,7 @@ class Reconciler(ReconcilingSession):
         for one in DERIVED_TABLES:
             if one.name not in written:
                 written[one.name] = self._derive(one)
-        for statement in (*listed_removes.WRITE, touched_fids.NOTE_SNAPSHOTS):
-            self._session.execute(statement)
+        self._write_leaves()
         for shard, several in quarantined.items():
             self._session.copy("stage_quarantine", quarantine.staged(shard, several))
         if quarantined:
@@ -209,6 +216,12 @@ class Reconciler(ReconcilingSession):
         self._correct_counts(written)
         self._session.execute(correct_sql.NOTE_FOLDED, (self.run_id,))
         return written
+
+    def _write_leaves(self) -> None:
+        if self._set is not None:
+            self._session.execute(listed_leaves.DROP_NO_TARGETS)
+        for statement in (*listed_leaves.WRITE, touched_fids.NOTE_SNAPSHOTS):
+            self._session.execute(statement)
 
     def _correct_counts(self, written: dict[str, Written]) -> None:
         """Count the users anew of whom something was known before, and their casts: a first snapshot only adds."""

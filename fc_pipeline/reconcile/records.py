@@ -13,14 +13,15 @@ import msgspec
 import pyarrow as pa
 
 from fc_pipeline.fold.quarantine import Quarantined, has_nul, nul_note, reason_of, strip_nul
+from fc_pipeline.hub import snapshot
 from fc_pipeline.hub.decode import DECODE_ERRORS
-from fc_pipeline.hub.snapshot import KEYS_READ, NAMES_ASKED, NO_RECORDS
+from fc_pipeline.hub.snapshot import ALL_KNOWN, LEAVES, NO_RECORDS, ToldLeaves
 from fc_pipeline.hub.wire import Message, OnChainEvent, Signer, UsernameProof
 from fc_pipeline.tables import gasless_keys, on_chain_events, username_proofs
 from fc_pipeline.tables.columns import Row
 from fc_pipeline.tables.encoding import UnknownValue, hex_bytes
 from fc_pipeline.tables.message import Adds, Deletion
-from fc_pipeline.tables.other_leaves import OTHER_LEAVES, leaf_rows
+from fc_pipeline.tables.other_leaves import LEND_BYTE, LISTED_TYPES, OTHER_LEAVES, leaf_rows, told_rows
 from fc_pipeline.tables.registry import LISTED_TABLES, MESSAGE_SETS
 
 __all__ = ["RowlessRecord", "SnapshotRows", "snapshot_rows"]
@@ -29,6 +30,7 @@ _MESSAGE: Final = msgspec.json.Decoder(Message)
 _PROOF: Final = msgspec.json.Decoder(UsernameProof)
 _ON_CHAIN: Final = msgspec.json.Decoder(OnChainEvent)
 _SIGNER: Final = msgspec.json.Decoder(Signer)
+_TOLD: Final = msgspec.json.Decoder(ToldLeaves)
 
 
 class RowlessRecord(NamedTuple):
@@ -51,7 +53,11 @@ class SnapshotRows:
     """Per shard."""
     rowless: list[RowlessRecord] = field(default_factory=list[RowlessRecord])
     leaves: pa.Table = field(default_factory=lambda: OTHER_LEAVES.arrow([]))
-    """Removes, as rows of `other_leaves`."""
+    """What is no row of another table, as rows of `other_leaves`."""
+    leaf_lists: list[tuple[int, int | None, int]] = field(default_factory=list[tuple[int, int | None, int]])
+    """FID, shard (None: every shard) and type byte of which all leaves are among the records."""
+    leaves_known: list[int] = field(default_factory=list[int])
+    """The FIDs of which every leaf is known that can be listed."""
     names_asked: list[tuple[int, str]] = field(default_factory=list[tuple[int, str]])
     """FID and name of what was asked for by name."""
     keys_read: list[int] = field(default_factory=list[int])
@@ -96,16 +102,10 @@ def snapshot_rows(batch: pa.RecordBatch) -> SnapshotRows:
     columns = [cast("list[Any]", batch.column(n).to_pylist()) for n in ("fid", "shard", "version", "kind", "record")]
     times = cast("list[datetime]", batch.column("fetched_at").to_pylist())
     for (fid, shard, version, kind, raw), fetched_at in zip(zip(*columns, strict=True), times, strict=True):
-        if kind == NO_RECORDS:
-            continue
-        if kind == NAMES_ASKED:
-            found.names_asked.append((fid, raw.decode()))
-            continue
-        if kind == KEYS_READ:
-            found.keys_read.append(fid)
+        line = _Line(fid, shard, version, kind, raw)
+        if kind == NO_RECORDS or _is_statement(line, found, made):
             continue
         found.records += 1
-        line = _Line(fid, shard, version, kind, raw)
         try:
             stored = strip_nul(raw) if has_nul(raw) else raw
             _sort(line, stored, fetched_at, made)
@@ -119,6 +119,27 @@ def snapshot_rows(batch: pa.RecordBatch) -> SnapshotRows:
         if line not in made.refused:
             found.quarantined[line.shard].append(nul_note(line.version, line.raw, line.kind, line.fid))
     return found
+
+
+def _is_statement(line: _Line, found: SnapshotRows, made: _Sorted) -> bool:
+    """Whether a line is no record, but says something of those that are there: it is noted."""
+    fid = line.fid
+    match line.kind:
+        case snapshot.NAMES_ASKED:
+            found.names_asked.append((fid, line.raw.decode()))
+        case snapshot.KEYS_READ:
+            found.keys_read.append(fid)
+        case snapshot.LEAVES_TOLD:
+            told = _TOLD.decode(line.raw)
+            made.leaves += told_rows(told.shard, fid, told.leaves, line.version)
+            found.leaf_lists.append((fid, told.shard, told.type_byte))
+        case snapshot.LEAVES_READ:
+            found.leaf_lists += [(fid, line.shard, type_byte) for type_byte in LISTED_TYPES]
+            found.leaf_lists.append((fid, None, LEND_BYTE))
+            found.leaves_known += [fid] if line.raw == ALL_KNOWN else []
+        case _:
+            return False
+    return True
 
 
 def _sort(line: _Line, stored: bytes, fetched_at: datetime, made: _Sorted) -> None:
@@ -137,6 +158,11 @@ def _sort(line: _Line, stored: bytes, fetched_at: datetime, made: _Sorted) -> No
         signer = _SIGNER.decode(stored)
         _require_fid(line, signer.fid)
         made.rows[line.kind].append(gasless_keys.listed(signer, line.version, _micros(fetched_at)))
+        return
+    if line.kind == LEAVES:
+        message = _MESSAGE.decode(stored)
+        _require_fid(line, message.data.fid)
+        made.leaves += leaf_rows(line.shard, message, line.version)
         return
     if line.kind not in _SETS:
         raise UnknownValue(f"unknown kind of record {line.kind[:80]!r}")

@@ -14,8 +14,9 @@ __all__ = [
     "FidSnapshot",
     "Heads",
     "comparable_lines",
+    "fid_lines",
     "head_lines",
-    "keys_read_lines",
+    "leaf_list_lines",
     "names_asked_lines",
     "rowless_lines",
     "snapshot_lines",
@@ -102,9 +103,20 @@ def names_asked_lines(names_asked: Sequence[tuple[int, str]]) -> pa.Table:
     )
 
 
-def keys_read_lines(fids: Sequence[int]) -> pa.Table:
-    """FIDs whose gasless keys were listed → the rows of `stage_keys_read`."""
+def fid_lines(fids: Sequence[int]) -> pa.Table:
+    """FIDs → the rows of `stage_keys_read` and `stage_leaves_known`."""
     return pa.table({"fid": pa.array(fids, pa.int64())})
+
+
+def leaf_list_lines(lists: Sequence[tuple[int, int | None, int]]) -> pa.Table:
+    """FID, shard and type byte of whole lists of leaves → the rows of `stage_leaf_lists`."""
+    return pa.table(
+        {
+            "fid": pa.array([fid for fid, _, _ in lists], pa.int64()),
+            "shard": pa.array([shard for _, shard, _ in lists], pa.int32()),
+            "type_byte": pa.array([type_byte for _, _, type_byte in lists], pa.int32()),
+        }
+    )
 
 
 def head_lines(heads: Heads, folded: Mapping[int, HeightRange]) -> pa.Table:

@@ -1,7 +1,8 @@
-"""The gRPC API of the sample hub: trie, headers and counts, consistent with its log (node-db 3.5)."""
+"""The gRPC API of the sample hub: trie, headers, counts and messages by FID, consistent with its log (node-db 3.5)."""
 
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
+from operator import attrgetter
 from typing import Any, Final
 
 import grpc
@@ -11,8 +12,10 @@ from fc_pipeline.errors import ServiceError
 from fc_pipeline.proof.protobuf import Malformed, bytes_field, bytes_in, last_fields, number_field, number_in
 from fc_pipeline.proof.trie import Node
 from fc_pipeline.sample_hub.chain import Chain
+from fc_pipeline.sample_hub.encoding import message_bytes
 from fc_pipeline.sample_hub.feed import PEER_ID, VERSION
 from fc_pipeline.sample_hub.hub import SampleHub
+from fc_pipeline.sample_hub.state import Row
 
 __all__ = ["grpc_api"]
 
@@ -131,8 +134,37 @@ def _info(hub: SampleHub, request: bytes) -> bytes:
     )
 
 
+_MESSAGES_PAGE: Final = 1_000
+
+
+def _listed(name: str) -> Callable[[SampleHub, bytes], bytes]:
+    """The call that lists one set of an FID's messages, adds and removes, in the order of every list."""
+
+    def answer(hub: SampleHub, request: bytes) -> bytes:
+        hub.advance()
+        fields = last_fields(request)
+        sets = hub.state.fids.get(number_in(fields, 1))
+        rows: list[Row] = sorted(getattr(sets, name).values(), key=_AGE) if sets is not None else []
+        page_size = number_in(fields, 2) or _MESSAGES_PAGE
+        start = int.from_bytes(bytes_in(fields, 3))
+        end = start + page_size
+        page = b"".join(bytes_field(1, message_bytes(row.raw)) for row in rows[start:end])
+        return page + (bytes_field(2, end.to_bytes(8)) if end < len(rows) else b"")
+
+    return answer
+
+
+_AGE: Final = attrgetter("sort_key")
+
 _ANSWERS: Final[dict[str, Callable[[SampleHub, bytes], bytes]]] = {
     "GetTrieMetadataByPrefix": _trie_metadata,
     "GetShardChunks": _shard_chunks,
     "GetInfo": _info,
+    "GetAllCastMessagesByFid": _listed("casts"),
+    "GetAllReactionMessagesByFid": _listed("reactions"),
+    "GetAllLinkMessagesByFid": _listed("links"),
+    "GetLinkCompactStateMessageByFid": _listed("compact_states"),
+    "GetAllVerificationMessagesByFid": _listed("verifications"),
+    "GetAllUserDataMessagesByFid": _listed("user_data"),
+    "GetAllLendStorageMessagesByFid": _listed("lends"),
 }

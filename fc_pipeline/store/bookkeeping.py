@@ -199,6 +199,11 @@ SNAPSHOTS = sa.Table(
     sa.Column("folded_at", sa.DateTime(timezone=True)),
     sa.Column("folded_run_id", sa.Text, comment="Dagster run that folded it"),
     sa.Column("folded_until_id", sa.BigInteger, comment="The until_id of that snapshot"),
+    sa.Column(
+        "leaves_versions",
+        pg.ARRAY(sa.BigInteger),
+        comment="By shard the event id as of which the newest folded snapshot has all leaves that are no rows",
+    ),
     sa.Index("snapshots_bucket_idx", "bucket"),
     schema=SCHEMA,
     comment="The newest by-FID snapshot of each FID, and which one was folded last.",

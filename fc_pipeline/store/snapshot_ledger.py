@@ -237,5 +237,12 @@ def forget_folds(connection: sa.Connection) -> None:
     connection.execute(
         sa.update(SNAPSHOTS)
         .where(SNAPSHOTS.c.folded_at.is_not(None))
-        .values(folded_version=None, folded_file=None, folded_at=None, folded_run_id=None, folded_until_id=None)
+        .values(
+            folded_version=None,
+            folded_file=None,
+            folded_at=None,
+            folded_run_id=None,
+            folded_until_id=None,
+            leaves_versions=None,
+        )
     )

@@ -21,7 +21,16 @@ from fc_pipeline.tables.columns import BY_VERSION, Column, ColumnType, Compariso
 from fc_pipeline.tables.encoding import farcaster_micros
 from fc_pipeline.tables.message import message_hash
 
-__all__ = ["OTHER_LEAVES", "VERIFICATION_ADD_BYTE", "leaf_rows", "of_proof"]
+__all__ = [
+    "CAST_REMOVE_BYTE",
+    "LEND_BYTE",
+    "LISTED_TYPES",
+    "OTHER_LEAVES",
+    "VERIFICATION_ADD_BYTE",
+    "leaf_rows",
+    "of_proof",
+    "told_rows",
+]
 
 OTHER_LEAVES: Final = DataTable(
     name="other_leaves",
@@ -34,6 +43,8 @@ OTHER_LEAVES: Final = DataTable(
         Column("leaf", ColumnType.BYTEA, "Type byte, then the message's hash or the padded fname", nullable=False),
         Column("link_type", ColumnType.TEXT, "Of a LINK_REMOVE or LINK_COMPACT_STATE"),
         Column("timestamp", ColumnType.TIMESTAMP, "Of a LINK_REMOVE: one made up to a compact state's time is gone"),
+        Column("lender_fid", ColumnType.BIGINT, "Of a LEND_STORAGE: who lends, whose lists have it"),
+        Column("borrower_fid", ColumnType.BIGINT, "Of a LEND_STORAGE: who borrows"),
     ),
     indexes=(BY_VERSION,),
     comparison=Comparison.NONE,
@@ -47,6 +58,14 @@ _TYPES: Final = {
 }
 VERIFICATION_ADD_BYTE: Final = MESSAGE_TYPES["VERIFICATION_ADD_ETH_ADDRESS"] << MESSAGE_TYPE_SHIFT
 """The first byte of a leaf that is a row of `verifications` where the FID is at home."""
+
+CAST_REMOVE_BYTE: Final = MESSAGE_TYPES["CAST_REMOVE"] << MESSAGE_TYPE_SHIFT
+LEND_BYTE: Final = LEND_STORAGE_TYPE << MESSAGE_TYPE_SHIFT
+LISTED_TYPES: Final = tuple(
+    MESSAGE_TYPES[kind] << MESSAGE_TYPE_SHIFT
+    for kind in ("REACTION_REMOVE", "LINK_REMOVE", "LINK_COMPACT_STATE", "VERIFICATION_REMOVE")
+)
+"""Type bytes of what a node lists over gRPC as an FID's home shard has it; lends are the same on every shard."""
 
 _FNAME: Final = "USERNAME_TYPE_FNAME"
 
@@ -67,10 +86,18 @@ def leaf_rows(shard: int, message: Message, version: int, deleted_at: int | None
         link_type, timestamp = data.linkBody.type, farcaster_micros(data.timestamp)
     elif data.linkCompactStateBody is not None:
         link_type = data.linkCompactStateBody.type
-    fids = [data.fid]
-    if number == LEND_STORAGE_TYPE and data.lendStorageBody is not None and data.lendStorageBody.toFid != data.fid:
-        fids.append(data.lendStorageBody.toFid)
-    return [(shard, fid, leaf, link_type, timestamp, version, deleted_at) for fid in fids]
+    if number == LEND_STORAGE_TYPE and data.lendStorageBody is not None:
+        lend = data.fid, data.lendStorageBody.toFid
+        fids = dict.fromkeys(lend)
+    else:
+        lend = None, None
+        fids = dict.fromkeys((data.fid,))
+    return [(shard, fid, leaf, link_type, timestamp, *lend, version, deleted_at) for fid in fids]
+
+
+def told_rows(shard: int, fid: int, leaves: Sequence[bytes], version: int) -> Sequence[Row]:
+    """Leaves that are neither of links nor lends, as a trie has them."""
+    return [(shard, fid, leaf, None, None, None, None, version, None) for leaf in leaves]
 
 
 def of_proof(shard: int, body: MergeUsernameProofBody, version: int, block_micros: int) -> list[Row]:
@@ -92,4 +119,4 @@ def _fname_rows(shard: int, proof: UsernameProof | None, version: int, deleted_a
     # A longer name is no fname: the registry gives none.
     if proof is None or proof.type != _FNAME or not proof.fid or len(proof.name.encode()) > FNAME_BYTES:
         return []
-    return [(shard, proof.fid, fname_leaf(proof.name), None, None, version, deleted_at)]
+    return [(shard, proof.fid, fname_leaf(proof.name), None, None, None, None, version, deleted_at)]

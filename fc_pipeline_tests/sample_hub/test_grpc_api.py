@@ -14,17 +14,31 @@ from fc_pipeline.hub.endpoint import HubEndpoint
 from fc_pipeline.hub.grpc_node import GrpcNode
 from fc_pipeline.proof.descent import descend
 from fc_pipeline.proof.headers import consensus_of
+from fc_pipeline.proof.leaf_keys import FID_PREFIX_BYTES, MESSAGE_TYPES, fid_prefix, leaf_type_name, message_leaf
 from fc_pipeline.proof.trie import FID_DEPTH, VIRTUAL_SHARD_DEPTH, Nodes
 from fc_pipeline.sample_hub.app import GrpcAt
 from fc_pipeline.sample_hub.chain import Chain
 from fc_pipeline.sample_hub.faults import Faults
 from fc_pipeline.sample_hub.generator import generate
+from fc_pipeline.sample_hub.homes import shard_of
 from fc_pipeline.sample_hub.hub import SampleHub
 from fc_pipeline.sample_hub.leaf_state import LeafModel
 from fc_pipeline.sample_hub.live import Reveal
 from fc_pipeline.sample_hub.log import EventLog, log_from_lines
 from fc_pipeline.sample_hub.serving import serving_hub
 
+OF_LISTS = {
+    "CAST_ADD",
+    "CAST_REMOVE",
+    "REACTION_ADD",
+    "REACTION_REMOVE",
+    "LINK_ADD",
+    "LINK_REMOVE",
+    "LINK_COMPACT_STATE",
+    "VERIFICATION_ADD_ETH_ADDRESS",
+    "VERIFICATION_REMOVE",
+    "USER_DATA_ADD",
+}
 LINES = list(generate(7, fids=60, events=2_000, start_unix=1_790_000_000, events_per_second=50.0))
 
 
@@ -145,3 +159,33 @@ def test_a_wrong_key_is_refused() -> None:
         asked(grpc_url, ask, **{"x-api-key": "right-key"})
         with pytest.raises(HubKeyRefused):
             asked(grpc_url, ask, **{"x-api-key": "wrong-key"})
+
+
+def test_messages_by_fid_are_the_leaves_of_the_home_shard() -> None:
+    hub = SampleHub(log_from_lines(LINES), chain=Chain())
+    fids = range(1, 200)
+    leaves = {shard: leaves_of(hub.log, shard) for shard in (1, 2)}
+    home_keys = {
+        key
+        for fid in fids
+        for key in leaves[shard_of(fid, 2)]
+        if key.startswith(fid_prefix(fid)) and leaf_type_name(key[FID_PREFIX_BYTES]) in OF_LISTS
+    }
+
+    async def ask(node: GrpcNode) -> None:
+        listed = {key for fid in fids async for raw in node.messages_by_fid(fid) for key in listed_keys(fid, raw)}
+        lends = {key for key in listed if leaf_type_name(key[FID_PREFIX_BYTES]) == "LEND_STORAGE"}
+        assert listed - lends == home_keys
+        assert {leaf_type_name(key[FID_PREFIX_BYTES]) for key in listed} == {*OF_LISTS, "LEND_STORAGE"}
+        assert lends < leaves[1]
+        kinds = [json.loads(raw)["data"]["type"] async for raw in node.messages_by_fid(7, ("links",), {"LINK_REMOVE"})]
+        assert set(kinds) <= {"MESSAGE_TYPE_LINK_REMOVE"}
+
+    with served(hub) as (_, grpc_url):
+        asked(grpc_url, ask)
+
+
+def listed_keys(fid: int, raw: bytes) -> list[bytes]:
+    message = json.loads(raw)
+    kind = MESSAGE_TYPES[message["data"]["type"].removeprefix("MESSAGE_TYPE_")]
+    return [fid_prefix(fid) + message_leaf(kind, bytes.fromhex(message["hash"][2:]))]
