@@ -1,11 +1,11 @@
 """Proves all shards at one moment of the tables, as strongly as what is configured allows."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Protocol
 
 from fc_pipeline.config.validators import ValidatorSets
 from fc_pipeline.hub.wire import HubInfo
-from fc_pipeline.proving.root import prove_root
+from fc_pipeline.proving.root import UNLISTED_TYPES, UNTOLD_TYPES, prove_root
 from fc_pipeline.proving.shard_proof import Counts, ShardProof
 from fc_pipeline.proving.sides import LiveShard, ProvingNode
 
@@ -27,15 +27,23 @@ def are_of_one_height(shards: Mapping[int, LiveShard], info: HubInfo) -> bool:
 
 
 async def prove_shards(
-    shards: Mapping[int, LiveShard], info: HubInfo, node: ProvingNode | None, validators: ValidatorSets
+    shards: Mapping[int, LiveShard],
+    info: HubInfo,
+    node: ProvingNode | None,
+    validators: ValidatorSets,
+    listed: Collection[int] = (),
 ) -> list[ShardProof]:
-    """The proofs of each shard; without a `node` to be asked over gRPC, of its counts alone. Raises HubError."""
+    """The proofs of each shard; without a `node` to be asked over gRPC, of its counts alone. Raises HubError.
+
+    Of `listed` shards what was before the feed that was read is known by a node's lists alone.
+    """
     told = {one.shardId: one for one in info.shardInfos}
     proofs: list[ShardProof] = []
     for number, shard in sorted(shards.items()):
         root = None
         if node is not None:
-            root = await prove_root(shard, node, validators.at(number, shard.height))
+            untold = UNTOLD_TYPES | UNLISTED_TYPES if number in listed else UNTOLD_TYPES
+            root = await prove_root(shard, node, validators.at(number, shard.height), untold=untold)
         ours = root.ours.leaf_count if root is not None else shard.virtual_shards.root.leaf_count
         hub = told.get(number)
         counts = Counts(ours, shard.height, hub.numMessages if hub else 0, hub.maxHeight if hub else 0)

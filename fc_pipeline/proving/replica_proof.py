@@ -89,10 +89,12 @@ async def _prove(replica: Replica, shards: Mapping[int, ShardState], *, is_last:
 async def _prove_over_grpc(replica: Replica, shards: Mapping[int, ShardState], info: HubInfo) -> list[ShardProof]:
     """By the first hub that answers."""
     endpoints = grpc_endpoints(replica.settings)
+    with replica.engine.connect() as connection:
+        listed = [one.shard for one in known_sets(connection) if one.is_listed and not one.is_from_the_start]
     for place, endpoint in enumerate(endpoints, start=1):
         async with GrpcNode(endpoint) as node:
             try:
-                return await prove_shards(shards, info, node, replica.settings.validators)
+                return await prove_shards(shards, info, node, replica.settings.validators, listed)
             except HubUnavailable:
                 if place == len(endpoints):
                     raise

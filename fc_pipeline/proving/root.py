@@ -14,12 +14,17 @@ from fc_pipeline.proof.leaf_keys import FID_PREFIX_BYTES, FNAME_TYPE, MESSAGE_TY
 from fc_pipeline.proof.trie import FID_DEPTH, TYPE_DEPTH, VIRTUAL_SHARD_DEPTH, Node, Nodes
 from fc_pipeline.proving.sides import LiveShard, ProvingNode
 
-__all__ = ["UNTOLD_TYPES", "RootProof", "prove_root"]
+__all__ = ["UNLISTED_TYPES", "UNTOLD_TYPES", "RootProof", "prove_root"]
 
 UNTOLD_TYPES: Final = frozenset(
     {FNAME_TYPE, *(MESSAGE_TYPES[name] << MESSAGE_TYPE_SHIFT for name in ("KEY_ADD", "KEY_REMOVE"))}
 )
 """Type bytes of leaves that follow from no feed."""
+UNLISTED_TYPES: Final = frozenset(
+    MESSAGE_TYPES[name] << MESSAGE_TYPE_SHIFT
+    for name in ("USERNAME_PROOF", "CHANNEL_UPDATE", "CHANNEL_MEMBER", "CHANNEL_PIN", "CHANNEL_MODERATE")
+)
+"""Type bytes of leaves that no list by FID tells of: those from before the feed that was read are not known either."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,9 +59,16 @@ class RootProof:
 
 
 async def prove_root(
-    ours: LiveShard, node: ProvingNode, validators: Collection[bytes] = (), *, max_requests: int = 10_000
+    ours: LiveShard,
+    node: ProvingNode,
+    validators: Collection[bytes] = (),
+    *,
+    untold: Collection[int] = UNTOLD_TYPES,
+    max_requests: int = 10_000,
 ) -> RootProof:
     """Compare our root with the header's, and find where we differ if it is another. Raises HubError.
+
+    Subtrees of the `untold` types are taken from the node where they alone differ.
 
     A node answers about its trie as of now, and about headers of any height: what it is ahead of us differs as well.
     """
@@ -68,7 +80,7 @@ async def prove_root(
     if block.header.shard_root == root.hash:
         return RootProof(ours.shard, ours.height, root, block.header, consensus)
     found = await _descend(ours, node, max_requests)
-    taken = _untold(found)
+    taken = _untold(found, untold)
     root = _root_with(ours, taken)
     # What differs beside that has changed at the node since our height.
     others = () if root.hash == block.header.shard_root else (*found.fids, *found.types)
@@ -109,15 +121,15 @@ async def _descend(ours: LiveShard, node: ProvingNode, max_requests: int) -> Des
     return await descend(_OurSide(ours), ask, max_requests=max_requests)
 
 
-def _untold(found: Descent) -> tuple[Difference, ...]:
-    """The differing types that no feed tells of, of FIDs that differ in no other."""
+def _untold(found: Descent, untold: Collection[int]) -> tuple[Difference, ...]:
+    """The differing types that nothing which was read tells of, of FIDs that differ in no other."""
     by_fid: dict[bytes, list[Difference]] = {}
     for one in found.types:
         by_fid.setdefault(one.prefix[:FID_PREFIX_BYTES], []).append(one)
     return tuple(
         one
         for types in by_fid.values()
-        if all(each.prefix[FID_PREFIX_BYTES] in UNTOLD_TYPES for each in types)
+        if all(each.prefix[FID_PREFIX_BYTES] in untold for each in types)
         for one in types
     )
 

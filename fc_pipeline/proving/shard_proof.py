@@ -84,7 +84,7 @@ class ShardProof:
             theirs = root.header.shard_root.hex()[:_SHOWN_HASH_DIGITS]
             return False, f"{ours}…, the header has {theirs}…{_searched(root)}"
         taken = sum(one.theirs.leaf_count if one.theirs else 0 for one in root.taken)
-        beside = f", with {taken} leaves that no feed tells of, taken from the hub" if root.taken else ""
+        beside = f", with {taken} leaves that nothing read tells of, taken from the hub" if root.taken else ""
         return True, f"{ours}… is the header's shard_root{beside}"
 
     def _agreed(self) -> tuple[bool | None, str]:
