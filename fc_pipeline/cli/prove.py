@@ -10,10 +10,11 @@ from rich.console import Console
 
 from fc_pipeline.config.settings import Settings
 from fc_pipeline.errors import ConfigError
-from fc_pipeline.services import open_services_read_only
+from fc_pipeline.services import open_services_read_only, with_running
 
 if TYPE_CHECKING:
     from fc_pipeline.live_set.digests import Refreshed
+    from fc_pipeline.proving.fid_proof import FidOnShard
     from fc_pipeline.proving.messages import ProvedMessages
     from fc_pipeline.proving.replica_proof import ReplicaProof
     from fc_pipeline.proving.shard_proof import ShardProof
@@ -27,7 +28,12 @@ _MARKS: Final = {True: "proved      ", False: "[bold]NOT proved[/bold]  ", None:
 
 def prove(
     shard: Annotated[int | None, typer.Option(min=1, help="Only this shard.")] = None,
-    fid: Annotated[int | None, typer.Option(min=1, help="All messages of this user, by hash and signature.")] = None,
+    fid: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="All messages of this user, by hash and signature; over gRPC also the user's leaves by hash."
+        ),
+    ] = None,
     messages: Annotated[
         int | None, typer.Option(min=1, help="About so many messages from all tables, by hash and signature.")
     ] = None,
@@ -46,7 +52,7 @@ def prove(
     """
     if fid is not None and messages is not None:
         raise ConfigError("prove takes one of --fid and --messages", hint="fc-pipeline prove --help")
-    if shard is not None and (fid is not None or messages is not None):
+    if shard is not None and messages is not None:
         raise ConfigError(
             "messages are proved whatever their shard: leave --shard out", hint="fc-pipeline prove --help"
         )
@@ -60,11 +66,12 @@ def prove(
         from fc_pipeline.replica import open_replica_to_read
 
         made = _digests_made_anew(opened) if anew else None
-        with open_replica_to_read(opened) as replica:
+        with open_replica_to_read(opened if fid is None else with_running(opened)) as replica:
             if of_messages:
                 found = _proved_messages(replica, fid, messages)
-                _print_messages(found, as_json=as_json)
-                is_proved = found.is_proved
+                leaves = _compared_leaves(replica, fid, shard) if fid is not None else []
+                _print_messages(found, leaves, as_json=as_json)
+                is_proved = found.is_proved and all(one.is_proved for one in leaves)
             else:
                 from fc_pipeline.proving.replica_proof import prove_replica
 
@@ -82,6 +89,15 @@ def _proved_messages(replica: "Replica", fid: int | None, messages: int | None) 
         if fid is not None:
             return prove_messages_of(connection, fid)
         return prove_sample(connection, messages or 1)
+
+
+def _compared_leaves(replica: "Replica", fid: int, shard: int | None) -> "list[FidOnShard]":
+    """The user's leaves on each shard, where a hub can be asked over gRPC."""
+    from fc_pipeline.proving.fid_proof import prove_fid
+
+    if not replica.settings.hub_grpc and shard is None:
+        return []
+    return prove_fid(replica, fid, only_shard=shard)
 
 
 def _digests_made_anew(settings: Settings) -> "Refreshed | None":
@@ -167,7 +183,7 @@ def _figures(proofs: "Sequence[ShardProof]") -> list[dict[str, Any]]:
     ]
 
 
-def _print_messages(found: "ProvedMessages", *, as_json: bool) -> None:
+def _print_messages(found: "ProvedMessages", leaves: "Sequence[FidOnShard]", *, as_json: bool) -> None:
     by_table = {
         table: {
             verdict.value: count for (name, verdict), count in sorted(found.verdicts.items(), key=str) if name == table
@@ -180,10 +196,24 @@ def _print_messages(found: "ProvedMessages", *, as_json: bool) -> None:
     ]
     if as_json:
         sys.stdout.write(
-            json.dumps({"checked": found.checked, "proved": found.proved, "tables": by_table, "unproved": named}) + "\n"
+            json.dumps(
+                {
+                    "checked": found.checked,
+                    "proved": found.proved,
+                    "tables": by_table,
+                    "unproved": named,
+                    "leaves": [
+                        {"shard": one.shard, "height": one.height, "proved": one.is_proved, "found": one.found()}
+                        for one in leaves
+                    ],
+                }
+            )
+            + "\n"
         )
         return
     console = Console(highlight=False, soft_wrap=True)
+    for one in leaves:
+        console.print(f"shard {one.shard} at height {one.height}  {_MARKS[one.is_proved]}  {one.found()}")
     console.print(f"{found.proved:,} of {found.checked:,} messages proved by hash and signature")
     for table, verdicts in by_table.items():
         console.print(f"  {table:<20} " + ", ".join(f"{count:,} {verdict}" for verdict, count in verdicts.items()))

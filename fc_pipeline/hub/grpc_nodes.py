@@ -34,15 +34,18 @@ class GrpcNodes:
         for node in self._nodes:
             await node.close()
 
-    async def usable(self, info: HubInfo) -> GrpcNode | None:
-        """The first node that has the shards of `info`, the HTTP hub's, and is about as far; None where none is named.
+    async def usable(self, info: HubInfo | None = None) -> GrpcNode | None:
+        """The first node that answers; None where none is named.
 
-        Raises NodeUnavailable, with what is wrong with each.
+        With `info`, what a hub says over HTTP, one that has the same shards and is about as far. Raises
+        NodeUnavailable, with what is wrong with each.
         """
         errors: list[HubError] = []
         for node in self._nodes:
             try:
-                _vet(node, await node.info(), info)
+                told = await node.info()
+                if info is not None:
+                    _vet(node, told, info)
             except HubRefused:
                 raise
             except HubError as error:

@@ -13,9 +13,11 @@ from blake3 import blake3
 
 from fc_pipeline.proof.trie import FID_DEPTH, HASH_BYTES, TYPE_DEPTH, VIRTUAL_SHARD_DEPTH, Node, Nodes
 
-__all__ = ["Ask", "Descent", "Difference", "OurTrie", "ToldNode", "descend"]
+__all__ = ["Ask", "Descent", "Difference", "OurTrie", "ToldNode", "descend", "differing_types"]
 
 NIBBLES: Final = range(16)
+_TYPES_OF_FID: Final = 512
+"""More than there are: each is asked for once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +109,11 @@ async def descend(ours: OurTrie, ask: Ask, *, max_requests: int = 10_000) -> Des
     except _Enough:
         return Descent(fids, types, len(asker.told), is_whole=False)
     return Descent(fids, types, len(asker.told), is_whole=True)
+
+
+async def differing_types(ours: Nodes, fid_prefix: bytes, ask: Ask) -> list[Difference]:
+    """The types of an FID, of which `ours` are all our leaves, in which we differ. Raises what `ask` raises."""
+    return await _Search(_Asker(ask, _TYPES_OF_FID), ours, TYPE_DEPTH).below(_path(fid_prefix))
 
 
 @dataclass(slots=True)
