@@ -300,8 +300,8 @@ def test_a_user_that_the_hub_dies_of_does_not_fail_the_others(tmp_path: Path):
 def test_the_users_that_could_not_be_read_are_named_and_asked_again(bench: Workbench, monkeypatch: pytest.MonkeyPatch):
     scope = BackfillScope.of_fids([3, 5])
 
-    async def without_5(hub: Any, log: SnapshotLog, fids: Any, held: Any) -> fetch.FetchedChunk:
-        chunk = await fetch_chunk(hub, log, [one for one in fids if one[0] != 5], held)
+    async def without_5(hub: Any, log: SnapshotLog, fids: Any, held: Any, node: Any) -> fetch.FetchedChunk:
+        chunk = await fetch_chunk(hub, log, [one for one in fids if one[0] != 5], held, node)
         return fetch.FetchedChunk(chunk.snapshots, {5: "it dies of it"}, chunk.requests)
 
     with monkeypatch.context() as patched:
