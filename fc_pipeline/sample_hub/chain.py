@@ -13,7 +13,7 @@ from fc_pipeline.proof.protobuf import bytes_field, number_field
 from fc_pipeline.sample_hub.leaf_state import ShardTrie
 from fc_pipeline.sample_hub.log import EventLog, ShardLog
 
-__all__ = ["Chain"]
+__all__ = ["Chain", "sealed_block"]
 
 _VALIDATOR: Final = Ed25519PrivateKey.from_private_bytes(hashlib.sha256(b"the sample hub's only validator").digest())
 _HEADERS_OF_THE_PAST: Final = 200
@@ -71,30 +71,29 @@ class _ShardChain:
         self._taken = log.dropped_events + end
 
     def _seal(self, height: int, timestamp: int) -> None:
-        """Sign the block's header."""
-        at = number_field(1, self.shard) + number_field(2, height)
-        header = b"".join(
-            (
-                bytes_field(1, at),
-                number_field(2, timestamp),
-                bytes_field(3, self._parent),
-                bytes_field(4, self.trie.root.hash),
-            )
-        )
-        block_hash = blake3(header).digest()
-        key = Chain.public_key
-        signature = _VALIDATOR.sign(encoded_vote(self.shard, height, 0, block_hash, key))
-        commits = b"".join(
-            (
-                bytes_field(1, at),
-                bytes_field(3, number_field(1, self.shard) + bytes_field(2, block_hash)),
-                bytes_field(4, bytes_field(1, key) + bytes_field(2, signature)),
-            )
-        )
-        self.chunks[height] = bytes_field(1, header) + bytes_field(2, block_hash) + bytes_field(4, commits)
-        self._parent = block_hash
+        self._parent, chunk = sealed_block(self.shard, height, timestamp, self._parent, self.trie.root.hash)
+        self.chunks[height] = chunk
         if len(self.chunks) > _MOST_HEADERS:
             del self.chunks[next(iter(self.chunks))]
+
+
+def sealed_block(shard: int, height: int, timestamp: int, parent: bytes, shard_root: bytes) -> tuple[bytes, bytes]:
+    """The hash of a block, and its ShardChunk with a header that the validator signed; in Farcaster seconds."""
+    at = number_field(1, shard) + number_field(2, height)
+    header = b"".join(
+        (bytes_field(1, at), number_field(2, timestamp), bytes_field(3, parent), bytes_field(4, shard_root))
+    )
+    block_hash = blake3(header).digest()
+    key = Chain.public_key
+    signature = _VALIDATOR.sign(encoded_vote(shard, height, 0, block_hash, key))
+    commits = b"".join(
+        (
+            bytes_field(1, at),
+            bytes_field(3, number_field(1, shard) + bytes_field(2, block_hash)),
+            bytes_field(4, bytes_field(1, key) + bytes_field(2, signature)),
+        )
+    )
+    return block_hash, bytes_field(1, header) + bytes_field(2, block_hash) + bytes_field(4, commits)
 
 
 def _block_time(event: dict[str, Any]) -> int:

@@ -22,6 +22,8 @@ from fc_pipeline_tests.benchmarks.live import follow_live
 from fc_pipeline_tests.benchmarks.metrics import scrape_metrics
 from fc_pipeline_tests.benchmarks.network import NetworkSize
 from fc_pipeline_tests.benchmarks.poison import catch_up_with_poison
+from fc_pipeline_tests.benchmarks.proof import network_of, prove_network
+from fc_pipeline_tests.benchmarks.proof_messages import prove_signed_messages
 from fc_pipeline_tests.benchmarks.read import read_as_apps_do
 from fc_pipeline_tests.benchmarks.rows_match_log import compare_rows_with_log
 from fc_pipeline_tests.benchmarks.stage import BenchmarkServers, hub_process, open_stage
@@ -53,6 +55,7 @@ def main() -> None:
             "read",
             "index_bytes",
             "metrics",
+            "proof",
         ),
         help="leave the others out",
     )
@@ -65,6 +68,9 @@ def main() -> None:
     parser.add_argument("--follows", type=int, default=2_000_000, help="its follows")
     parser.add_argument("--read-rounds", type=int, default=300, help="how often each call is made while it is written")
     parser.add_argument("--known-fids", type=int, default=1_000_000, help="users whose snapshots metrics count")
+    parser.add_argument("--proof-rows", type=int, default=5_000_000, help="rows of the network that is proved")
+    parser.add_argument("--damages", type=int, default=300, help="single records of it that are damaged, one at a time")
+    parser.add_argument("--signed-events", type=int, default=30_000, help="events of the log whose messages are proved")
     parser.add_argument("--known-hours", type=int, default=8_760, help="hours of bookkeeping that metrics sum up")
     parser.add_argument("--json", type=Path, default=Path("data/bench.json"), help="where the figures go")
     options = parser.parse_args()
@@ -150,8 +156,14 @@ def _targets(*, events: int, fids: int) -> dict[str, dict[str, Any]]:
 
 
 def _read(options: argparse.Namespace) -> dict[str, dict[str, Any]]:
-    """What indexes take, what metrics and what apps read."""
+    """What indexes take, what metrics and what apps read, and what proofs cost."""
     figures: dict[str, dict[str, Any]] = {}
+    if options.only in (None, "proof"):
+        with tempfile.TemporaryDirectory(prefix="fc_bench_") as folder:
+            size = network_of(options.users, options.proof_rows)
+            figures |= prove_network(Path(folder), size, damages=options.damages)
+        with tempfile.TemporaryDirectory(prefix="fc_bench_") as folder:
+            figures["proof_messages"] = prove_signed_messages(Path(folder), events=options.signed_events)
     if options.only in (None, "metrics"):
         rows, fids, hours = options.large_rows, options.known_fids, options.known_hours
         with tempfile.TemporaryDirectory(prefix="fc_bench_") as folder:
