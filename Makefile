@@ -3,7 +3,8 @@
 #                make test TESTS="fc_pipeline_tests/fold -x" for some of them
 # make lint      ruff, import-linter (the layers in pyproject.toml) and pyright
 # make sync      catch up to the hub's head and end
-# make test-slow run the tests of a whole `up`, of processes that are killed, and others that take long
+# make test-slow run the tests of a whole `up`, of processes that are killed, and others that take long;
+#                FC_LIVE_SET_EVENTS=1000000 makes the log long that a test of live sets folds
 # make test-stock the tests of all rooms with SQL, on each Postgres of Debian's packages that is installed here
 # make test-pythons a part of the tests with each of Python 3.11, 3.12 and 3.13 that is installed here
 # make test-faults the full matrix of faults, with a table of results; FC_FAULT_SEED=N repeats one, FC_FAULT_SEEDS=N plays more
@@ -12,6 +13,7 @@
 # make bench     measure decoding, catching up and following live; prints a table, writes data/bench.json
 #                following for 15 minutes alone: make bench BENCH="--only live --live-seconds 900"
 #                what apps read from a full network: make bench BENCH="--only read"
+#                what proofs of the live set cost: make bench BENCH="--only proof"
 # make docs      write docs/tables.md, docs/api.md and the settings of README.md from their declarations
 # make lock      resolve the dependencies again
 # make audit     look the locked dependencies up among known vulnerabilities

@@ -163,9 +163,14 @@ def test_the_readme_is_short() -> None:
 
 
 def test_settings_in_the_pages_exist() -> None:
-    of_tests = {"FC_FAULT_SEED", "FC_FAULT_SEEDS", "FC_TEST_HUB", "FC_TEST_FIDS", "FC_TEST_HUB_HEADERS"} | set(
-        re.findall(r"^\| `(FC_LIVE_\w+)`", TESTING.read_text(), re.MULTILINE)
-    )
+    of_tests = {
+        "FC_FAULT_SEED",
+        "FC_FAULT_SEEDS",
+        "FC_LIVE_SET_EVENTS",
+        "FC_TEST_HUB",
+        "FC_TEST_FIDS",
+        "FC_TEST_HUB_HEADERS",
+    } | set(re.findall(r"^\| `(FC_LIVE_\w+)`", TESTING.read_text(), re.MULTILINE))
     for page in PAGES:
         named = set(re.findall(r"\bFC_[A-Z_]*[A-Z]\b", page.read_text(encoding="utf-8")))
         assert named <= set(declared_settings()) | OF_PROCESSES | of_tests, page.name
