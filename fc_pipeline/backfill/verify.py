@@ -10,19 +10,22 @@ from functools import reduce
 from operator import or_
 from typing import Final
 
+from fc_pipeline.backfill.equal_hashes import equal_hashes
 from fc_pipeline.backfill.fetch import CHUNK_FIDS, FetchedChunk, fetch_chunk
 from fc_pipeline.backfill.held_names import held_names
 from fc_pipeline.backfill.scope import BackfillScope, find_fids, vet_hub
 from fc_pipeline.hub.decode import decode_events
 from fc_pipeline.hub.failover import HubPool
+from fc_pipeline.hub.grpc_nodes import GrpcNodes
 from fc_pipeline.hub.reads import HubReads
 from fc_pipeline.hub.snapshot import CONTRACTS_FID
 from fc_pipeline.hub.wire import first_event_id, height_of
 from fc_pipeline.lake.snapshot_log import Heads, SnapshotLog
+from fc_pipeline.live_set.state import LiveSetView
 from fc_pipeline.reconcile.outcome import Reconciled
 from fc_pipeline.reconcile.reconciler import Reconciler
 from fc_pipeline.reconcile.staging import FidSnapshot
-from fc_pipeline.replica import Replica
+from fc_pipeline.replica import Replica, grpc_endpoints
 from fc_pipeline.store import ledger
 
 __all__ = ["Verification", "verify"]
@@ -38,11 +41,13 @@ _FIDS: Final = re.compile(rb'"fid":(\d{1,19})\b')
 class Verification:
     """What was found.
 
-    `unread` are FIDs that no hub could answer for, with the reason; `unknown_fids` those that the hub has no record of.
+    `equal_fids` of the FIDs are equal by the hashes of tries and were not read. `unread` are FIDs that no hub could
+    answer for, with the reason; `unknown_fids` those that the hub has no record of.
     """
 
     fids: int = 0
     fids_done: int = 0
+    equal_fids: int = 0
     requests: int = 0
     compared: Reconciled = field(default_factory=Reconciled)
     unread: dict[int, str] = field(default_factory=dict[int, str])
@@ -55,9 +60,11 @@ class Verification:
 
     @property
     def comparable_fids(self) -> int:
-        """How many FIDs that the hub knows could be compared in at least one table."""
+        """How many FIDs that the hub knows could be compared, by hash or in at least one table."""
         unknown = set(self.unknown_fids)
-        return sum(bool(one.tables) for fid, one in self.compared.comparability.items() if fid not in unknown)
+        return self.equal_fids + sum(
+            bool(one.tables) for fid, one in self.compared.comparability.items() if fid not in unknown
+        )
 
     @property
     def awaiting_fids(self) -> list[int]:
@@ -91,13 +98,16 @@ def verify(
     sample: int | None = None,
     on_progress: Callable[[Verification], None] = lambda found: None,
     seed: int | None = None,
+    hashes_first: bool = True,
 ) -> Verification:
     """Compare these users, or a random sample of all that hub or replica know, or all of them.
+
+    With `hashes_first` and where a hub is to be asked over gRPC, users whose leaves are the hub's are not read.
 
     The records pass through a folder of this machine that is deleted afterwards. Raises HubError if no hub answers.
     """
     with tempfile.TemporaryDirectory(prefix="fc_pipeline-verify-") as folder:
-        work = _Verify(replica, SnapshotLog.open(folder), on_progress)
+        work = _Verify(replica, SnapshotLog.open(folder), on_progress, hashes_first)
         return asyncio.run(work.run(fids, sample, random.Random(seed)))  # noqa: S311 - a sample, no secret
 
 
@@ -106,6 +116,7 @@ class _Verify:
     replica: Replica
     log: SnapshotLog
     on_progress: Callable[[Verification], None]
+    hashes_first: bool
     found: Verification = field(default_factory=Verification)
 
     async def run(self, fids: Collection[int] | None, sample: int | None, rng: random.Random) -> Verification:
@@ -123,6 +134,7 @@ class _Verify:
                     chosen = sorted(rng.sample(chosen, sample))
                 self.found.fids = len(chosen)
                 self.on_progress(self.found)
+                chosen = await self._differing(hubs, chosen)
                 for at in range(0, len(chosen), CHUNK_FIDS):
                     chunk = chosen[at : at + CHUNK_FIDS]
                     hub = await hubs.follow(None)
@@ -133,6 +145,22 @@ class _Verify:
                     self.found.fids_done += len(chunk)
                     self.on_progress(self.found)
         return self.found
+
+    async def _differing(self, hubs: HubPool, chosen: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
+        """Those of the FIDs, given with their shards, whose hashes do not say that they are equal."""
+        shard_count = self.replica.shard_count()
+        if not self.hashes_first or shard_count is None:
+            return list(chosen)
+        async with GrpcNodes(grpc_endpoints(self.replica.settings)) as nodes:
+            node = await nodes.usable(await hubs.info())
+            if node is None:
+                return list(chosen)
+            with LiveSetView(self.replica.settings.libpq_url(), RUN_ID, shard_count) as view:
+                equal = await equal_hashes(view, node, [fid for fid, _ in chosen])
+        self.found.requests += equal.requests
+        self.found.equal_fids = self.found.fids_done = len(equal.fids)
+        self.on_progress(self.found)
+        return [one for one in chosen if one[0] not in equal.fids]
 
     async def _unfolded(self, hub: HubReads, fetched: FetchedChunk) -> dict[int, "_Unfolded"]:
         """Per shard the events between the end of the ledger and the snapshots, where these are few."""

@@ -40,9 +40,14 @@ def verify(
     sample: Annotated[
         int | None, typer.Option(min=1, help=f"This many users drawn at random (default: {DEFAULT_SAMPLE}).")
     ] = None,
+    read: Annotated[
+        bool, typer.Option("--read", help="Read every user, also those whose records are equal by hash (FC_HUB_GRPC).")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the outcome as JSON, for programs.")] = False,
 ) -> None:
     """Compare the tables with what the hub says of users.
+
+    Where FC_HUB_GRPC is set, hashes are compared first, and only users who differ are read.
 
     Exit code 1 if a row is wrong without a known reason, a user could not be read, one of --fids is unknown to the hub,
     or no FID could be compared.
@@ -63,6 +68,7 @@ def verify(
                     replica,
                     fids=None if chosen is None else set(chosen).difference(others),
                     sample=None if chosen is not None else sample or DEFAULT_SAMPLE,
+                    hashes_first=not read,
                     on_progress=lambda now: progress.update(bar, total=now.fids, completed=now.fids_done),
                 )
     if as_json:
@@ -85,6 +91,7 @@ def _figures(found: "Verification") -> dict[str, Any]:
     compared = found.compared
     return {
         "fids": found.fids,
+        "equal_by_hash": found.equal_fids,
         "requests": found.requests,
         "records": compared.messages,
         "drift": dict(compared.drift),
@@ -114,7 +121,13 @@ def _as_json(one: "Difference") -> dict[str, Any]:
 
 def _print_result(console: Console, found: "Verification") -> None:
     compared = found.compared
-    console.print(f"{counted(found.fids, 'FID')}, {counted(compared.messages, 'record')} of the hub compared")
+    if found.equal_fids:
+        console.print(
+            f"{counted(found.equal_fids, 'FID')} of {found.fids:,} equal by the hashes of the hub's tries: the same "
+            "records, whose columns were not compared (--read does)"
+        )
+    read = found.fids - found.equal_fids
+    console.print(f"{counted(read, 'FID')}, {counted(compared.messages, 'record')} of the hub compared")
     for counts, what in (
         (compared.drift, "drift, rows that are wrong although their history is covered"),
         (compared.history, "not backfilled or not folded yet, rows whose history the replica does not have"),

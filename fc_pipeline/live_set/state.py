@@ -4,7 +4,7 @@ FIDs that were touched since their digests were made are hashed anew as they are
 root is that of the height, however far the digests lag.
 """
 
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -109,6 +109,16 @@ class LiveSetView:
         self._reader.stage([ShardFid(shard, fid)])
         return sorted(cast("list[bytes]", self._reader.leaves()["leaf"].to_pylist()))
 
+    def digests_of(self, fids: Sequence[ShardFid]) -> dict[ShardFid, Node]:
+        """The nodes of FIDs at this moment, made of their rows; none of those without a leaf. Raises PostgresError."""
+        found: dict[ShardFid, Node] = {}
+        left = fids
+        while left:
+            size = self._reader.fids_at_a_time
+            some, left = left[:size], left[size:]
+            found |= {ShardFid(one.shard, one.fid): Node(one.leaves, one.hash) for one in self._reader.digests(some)}
+        return found
+
     def fid_nodes(self, shard: int, virtual_shards: range, fresh: _Digests) -> Nodes:
         """The nodes of the FIDs of some virtual shards at this moment; `fresh` has those whose digests are outdated."""
         rows = self._session.execute(_DIGESTS, (shard, virtual_shards.start, virtual_shards.stop))
@@ -141,9 +151,6 @@ class LiveSetView:
         found: dict[int, dict[int, tuple[int, bytes]]] = {}
         for one in outdated:
             found.setdefault(one.shard, {})[one.fid] = (0, b"")
-        while outdated:
-            size = self._reader.fids_at_a_time
-            some, outdated = outdated[:size], outdated[size:]
-            for digest in self._reader.digests(some):
-                found[digest.shard][digest.fid] = (digest.leaves, digest.hash)
+        for one, node in self.digests_of(outdated).items():
+            found[one.shard][one.fid] = (node.leaf_count, node.hash)
         return found

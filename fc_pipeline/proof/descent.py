@@ -13,7 +13,7 @@ from blake3 import blake3
 
 from fc_pipeline.proof.trie import FID_DEPTH, HASH_BYTES, TYPE_DEPTH, VIRTUAL_SHARD_DEPTH, Node, Nodes
 
-__all__ = ["Ask", "Descent", "Difference", "OurTrie", "ToldNode", "descend", "differing_types"]
+__all__ = ["Ask", "Descent", "Difference", "HeldTrie", "OurSide", "OurTrie", "ToldNode", "descend", "differing_types"]
 
 NIBBLES: Final = range(16)
 _TYPES_OF_FID: Final = 512
@@ -46,6 +46,42 @@ class OurTrie(Protocol):
     async def leaves(self, fid_prefix: bytes) -> Nodes:
         """The leaves of an FID."""
         ...
+
+
+class HeldTrie(Protocol):
+    """A trie of ours that is read at once."""
+
+    @property
+    def virtual_shards(self) -> Nodes:
+        """The nodes of depth 2."""
+        ...
+
+    def fids(self, virtual_shard: int) -> Nodes:
+        """The FIDs (depth 10) of a virtual shard."""
+        ...
+
+    def leaves(self, fid_prefix: bytes) -> Nodes:
+        """The leaves of an FID."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class OurSide:
+    """Such a trie as a descent reads it."""
+
+    held: HeldTrie
+
+    async def shards(self) -> Nodes:
+        """The virtual shards (depth 2)."""
+        return self.held.virtual_shards
+
+    async def fids(self, virtual_shard: int) -> Nodes:
+        """The FIDs (depth 10) of a virtual shard."""
+        return self.held.fids(virtual_shard)
+
+    async def leaves(self, fid_prefix: bytes) -> Nodes:
+        """The leaves of an FID."""
+        return self.held.leaves(fid_prefix)
 
 
 @dataclass(frozen=True, slots=True)

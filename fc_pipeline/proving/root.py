@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from fc_pipeline.proof.descent import Descent, Difference, ToldNode, descend
+from fc_pipeline.proof.descent import Descent, Difference, OurSide, ToldNode, descend
 from fc_pipeline.proof.headers import Consensus, Header, consensus_of
 from fc_pipeline.proof.leaf_keys import FID_PREFIX_BYTES, FNAME_TYPE, MESSAGE_TYPE_SHIFT, MESSAGE_TYPES
 from fc_pipeline.proof.trie import FID_DEPTH, TYPE_DEPTH, VIRTUAL_SHARD_DEPTH, Node, Nodes
@@ -98,27 +98,11 @@ async def prove_root(
     )
 
 
-@dataclass(frozen=True, slots=True)
-class _OurSide:
-    """Our state as a descent reads it."""
-
-    state: LiveShard
-
-    async def shards(self) -> Nodes:
-        return self.state.virtual_shards
-
-    async def fids(self, virtual_shard: int) -> Nodes:
-        return self.state.fids(virtual_shard)
-
-    async def leaves(self, fid_prefix: bytes) -> Nodes:
-        return self.state.leaves(fid_prefix)
-
-
 async def _descend(ours: LiveShard, node: ProvingNode, max_requests: int) -> Descent:
     async def ask(prefix: bytes) -> ToldNode | None:
         return await node.trie_node(ours.shard, prefix)
 
-    return await descend(_OurSide(ours), ask, max_requests=max_requests)
+    return await descend(OurSide(ours), ask, max_requests=max_requests)
 
 
 def _untold(found: Descent, untold: Collection[int]) -> tuple[Difference, ...]:

@@ -45,6 +45,11 @@ def proved(*arguments: str) -> tuple[int, str]:
     return done.exit_code, done.stdout
 
 
+def verified(*arguments: str) -> tuple[int, str]:
+    done = CliRunner().invoke(app, ["verify", *arguments])
+    return done.exit_code, done.stdout
+
+
 def test_root_and_consensus_and_who_differs(database: Database, lake: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with sample_hub() as variables, workbench(database, lake, variables["FC_HUB_URLS"]) as bench:
         bench.run()
@@ -65,6 +70,17 @@ def test_root_and_consensus_and_who_differs(database: Database, lake: Path, monk
             assert code == 0, figures
             assert json.loads(figures)["proved"] > 50
 
+        code, figures = proved("--fid", "3", "--json")
+        assert [one["proved"] for one in json.loads(figures)["leaves"]] == [True, True]
+        code, figures = verified("--sample", "20", "--json")
+        assert code == 0
+        equal = json.loads(figures)
+        assert (equal["equal_by_hash"], equal["records"], equal["fids"]) == (20, 0, 20)
+        code, figures = verified("--fids", "3", "--read", "--json")
+        assert code == 0
+        assert json.loads(figures)["equal_by_hash"] == 0
+        assert json.loads(figures)["records"] > 0
+
         with bench.tables.engine.begin() as connection:
             fid = connection.execute(
                 sa.text(
@@ -72,6 +88,12 @@ def test_root_and_consensus_and_who_differs(database: Database, lake: Path, monk
                     "WHERE hash = (SELECT min(hash) FROM casts WHERE deleted_at IS NULL) RETURNING fid"
                 )
             ).scalar_one()
+        code, shown = proved("--fid", str(fid))
+        assert code == 1
+        assert f"FID {fid} CAST_ADD" in shown
+        code, figures = verified("--fids", f"{fid},{fid + 1}", "--json")
+        found = json.loads(figures)
+        assert (code, found["equal_by_hash"], found["drift"]) == (1, 1, {"casts": 1}), "the one that differs is read"
         LiveSet(bench.tables.url).refresh(all_fids=True)
         code, shown = proved()
         assert code == 1
