@@ -9,6 +9,7 @@ from math import ceil
 from typing import Final
 
 from fc_pipeline.backfill.fetch import CHUNK_FIDS, INFO_REQUESTS, concurrent_fids
+from fc_pipeline.backfill.fid_leaves import LEAF_REQUESTS
 from fc_pipeline.backfill.fid_records import expected_messages, expected_requests, snapshot
 from fc_pipeline.backfill.scope import BackfillScope, find_fids, vet_hub
 from fc_pipeline.hub.failover import HubPool
@@ -74,7 +75,7 @@ async def _estimate(replica: Replica, scope: BackfillScope) -> BackfillEstimate:
         sample = await _sample(hub, left)
         seconds_per_request = (time.monotonic() - started) / max(sample.asked, 1)
         chunks = ceil(len(left) / CHUNK_FIDS)
-        per_fid = sample.requests / max(sample.fids, 1)
+        per_fid = sample.requests / max(sample.fids, 1) + (LEAF_REQUESTS if replica.settings.hub_grpc else 0)
         requests = round(len(left) * per_fid) + chunks * INFO_REQUESTS + found.requests
         records = sample.messages / max(sample.fids, 1) + sample.other_records / max(sample.whole_fids, 1)
         rate = hub.client.endpoint.requests_per_second or 1 / max(seconds_per_request, 1e-6)

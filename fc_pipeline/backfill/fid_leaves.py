@@ -23,7 +23,10 @@ from fc_pipeline.proof.leaf_keys import (
 )
 from fc_pipeline.proof.told_leaves import explained
 
-__all__ = ["FidLeaves", "LeafSource"]
+__all__ = ["LEAF_REQUESTS", "FidLeaves", "LeafSource"]
+
+LEAF_REQUESTS: Final = 8
+"""About so many take the leaves of an FID, of a network of two shards: five lists, and nodes of tries."""
 
 _PAGE: Final = 1_000
 _VERIFICATION_ADD: Final = "VERIFICATION_ADD_ETH_ADDRESS"
