@@ -15,6 +15,7 @@ from pathlib import Path
 from queue import Empty, SimpleQueue
 from random import Random
 
+import adbc_driver_manager
 import pytest
 import sqlalchemy as sa
 
@@ -47,6 +48,7 @@ PIECES = 40
 HUB_PATIENCE_SECONDS = 3_600.0
 FOLD, KEEP = "at once", "keep digests"
 """Run ids: so Postgres knows the sessions by name."""
+KILLED = (SessionLost, PostgresError, adbc_driver_manager.Error)
 
 
 def blocks_of_log(log: EventLog) -> Log:
@@ -114,15 +116,18 @@ def killing(engine: sa.Engine, chance: Random) -> Generator[Kills]:
         thread.join()
 
 
-def through_kills(reopen: Callable[[], object], work: Callable[[], object]) -> None:
+def through_kills(session: FoldSession, work: Callable[[], object]) -> None:
     """Until it is done; what a killed session has committed all the same is not written once more."""
+    is_lost = False
     while True:
         try:
+            if is_lost:  # it may be killed again as it opens
+                session.reopen()
             work()
         except AlreadyFolded:
             return
-        except (SessionLost, PostgresError):
-            reopen()
+        except KILLED:
+            is_lost = True
         else:
             return
 
@@ -137,7 +142,7 @@ def fold_all(url: str, log: Log, steps: SimpleQueue[tuple[Piece, bool]]) -> None
                 return
             batch = micro_batch(log[piece.shard], piece.first, piece.last, piece.shard, shard_count=SHARDS)
             fold = session.fold if is_new else session.refold
-            through_kills(session.reopen, lambda fold=fold, batch=batch: fold(batch))
+            through_kills(session, lambda fold=fold, batch=batch: fold(batch))
 
 
 def keep_digests(url: str, is_over: threading.Event) -> None:
@@ -147,7 +152,7 @@ def keep_digests(url: str, is_over: threading.Event) -> None:
             with DigestKeeper(url, KEEP, SHARDS) as keeper:
                 while not is_over.is_set():
                     keeper.refresh()
-        except (SessionLost, PostgresError):
+        except KILLED:
             continue
 
 
