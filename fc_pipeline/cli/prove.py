@@ -31,11 +31,11 @@ def prove(
     fid: Annotated[
         int | None,
         typer.Option(
-            min=1, help="All messages of this user, by hash and signature; over gRPC also the user's leaves by hash."
+            min=1, help="All messages of this user, by hash, signature and signer; over gRPC also the leaves."
         ),
     ] = None,
     messages: Annotated[
-        int | None, typer.Option(min=1, help="About so many messages from all tables, by hash and signature.")
+        int | None, typer.Option(min=1, help="About so many messages from all tables, by hash, signature and signer.")
     ] = None,
     anew: Annotated[
         bool,
@@ -45,7 +45,7 @@ def prove(
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the outcome as JSON, for programs.")] = False,
 ) -> None:
-    """Prove the tables against the network's state root, and messages by their hashes and signatures.
+    """Prove the tables against the network's state root, and messages by hash, signature and signer.
 
     FC_HUB_GRPC makes it a comparison of roots, FC_VALIDATORS one with what the validators signed; without them leaves
     are counted. Exit code 1 if anything that was asked is not proved.
@@ -184,6 +184,8 @@ def _figures(proofs: "Sequence[ShardProof]") -> list[dict[str, Any]]:
 
 
 def _print_messages(found: "ProvedMessages", leaves: "Sequence[FidOnShard]", *, as_json: bool) -> None:
+    from fc_pipeline.proof.messages import Verdict
+
     by_table = {
         table: {
             verdict.value: count for (name, verdict), count in sorted(found.verdicts.items(), key=str) if name == table
@@ -192,8 +194,9 @@ def _print_messages(found: "ProvedMessages", leaves: "Sequence[FidOnShard]", *, 
     }
     named = [
         {"table": one.table, "fid": one.fid, "hash": one.hash.hex() if one.hash else None, "why": one.verdict.value}
-        for one in found.unproved
+        for one in sorted(found.unproved, key=lambda one: one.verdict.is_open)
     ]
+    unread = sorted({one.fid for one in found.unproved if one.verdict is Verdict.SIGNER_IS_NOT_READ})
     if as_json:
         sys.stdout.write(
             json.dumps(
@@ -202,6 +205,7 @@ def _print_messages(found: "ProvedMessages", leaves: "Sequence[FidOnShard]", *, 
                     "proved": found.proved,
                     "tables": by_table,
                     "unproved": named,
+                    "keys_to_read": unread,
                     "leaves": [
                         {"shard": one.shard, "height": one.height, "proved": one.is_proved, "found": one.found()}
                         for one in leaves
@@ -214,8 +218,13 @@ def _print_messages(found: "ProvedMessages", leaves: "Sequence[FidOnShard]", *, 
     console = Console(highlight=False, soft_wrap=True)
     for one in leaves:
         console.print(f"shard {one.shard} at height {one.height}  {_MARKS[one.is_proved]}  {one.found()}")
-    console.print(f"{found.proved:,} of {found.checked:,} messages proved by hash and signature")
+    console.print(f"{found.proved:,} of {found.checked:,} messages proved by hash, signature and signer")
     for table, verdicts in by_table.items():
         console.print(f"  {table:<20} " + ", ".join(f"{count:,} {verdict}" for verdict, count in verdicts.items()))
     for one in named[:_MAX_SHOWN]:
         console.print(f"    {one['table']}, FID {one['fid']}, {one['hash'] or 'no hash'}: {one['why']}")
+    if unread:
+        fids = ",".join(map(str, unread[:_MAX_SHOWN]))
+        console.print(
+            f"[yellow]not known:[/yellow] some signers; read these users' keys: fc-pipeline backfill --fids {fids}"
+        )

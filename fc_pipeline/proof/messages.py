@@ -31,7 +31,19 @@ class Verdict(Enum):
     NO_ENCODING_HAS_THE_HASH = "no known encoding of what is stored has the hash"
     SIGNATURE_DOES_NOT_HOLD = "the signature does not hold"
     SIGNATURE_IS_NOT_STORED = "hash or signature is not stored"
+    SIGNER_WAS_NO_KEY = "the signer was no key of this FID when the message was written"
+    SIGNER_IS_OF_ANOTHER = "the signer is a key of another FID, and none that is known of this one"
+    SIGNER_IS_NOT_READ = "the signer is not known here: the user's keys were not read since"
+    SIGNER_IS_NOT_TOLD = (
+        "the signer is not known here, and hubs do not tell of it: a removed gasless key leaves no trace"
+    )
+    SIGNER_IS_NOT_KEPT = "the signer is not known here: only targets' keys are kept"
     IS_STORED_WITHOUT_NUL = "U+0000 was taken out of a text, which Postgres cannot hold: not to be proved from the row"
+
+    @property
+    def is_open(self) -> bool:
+        """Whether nothing that is to be had here could decide it: such a message is counted apart."""
+        return self in (Verdict.SIGNER_IS_NOT_TOLD, Verdict.SIGNER_IS_NOT_KEPT, Verdict.IS_STORED_WITHOUT_NUL)
 
 
 @dataclass(frozen=True, slots=True)

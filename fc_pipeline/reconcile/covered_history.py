@@ -11,6 +11,7 @@ __all__ = [
     "FIRST_HEIGHT",
     "FOLLOWED",
     "GAPS",
+    "IS_REGISTER",
     "ORIGIN",
     "REGISTERED",
     "REGISTERED_SINCE_ORIGIN",
@@ -39,19 +40,20 @@ FOLLOWED: Final = (
 )
 """Whether a run is reading the shard's feed now."""
 
-_IS_REGISTER: Final = "->>'eventType' IN ('Register', 'ID_REGISTER_EVENT_TYPE_REGISTER')"
+IS_REGISTER: Final = "->>'eventType' IN ('Register', 'ID_REGISTER_EVENT_TYPE_REGISTER')"
+"""SQL that follows a contract event's body: whether that is the registration itself."""
 
 REGISTERED: Final = (
     "SELECT p.fid, min(o.version) FROM stage_snapshots AS p CROSS JOIN LATERAL (SELECT version "
     "FROM public.on_chain_events WHERE fid = p.fid AND type = 'id_register' AND deleted_at IS NULL "
-    f"AND body{_IS_REGISTER} OFFSET 0) AS o WHERE p.fid > 0 GROUP BY p.fid"
+    f"AND body{IS_REGISTER} OFFSET 0) AS o WHERE p.fid > 0 GROUP BY p.fid"
 )
 """The registration event of each FID of a fold, where the tables have it."""
 
 REGISTERED_SINCE_ORIGIN: Final = (
     "SELECT p.fid, o.origin_height FROM stage_snapshots AS p JOIN pipeline.shards AS o ON o.shard = p.shard "
     "JOIN stage_on_chain_events AS s ON s.fid = p.fid "
-    f"WHERE p.fid > 0 AND s.type = 'id_register' AND s.body::jsonb{_IS_REGISTER} "
+    f"WHERE p.fid > 0 AND s.type = 'id_register' AND s.body::jsonb{IS_REGISTER} "
     "GROUP BY p.fid, o.origin_height, o.origin_at "
     f"HAVING bool_and(coalesce(s.block_timestamp >= o.origin_at - interval '{CONTRACT_DELAY_SECONDS} seconds', false))"
 )

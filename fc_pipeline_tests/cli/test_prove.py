@@ -1,6 +1,7 @@
 """`fc-pipeline prove` on what a recorded node's feed was folded to, asked as its user would."""
 
 import json
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from typer.testing import CliRunner
 from fc_pipeline.cli.main import app
 from fc_pipeline.proof.leaf_keys import FID_PREFIX_BYTES
 from fc_pipeline.proving.shard_proof import fid_of
+from fc_pipeline.repair.keys import is_anything_due, read_due_keys
 from fc_pipeline.services.postgres import EmbeddedPostgres
 from fc_pipeline_tests.support.live_sets import LiveSet
 from fc_pipeline_tests.support.node_leaves import take_from_node
@@ -33,7 +35,7 @@ Prove = Callable[..., str]
 def recorded(
     postgres: EmbeddedPostgres, tmp_path_factory: pytest.TempPathFactory, shared_fixtures: Path
 ) -> Iterator[Workbench]:
-    """All that the feed tells, and the leaves that it does not."""
+    """All that the feed tells, and the leaves and keys that it does not."""
     lake = tmp_path_factory.mktemp("lake")
     with (
         fresh_database(postgres) as database,
@@ -47,6 +49,8 @@ def recorded(
                 for key in gasless_leaves(shared_fixtures, shard):
                     leaves.setdefault(fid_of(key), []).append(key[FID_PREFIX_BYTES:])
                 take_from_node(connection, shard, 1, leaves)
+        assert is_anything_due(bench.replica)
+        read_due_keys(bench.replica, "keys")
         yield bench
 
 
@@ -134,11 +138,19 @@ def test_a_row_that_is_lost_is_missed_once_digests_are_made_anew(prove: Prove, r
 def test_all_messages_of_a_user_and_a_sample(prove: Prove) -> None:
     of_user = json.loads(prove("--fid", "1001", "--json"))
     assert of_user["checked"] == of_user["proved"] > 10
+    everything = json.loads(prove("--messages", "100000", "--json"))
+    whys = Counter(one["why"] for one in everything["unproved"])
+    of_the_removed_key = whys.pop(
+        "the signer is not known here, and hubs do not tell of it: a removed gasless key leaves no trace"
+    )
+    assert of_the_removed_key == 1, "a KEY_REMOVE was recorded, and a message that its key had signed"
+    assert {why.split(",")[0] for why in whys} == {"U+0000 was taken out of a text"}
+    assert everything["proved"] > 2_000
     of_all = json.loads(prove("--messages", "200", "--json"))
     verdicts = [verdict for table in of_all["tables"].values() for verdict in table]
     assert 50 < of_all["proved"] <= of_all["checked"] <= 200
     assert {verdict.split(",")[0] for verdict in verdicts} <= {"proved", "U+0000 was taken out of a text"}
-    assert "messages proved by hash and signature" in prove("--messages", "200")
+    assert "messages proved by hash, signature and signer" in prove("--messages", "200")
 
 
 def test_a_changed_row_is_named(prove: Prove, recorded: Workbench) -> None:

@@ -13,6 +13,7 @@ import sqlalchemy as sa
 from typer.testing import CliRunner
 
 from fc_pipeline.cli.main import app
+from fc_pipeline.repair.keys import is_anything_due, read_due_keys
 from fc_pipeline_tests.support.live_sets import LiveSet
 from fc_pipeline_tests.support.postgres import Database
 from fc_pipeline_tests.support.workbench import workbench
@@ -65,10 +66,16 @@ def test_root_and_consensus_and_who_differs(database: Database, lake: Path, monk
         assert shown.count("1 of 1 validators signed the header") == 2
         assert "not known" not in shown, "the root that is proved has all"
 
+        code, shown = proved("--messages", "10000")
+        assert code == 1, "gasless keys, of which no feed tells, were not read yet"
+        assert "read these users' keys: fc-pipeline backfill --fids 3," in shown
+        assert is_anything_due(bench.replica)
+        read_due_keys(bench.replica, "keys")
         for of_messages in (("--messages", "10000"), ("--fid", "3")):
             code, figures = proved(*of_messages, "--json")
             assert code == 0, figures
             assert json.loads(figures)["proved"] > 50
+            assert json.loads(figures)["keys_to_read"] == []
 
         code, figures = proved("--fid", "3", "--json")
         assert [one["proved"] for one in json.loads(figures)["leaves"]] == [True, True]

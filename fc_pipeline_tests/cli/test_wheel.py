@@ -34,7 +34,7 @@ ENDING = {
     "status": ("", "no holes"),
     "backfill": ("--fids 3,12", "2 FIDs reconciled"),
     "verify": ("--fids 3,12 --json", '"drift": {}'),
-    "prove": ("--messages 100", "messages proved by hash and signature"),
+    "prove": ("--messages 100", "messages proved by hash, signature and signer"),
     "url": ("", "postgresql://postgres:"),
     "service": ("", "WorkingDirectory="),
     "alerts test": ("", "1 (JSON): accepted"),
