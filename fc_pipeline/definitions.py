@@ -15,6 +15,7 @@ from fc_pipeline.orchestration.assets.targets import target_set
 from fc_pipeline.orchestration.checks.catalog import ALL_CHECKS
 from fc_pipeline.orchestration.copies import Labels, copy_of
 from fc_pipeline.orchestration.healing_job import HEAL_GAPS
+from fc_pipeline.orchestration.index_job import MAKE_INDEXES
 from fc_pipeline.orchestration.jobs import MICRO_BATCHES, RUN_CHECKS, SNAPSHOTS, TARGET_SET_JOB
 from fc_pipeline.orchestration.key_reading_job import READ_KEYS
 from fc_pipeline.orchestration.maintenance import MAINTENANCE
@@ -25,6 +26,7 @@ from fc_pipeline.orchestration.schedules import close_hour, daily_audit, daily_m
 from fc_pipeline.orchestration.sensors.closed_hours import closed_hours_sensor
 from fc_pipeline.orchestration.sensors.feed import hub_event_sensor
 from fc_pipeline.orchestration.sensors.gaps import gap_sensor
+from fc_pipeline.orchestration.sensors.indexes import index_sensor
 from fc_pipeline.orchestration.sensors.keys import key_sensor
 from fc_pipeline.orchestration.sensors.stall import stall_sensor
 from fc_pipeline.orchestration.sensors.targets import hourly_targets, target_sensor
@@ -96,8 +98,17 @@ def _declared() -> Definitions:
             MAINTENANCE,
             REPLAY_QUARANTINE,
             READ_KEYS,
+            MAKE_INDEXES,
         ],
-        sensors=[hub_event_sensor, gap_sensor, key_sensor, target_sensor, stall_sensor, closed_hours_sensor],
+        sensors=[
+            hub_event_sensor,
+            gap_sensor,
+            key_sensor,
+            target_sensor,
+            stall_sensor,
+            closed_hours_sensor,
+            index_sensor,
+        ],
         schedules=[close_hour, daily_audit, hourly_targets, daily_maintenance, regular_checks],
         resources={"replica": ReplicaResource()},
         executor=in_process_executor,

@@ -15,7 +15,7 @@ from fc_pipeline.hub.failover import HubPool
 from fc_pipeline.replica import Replica
 from fc_pipeline.store import gaps, ledger
 
-__all__ = ["Goal"]
+__all__ = ["Goal", "has_caught_up"]
 
 HOURS_PER_SPAN: Final = 24
 MAX_HOURS: Final = 24 * 31
@@ -69,6 +69,15 @@ class Goal:
             else:
                 spans.append((hour, hour))
         return spans
+
+
+def has_caught_up(replica: Replica) -> bool:
+    """Whether nothing is missing that the hub has but of the present hour, which is followed. Raises HubError."""
+
+    async def is_level(state: Survey) -> bool:
+        return all(hour == state.present_hour for hour in await state.missing_hours(2))
+
+    return _ask(replica, is_level)
 
 
 def _missing(connection: sa.Connection, shard: int, first: int, last: int) -> list[HeightRange]:

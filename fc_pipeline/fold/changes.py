@@ -6,6 +6,7 @@ tombstones and contract events, become rows one by one.
 
 from bisect import bisect_left
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from operator import attrgetter
 from typing import Final, TypeVar, cast
@@ -25,7 +26,7 @@ from fc_pipeline.tables.columns import ArrowArray, Row
 from fc_pipeline.tables.encoding import UnknownValue
 from fc_pipeline.tables.link_compactions import LINK_COMPACTIONS
 from fc_pipeline.tables.message import BLOCK_TIME, Adds, Deletion
-from fc_pipeline.tables.other_leaves import OTHER_LEAVES, leaf_rows
+from fc_pipeline.tables.other_leaves import OTHER_LEAVES, ROWS_OF_TABLES, leaf_rows
 from fc_pipeline.tables.registry import MESSAGE_SETS, MESSAGE_TABLES
 
 __all__ = ["GONE_CASTS_SCHEMA", "OTHER_MESSAGES", "WITHOUT_ROWS", "Changes", "changes_of"]
@@ -229,8 +230,7 @@ def _merge(merge: MergeMessageBody, version: int, block_micros: int, found: _Sor
     """A merged message, after the tombstones of what it displaced; it overwrites them where keys are equal."""
     message = merge.message
     kind = message.data.type
-    leaves = [row for gone in merge.deletedMessages for row in leaf_rows(found.shard, gone, version, block_micros)]
-    leaves += leaf_rows(found.shard, message, version)
+    leaves = _leaves_of(merge, version, block_micros, found.shard)
     displaced = [
         gone
         for gone_message in merge.deletedMessages
@@ -251,6 +251,15 @@ def _merge(merge: MergeMessageBody, version: int, block_micros: int, found: _Sor
         found.rows[gone_table].append(row)
     found.leaves += leaves
     found.gone_casts += [named for gone_message in merge.deletedMessages if (named := _named(gone_message, version))]
+
+
+def _leaves_of(merge: MergeMessageBody, version: int, block_micros: int, shard: int) -> Sequence[Row]:
+    """Leaves beside the rows: of what is gone, then of what came; most messages have none."""
+    is_row = merge.message.data.type in ROWS_OF_TABLES
+    if is_row and not merge.deletedMessages:
+        return ()
+    gone = [row for message in merge.deletedMessages for row in leaf_rows(shard, message, version, block_micros)]
+    return gone if is_row else [*gone, *leaf_rows(shard, merge.message, version)]
 
 
 def _take_away(message: Message, version: int, deletion: Deletion, found: _Sorted) -> None:

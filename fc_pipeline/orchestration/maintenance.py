@@ -7,12 +7,12 @@ from fc_pipeline.live_set.digests import DigestKeeper
 from fc_pipeline.orchestration.checks.evaluation import evaluation_of
 from fc_pipeline.orchestration.checks.raw_log import evaluate_files
 from fc_pipeline.orchestration.failures import failing_step
+from fc_pipeline.orchestration.index_job import make_later_indexes
 from fc_pipeline.orchestration.instance.retention import purge_run_history
 from fc_pipeline.orchestration.interruption import interruptible
 from fc_pipeline.orchestration.resources import ReplicaResource
 from fc_pipeline.repair.raw_log import repair_recent_log
 from fc_pipeline.status import health
-from fc_pipeline.store import later_indexes
 
 __all__ = ["MAINTENANCE"]
 
@@ -36,15 +36,6 @@ def compact_raw_log(context: OpExecutionContext, replica: ReplicaResource) -> No
     """Compact hours that a run wrote to after their close."""
     with replica.open(need_hub=False) as opened:
         context.log.info("files_saved=%d", compact_finished_hours(opened))
-
-
-@op(description="Make the indexes that would make loading slower, such as that of words, once all is loaded.")
-@failing_step()
-def make_later_indexes(context: OpExecutionContext, replica: ReplicaResource) -> None:
-    """Make what is missing, beside everything that is written meanwhile."""
-    with replica.open(need_hub=False) as opened:
-        for name in later_indexes.make(opened.engine):
-            context.log.info("index_made name=%s", name)
 
 
 @op(description="Make the digests of users anew whose live records have changed: what the state root is proved from.")

@@ -41,6 +41,10 @@ she likes and follows. `viewer_liked` goes by the author that the like names.
 
 **Roles**: all calls run with the rights of whoever calls. `fc_reader` of [roles.sql](roles.sql) may call all of them.
 
+**A new replica** gets the indexes that only readers need when nothing is missing but of the present hour: `up` makes \
+them by itself (sensor `index_sensor`, job `make_indexes`), and so does `sync` at its end. Until then answers are the \
+same, and slow.
+
 **Repairs**: the schemas are made by migrations, and again by the next start where something of them is missing, as \
 after `DROP TABLE … CASCADE`. Make nothing of your own in them; views of yours on them, in a schema of yours, stay.
 

@@ -1,14 +1,18 @@
 """Are counts and threads exact? Some of them are counted and walked anew: what changed last, and others by chance."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
 import sqlalchemy as sa
 
 from fc_pipeline.replica import Replica
-from fc_pipeline.store import counts
+from fc_pipeline.store import counts, later_indexes
+from fc_pipeline.tables.cast_threads import CAST_THREADS
+from fc_pipeline.tables.casts import CASTS
+from fc_pipeline.tables.columns import BY_CHANGE
 from fc_pipeline.tables.counts import CAST_COUNTS, USER_COUNTS, CountTable
+from fc_pipeline.tables.registry import DATA_TABLES
 
 __all__ = ["KEYS_COMPARED", "CountComparison", "ThreadComparison", "WrongCount", "compare_counts", "compare_threads"]
 
@@ -51,7 +55,11 @@ def _by_chance(table: str, column: str) -> str:
 
 
 def _newest(table: str, column: str) -> str:
-    return f"(SELECT {column} FROM public.{table} WHERE {column} IS NOT NULL ORDER BY change_id DESC LIMIT {_NEWEST})"
+    """Those of the rows that changed last, if an index finds them: a new replica gets it when it has caught up."""
+    return (
+        f"(SELECT {column} FROM public.{table} WHERE {column} IS NOT NULL AND :{table}_by_change "
+        f"ORDER BY change_id DESC LIMIT {_NEWEST})"
+    )
 
 
 _KEYS: Final = {
@@ -69,6 +77,7 @@ _KEYS: Final = {
     ),
 }
 _SAMPLED: Final = {CAST_COUNTS.name: ("casts", "cast_counts"), USER_COUNTS.name: ("user_profiles", "user_counts")}
+_CHANGING: Final = {CAST_COUNTS.name: ("reactions", "casts"), USER_COUNTS.name: ("links", "casts")}
 _SHARE: Final = sa.text(
     # A page has some dozens of rows: of a large table a few pages are enough.
     "SELECT least(100, 100.0 * :pages / greatest(relpages, 1))::float FROM pg_class WHERE oid = to_regclass(:name)"
@@ -84,7 +93,7 @@ def compare_counts(replica: Replica, table: CountTable) -> CountComparison:
     shown = f"encode(w.{key}, 'hex')" if table is CAST_COUNTS else f"w.{key}::text"
     with replica.engine.connect() as connection:
         connection.execute(sa.text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ"))
-        values = {f"{name}_percent": _percent(connection, name) for name in _SAMPLED[table.name]}
+        values = _parameters(connection, _SAMPLED[table.name], _CHANGING[table.name])
         connection.execute(sa.text(f"CREATE TEMPORARY TABLE compared_keys ON COMMIT DROP AS {keys}"), values)
         compared: int = connection.execute(sa.text("SELECT count(*) FROM compared_keys")).scalar_one()
         lacking = counts.wrong(table, "SELECT key FROM compared_keys")
@@ -98,6 +107,14 @@ def compare_counts(replica: Replica, table: CountTable) -> CountComparison:
 def _wrong(table: CountTable, row: Mapping[Any, Any]) -> WrongCount:
     lacking = {name: int(row[name]) for name in table.names if row[name]}
     return WrongCount(f"0x{row['shown']}" if table is CAST_COUNTS else row["shown"], lacking, row["author"])
+
+
+def _parameters(connection: sa.Connection, sampled: Iterable[str], changing: Iterable[str]) -> dict[str, float | bool]:
+    """Of which share of each table's pages keys are taken, and of which tables those that changed last are found."""
+    shares = {f"{name}_percent": _percent(connection, name) for name in sampled}
+    missing = later_indexes.missing(connection)
+    indexes = {name: DATA_TABLES[name].index_name(BY_CHANGE) for name in changing}
+    return shares | {f"{name}_by_change": f"public.{index}" not in missing for name, index in indexes.items()}
 
 
 def _percent(connection: sa.Connection, name: str) -> float:
@@ -132,7 +149,7 @@ FROM (SELECT 1) AS one LEFT JOIN (
 def compare_threads(replica: Replica) -> ThreadComparison:
     """Walk up from some casts, reply by reply, and compare where that ends with what cast_threads says."""
     with replica.engine.connect() as connection:
-        values = {f"{name}_percent": _percent(connection, name) for name in ("casts", "cast_threads")}
+        values = _parameters(connection, (CASTS.name, CAST_THREADS.name), (CASTS.name, CAST_THREADS.name))
         rows = connection.execute(sa.text(_WALK), values).mappings().all()
         connection.rollback()
     wrong = tuple((f"0x{row['hash']}", int(row["author"])) for row in rows if row["hash"] is not None)

@@ -14,7 +14,18 @@ from alembic.script import ScriptDirectory
 
 import fc_pipeline.store.migrations
 from fc_pipeline.errors import ConfigError, NothingYet, SchemaMissing
-from fc_pipeline.store import attribution, change_stamps, counts, derived, gaps, ledger, serving, snapshot_ledger, views
+from fc_pipeline.store import (
+    attribution,
+    change_stamps,
+    counts,
+    derived,
+    gaps,
+    later_indexes,
+    ledger,
+    serving,
+    snapshot_ledger,
+    views,
+)
 from fc_pipeline.store.advisory_locks import MIGRATION
 from fc_pipeline.store.bookkeeping import SCHEMA, TARGETS
 from fc_pipeline.store.digest_tables import DIGESTED_SHARDS, FID_DIGESTS, STALE_FIDS, TOUCHED_FIDS
@@ -83,6 +94,8 @@ def ensure_schema(engine: sa.Engine) -> None:
         command.upgrade(alembic_config(connection), NEWEST_REVISION)
         lost = _missing_tables(connection)
         METADATA.create_all(connection, checkfirst=True)
+        if found is None:
+            later_indexes.drop(connection)
         change_stamps.install(connection)
         counts.install(connection)
         forgotten = _forget(connection, lost)

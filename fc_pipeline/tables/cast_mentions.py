@@ -23,7 +23,9 @@ CAST_MENTIONS: Final = DataTable(
         Column("fid", ColumnType.BIGINT, "Author of the cast"),
         Column("network_time", ColumnType.TIMESTAMP, "The cast's block_time, or its timestamp where that is not known"),
     ),
-    indexes=(Index(("mentioned_fid", "network_time"), serves="mentions of a user: `api.notifications`"),),
+    indexes=(
+        Index(("mentioned_fid", "network_time"), serves="mentions of a user: `api.notifications`", is_made_later=True),
+    ),
     # Rows are kept with their cast.
     concerns=(),
     comparison=Comparison.DERIVED,

@@ -40,7 +40,12 @@ CAST_THREADS: Final = DataTable(
             ("root_hash", "network_time"),
             serves="a thread's casts, oldest first: `api.conversation`, `root_parent_hash` in `neynar.casts`",
         ),
-        Index(("root_url",), where="root_url IS NOT NULL", serves="what is said below a channel's casts"),
+        Index(
+            ("root_url",),
+            where="root_url IS NOT NULL",
+            serves="what is said below a channel's casts",
+            is_made_later=True,
+        ),
     ),
     concerns=(),
     comparison=Comparison.DERIVED,

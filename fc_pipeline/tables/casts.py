@@ -75,18 +75,21 @@ CASTS = DataTable(
             where="parent_fid IS NOT NULL",
             expressions=("parent_fid", NETWORK_TIME),
             serves="replies to a user: `api.notifications`",
+            is_made_later=True,
         ),
         Index(
             ("parent_url", "network_time"),
             where="parent_url IS NOT NULL",
             expressions=("parent_url", NETWORK_TIME),
             serves="a channel's casts, newest first: `api.channel_feed`",
+            is_made_later=True,
         ),
         Index(
             ("network_time",),
             of_pages=True,
             expressions=(NETWORK_TIME,),
             serves="casts of a stretch of time: `api.search_casts` of common words",
+            is_made_later=True,
         ),
         Index(
             ("text",),

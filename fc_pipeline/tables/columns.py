@@ -94,8 +94,8 @@ class Index:
     `of_pages` makes it one of ranges per stretch of pages (BRIN): it costs next to nothing, and finds what was written
     lately, for rows lie about in the order in which they were written. `of_words` makes it one of the words of a
     tsvector (GIN). `expressions` are SQL, indexed in place of the columns, which then only name the index; `operators`
-    is their class, if not the default. `serves` is the query for which it is there. One that `is_made_later` would make
-    loading much slower: it is made when the replica has caught up (store.later_indexes).
+    is their class, if not the default. `serves` is the query for which it is there. One that `is_made_later` only
+    readers need: a new replica gets it when it has caught up (store.later_indexes).
     """
 
     columns: tuple[str, ...]
@@ -120,6 +120,7 @@ def by_utc(column: str) -> Index:
         of_pages=True,
         expressions=(f"timezone('UTC', \"{column}\")",),
         serves=f"`{column}` in schemas `neynar` and `dune`",
+        is_made_later=True,
     )
 
 
@@ -129,6 +130,7 @@ def by_address_bytes(column: str, view: str) -> Index:
         (f"{column}_bytes",),
         expressions=(f"pipeline.address_bytes({column})",),
         serves=f"`{column}` of `{view}`",
+        is_made_later=True,
     )
 
 
@@ -138,6 +140,7 @@ def by_integer_fid(view: str) -> Index:
         ("integer_fid",),
         expressions=("pipeline.integer_of(fid)",),
         serves=f"`fid` of `neynar.{view}`",
+        is_made_later=True,
     )
 
 
@@ -188,7 +191,7 @@ CHANGED_AT = Column("changed_at", ColumnType.TIMESTAMP, UPDATED_AT.description, 
 """In place of `updated_at` where that says something else."""
 STAMPS = (UPDATED_AT, CHANGE_ID)
 """Columns that the database sets itself (store.change_stamps): no event says them."""
-BY_CHANGE = Index(("change_id",), serves="`api.changes_since`")
+BY_CHANGE = Index(("change_id",), serves="`api.changes_since`", is_made_later=True)
 """Finds what has changed since a reader last asked."""
 _STAMP_DEFAULTS = {"updated_at": "now()", "changed_at": "now()", "change_id": "txid_current()"}
 

@@ -27,7 +27,7 @@ EMBEDS: Final = DataTable(
     ),
     indexes=(
         Index(("fid",), serves="an FID's rows: repairs, targets"),
-        Index(("url", "timestamp"), where="url IS NOT NULL", serves="who embeds a URL"),
+        Index(("url", "timestamp"), where="url IS NOT NULL", serves="who embeds a URL", is_made_later=True),
         Index(("cast_hash",), where="cast_hash IS NOT NULL", serves="who quotes a cast; checks of `cast_counts`"),
     ),
     # Rows are kept with their cast.

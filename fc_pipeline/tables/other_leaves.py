@@ -26,6 +26,7 @@ __all__ = [
     "LEND_BYTE",
     "LISTED_TYPES",
     "OTHER_LEAVES",
+    "ROWS_OF_TABLES",
     "VERIFICATION_ADD_BYTE",
     "leaf_rows",
     "of_proof",
@@ -51,10 +52,12 @@ OTHER_LEAVES: Final = DataTable(
     is_read_by_change=False,
 )
 
-_ROWS_OF_TABLES: Final = frozenset({"CAST_ADD", "REACTION_ADD", "LINK_ADD", "USER_DATA_ADD"})
+ROWS_OF_TABLES: Final = frozenset(
+    {"MESSAGE_TYPE_CAST_ADD", "MESSAGE_TYPE_REACTION_ADD", "MESSAGE_TYPE_LINK_ADD", "MESSAGE_TYPE_USER_DATA_ADD"}
+)
 """Messages that come on the FID's home shard alone, and whose live rows are the leaves."""
 _TYPES: Final = {
-    f"MESSAGE_TYPE_{name}": number for name, number in MESSAGE_TYPES.items() if name not in _ROWS_OF_TABLES
+    kind: number for name, number in MESSAGE_TYPES.items() if (kind := f"MESSAGE_TYPE_{name}") not in ROWS_OF_TABLES
 }
 VERIFICATION_ADD_BYTE: Final = MESSAGE_TYPES["VERIFICATION_ADD_ETH_ADDRESS"] << MESSAGE_TYPE_SHIFT
 """The first byte of a leaf that is a row of `verifications` where the FID is at home."""

@@ -190,7 +190,7 @@ def _indexes(table: DataTable) -> Iterator[str]:
 def _index(index: Index) -> str:
     where = f" where `{index.where}`" if index.where else ""
     kind = "" if index.method == "btree" else f" ({index.method.upper()})"
-    later = " (made when the replica has caught up, by `sync` or the daily maintenance)" if index.is_made_later else ""
+    later = " (of a new replica: made when it has caught up)" if index.is_made_later else ""
     return f"`({', '.join(index.expressions or index.columns)})`{where}{kind}: {index.serves}{later}"
 
 

@@ -26,8 +26,8 @@ def index_bytes(folder: Path, log_path: Path) -> dict[str, float]:
     with open_stage(folder) as stage, hub_process("--log", str(log_path)) as hub_url:
         settings = stage.settings(hub_url)
         with open_replica(settings) as replica:
-            catch_up(replica)
             later_indexes.make(replica.engine)
+            catch_up(replica)
             with replica.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
                 connection.exec_driver_sql("ANALYZE")
                 return {row.relname: row.bytes for row in connection.execute(_SIZES, {"min_rows": _MIN_ROWS})}

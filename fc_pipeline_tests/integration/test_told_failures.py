@@ -32,6 +32,7 @@ from fc_pipeline.orchestration.schedules import close_hour
 from fc_pipeline.orchestration.sensors.closed_hours import closed_hours_sensor
 from fc_pipeline.orchestration.sensors.feed import hub_event_sensor
 from fc_pipeline.orchestration.sensors.gaps import gap_sensor
+from fc_pipeline.orchestration.sensors.indexes import index_sensor
 from fc_pipeline.orchestration.sensors.keys import key_sensor
 from fc_pipeline.orchestration.sensors.stall import stall_sensor
 from fc_pipeline.orchestration.sensors.targets import hourly_targets, target_sensor
@@ -43,7 +44,7 @@ from fc_pipeline_tests.support.postgres import Database, fresh_database
 from fc_pipeline_tests.support.s3_server import BUCKET, SECRET, s3_server
 
 COMMANDS = (("sync",), ("backfill", "--fids", "3"), ("verify", "--fids", "3"), ("status",), ("up",))
-TICKS = (hub_event_sensor, gap_sensor, key_sensor, target_sensor, stall_sensor, closed_hours_sensor)
+TICKS = (hub_event_sensor, gap_sensor, key_sensor, target_sensor, stall_sensor, closed_hours_sensor, index_sensor)
 SCHEDULES = (close_hour, hourly_targets)
 
 

@@ -7,6 +7,7 @@ import pytest
 import sqlalchemy as sa
 
 from fc_pipeline.services.postgres import EmbeddedPostgres
+from fc_pipeline.store import later_indexes
 from fc_pipeline.store.schema import ensure_schema
 from fc_pipeline_tests.support.postgres import fresh_database
 
@@ -120,6 +121,7 @@ def tables(postgres: EmbeddedPostgres) -> Iterator[sa.Engine]:
                 connection.exec_driver_sql(statement.replace("%", "%%"))  # to the driver, % begins a parameter
             for table in TRIGGERED:
                 connection.exec_driver_sql(f"ALTER TABLE {table} ENABLE TRIGGER USER")
+        later_indexes.make(database.engine)
         with database.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
             connection.exec_driver_sql("VACUUM ANALYZE")
         yield database.engine

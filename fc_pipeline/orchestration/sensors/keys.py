@@ -1,15 +1,12 @@
 """The sensor that launches readings of gasless keys: one run at a time, minutes apart; failing ones with backoff."""
 
 import time
-from itertools import takewhile
 from typing import Final
 
 from dagster import (
     DagsterInstance,
-    DagsterRunStatus,
     DefaultSensorStatus,
     RunRequest,
-    RunsFilter,
     SensorEvaluationContext,
     SkipReason,
     sensor,
@@ -19,7 +16,7 @@ from fc_pipeline.orchestration.failures import failing_tick
 from fc_pipeline.orchestration.key_reading_job import KEYS_TAG, READ_KEYS
 from fc_pipeline.orchestration.resources import ReplicaResource
 from fc_pipeline.orchestration.runs_in_flight import runs_unfinished
-from fc_pipeline.orchestration.sensors.attempts import Attempt
+from fc_pipeline.orchestration.sensors.attempts import Attempts
 from fc_pipeline.repair.keys import is_anything_due
 
 __all__ = ["key_sensor"]
@@ -27,7 +24,6 @@ __all__ = ["key_sensor"]
 POLL_SECONDS: Final = 60
 PAUSE_SECONDS: Final = 120.0
 """A run takes all whose turn has come: more often they are not worth one."""
-MAX_COUNTED_ATTEMPTS: Final = 10
 
 
 @sensor(
@@ -54,11 +50,8 @@ def _reason_to_wait(instance: DagsterInstance, job: str, now: float) -> str | No
     """Why no run is launched; None if one may be."""
     if runs_unfinished(instance, job):
         return "a run is reading keys"
-    newest = instance.get_run_records(RunsFilter(job_name=job), limit=MAX_COUNTED_ATTEMPTS)
-    ends = [record.end_time or record.create_timestamp.timestamp() for record in newest]
-    failures = list(takewhile(lambda record: record.dagster_run.status == DagsterRunStatus.FAILURE, newest))
-    if failures and not Attempt(len(failures), ends[0]).is_due(now):
-        return f"the last {len(failures)} runs failed: waiting before the next attempt"
-    if ends and now - ends[0] < PAUSE_SECONDS:
+    attempts = Attempts.of(instance, job)
+    reason = attempts.reason_to_wait(now)
+    if reason is None and attempts.ended_unix is not None and now - attempts.ended_unix < PAUSE_SECONDS:
         return "keys were read a moment ago"
-    return None
+    return reason

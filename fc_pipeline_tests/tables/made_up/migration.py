@@ -61,7 +61,6 @@ def upgrade() -> None:
         comment="What users note about others.",
     )
     op.create_index("notes_subject_fid_idx", "notes", ["subject_fid"])
-    op.create_index("notes_change_id_idx", "notes", ["change_id"])
     op.create_index(
         "notes_version_idx",
         "notes",
