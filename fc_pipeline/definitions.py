@@ -14,16 +14,24 @@ from fc_pipeline.orchestration.assets.snapshots import fid_tables
 from fc_pipeline.orchestration.assets.targets import target_set
 from fc_pipeline.orchestration.checks.catalog import ALL_CHECKS
 from fc_pipeline.orchestration.copies import Labels, copy_of
+from fc_pipeline.orchestration.difference_job import HEAL_DIFFERENCES
 from fc_pipeline.orchestration.healing_job import HEAL_GAPS
 from fc_pipeline.orchestration.index_job import MAKE_INDEXES
-from fc_pipeline.orchestration.jobs import MICRO_BATCHES, RUN_CHECKS, SNAPSHOTS, TARGET_SET_JOB
+from fc_pipeline.orchestration.jobs import MICRO_BATCHES, PROOFS, RUN_CHECKS, SNAPSHOTS, TARGET_SET_JOB
 from fc_pipeline.orchestration.key_reading_job import READ_KEYS
 from fc_pipeline.orchestration.maintenance import MAINTENANCE
 from fc_pipeline.orchestration.partitions import load_hours_of_copy
 from fc_pipeline.orchestration.quarantine_job import REPLAY_QUARANTINE
 from fc_pipeline.orchestration.resources import ReplicaResource
-from fc_pipeline.orchestration.schedules import close_hour, daily_audit, daily_maintenance, regular_checks
+from fc_pipeline.orchestration.schedules import (
+    close_hour,
+    daily_audit,
+    daily_maintenance,
+    hourly_proofs,
+    regular_checks,
+)
 from fc_pipeline.orchestration.sensors.closed_hours import closed_hours_sensor
+from fc_pipeline.orchestration.sensors.differences import difference_sensor
 from fc_pipeline.orchestration.sensors.feed import hub_event_sensor
 from fc_pipeline.orchestration.sensors.gaps import gap_sensor
 from fc_pipeline.orchestration.sensors.indexes import index_sensor
@@ -95,6 +103,8 @@ def _declared() -> Definitions:
             SYNC_TARGETS,
             TARGET_SET_JOB,
             RUN_CHECKS,
+            PROOFS,
+            HEAL_DIFFERENCES,
             MAINTENANCE,
             REPLAY_QUARANTINE,
             READ_KEYS,
@@ -103,13 +113,14 @@ def _declared() -> Definitions:
         sensors=[
             hub_event_sensor,
             gap_sensor,
+            difference_sensor,
             key_sensor,
             target_sensor,
             stall_sensor,
             closed_hours_sensor,
             index_sensor,
         ],
-        schedules=[close_hour, daily_audit, hourly_targets, daily_maintenance, regular_checks],
+        schedules=[close_hour, daily_audit, hourly_targets, daily_maintenance, regular_checks, hourly_proofs],
         resources={"replica": ReplicaResource()},
         executor=in_process_executor,
     )

@@ -208,6 +208,9 @@ def test_every_asset_has_a_check():
         "quarantine_share",
         "no_unknown_types",
     }
+    assert {name for asset, name in checks if asset == "reconciled_fids"} == {
+        *("no_drift", "state_root", "message_proofs"),
+    }
     assert {name for asset, name in checks if asset == TARGETS} == {"redis_equals_postgres", "histories_complete"}
     # A run that leaves a hole in its own hour fails by itself.
     assert not any(node.blocking for node in checks.values())
@@ -227,9 +230,11 @@ def test_every_check_can_be_executed_by_its_own_button_and_names_remedy_and_runb
 
 def test_all_is_switched_on_from_the_start():
     repository = defs.get_repository_def()
-    sensors = ["closed_hours", "gap", "hub_event", "key", "standstill", "target"]
+    sensors = ["closed_hours", "difference", "gap", "hub_event", "key", "standstill", "target"]
     assert [one.name for one in repository.sensor_defs] == [f"{name}_sensor" for name in sensors]
-    schedules = {"close_hour", "daily_audit", "daily_maintenance", "hourly_targets", "regular_checks"}
+    schedules = {
+        *("close_hour", "daily_audit", "daily_maintenance", "hourly_proofs", "hourly_targets", "regular_checks"),
+    }
     assert {one.name for one in repository.schedule_defs} == schedules
     assert all(one.description for one in (*repository.sensor_defs, *repository.schedule_defs))
     running = {one.default_status.value for one in (*repository.sensor_defs, *repository.schedule_defs)}
@@ -239,9 +244,11 @@ def test_all_is_switched_on_from_the_start():
         "micro_batches",
         "snapshots",
         "heal_gaps",
+        "heal_differences",
         "sync_targets",
         "target_set",
         "run_checks",
+        "proofs",
         "maintenance",
         "replay_quarantine",
         "read_keys",

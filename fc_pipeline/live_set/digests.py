@@ -5,7 +5,7 @@ so no change is ever lost: at worst a digest is made once more.
 """
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final, Self, cast
 
@@ -44,6 +44,11 @@ _LIST_SHARD: Final = "INSERT INTO pipeline.digested_shards (shard) VALUES ($1::i
 _LIST_STAGED: Final = (
     f"INSERT INTO pipeline.stale_fids (shard, fid) SELECT shard, fid FROM {leaf_sql.STAGING} ON CONFLICT DO NOTHING"
 )
+_LIST_VIRTUAL_SHARDS: Final = (
+    "INSERT INTO pipeline.stale_fids (shard, fid) SELECT shard, fid FROM pipeline.fid_digests "
+    "WHERE virtual_shard >= $1::integer AND virtual_shard < $2::integer ON CONFLICT DO NOTHING"
+)
+_LEAVES: Final = "SELECT coalesce(sum(leaves), 0)::bigint FROM pipeline.fid_digests"
 _NEXT_STALE: Final = "SELECT shard, fid FROM pipeline.stale_fids ORDER BY shard, fid LIMIT $1::bigint"
 _PUT_DIGESTS: Final = (
     "INSERT INTO pipeline.fid_digests AS t (shard, virtual_shard, fid, leaves, hash) "
@@ -97,10 +102,42 @@ class DigestKeeper:
         All of them also finds what was changed in the tables by hand. Ends early, with whole chunks, if `should_stop`.
         Raises PostgresError, SessionLost.
         """
+        return self._refresh(lambda: self._list_fids(all_fids=all_fids), should_stop)
+
+    def refresh_virtual_shards(
+        self, virtual_shards: range, *, should_stop: Callable[[], bool] = lambda: False
+    ) -> Refreshed:
+        """The same, and of all FIDs of some virtual shards that have digests: what was changed there by hand is found.
+
+        Raises PostgresError, SessionLost.
+        """
+
+        def list_fids() -> None:
+            self._list_fids(all_fids=False)
+            self._session.execute(_LIST_VIRTUAL_SHARDS, (virtual_shards.start, virtual_shards.stop))
+
+        return self._refresh(list_fids, should_stop)
+
+    def refresh_fids(self, fids: Iterable[ShardFid]) -> Refreshed:
+        """The same, and of these FIDs. Raises PostgresError, SessionLost."""
+        listed = list(fids)
+
+        def list_fids() -> None:
+            self._list_fids(all_fids=False)
+            self._reader.stage(listed)
+            self._session.execute(_LIST_STAGED)
+
+        return self._refresh(list_fids, lambda: False)
+
+    def leaves(self) -> int:
+        """How many leaves there are by all digests, as they are. Raises PostgresError, SessionLost."""
+        return self._session.retried_transaction(lambda: int(self._session.execute(_LEAVES)[0][0]))
+
+    def _refresh(self, list_fids: Callable[[], None], should_stop: Callable[[], bool]) -> Refreshed:
         started = time.monotonic()
         while self._session.retried_transaction(self._take_notes):
             pass
-        self._session.retried_transaction(lambda: self._list_fids(all_fids=all_fids))
+        self._session.retried_transaction(list_fids)
         fids = leaves = 0
         for chunk in self._chunks(should_stop):
             fids, leaves = fids + chunk.fids, leaves + chunk.leaves

@@ -55,7 +55,8 @@ class KnownSet:
 
     All of it `since` a height; None: they lack events just below the highest. `quarantined` events are in no table.
     With `only_targets`, other users' leaves are not kept. What was before is known of all users but `unlisted_fids`,
-    of which a node's lists were not read at that height or later; None where users may be missing as well.
+    of which a node's lists were not read at that height or later; None where users may be missing as well. What was
+    before does not count where the root `is_proved` to have been that of the network since.
     """
 
     shard: int
@@ -63,6 +64,7 @@ class KnownSet:
     quarantined: int
     only_targets: bool
     unlisted_fids: int | None = None
+    is_proved: bool = False
 
     @property
     def is_from_the_start(self) -> bool:
@@ -75,15 +77,20 @@ class KnownSet:
         return self.since is not None and self.unlisted_fids == 0
 
     @property
+    def has_whole_past(self) -> bool:
+        """Whether all is known of when the feed was not read, as far as lists tell, and everybody's leaves are kept."""
+        return not self.only_targets and (self.is_proved or self.is_from_the_start or self.is_listed)
+
+    @property
     def is_whole(self) -> bool:
         """Whether every leaf is known that the feed, or a node's lists, tell of."""
-        return (self.is_from_the_start or self.is_listed) and not self.quarantined and not self.only_targets
+        return self.has_whole_past and not self.quarantined
 
     @property
     def lacks(self) -> tuple[str, ...]:
         """What is not known, each with what completes it."""
         found: list[str] = []
-        if not self.is_from_the_start:
+        if not self.is_proved and not self.is_from_the_start:
             begun = "blocks are missing" if self.since is None else f"the feed was read from height {self.since} on"
             found.append(f"shard {self.shard}: {begun}; {self._before}")
         if self.quarantined:

@@ -3,7 +3,7 @@
 from dagster import DagsterInstance, OpExecutionContext, job, op
 
 from fc_pipeline.feed.run import compact_finished_hours
-from fc_pipeline.live_set.digests import DigestKeeper
+from fc_pipeline.live_set.upkeep import digest_keeper
 from fc_pipeline.orchestration.checks.evaluation import evaluation_of
 from fc_pipeline.orchestration.checks.raw_log import evaluate_files
 from fc_pipeline.orchestration.failures import failing_step
@@ -46,12 +46,7 @@ def refresh_digests(context: OpExecutionContext, replica: ReplicaResource) -> No
         shard_count = opened.shard_count()
         if shard_count is None:
             return
-        only_targets = opened.settings.targets == "set"
-        url = opened.settings.libpq_url()
-        with (
-            interruptible() as interruption,
-            DigestKeeper(url, context.run_id, shard_count, only_targets=only_targets) as keeper,
-        ):
+        with interruptible() as interruption, digest_keeper(opened, context.run_id, shard_count) as keeper:
             made = keeper.refresh(should_stop=interruption.is_requested)
         context.log.info("digests_made fids=%d leaves=%d seconds=%.1f", made.fids, made.leaves, made.seconds)
 

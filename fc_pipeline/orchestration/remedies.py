@@ -14,7 +14,7 @@ _MODULE: Final = "-m fc_pipeline.definitions"
 _OF_USER: Final = "-m YOUR_DEFINITIONS"
 _ASSET: Final = re.compile(r"(--select |\b[Mm]aterialise )([a-z_]+)\b(?!/)")
 _SENSOR_OR_JOB: Final = re.compile(
-    r"(?<![\w./])(?:(?:hub_event|gap|key|target|standstill|closed_hours)_sensor|micro_batches)\b"
+    r"(?<![\w./])(?:(?:hub_event|gap|difference|key|target|standstill|closed_hours)_sensor|micro_batches)\b"
 )
 _PROGRAM: Final = r"(?:\S*/)?(?<![\w-])(?:fc-pipeline|python\S* -m fc_pipeline\.cli)"
 _AS_JOB: Final = {"quarantine replay": "replay_quarantine", "backfill --gaps": "heal_gaps"}

@@ -1,4 +1,4 @@
-"""Schedules: each hour is closed when it is over; once a day users are compared and maintenance runs."""
+"""Schedules: each hour is closed when it is over and all is proved; daily, users are compared and maintenance runs."""
 
 from dagster import (
     DefaultScheduleStatus,
@@ -17,7 +17,7 @@ from fc_pipeline.lake.snapshot_log import bucket_key
 from fc_pipeline.orchestration.assets.hourly import MicroBatchConfig, hourly_tables
 from fc_pipeline.orchestration.failures import failing_tick
 from fc_pipeline.orchestration.healing_job import HEAL_GAPS
-from fc_pipeline.orchestration.jobs import MICRO_BATCHES, RUN_CHECKS, SNAPSHOTS
+from fc_pipeline.orchestration.jobs import MICRO_BATCHES, PROOFS, RUN_CHECKS, SNAPSHOTS
 from fc_pipeline.orchestration.maintenance import MAINTENANCE
 from fc_pipeline.orchestration.resources import ReplicaResource
 from fc_pipeline.orchestration.runs_in_flight import runs_unfinished
@@ -25,7 +25,7 @@ from fc_pipeline.orchestration.target_sync_job import SYNC_TARGETS
 from fc_pipeline.status.audit import next_buckets
 from fc_pipeline.store import ledger
 
-__all__ = ["close_hour", "daily_audit", "daily_maintenance", "regular_checks"]
+__all__ = ["close_hour", "daily_audit", "daily_maintenance", "hourly_proofs", "regular_checks"]
 
 
 @schedule(
@@ -97,5 +97,20 @@ daily_maintenance = ScheduleDefinition(
 def regular_checks(context: ScheduleEvaluationContext, replica: ReplicaResource) -> RunRequest | SkipReason:
     """A run of all checks, unless the previous one is still running."""
     if runs_unfinished(context.instance, replica.names.of(RUN_CHECKS.name)):
+        return SkipReason("the run before is still under way")
+    return RunRequest()
+
+
+@schedule(
+    job=PROOFS,
+    cron_schedule="31 * * * *",
+    execution_timezone="UTC",
+    default_status=DefaultScheduleStatus.RUNNING,
+    description="Proves the replica every hour: each shard's state root, and a sample of messages.",
+)
+@failing_tick()
+def hourly_proofs(context: ScheduleEvaluationContext, replica: ReplicaResource) -> RunRequest | SkipReason:
+    """A run of both proofs, unless the previous one is still running."""
+    if runs_unfinished(context.instance, replica.names.of(PROOFS.name)):
         return SkipReason("the run before is still under way")
     return RunRequest()

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -45,9 +45,12 @@ class ReplicaProof:
         return tuple(line for one in self.not_whole for line in one.lacks)
 
 
-def prove_replica(replica: Replica, run_id: str, *, only_shard: int | None = None) -> ReplicaProof:
+def prove_replica(
+    replica: Replica, run_id: str, *, only_shard: int | None = None, little_known: Collection[int] = ()
+) -> ReplicaProof:
     """The proofs at the first moment at which all is proved, or else at the last of several looks. Writes nothing.
 
+    Who differs is looked for on `little_known` shards by few requests: where their past is not known, it is too many.
     Raises ConfigError where nothing is folded yet or there is no such shard, HubError, PostgresError.
     """
     shard_count = replica.shard_count()
@@ -58,47 +61,55 @@ def prove_replica(replica: Replica, run_id: str, *, only_shard: int | None = Non
             f"there is no shard {only_shard}: the network has {shard_count}", hint="fc-pipeline prove --help"
         )
     with LiveSetView(replica.settings.libpq_url(), run_id, shard_count) as view:
-        proofs = _looking(replica, view, only_shard)
+        proofs = _Looks(replica, view, only_shard, frozenset(little_known)).proofs()
     return ReplicaProof(tuple(proofs), _not_whole(replica, proofs))
 
 
-def _looking(replica: Replica, view: LiveSetView, only_shard: int | None) -> list[ShardProof]:
-    looks = _LOOKS_AT_ROOTS if replica.settings.hub_grpc else _LOOKS_AT_COUNTS
-    for look in range(looks):
-        is_last = look == looks - 1
-        with view.one_moment() as states:
-            shards = {one.shard: one for one in states if only_shard is None or one.shard == only_shard}
-            proofs = asyncio.run(_prove(replica, shards, is_last=is_last))
-        if proofs is not None and (is_last or all(one.is_proved for one in proofs)):
-            return proofs
-        time.sleep(_LOOK_SECONDS)
-    raise AssertionError("the last look always proves")
+@dataclass(frozen=True, slots=True)
+class _Looks:
+    """Looks at a replica several times."""
 
+    replica: Replica
+    view: LiveSetView
+    only_shard: int | None
+    little_known: frozenset[int]
 
-async def _prove(replica: Replica, shards: Mapping[int, ShardState], *, is_last: bool) -> list[ShardProof] | None:
-    """None where counts are all that can be compared and the hub is at other heights, unless this is the last look."""
-    async with HubPool(replica.hub_endpoints) as hubs:
-        info = await hubs.info()
-    if replica.settings.hub_grpc:
-        return await _prove_over_grpc(replica, shards, info)
-    if not is_last and not are_of_one_height(shards, info):
-        return None
-    return await prove_shards(shards, info, None, replica.settings.validators)
+    def proofs(self) -> list[ShardProof]:
+        looks = _LOOKS_AT_ROOTS if self.replica.settings.hub_grpc else _LOOKS_AT_COUNTS
+        for look in range(looks):
+            is_last = look == looks - 1
+            with self.view.one_moment() as states:
+                shards = {one.shard: one for one in states if self.only_shard is None or one.shard == self.only_shard}
+                proofs = asyncio.run(self._prove(shards, is_last=is_last))
+            if proofs is not None and (is_last or all(one.is_proved for one in proofs)):
+                return proofs
+            time.sleep(_LOOK_SECONDS)
+        raise AssertionError("the last look always proves")
 
+    async def _prove(self, shards: Mapping[int, ShardState], *, is_last: bool) -> list[ShardProof] | None:
+        """None where counts are all that can be compared and the hub is at other heights, unless this is the last."""
+        async with HubPool(self.replica.hub_endpoints) as hubs:
+            info = await hubs.info()
+        if self.replica.settings.hub_grpc:
+            return await self._prove_over_grpc(shards, info)
+        if not is_last and not are_of_one_height(shards, info):
+            return None
+        return await prove_shards(shards, info, None, self.replica.settings.validators)
 
-async def _prove_over_grpc(replica: Replica, shards: Mapping[int, ShardState], info: HubInfo) -> list[ShardProof]:
-    """By the first hub that answers."""
-    endpoints = grpc_endpoints(replica.settings)
-    with replica.engine.connect() as connection:
-        listed = [one.shard for one in known_sets(connection) if one.is_listed and not one.is_from_the_start]
-    for place, endpoint in enumerate(endpoints, start=1):
-        async with GrpcNode(endpoint) as node:
-            try:
-                return await prove_shards(shards, info, node, replica.settings.validators, listed)
-            except HubUnavailable:
-                if place == len(endpoints):
-                    raise
-    raise AssertionError("the last hub answers or raises")
+    async def _prove_over_grpc(self, shards: Mapping[int, ShardState], info: HubInfo) -> list[ShardProof]:
+        """By the first hub that answers."""
+        endpoints = grpc_endpoints(self.replica.settings)
+        validators = self.replica.settings.validators
+        with self.replica.engine.connect() as connection:
+            listed = [one.shard for one in known_sets(connection) if one.is_listed and not one.is_from_the_start]
+        for place, endpoint in enumerate(endpoints, start=1):
+            async with GrpcNode(endpoint) as node:
+                try:
+                    return await prove_shards(shards, info, node, validators, listed, little_known=self.little_known)
+                except HubUnavailable:
+                    if place == len(endpoints):
+                        raise
+        raise AssertionError("the last hub answers or raises")
 
 
 def _not_whole(replica: Replica, proofs: Sequence[ShardProof]) -> tuple[KnownSet, ...]:

@@ -14,7 +14,10 @@ from fc_pipeline.proof.leaf_keys import FID_PREFIX_BYTES, FNAME_TYPE, MESSAGE_TY
 from fc_pipeline.proof.trie import FID_DEPTH, TYPE_DEPTH, VIRTUAL_SHARD_DEPTH, Node, Nodes
 from fc_pipeline.proving.sides import LiveShard, ProvingNode
 
-__all__ = ["UNLISTED_TYPES", "UNTOLD_TYPES", "RootProof", "prove_root"]
+__all__ = ["MAX_REQUESTS", "UNLISTED_TYPES", "UNTOLD_TYPES", "RootProof", "prove_root"]
+
+MAX_REQUESTS: Final = 10_000
+"""So many nodes of a trie are asked for at most: some hundred FIDs that differ among millions."""
 
 UNTOLD_TYPES: Final = frozenset(
     {FNAME_TYPE, *(MESSAGE_TYPES[name] << MESSAGE_TYPE_SHIFT for name in ("KEY_ADD", "KEY_REMOVE"))}
@@ -64,7 +67,7 @@ async def prove_root(
     validators: Collection[bytes] = (),
     *,
     untold: Collection[int] = UNTOLD_TYPES,
-    max_requests: int = 10_000,
+    max_requests: int = MAX_REQUESTS,
 ) -> RootProof:
     """Compare our root with the header's, and find where we differ if it is another. Raises HubError.
 

@@ -53,6 +53,13 @@ class ShardProof:
         return self.root.is_proved and (self.root.consensus is None or self.root.is_signed)
 
     @property
+    def strength(self) -> str:
+        """The strongest that is proved: consensus, root, counts, or nothing."""
+        if self.root is not None and self.root.is_proved:
+            return "consensus" if self.root.is_signed else "root"
+        return "counts" if self.counts.is_proved else "nothing"
+
+    @property
     def differing_fids(self) -> list[int]:
         """The FIDs in which we differ from the hub, but for what was taken from it."""
         return sorted({fid_of(one.prefix) for one in self.root.differing}) if self.root is not None else []

@@ -1,11 +1,6 @@
 """`fc-pipeline prove` beside the sample hub, which speaks gRPC and has a validator: all that can be proved is."""
 
 import json
-import re
-import subprocess
-import sys
-from collections.abc import Generator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -16,29 +11,10 @@ from fc_pipeline.cli.main import app
 from fc_pipeline.repair.keys import is_anything_due, read_due_keys
 from fc_pipeline_tests.support.live_sets import LiveSet
 from fc_pipeline_tests.support.postgres import Database
+from fc_pipeline_tests.support.sample_hub_process import sample_hub_process
 from fc_pipeline_tests.support.workbench import workbench
 
 pytestmark = pytest.mark.slow
-
-SAMPLE = ("--port", "0", "--grpc-port", "0", "--events", "3000", "--fids", "100")
-
-
-@contextmanager
-def sample_hub() -> Generator[dict[str, str]]:
-    """What it says of itself, as settings."""
-    command = [sys.executable, "-m", "fc_pipeline.cli", "sample-hub", *SAMPLE]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-        try:
-            assert process.stdout is not None
-            said = process.stdout.readline() + process.stdout.readline()
-            patterns = {
-                "FC_HUB_URLS": r"sample hub: (\S+)",
-                "FC_HUB_GRPC": r"gRPC: (\S+)",
-                "FC_VALIDATORS": r"validator: (\w+)",
-            }
-            yield {name: found[1] for name, pattern in patterns.items() if (found := re.search(pattern, said))}
-        finally:
-            process.terminate()
 
 
 def proved(*arguments: str) -> tuple[int, str]:
@@ -52,7 +28,7 @@ def verified(*arguments: str) -> tuple[int, str]:
 
 
 def test_root_and_consensus_and_who_differs(database: Database, lake: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with sample_hub() as variables, workbench(database, lake, variables["FC_HUB_URLS"]) as bench:
+    with sample_hub_process() as variables, workbench(database, lake, variables["FC_HUB_URLS"]) as bench:
         bench.run()
         settings = bench.replica.settings
         monkeypatch.setenv("FC_POSTGRES_URL", settings.libpq_url())

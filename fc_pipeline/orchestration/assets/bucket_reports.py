@@ -1,11 +1,11 @@
 """Reports of a backfill to Dagster: a materialisation per finished bucket, and whether there is drift."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from dagster import AssetExecutionContext, AssetKey, AssetMaterialization, OpExecutionContext
+from dagster import AssetCheckResult, AssetExecutionContext, AssetKey, AssetMaterialization, OpExecutionContext
 
 from fc_pipeline.backfill.progress import BackfillOutcome, BackfillProgress, BucketProgress
 from fc_pipeline.backfill.run import Backfill
@@ -101,6 +101,10 @@ class BucketReporter:
         self._evaluated_at = time.monotonic()
         if self._folds:
             self._checks.report([evaluate_drift(self.replica)])
+
+    def report(self, results: Iterable[AssetCheckResult]) -> None:
+        """Log results of checks of these assets."""
+        self._checks.report(results)
 
     def evaluate_gaps(self, hours: Sequence[Hour]) -> None:
         """Log whether any gap is open now, and whether the hours that had some are whole."""

@@ -7,8 +7,10 @@ from dagster import AssetCheckKey, AssetChecksDefinition
 from fc_pipeline.orchestration.checks.counts import count_checks
 from fc_pipeline.orchestration.checks.drift import no_drift
 from fc_pipeline.orchestration.checks.keys import key_checks
+from fc_pipeline.orchestration.checks.message_proofs import message_proofs
 from fc_pipeline.orchestration.checks.raw_log import raw_log_checks
 from fc_pipeline.orchestration.checks.rows import row_checks
+from fc_pipeline.orchestration.checks.state_root import state_root
 from fc_pipeline.orchestration.checks.targets import target_checks
 
 __all__ = ["ALL_CHECKS", "keys_of"]
@@ -19,6 +21,8 @@ ALL_CHECKS: tuple[AssetChecksDefinition, ...] = (
     row_checks,
     count_checks,
     no_drift,
+    state_root,
+    message_proofs,
     target_checks,
 )
 """None has partitions: each evaluates its asset as a whole."""

@@ -26,6 +26,7 @@ from dagster._core.storage.asset_check_execution_record import (
 from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecord
 
 from fc_pipeline.orchestration.checks.catalog import keys_of
+from fc_pipeline.orchestration.checks.newest import newest_evaluated
 from fc_pipeline.orchestration.names import Names
 from fc_pipeline.orchestration.remedies import remedy_in
 
@@ -89,7 +90,7 @@ class CheckReporter:
         for key, record in self._newest(self._keys).items():
             if record.run_id == self._context.run.run_id or self._is_in_progress(record):
                 continue
-            evaluated = record if record.status in _EVALUATED else self._newest_evaluated(key)
+            evaluated = record if record.status in _EVALUATED else newest_evaluated(self._instance, key)
             if evaluated is not None and evaluated.evaluation is not None:
                 self._log(evaluated.evaluation, record)
 
@@ -101,11 +102,6 @@ class CheckReporter:
 
     def _newest(self, keys: Sequence[AssetCheckKey]) -> dict[AssetCheckKey, AssetCheckExecutionRecord]:
         return dict(self._instance.event_log_storage.get_latest_asset_check_execution_by_key(keys))
-
-    def _newest_evaluated(self, key: AssetCheckKey) -> AssetCheckExecutionRecord | None:
-        """The newest result before an announcement without a result."""
-        found = self._instance.event_log_storage.get_asset_check_execution_history(key, limit=1, status=set(_EVALUATED))
-        return found[0] if found else None
 
     def _log(self, evaluation: AssetCheckEvaluation, newest: AssetCheckExecutionRecord | None) -> None:
         key = evaluation.asset_check_key

@@ -16,13 +16,13 @@ from dagster import (
 from dagster._core.storage.asset_check_execution_record import (
     COMPLETED_ASSET_CHECK_EXECUTION_RECORD_STATUSES as _EVALUATED,
 )
-from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecord
 
 from fc_pipeline.alerts.condition import Condition, Reading, Severity, merged
 from fc_pipeline.config.settings import Settings
 from fc_pipeline.errors import HubError, HubUntrusted, NothingYet
 from fc_pipeline.orchestration.checks import fresh, stall
 from fc_pipeline.orchestration.checks.catalog import ALL_CHECKS
+from fc_pipeline.orchestration.checks.newest import newest_evaluated
 from fc_pipeline.orchestration.checks.wording import remedy_of, runbook_of
 from fc_pipeline.orchestration.names import Names
 from fc_pipeline.orchestration.remedies import remedy_in
@@ -58,7 +58,7 @@ def read_checks(instance: DagsterInstance, copies: Iterable[Names], ui_url: str)
     found: list[Condition] = []
     for key, record in newest.items():
         # A result that is announced only says nothing yet: the one before it holds.
-        evaluated = record if record.status in _EVALUATED else _last_evaluated(instance, key)
+        evaluated = record if record.status in _EVALUATED else newest_evaluated(instance, key)
         if evaluated is None or evaluated.evaluation is None or evaluated.evaluation.passed:
             continue
         one = evaluated.evaluation
@@ -75,11 +75,6 @@ def _specs_of(names: Names) -> Iterator[AssetCheckSpec]:
         for spec in checks.check_specs:
             if names.are_prefixed or spec.name not in _LOOKED_AT_HERE:
                 yield spec
-
-
-def _last_evaluated(instance: DagsterInstance, key: AssetCheckKey) -> AssetCheckExecutionRecord | None:
-    found = instance.event_log_storage.get_asset_check_execution_history(key, limit=1, status=set(_EVALUATED))
-    return found[0] if found else None
 
 
 def read_freshness(settings: Settings, ui_url: str, watched_seconds: float) -> Reading:
