@@ -209,7 +209,7 @@ def test_every_asset_has_a_check():
         "no_unknown_types",
     }
     assert {name for asset, name in checks if asset == "reconciled_fids"} == {
-        *("no_drift", "state_root", "message_proofs"),
+        *("no_drift", "rows_match_log", "state_root", "message_proofs"),
     }
     assert {name for asset, name in checks if asset == TARGETS} == {"redis_equals_postgres", "histories_complete"}
     # A run that leaves a hole in its own hour fails by itself.
