@@ -34,7 +34,14 @@ MAX_FIDS_AGAIN: Final = 10
 """So many users with forged messages are looked at again whole: their messages may be in no further sample."""
 _RECONCILED: Final = "reconciled_fids"
 _FORGED_FIDS: Final = "forged_fids"
-_FORGED: Final = frozenset({Verdict.NO_ENCODING_HAS_THE_HASH, Verdict.SIGNATURE_DOES_NOT_HOLD})
+_FORGED: Final = frozenset(
+    {
+        Verdict.NO_ENCODING_HAS_THE_HASH,
+        Verdict.SIGNATURE_DOES_NOT_HOLD,
+        Verdict.SIGNER_WAS_NO_KEY,
+        Verdict.SIGNER_IS_OF_ANOTHER,
+    }
+)
 """All others that are not proved cannot be: what it takes is not stored."""
 
 _SPEC: Final = check_spec(

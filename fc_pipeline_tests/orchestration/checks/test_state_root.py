@@ -14,6 +14,7 @@ from dagster import (
     build_sensor_context,
 )
 
+from fc_pipeline.orchestration.checks.message_proofs import MESSAGE_PROOFS
 from fc_pipeline.orchestration.checks.state_memory import STATE_ROOT
 from fc_pipeline.orchestration.difference_job import HEAL_DIFFERENCES, heal_differing_users
 from fc_pipeline.orchestration.resources import ReplicaResource
@@ -131,3 +132,18 @@ def test_damage_by_hand_is_red_healed_by_itself_and_green(pipeline: Pipeline, st
     assert green.passed, green.description
     assert tick(pipeline) == "state_root names nobody who differs"
     assert hashes(pipeline) == before
+
+
+def test_messages_are_proved_and_a_changed_one_is_named(pipeline: Pipeline) -> None:
+    def looked_at() -> AssetCheckEvaluation:
+        (found,) = pipeline.evaluate(ASSET, MESSAGE_PROOFS).get_asset_check_evaluations()
+        return found
+
+    sound = looked_at()
+    assert sound.passed, sound.description
+    assert sound.metadata["messages_proved"].value > 500
+    fid = damage(pipeline, f"UPDATE casts SET text = text || '!' WHERE hash = ({_NEWEST_CAST}) RETURNING fid")
+    red = looked_at()
+    assert (red.passed, red.severity) == (False, AssetCheckSeverity.ERROR)
+    assert fid in {one["fid"] for one in lines(red, "forged")}
+    assert "fc-pipeline backfill --fids" in (red.description or "")
