@@ -230,7 +230,7 @@ def test_every_check_can_be_executed_by_its_own_button_and_names_remedy_and_runb
 
 def test_all_is_switched_on_from_the_start():
     repository = defs.get_repository_def()
-    sensors = ["closed_hours", "difference", "gap", "hub_event", "key", "standstill", "target"]
+    sensors = ["closed_hours", "difference", "gap", "hub_event", "index", "key", "standstill", "target"]
     assert [one.name for one in repository.sensor_defs] == [f"{name}_sensor" for name in sensors]
     schedules = {
         *("close_hour", "daily_audit", "daily_maintenance", "hourly_proofs", "hourly_targets", "regular_checks"),
