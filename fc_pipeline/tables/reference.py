@@ -72,7 +72,7 @@ WHERE s.next_expiry < now() + interval '1 month' ORDER BY s.next_expiry LIMIT 20
 
 -- Who quotes a cast.
 SELECT e.fid, p.username, e.timestamp FROM embeds e LEFT JOIN user_profiles p ON p.fid = e.fid
-WHERE e.cast_hash = '\\x49cec0d2e4872bccb806fa63425b5931832b8e2b' ORDER BY e.timestamp;
+WHERE e.cast_hash = '\\xbab8da9fed7545b88c03e44cf7daf16ec71b9275' ORDER BY e.timestamp;
 
 -- Who moderates a channel: its owner, and its moderators.
 SELECT c.fid, p.username, 'owner' AS role

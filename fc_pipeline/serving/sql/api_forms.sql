@@ -9,7 +9,7 @@ AS $$ SELECT '0x' || pg_catalog.encode(hash, 'hex') $$;
 -- group: forms
 -- description: A hash of hex digits, with 0x or without, in upper or lower case, as the tables have it. Other text is an
 -- description: error.
--- example: SELECT text FROM casts WHERE hash = api.hash_bytes('0x49cec0d2e4872bccb806fa63425b5931832b8e2b') AND deleted_at IS NULL;
+-- example: SELECT text FROM casts WHERE hash = api.hash_bytes('0xbab8da9fed7545b88c03e44cf7daf16ec71b9275') AND deleted_at IS NULL;
 CREATE OR REPLACE FUNCTION api.hash_bytes(hash text) RETURNS bytea LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE AS $$
 BEGIN
   IF hash !~ '^(0[xX])?([0-9a-fA-F]{2})+$' THEN

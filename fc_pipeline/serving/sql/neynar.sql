@@ -50,7 +50,7 @@ FROM public.casts AS c LEFT JOIN public.cast_threads AS t ON t.hash = c.hash;
 -- group: neynar
 -- description: Neynar's table of likes (reaction_type 1) and recasts (2): one row per user, type and target.
 -- example: SELECT reaction_type, count(*) FROM neynar.reactions
--- example: WHERE target_hash = '\x49cec0d2e4872bccb806fa63425b5931832b8e2b' AND deleted_at IS NULL GROUP BY 1;
+-- example: WHERE target_hash = '\xbab8da9fed7545b88c03e44cf7daf16ec71b9275' AND deleted_at IS NULL GROUP BY 1;
 CREATE OR REPLACE VIEW neynar.reactions AS
 SELECT
   md5('reaction:' || r.fid::text || ':' || r.type || ':' || encode(r.target, 'hex'))::uuid AS id,
