@@ -1,15 +1,12 @@
 """The sensor that launches the healing of differences from the state root: one run at a time, with growing pauses."""
 
 import time
-from itertools import takewhile
 from typing import Final
 
 from dagster import (
     DagsterInstance,
-    DagsterRunStatus,
     DefaultSensorStatus,
     RunRequest,
-    RunsFilter,
     SensorEvaluationContext,
     SkipReason,
     sensor,
@@ -20,12 +17,11 @@ from fc_pipeline.orchestration.difference_job import DIFFERENCES_TAG, HEAL_DIFFE
 from fc_pipeline.orchestration.failures import failing_tick
 from fc_pipeline.orchestration.resources import ReplicaResource
 from fc_pipeline.orchestration.runs_in_flight import runs_unfinished
-from fc_pipeline.orchestration.sensors.attempts import Attempt
+from fc_pipeline.orchestration.sensors.attempts import Attempt, Attempts
 
 __all__ = ["difference_sensor"]
 
 POLL_SECONDS: Final = 30
-MAX_COUNTED_FAILURES: Final = 10
 
 
 @sensor(
@@ -55,10 +51,8 @@ def _reason_to_wait(instance: DagsterInstance, job: str, memory: StateMemory, no
         return f"each of the {len(attempts):,} users who differ was compared {MAX_HEALING_ATTEMPTS} times in vain"
     if runs_unfinished(instance, job):
         return "a run is healing, or will"
-    newest = instance.get_run_records(RunsFilter(job_name=job), limit=MAX_COUNTED_FAILURES)
-    failures = list(takewhile(lambda record: record.dagster_run.status == DagsterRunStatus.FAILURE, newest))
+    runs = Attempts.of(instance, job)
     tried = min(attempts[fid] for fid in fids)
-    ends = [record.end_time for record in newest if record.end_time is not None]
-    if ends and not Attempt(1 + len(failures) + tried, max(ends)).is_due(now):
+    if runs.ended_unix is not None and not Attempt(1 + runs.failures + tried, runs.ended_unix).is_due(now):
         return f"{len(attempts):,} users differ still: waiting before the next attempt"
     return None
