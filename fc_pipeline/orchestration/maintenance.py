@@ -1,4 +1,4 @@
-"""Daily maintenance: files of the raw log, indexes made later, digests of live records, and Dagster's own history."""
+"""Daily maintenance: files of the raw log, digests of live records, and Dagster's own history."""
 
 from dagster import DagsterInstance, OpExecutionContext, job, op
 
@@ -7,7 +7,6 @@ from fc_pipeline.live_set.upkeep import digest_keeper
 from fc_pipeline.orchestration.checks.evaluation import evaluation_of
 from fc_pipeline.orchestration.checks.raw_log import evaluate_files
 from fc_pipeline.orchestration.failures import failing_step
-from fc_pipeline.orchestration.index_job import make_later_indexes
 from fc_pipeline.orchestration.instance.retention import purge_run_history
 from fc_pipeline.orchestration.interruption import interruptible
 from fc_pipeline.orchestration.resources import ReplicaResource
@@ -64,12 +63,11 @@ def purge_old_runs(context: OpExecutionContext, replica: ReplicaResource) -> Non
 
 @job(
     name="maintenance",
-    description="Daily: verify, mend and compact the raw log, make later indexes and digests, purge logs of old runs.",
+    description="Daily: verify, mend and compact the raw log, make digests, purge logs of old runs.",
 )
 def MAINTENANCE() -> None:  # noqa: N802 - a job is a constant of the code location
     """The steps, independent of each other."""
     repair_raw_log()
     compact_raw_log()
-    make_later_indexes()
     refresh_digests()
     purge_old_runs()

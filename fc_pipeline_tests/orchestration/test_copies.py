@@ -96,7 +96,7 @@ def pools(one: Definitions) -> dict[str, str | None]:
 
 
 def test_what_asks_a_hub_for_many_users_is_in_a_pool_and_what_follows_is_not():
-    asking = {"snapshot", "heal_open_gaps", "complete_histories", "read_gasless_keys"}
+    asking = {"snapshot", "heal_open_gaps", "heal_differing_users", "complete_histories", "read_gasless_keys"}
     assert pools(build_defs()) == dict.fromkeys(asking, "fc_hub")
     assert pools(copy("acme")) == {f"farcaster_acme_{name}": "farcaster_acme_fc_hub" for name in asking}
     assert set(pools(build_defs(key_prefix="acme", hub_pool="one")).values()) == {"one"}

@@ -13,6 +13,7 @@ from fc_pipeline.backfill.scope import BackfillScope
 from fc_pipeline.orchestration.checks.counts import COUNTS_EXACT, THREADS_EXACT
 from fc_pipeline.sample_hub.log import log_from_lines
 from fc_pipeline.sample_hub.serving import serving
+from fc_pipeline.store import later_indexes
 from fc_pipeline.store.schema import ensure_schema
 from fc_pipeline_tests.support.pipeline import Pipeline, open_pipeline
 from fc_pipeline_tests.support.postgres import Database
@@ -30,6 +31,7 @@ DAMAGE = {
 def filled(database: Database, lake: Path, lines: list[bytes]) -> Iterator[Pipeline]:
     with serving(log_from_lines(lines)) as url, open_pipeline(database, lake.parent, url) as opened:
         opened.bench.run()
+        later_indexes.make(opened.bench.replica.engine)
         yield opened
 
 
