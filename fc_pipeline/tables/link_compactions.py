@@ -25,6 +25,7 @@ LINK_COMPACTIONS = DataTable(
         Column("hash", ColumnType.BYTEA, "Hash of the message"),
     ),
     comparison=Comparison.NONE,
+    is_read_by_change=False,
 )
 
 
