@@ -35,7 +35,7 @@ class BackfillOutcome:
     """What finished backfills did, in numbers; `drift` counts rows per table.
 
     `uncovered_fids` are those of the `reconciled_fids` whose history is not covered, `unknown_fids` users of whom the
-    hub has no record at all.
+    hub has no record at all; `equal_fids` users who are equal by hash and were not read.
     """
 
     fids: int = 0
@@ -47,6 +47,7 @@ class BackfillOutcome:
     reconciled_fids: int = 0
     uncovered_fids: int = 0
     unknown_fids: tuple[int, ...] = ()
+    equal_fids: int = 0
 
     def __add__(self, other: "BackfillOutcome") -> "BackfillOutcome":
         return BackfillOutcome(
@@ -59,6 +60,7 @@ class BackfillOutcome:
             self.reconciled_fids + other.reconciled_fids,
             self.uncovered_fids + other.uncovered_fids,
             (*self.unknown_fids, *other.unknown_fids),
+            self.equal_fids + other.equal_fids,
         )
 
     def figures(self) -> dict[str, Any]:
@@ -75,7 +77,8 @@ class BackfillOutcome:
 class BackfillProgress:
     """All buckets together; `requests` also counts those that are of no FID. `clock` gives monotonic seconds.
 
-    `unknown_fids` are FIDs that were folded although the hub has no record of them.
+    `unknown_fids` are FIDs that were folded although the hub has no record of them, `equal_fids` more users, who are
+    equal by hash and need not be read.
     """
 
     clock: Callable[[], float] = time.monotonic
@@ -83,6 +86,7 @@ class BackfillProgress:
     requests: int = 0
     reconciled: Reconciled = field(default_factory=Reconciled)
     unknown_fids: list[int] = field(default_factory=list[int])
+    equal_fids: int = 0
 
     def __post_init__(self) -> None:
         self._started = self.clock()
@@ -160,6 +164,7 @@ class BackfillProgress:
             self.reconciled.fids,
             self.reconciled.uncovered_fids,
             tuple(self.unknown_fids),
+            self.equal_fids,
         )
 
     def line(self) -> str:
@@ -172,6 +177,8 @@ class BackfillProgress:
             f"{self.records:,} records fetched",
             f"{messages:,} folded ({messages / max(self.seconds, 0.001):,.0f}/s)",
         ]
+        if self.equal_fids:
+            parts.append(f"{self.equal_fids:,} users equal by hash")
         if left is not None and self.fids_left:
             parts.append(f"about {duration(left)} left")
         return ", ".join(parts)

@@ -9,7 +9,7 @@ import asyncio
 import logging
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, aclosing
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -21,12 +21,14 @@ from typing import Final, TypeVar
 import pyarrow as pa
 
 from fc_pipeline.backfill.chunks import ChunkFetcher
+from fc_pipeline.backfill.equal_hashes import EqualHashes
 from fc_pipeline.backfill.fetch import CHUNK_FIDS, FetchedChunk
 from fc_pipeline.backfill.progress import BackfillProgress, BucketProgress
 from fc_pipeline.backfill.scope import BackfillScope, ScopedFids, find_fids, vet_hub
 from fc_pipeline.errors import HubError, LakeError
 from fc_pipeline.hub.failover import HubPool
 from fc_pipeline.hub.grpc_nodes import GrpcNodes
+from fc_pipeline.hub.snapshot import CONTRACTS_FID
 from fc_pipeline.lake.snapshot_log import SnapshotLog, bucket_of
 from fc_pipeline.reconcile.outcome import Reconciled
 from fc_pipeline.reconcile.reconciler import Reconciler
@@ -37,9 +39,10 @@ from fc_pipeline.store.retry import POSTGRES_ERRORS, RetryBudget, explained, wit
 from fc_pipeline.store.schema import hold_schema
 from fc_pipeline.store.snapshot_ledger import SnapshotLine
 
-__all__ = ["Backfill"]
+__all__ = ["Backfill", "ProvedUsers"]
 
 T = TypeVar("T")
+ProvedUsers = Callable[[Replica, HubPool, GrpcNodes, Sequence[int]], Awaitable[EqualHashes]]
 log = logging.getLogger(__name__)
 
 FIDS_PER_FOLD: Final = 512
@@ -59,7 +62,7 @@ class Backfill:
 
     Folding alone takes what the lake has. `on_bucket` is called when a bucket is done, `on_progress` every
     `progress_seconds`, both from threads of their own. Once `should_stop` returns True, it ends after the current
-    chunk.
+    chunk. `proved_users` says of which FIDs no hub need be read.
     """
 
     replica: Replica
@@ -71,6 +74,7 @@ class Backfill:
     on_bucket: Callable[[BucketProgress], None] = lambda bucket: None
     on_progress: Callable[[BackfillProgress], None] = lambda progress: None
     progress_seconds: float = 10.0
+    proved_users: ProvedUsers | None = None
     progress: BackfillProgress = field(default_factory=BackfillProgress)
 
     def __post_init__(self) -> None:
@@ -104,7 +108,7 @@ class Backfill:
     async def _walk(self, reconciler: Reconciler | None) -> None:
         endpoints = grpc_endpoints(self.replica.settings)
         async with HubPool(self.replica.hub_endpoints) as hubs, GrpcNodes(endpoints) as nodes:
-            found = await self._find(hubs)
+            found = await self._without_proved(hubs, nodes, await self._find(hubs))
             self.progress.requests += found.requests
             missing, stored = await asyncio.to_thread(self._retried, partial(self._open_rounds, found))
             self._log_progress()
@@ -147,6 +151,16 @@ class Backfill:
                 return await find_fids(self.replica, hubs, self.scope)
             except POSTGRES_ERRORS as error:
                 await asyncio.to_thread(retry_budget.pause_after, error)
+
+    async def _without_proved(self, hubs: HubPool, nodes: GrpcNodes, found: ScopedFids) -> ScopedFids:
+        """The FIDs that are to be read."""
+        if self.proved_users is None:
+            return found
+        users = [fid for fid in found.shards if fid != CONTRACTS_FID]
+        equal = await self.proved_users(self.replica, hubs, nodes, users)
+        self.progress.equal_fids = len(equal.fids)
+        left = {fid: shard for fid, shard in found.shards.items() if fid not in equal.fids}
+        return ScopedFids(left, found.requests + equal.requests)
 
     def _open_rounds(self, found: ScopedFids) -> tuple[list[tuple[int, int]], list[SnapshotLine]]:
         """The FIDs to fetch, with their shards, and the snapshots of an interrupted round that wait for their fold."""

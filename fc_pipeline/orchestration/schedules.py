@@ -15,6 +15,7 @@ from fc_pipeline.feed.first_data import place_partition_start
 from fc_pipeline.hours import HOUR_SECONDS, Hour
 from fc_pipeline.lake.snapshot_log import bucket_key
 from fc_pipeline.orchestration.assets.hourly import MicroBatchConfig, hourly_tables
+from fc_pipeline.orchestration.assets.snapshots import BackfillConfig, fid_tables
 from fc_pipeline.orchestration.failures import failing_tick
 from fc_pipeline.orchestration.healing_job import HEAL_GAPS
 from fc_pipeline.orchestration.jobs import MICRO_BATCHES, PROOFS, RUN_CHECKS, SNAPSHOTS
@@ -56,7 +57,8 @@ def close_hour(context: ScheduleEvaluationContext, replica: ReplicaResource) -> 
     cron_schedule="20 4 * * *",
     execution_timezone="UTC",
     default_status=DefaultScheduleStatus.RUNNING,
-    description="Goes round the buckets: compares users with the hub, so that each has had a turn in FC_AUDIT_DAYS.",
+    description="Goes round the buckets: compares users with the hub, so that each has had a turn in FC_AUDIT_DAYS; by "
+    "hash first, where a hub is asked over gRPC.",
 )
 @failing_tick()
 def daily_audit(context: ScheduleEvaluationContext, replica: ReplicaResource) -> RunRequest | SkipReason:
@@ -73,7 +75,8 @@ def daily_audit(context: ScheduleEvaluationContext, replica: ReplicaResource) ->
         ASSET_PARTITION_RANGE_START_TAG: bucket_key(buckets[0]),
         ASSET_PARTITION_RANGE_END_TAG: bucket_key(buckets[-1]),
     }
-    return RunRequest(tags=tags)
+    config = RunConfig(ops={replica.names.of(fid_tables.op.name): BackfillConfig(hashes_first=True)})
+    return RunRequest(tags=tags, run_config=config)
 
 
 daily_maintenance = ScheduleDefinition(

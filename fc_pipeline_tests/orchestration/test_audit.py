@@ -1,5 +1,6 @@
 """The daily audit: which buckets it takes, and what it says of a replica that was right, and of one that was not."""
 
+import asyncio
 import re
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -10,25 +11,33 @@ import sqlalchemy as sa
 from dagster import (
     AssetCheckEvaluation,
     AssetCheckSeverity,
+    AssetKey,
     RunRequest,
     SkipReason,
     TableMetadataValue,
     build_schedule_context,
 )
 
+from fc_pipeline.backfill.equal_hashes import EqualHashes
 from fc_pipeline.backfill.run import Backfill
 from fc_pipeline.backfill.scope import BackfillScope
+from fc_pipeline.config.settings import Settings
+from fc_pipeline.hub.failover import HubPool
+from fc_pipeline.hub.grpc_nodes import GrpcNodes
 from fc_pipeline.orchestration.assets.bucket_reports import RECONCILED
 from fc_pipeline.orchestration.checks.drift import NO_DRIFT
 from fc_pipeline.orchestration.jobs import SNAPSHOTS
 from fc_pipeline.orchestration.resources import ReplicaResource
 from fc_pipeline.orchestration.schedules import daily_audit
+from fc_pipeline.repair.audit import proved_users
+from fc_pipeline.replica import grpc_endpoints
 from fc_pipeline.services.postgres import EmbeddedPostgres
 from fc_pipeline.status.audit import next_buckets
 from fc_pipeline.store.bookkeeping import SNAPSHOT_ROUNDS
 from fc_pipeline.store.snapshot_ledger import ALL_FIDS
 from fc_pipeline_tests.support.pipeline import Pipeline, defs, open_pipeline, sample_hub
 from fc_pipeline_tests.support.postgres import fresh_database
+from fc_pipeline_tests.support.sample_hub_process import sample_hub_process
 
 pytestmark = pytest.mark.slow
 
@@ -54,7 +63,8 @@ def audit(pipeline: Pipeline) -> AssetCheckEvaluation:
     request = asked_for(pipeline)
     assert isinstance(request, RunRequest)
     job = defs.resolve_job_def(SNAPSHOTS.name)
-    assert job.execute_in_process(instance=pipeline.instance, tags=request.tags).success
+    done = job.execute_in_process(instance=pipeline.instance, tags=request.tags, run_config=request.run_config)
+    assert done.success
     return pipeline.checks(RECONCILED, NO_DRIFT)[None]
 
 
@@ -137,3 +147,60 @@ def test_who_has_waited_longest_is_next_and_every_bucket_has_its_turn_in_time(pi
         values = {"bucket": first, "scope": scope, "started_at": later, "finished_at": finished, "run_id": "audit"}
         execute(pipeline, sa.insert(SNAPSHOT_ROUNDS).values(values))
     assert next_buckets(pipeline.bench.replica, 256) == range(first, first + 1)
+
+
+@pytest.fixture(scope="module")
+def proving(postgres: EmbeddedPostgres, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pipeline]:
+    data_dir = tmp_path_factory.mktemp("proving")
+    with sample_hub_process() as settings, fresh_database(postgres) as database:
+        url = settings["FC_HUB_URLS"]
+        others = {name: value for name, value in settings.items() if name != "FC_HUB_URLS"}
+        with open_pipeline(database, data_dir, url, **others) as opened:
+            opened.bench.run()
+            yield opened
+
+
+def test_where_a_hub_tells_hashes_only_users_who_differ_are_read(
+    proving: Pipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FC_AUDIT_DAYS", "8")
+    assert audit(proving).passed  # what was before the feed is read
+    execute(proving, sa.delete(SNAPSHOT_ROUNDS))
+    assert audit(proving).passed
+    assert figures(proving)["run_equal_fids"] > figures(proving)["run_fids_done"]
+    # The text of one user, whose hashes are as they were, and a row of another.
+    execute(proving, sa.delete(SNAPSHOT_ROUNDS))
+    live = "SELECT fid, hash FROM {} WHERE fid BETWEEN 1 AND 31 AND deleted_at IS NULL ORDER BY fid {} LIMIT 1"
+    execute(proving, sa.text(f"UPDATE casts SET text = 'forged' WHERE (fid, hash) = ({live.format('casts', 'ASC')})"))
+    execute(proving, sa.text(f"DELETE FROM reactions WHERE (fid, hash) = ({live.format('reactions', 'DESC')})"))
+    evaluated = audit(proving)
+    assert evaluated.metadata["drift_by_table"].value == {"casts": 1, "reactions": 1}
+    assert figures(proving)["run_equal_fids"] > figures(proving)["run_fids_done"]
+    assert proving.bench.rows("SELECT 1 FROM casts WHERE text = 'forged'") == []
+
+
+def test_while_no_hub_tells_hashes_everybody_is_read(proving: Pipeline, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FC_AUDIT_DAYS", "8")
+    monkeypatch.delenv("FC_HUB_GRPC")
+    execute(proving, sa.delete(SNAPSHOT_ROUNDS))
+    audit(proving)
+    assert (figures(proving)["run_equal_fids"], figures(proving)["run_fids_done"] > 1) == (0, True)
+
+
+def test_a_hub_that_does_not_answer_over_grpc_names_nobody(proving: Pipeline, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FC_HUB_GRPC", "http://127.0.0.1:9")
+    replica = proving.bench.replica
+
+    async def named() -> EqualHashes:
+        async with HubPool(replica.hub_endpoints) as hubs, GrpcNodes(grpc_endpoints(Settings.load())) as nodes:
+            return await proved_users(replica, hubs, nodes, [1, 2, 3])
+
+    assert asyncio.run(named()) == EqualHashes(frozenset(), 0)
+
+
+def figures(pipeline: Pipeline) -> dict[str, Any]:
+    """What the newest materialisation says of its whole run."""
+    event = pipeline.instance.get_latest_materialization_event(AssetKey(RECONCILED))
+    assert event is not None
+    assert event.asset_materialization is not None
+    return {name: value.value for name, value in event.asset_materialization.metadata.items()}

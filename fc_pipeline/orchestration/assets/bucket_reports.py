@@ -8,7 +8,7 @@ from typing import Any, Final
 from dagster import AssetCheckResult, AssetExecutionContext, AssetKey, AssetMaterialization, OpExecutionContext
 
 from fc_pipeline.backfill.progress import BackfillOutcome, BackfillProgress, BucketProgress
-from fc_pipeline.backfill.run import Backfill
+from fc_pipeline.backfill.run import Backfill, ProvedUsers
 from fc_pipeline.backfill.scope import BackfillScope
 from fc_pipeline.hours import Hour
 from fc_pipeline.lake.snapshot_log import bucket_key
@@ -54,8 +54,11 @@ class BucketReporter:
     def _folds(self) -> bool:
         return not {RECONCILED, GASLESS_KEYS.name}.isdisjoint(self.assets)
 
-    def backfill(self, scope: BackfillScope) -> Backfill:
-        """A backfill over a scope for these assets that reports here; a signal to the run ends it early."""
+    def backfill(self, scope: BackfillScope, proved_users: ProvedUsers | None = None) -> Backfill:
+        """A backfill over a scope for these assets that reports here; a signal to the run ends it early.
+
+        Nobody is read whom `proved_users` names.
+        """
         work = Backfill(
             self.replica,
             self.context.run.run_id,
@@ -63,6 +66,7 @@ class BucketReporter:
             fetch=SNAPSHOTS_ASSET in self.assets,
             fold=self._folds,
             should_stop=self.interruption.is_requested,
+            proved_users=proved_users,
             on_progress=lambda progress: self.context.log.info(progress.line()),
         )
         work.on_bucket = lambda bucket: self._report(work.progress, bucket)
@@ -144,6 +148,7 @@ def _of_run(progress: BackfillProgress) -> dict[str, Any]:
     return {
         "run_fids_done": progress.fids - progress.fids_left,
         "run_fids_left": progress.fids_left,
+        "run_equal_fids": progress.equal_fids,
         "run_requests": progress.requests,
         "run_seconds": round(progress.seconds, 1),
         "run_seconds_left": round(progress.seconds_left or 0.0, 1),

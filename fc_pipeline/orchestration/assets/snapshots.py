@@ -29,6 +29,7 @@ from fc_pipeline.orchestration.interruption import interruptible
 from fc_pipeline.orchestration.names import bare
 from fc_pipeline.orchestration.partitions import FID_BUCKETS
 from fc_pipeline.orchestration.resources import ReplicaResource
+from fc_pipeline.repair.audit import proved_users
 from fc_pipeline.store.bookkeeping import SNAPSHOTS
 from fc_pipeline.tables.gasless_keys import GASLESS_KEYS
 
@@ -111,6 +112,11 @@ class BackfillConfig(Config):
         description="These buckets, such as 000...063, or 0-15, 200, whatever partitions are chosen: a range of "
         "them is one line rather than a click each. Empty: the partitions of the run.",
     )
+    hashes_first: bool = Field(
+        default=False,
+        description="Read only users whose records are not the hub's by hash, where a hub is asked over gRPC "
+        "(FC_HUB_GRPC): the daily audit does. Default: read everybody.",
+    )
 
 
 @multi_asset(
@@ -135,7 +141,8 @@ def fid_tables(
     with failing_step(), interruptible() as interruption, replica.open(need_hub=fetch) as opened:
         assets = [name for name in BY_BUCKETS if name in selected]
         reporter = BucketReporter(context, replica.names, opened, interruption, assets)
-        reporter.backfill(_scope(buckets, config.fids)).execute()
+        by_hash = proved_users if config.hashes_first else None
+        reporter.backfill(_scope(buckets, config.fids), by_hash).execute()
         reporter.evaluate()
         interruption.end_run(context)  # either way the work is complete
     yield from logged_outputs(assets, {OUTCOME: reporter.outcome().figures()})
