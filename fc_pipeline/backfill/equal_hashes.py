@@ -6,21 +6,19 @@ is right may have another text.
 """
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from fc_pipeline.hub.grpc_node import GrpcNode
 from fc_pipeline.live_set.leaves import ShardFid
-from fc_pipeline.live_set.state import LiveSetView, ShardState
-from fc_pipeline.proof.descent import OurSide, ToldNode, descend
+from fc_pipeline.live_set.state import LiveSetView
 from fc_pipeline.proof.leaf_keys import fid_prefix
 from fc_pipeline.proof.trie import Node
 
 __all__ = ["EqualHashes", "equal_hashes"]
 
-_MAX_ONE_BY_ONE: Final = 10_000
-"""More FIDs than these are looked for from the root down, by their digests."""
+_FIDS_AT_A_TIME: Final = 1_000
 _CONCURRENT: Final = 16
 
 
@@ -33,10 +31,18 @@ class EqualHashes:
 
 
 async def equal_hashes(view: LiveSetView, node: GrpcNode, fids: Sequence[int]) -> EqualHashes:
-    """Of these FIDs. Raises HubError, PostgresError."""
+    """Of these FIDs, some at a time, each part at a moment of its own. Raises HubError, PostgresError."""
+    equal: set[int] = set()
+    requests = 0
+    for at in range(0, len(fids), _FIDS_AT_A_TIME):
+        part = await _equal_at_a_moment(view, node, fids[at : at + _FIDS_AT_A_TIME])
+        equal |= part.fids
+        requests += part.requests
+    return EqualHashes(frozenset(equal), requests)
+
+
+async def _equal_at_a_moment(view: LiveSetView, node: GrpcNode, fids: Sequence[int]) -> EqualHashes:
     with view.one_moment() as states:
-        if len(fids) > _MAX_ONE_BY_ONE:
-            return await _from_the_roots(states, node, fids)
         asked = [ShardFid(one.shard, fid) for one in states for fid in fids]
         ours = view.digests_of(asked)
     asking = asyncio.Semaphore(_CONCURRENT)
@@ -49,24 +55,3 @@ async def equal_hashes(view: LiveSetView, node: GrpcNode, fids: Sequence[int]) -
     theirs = await asyncio.gather(*(ask(one.shard, one.fid) for one in asked))
     differing = {one.fid for one, node in zip(asked, theirs, strict=True) if ours.get(one) != node}
     return EqualHashes(frozenset({one.fid for one in ours} - differing), len(asked))
-
-
-async def _from_the_roots(states: Iterable[ShardState], node: GrpcNode, fids: Sequence[int]) -> EqualHashes:
-    """None where the search has to end before all is compared."""
-    differing: set[bytes] = set()
-    known: set[bytes] = set()
-    requests = 0
-    for state in states:
-
-        async def ask(prefix: bytes, shard: int = state.shard) -> ToldNode | None:
-            return await node.trie_node(shard, prefix)
-
-        found = await descend(OurSide(state), ask)
-        requests += found.requests
-        if not found.is_whole:
-            return EqualHashes(frozenset(), requests)
-        differing |= {one.prefix for one in found.fids}
-        for virtual_shard in range(256):
-            known |= {key for key, _ in state.fids(virtual_shard).listed()}
-    equal = known - differing
-    return EqualHashes(frozenset(fid for fid in fids if fid_prefix(fid) in equal), requests)

@@ -15,7 +15,7 @@ import numpy as np
 
 from fc_pipeline.live_set.leaves import LeafReader, ShardFid
 from fc_pipeline.proof.leaf_keys import fid_prefix, virtual_shard
-from fc_pipeline.proof.trie import VIRTUAL_SHARD_DEPTH, Node, Nodes
+from fc_pipeline.proof.trie import VIRTUAL_SHARD_DEPTH, VIRTUAL_SHARDS, Node, Nodes
 from fc_pipeline.store import coverage
 from fc_pipeline.store.retry import explained
 from fc_pipeline.store.writer_session import WriterSession
@@ -28,7 +28,6 @@ _OUTDATED: Final = (
     "SELECT shard, fid FROM pipeline.stale_fids UNION "
     "SELECT t.shard, f.fid FROM pipeline.touched_fids AS t CROSS JOIN LATERAL unnest(t.fids) AS f (fid)"
 )
-_VIRTUAL_SHARDS: Final = 256
 _VIRTUAL_SHARDS_AT_A_TIME: Final = 16
 _DIGESTS: Final = (
     "SELECT fid, leaves, hash FROM pipeline.fid_digests WHERE shard = $1::integer "
@@ -133,7 +132,7 @@ class LiveSetView:
     def virtual_shard_nodes(self, shard: int, fresh: _Digests) -> Nodes:
         """The nodes of depth 2 at this moment, a part of the FIDs in memory at a time; `fresh` as above."""
         listed: list[tuple[bytes, Node]] = []
-        for first in range(0, _VIRTUAL_SHARDS, _VIRTUAL_SHARDS_AT_A_TIME):
+        for first in range(0, VIRTUAL_SHARDS, _VIRTUAL_SHARDS_AT_A_TIME):
             part = self.fid_nodes(shard, range(first, first + _VIRTUAL_SHARDS_AT_A_TIME), fresh)
             listed += part.at(VIRTUAL_SHARD_DEPTH).listed()
         return Nodes.of_digests(

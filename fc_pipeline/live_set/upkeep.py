@@ -7,11 +7,11 @@ from typing import Final
 
 from fc_pipeline.hours import HOUR_SECONDS
 from fc_pipeline.live_set.digests import DigestKeeper, Refreshed
+from fc_pipeline.proof.trie import VIRTUAL_SHARDS
 from fc_pipeline.replica import Replica
 
-__all__ = ["VIRTUAL_SHARDS", "digest_keeper", "part_of_hour", "refresh_and_examine"]
+__all__ = ["digest_keeper", "part_of_hour", "refresh_and_examine"]
 
-VIRTUAL_SHARDS: Final = 256
 EXAMINED_LEAVES: Final = 1_000_000
 """So many leaves are read anew at a time, some 36 s: of a small replica all, of the network one virtual shard."""
 

@@ -99,9 +99,7 @@ daily_maintenance = ScheduleDefinition(
 @failing_tick()
 def regular_checks(context: ScheduleEvaluationContext, replica: ReplicaResource) -> RunRequest | SkipReason:
     """A run of all checks, unless the previous one is still running."""
-    if runs_unfinished(context.instance, replica.names.of(RUN_CHECKS.name)):
-        return SkipReason("the run before is still under way")
-    return RunRequest()
+    return _unless_unfinished(context, replica.names.of(RUN_CHECKS.name))
 
 
 @schedule(
@@ -114,6 +112,10 @@ def regular_checks(context: ScheduleEvaluationContext, replica: ReplicaResource)
 @failing_tick()
 def hourly_proofs(context: ScheduleEvaluationContext, replica: ReplicaResource) -> RunRequest | SkipReason:
     """A run of both proofs, unless the previous one is still running."""
-    if runs_unfinished(context.instance, replica.names.of(PROOFS.name)):
+    return _unless_unfinished(context, replica.names.of(PROOFS.name))
+
+
+def _unless_unfinished(context: ScheduleEvaluationContext, job: str) -> RunRequest | SkipReason:
+    if runs_unfinished(context.instance, job):
         return SkipReason("the run before is still under way")
     return RunRequest()

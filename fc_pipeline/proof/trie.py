@@ -18,10 +18,21 @@ from blake3 import blake3
 
 from fc_pipeline.proof.leaf_keys import FID_PREFIX_BYTES, fid_prefix, key_bytes_of_type
 
-__all__ = ["EMPTY_ROOT", "FID_DEPTH", "HASH_BYTES", "TYPE_DEPTH", "VIRTUAL_SHARD_DEPTH", "Node", "Nodes", "fid_digests"]
+__all__ = [
+    "EMPTY_ROOT",
+    "FID_DEPTH",
+    "HASH_BYTES",
+    "TYPE_DEPTH",
+    "VIRTUAL_SHARDS",
+    "VIRTUAL_SHARD_DEPTH",
+    "Node",
+    "Nodes",
+    "fid_digests",
+]
 
 HASH_BYTES = 20
 VIRTUAL_SHARD_DEPTH = 2
+VIRTUAL_SHARDS = 16**VIRTUAL_SHARD_DEPTH
 FID_DEPTH = 10
 TYPE_DEPTH = 12
 EMPTY_ROOT = b""

@@ -12,6 +12,7 @@ from fc_pipeline.live_set.state import LiveSetView, ShardState
 from fc_pipeline.proof.descent import Difference, ToldNode, differing_types
 from fc_pipeline.proof.leaf_keys import FID_PREFIX_BYTES, fid_prefix
 from fc_pipeline.proof.trie import FID_DEPTH, Node, Nodes
+from fc_pipeline.proving.replica_proof import shards_to_prove
 from fc_pipeline.proving.root import UNTOLD_TYPES
 from fc_pipeline.proving.shard_proof import described
 from fc_pipeline.replica import Replica, grpc_endpoints
@@ -67,13 +68,7 @@ def prove_fid(replica: Replica, fid: int, *, only_shard: int | None = None) -> l
     Raises ConfigError where no hub is to be asked over gRPC, nothing is folded yet or there is no such shard; HubError,
     PostgresError.
     """
-    shard_count = replica.shard_count()
-    if shard_count is None:
-        raise ConfigError("nothing is folded yet", hint="fc-pipeline up, or fc-pipeline sync")
-    if only_shard is not None and only_shard > shard_count:
-        raise ConfigError(
-            f"there is no shard {only_shard}: the network has {shard_count}", hint="fc-pipeline prove --help"
-        )
+    shard_count = shards_to_prove(replica, only_shard)
     found: list[FidOnShard] = []
     with LiveSetView(replica.settings.libpq_url(), "prove", shard_count) as view:
         for look in range(_LOOKS):

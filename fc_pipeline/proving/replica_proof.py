@@ -16,7 +16,7 @@ from fc_pipeline.proving.prove import are_of_one_height, prove_shards
 from fc_pipeline.proving.shard_proof import ShardProof
 from fc_pipeline.replica import Replica, grpc_endpoints
 
-__all__ = ["ReplicaProof", "prove_replica"]
+__all__ = ["ReplicaProof", "prove_replica", "shards_to_prove"]
 
 _LOOKS_AT_COUNTS: Final = 30
 _LOOKS_AT_ROOTS: Final = 3
@@ -53,6 +53,14 @@ def prove_replica(
     Who differs is looked for on `little_known` shards by few requests: where their past is not known, it is too many.
     Raises ConfigError where nothing is folded yet or there is no such shard, HubError, PostgresError.
     """
+    shard_count = shards_to_prove(replica, only_shard)
+    with LiveSetView(replica.settings.libpq_url(), run_id, shard_count) as view:
+        proofs = _Looks(replica, view, only_shard, frozenset(little_known)).proofs()
+    return ReplicaProof(tuple(proofs), _not_whole(replica, proofs))
+
+
+def shards_to_prove(replica: Replica, only_shard: int | None) -> int:
+    """How many shards the network has. Raises ConfigError where nothing is folded yet or it has no such shard."""
     shard_count = replica.shard_count()
     if shard_count is None:
         raise ConfigError("nothing is folded yet", hint="fc-pipeline up, or fc-pipeline sync")
@@ -60,9 +68,7 @@ def prove_replica(
         raise ConfigError(
             f"there is no shard {only_shard}: the network has {shard_count}", hint="fc-pipeline prove --help"
         )
-    with LiveSetView(replica.settings.libpq_url(), run_id, shard_count) as view:
-        proofs = _Looks(replica, view, only_shard, frozenset(little_known)).proofs()
-    return ReplicaProof(tuple(proofs), _not_whole(replica, proofs))
+    return shard_count
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,7 +21,6 @@ __all__ = ["proved_users"]
 _log = logging.getLogger(__name__)
 
 _RUN_ID: Final = "audit"
-_FIDS_AT_A_TIME: Final = 1_000
 _SAYS_ANOTHER: Final = frozenset(
     {Verdict.NO_ENCODING_HAS_THE_HASH, Verdict.SIGNATURE_DOES_NOT_HOLD, Verdict.SIGNATURE_IS_NOT_STORED}
 )
@@ -43,14 +42,10 @@ async def proved_users(replica: Replica, hubs: HubPool, nodes: GrpcNodes, fids: 
         node = None
     if node is None:
         return EqualHashes(frozenset(), 0)
-    proved: set[int] = set()
-    requests = 0
     with LiveSetView(replica.settings.libpq_url(), _RUN_ID, shard_count) as view:
-        for at in range(0, len(fids), _FIDS_AT_A_TIME):
-            equal = await equal_hashes(view, node, fids[at : at + _FIDS_AT_A_TIME])
-            requests += equal.requests
-            proved |= await asyncio.to_thread(_with_sound_rows, replica.engine, equal.fids)
-    return EqualHashes(frozenset(proved), requests)
+        equal = await equal_hashes(view, node, fids)
+    sound = await asyncio.to_thread(_with_sound_rows, replica.engine, equal.fids)
+    return EqualHashes(frozenset(sound), equal.requests)
 
 
 def _with_sound_rows(engine: sa.Engine, fids: Collection[int]) -> set[int]:

@@ -4,7 +4,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fc_pipeline.hours import HOUR_SECONDS
-from fc_pipeline.live_set.upkeep import EXAMINED_LEAVES, VIRTUAL_SHARDS, part_of_hour
+from fc_pipeline.live_set.upkeep import EXAMINED_LEAVES, part_of_hour
+from fc_pipeline.proof.trie import VIRTUAL_SHARDS
 
 
 @given(leaves=st.integers(0, 2_000_000_000), hour=st.integers(0, 1_000_000))

@@ -18,12 +18,14 @@ from dagster import (
     build_schedule_context,
 )
 
-from fc_pipeline.backfill.equal_hashes import EqualHashes
+from fc_pipeline.backfill.equal_hashes import EqualHashes, equal_hashes
 from fc_pipeline.backfill.run import Backfill
 from fc_pipeline.backfill.scope import BackfillScope
 from fc_pipeline.config.settings import Settings
 from fc_pipeline.hub.failover import HubPool
 from fc_pipeline.hub.grpc_nodes import GrpcNodes
+from fc_pipeline.live_set.state import LiveSetView
+from fc_pipeline.live_set.upkeep import digest_keeper
 from fc_pipeline.orchestration.assets.bucket_reports import RECONCILED
 from fc_pipeline.orchestration.checks.drift import NO_DRIFT
 from fc_pipeline.orchestration.jobs import SNAPSHOTS
@@ -196,6 +198,32 @@ def test_a_hub_that_does_not_answer_over_grpc_names_nobody(proving: Pipeline, mo
             return await proved_users(replica, hubs, nodes, [1, 2, 3])
 
     assert asyncio.run(named()) == EqualHashes(frozenset(), 0)
+
+
+def test_hashes_are_of_the_rows_as_they_are_however_many_users_are_compared(proving: Pipeline) -> None:
+    """Digests that were made before a row was deleted by hand say nothing; the users are more than fit into a part."""
+    replica = proving.bench.replica
+    shard_count = replica.shard_count()
+    assert shard_count is not None
+    with digest_keeper(replica, "test", shard_count) as keeper:
+        keeper.refresh(all_fids=True)
+    users = sorted({fid for (fid,) in proving.bench.rows("SELECT fid FROM links WHERE deleted_at IS NULL")})
+    asked = [*range(1_000_001, 1_001_200), *users]
+
+    def equal() -> frozenset[int]:
+        async def compared() -> EqualHashes:
+            async with GrpcNodes(grpc_endpoints(Settings.load())) as nodes:
+                node = await nodes.usable()
+                assert node is not None
+                with LiveSetView(replica.settings.libpq_url(), "test", shard_count) as view:
+                    return await equal_hashes(view, node, asked)
+
+        return asyncio.run(compared()).fids
+
+    before = equal()
+    assert 1 < len(before) <= len(users)
+    execute(proving, sa.text(f"DELETE FROM links WHERE fid = {min(before)}"))
+    assert equal() == before - {min(before)}
 
 
 def figures(pipeline: Pipeline) -> dict[str, Any]:
