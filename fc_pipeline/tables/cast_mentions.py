@@ -26,6 +26,7 @@ CAST_MENTIONS: Final = DataTable(
     indexes=(
         Index(("mentioned_fid", "network_time"), serves="mentions of a user: `api.notifications`", is_made_later=True),
     ),
+    is_large=True,
     # Rows are kept with their cast.
     concerns=(),
     comparison=Comparison.DERIVED,

@@ -47,6 +47,7 @@ CAST_THREADS: Final = DataTable(
             is_made_later=True,
         ),
     ),
+    is_large=True,
     concerns=(),
     comparison=Comparison.DERIVED,
 )

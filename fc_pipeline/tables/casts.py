@@ -102,6 +102,7 @@ CASTS = DataTable(
         by_utc("timestamp"),
         by_utc("updated_at"),
     ),
+    is_large=True,
     concerns=("fid", "parent_fid", "mentions"),
     # A CAST_REMOVE has only the cast's hash: whether that replied to a target is known from the cast itself.
     decisive_tombstones="removed",

@@ -13,6 +13,8 @@ import sqlalchemy as sa
 from sqlalchemy import event
 from sqlalchemy.dialects import postgresql as pg
 
+from fc_pipeline.tables.storage_parameters import set_when_made, storage_parameters
+
 __all__ = [
     "BY_VERSION",
     "CHANGED_AT",
@@ -212,7 +214,9 @@ class DataTable:
     `columns` leaves out `version` and `deleted_at`, which every table has, and the STAMPS, which the database sets.
     `order` names the columns that decide which
     of two rows of one key wins, higher first; all but `username_proofs` go by `version`. `fillfactor` leaves room in
-    each page, in percent, so that an update stays there and touches no index. `concerns` names the columns with the
+    each page, in percent, so that an update stays there and touches no index. `is_large` is a table that gets a row
+    for much of what users do, hundreds of millions on the whole network: autovacuum comes to it in small shares of its
+    rows. `concerns` names the columns with the
     FIDs for whose sake a row is kept where only targets are replicated, `keyed_fid` the one that tombstones have in
     their key alone. Rows of a table that concerns none are kept for all users, and so are those that have, in the
     column of `kept_for_all`, its value. `is_of_one_shard`: every shard's feed has the same messages in the same order,
@@ -234,6 +238,7 @@ class DataTable:
     group: str = "message_sets"
     sql_example: str = ""
     fillfactor: int = 100
+    is_large: bool = False
     concerns: tuple[str, ...] = ("fid",)
     keyed_fid: KeyedFid | None = None
     kept_for_all: tuple[str, str] | None = None
@@ -264,10 +269,7 @@ class DataTable:
             # Postgres' default schema stays unnamed, as reflection and migrations see it.
             schema=None if self.schema == "public" else self.schema,
         )
-        if self.fillfactor != 100:
-            # SQLAlchemy has no such option of a table.
-            room = sa.DDL(f"ALTER TABLE {self.qualified} SET (fillfactor = {self.fillfactor})")
-            event.listen(table, "after_create", room)
+        set_when_made(table, self.qualified, self.storage_parameters)
         for name, expression in self.statistics:
             known = f"CREATE STATISTICS public.{self.name}_{name}_stats ON ({expression}) FROM {self.qualified}"
             event.listen(table, "after_create", sa.DDL(known))
@@ -285,6 +287,11 @@ class DataTable:
         return sa.Column(
             column.name, column.type.sql, nullable=False, server_default=default, comment=column.description
         )
+
+    @property
+    def storage_parameters(self) -> dict[str, float]:
+        """Postgres' storage parameters of the table, or of each of its partitions."""
+        return storage_parameters(fillfactor=self.fillfactor, is_large=self.is_large)
 
     def index_name(self, index: Index) -> str:
         """The name of an index of this table."""

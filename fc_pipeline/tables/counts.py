@@ -4,13 +4,13 @@ from dataclasses import dataclass, field
 from typing import Final
 
 import sqlalchemy as sa
-from sqlalchemy import event
 
 from fc_pipeline.tables.casts import CASTS
 from fc_pipeline.tables.columns import METADATA, Column, ColumnType, DataTable
 from fc_pipeline.tables.embeds import EMBEDS
 from fc_pipeline.tables.links import LINKS
 from fc_pipeline.tables.reactions import REACTIONS
+from fc_pipeline.tables.storage_parameters import set_when_made, storage_parameters
 
 __all__ = ["CAST_COUNTS", "COUNT_TABLES", "USER_COUNTS", "Count", "CountTable"]
 
@@ -28,7 +28,10 @@ class Count:
 
 @dataclass(frozen=True)
 class CountTable:
-    """A table of counts. A key of which there is nothing to count has no row."""
+    """A table of counts. A key of which there is nothing to count has no row.
+
+    What changes all the time is written in its place, for which `fillfactor` leaves room; `is_large` as of a DataTable.
+    """
 
     name: str
     description: str
@@ -36,6 +39,7 @@ class CountTable:
     counts: tuple[Count, ...]
     sql_example: str
     fillfactor: int = 70
+    is_large: bool = False
     sql: sa.Table = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -55,15 +59,18 @@ class CountTable:
             ),
             comment=self.description,
         )
-        # What changes all the time is written in its place.
-        room = sa.DDL(f"ALTER TABLE {self.qualified} SET (fillfactor = {self.fillfactor})")
-        event.listen(table, "after_create", room)
+        set_when_made(table, self.qualified, self.storage_parameters)
         object.__setattr__(self, "sql", table)
 
     @property
     def qualified(self) -> str:
         """The table's name with its schema."""
         return f"public.{self.name}"
+
+    @property
+    def storage_parameters(self) -> dict[str, float]:
+        """Postgres' storage parameters of the table."""
+        return storage_parameters(fillfactor=self.fillfactor, is_large=self.is_large)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -81,6 +88,7 @@ CAST_COUNTS: Final = CountTable(
     name="cast_counts",
     description="How often each cast is replied to, liked, recast and quoted, by what this database has of it.",
     key=Column("hash", ColumnType.BYTEA, "The cast, which may not be here", nullable=False),
+    is_large=True,
     counts=(
         Count("replies", "Live casts that reply to it", CASTS, "parent_hash"),
         Count("likes", "Live likes", REACTIONS, "target_hash", "r.type = 'like'"),

@@ -30,6 +30,7 @@ EMBEDS: Final = DataTable(
         Index(("url", "timestamp"), where="url IS NOT NULL", serves="who embeds a URL", is_made_later=True),
         Index(("cast_hash",), where="cast_hash IS NOT NULL", serves="who quotes a cast; checks of `cast_counts`"),
     ),
+    is_large=True,
     # Rows are kept with their cast.
     concerns=(),
     comparison=Comparison.DERIVED,

@@ -39,6 +39,7 @@ FID_ACTIVITY = DataTable(
         *(Column(name, ColumnType.BIGINT, text, nullable=False) for name, text in ACTIVITY_COUNTS.items()),
     ),
     indexes=(Index(("fid", "hour"), serves="a user's hours: `api.user_statistics`"),),
+    is_large=True,
     fillfactor=70,
     comparison=Comparison.NONE,
     # Each micro-batch adds to rows of the running hour: in their place, as long as no index has what changes.

@@ -57,6 +57,7 @@ LINKS = DataTable(
         by_utc("timestamp"),
         by_utc("updated_at"),
     ),
+    is_large=True,
     concerns=("fid", "target_fid"),
     is_compacted=True,
     statistics=(LIVENESS,),

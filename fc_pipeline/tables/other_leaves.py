@@ -47,6 +47,7 @@ OTHER_LEAVES: Final = DataTable(
         Column("lender_fid", ColumnType.BIGINT, "Of a LEND_STORAGE: who lends, whose lists have it"),
         Column("borrower_fid", ColumnType.BIGINT, "Of a LEND_STORAGE: who borrows"),
     ),
+    is_large=True,
     indexes=(BY_VERSION,),
     comparison=Comparison.NONE,
     is_read_by_change=False,

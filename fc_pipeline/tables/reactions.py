@@ -100,6 +100,7 @@ REACTIONS = DataTable(
         by_utc("updated_at"),
     ),
     statistics=(LIVENESS, ("reaction_type", "(CASE type WHEN 'like' THEN 1 WHEN 'recast' THEN 2 END)::smallint")),
+    is_large=True,
     concerns=("fid", "target_fid"),
     keyed_fid=KeyedFid(
         "target_fid",

@@ -13,7 +13,8 @@ from fc_pipeline.store.bookkeeping import SCHEMA
 from fc_pipeline.store.schema import NEWEST_REVISION, alembic_config, ensure_schema, owned_by_us
 from fc_pipeline.tables.columns import METADATA
 from fc_pipeline.tables.counts import COUNT_TABLES
-from fc_pipeline.tables.registry import DATA_TABLES
+from fc_pipeline.tables.other_leaves import OTHER_LEAVES
+from fc_pipeline.tables.registry import ALL_TABLES
 from fc_pipeline_tests.support.postgres import Database, table_names
 
 
@@ -45,20 +46,22 @@ def test_a_dropped_table_comes_back_with_its_indexes_and_the_others_keep_their_r
         assert connection.execute(sa.text("SELECT count(*) FROM fid_activity")).scalar_one() == 1
 
 
-def test_tables_keep_the_room_that_they_declare_migrated_or_made_anew(empty_database: Database) -> None:
+def test_tables_keep_the_storage_that_they_declare_migrated_or_made_anew(empty_database: Database) -> None:
     declared = {
-        table.name: [f"fillfactor={table.fillfactor}"]
-        for table in (*DATA_TABLES.values(), *COUNT_TABLES)
-        if table.fillfactor < 100
+        table.qualified: {f"{name}={value}" for name, value in table.storage_parameters.items()}
+        for table in (*ALL_TABLES.values(), OTHER_LEAVES, *COUNT_TABLES)
+        if table.storage_parameters
     }
-    assert declared
-    options = sa.text("SELECT relname, reloptions FROM pg_class WHERE relkind = 'r' AND reloptions IS NOT NULL")
+    assert {"fillfactor=70", "autovacuum_vacuum_scale_factor=0.02"} < declared["public.fid_activity"]
+    options = sa.text("SELECT oid::regclass::text, reloptions FROM pg_class WHERE relkind = 'r' AND reloptions <> '{}'")
     for drop in ("", *(f"DROP TABLE {name} CASCADE" for name in declared)):
         with empty_database.engine.begin() as connection:
-            connection.execute(sa.text(drop or "SELECT 1"))
+            connection.execute(sa.text("SELECT 1; " + drop))
         ensure_schema(empty_database.engine)
         with empty_database.engine.connect() as connection:
-            assert dict(connection.execute(options).tuples().all()) == declared
+            connection.execute(sa.text("SET search_path = ''"))
+            found = {name: set(reloptions) for name, reloptions in connection.execute(options)}
+            assert found == declared, drop
 
 
 def test_migrations_alone_make_every_table(empty_database: Database) -> None:
