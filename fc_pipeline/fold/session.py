@@ -18,7 +18,7 @@ from fc_pipeline.fold.outcomes import EventOutcomes, Written
 from fc_pipeline.fold.quarantine import Quarantined
 from fc_pipeline.fold.replayed import MOVE_REPLAYED, replayed_parameters
 from fc_pipeline.fold.selection import TargetAccess, TargetSelection, TargetsMoved
-from fc_pipeline.store import gaps, hour_events, hour_totals, ledger, touched_fids
+from fc_pipeline.store import gaps, held_fids, hour_events, hour_totals, ledger, touched_fids
 from fc_pipeline.store.schema import hold_schema
 from fc_pipeline.store.writer_session import MAX_IDLE_TRANSACTION_SECONDS, WriterSession
 from fc_pipeline.tables.columns import DataTable
@@ -250,9 +250,9 @@ class FoldSession:
         self.ledger_seconds = 0.0
         if self._selection is None:
             self._stage(batch)
-            self._hold(batch.shard)
+            self._hold_users(batch)
         else:
-            self._hold(batch.shard)
+            self._hold_users(batch)
             batch = self._selected(batch)
             self._stage(batch)
         return batch, self._merge_all(batch, known_tables)
@@ -305,11 +305,16 @@ class FoldSession:
         """Hold schema and shards until commit."""
         hold_schema(self._session.execute)
         for shard in shards:
-            self._session.execute(ledger.LOCK_SHARD, (shard,))
+            self._session.execute(held_fids.LOCK_SHARD, (shard,))
+
+    def _hold_users(self, batch: MicroBatch) -> None:
+        """Hold the schema, and the users whose rows are written, until commit."""
+        hold_schema(self._session.execute)
+        held_fids.hold_for_events(self._session.execute, batch.shard, batch.fids)
 
     def _fence(self, batch: MicroBatch) -> None:
-        """Hold schema and shard until commit, and make sure that this run still holds the lease on the hour."""
-        self._hold(batch.shard)
+        """Hold schema and users until commit, and make sure that this run still holds the lease on the hour."""
+        self._hold_users(batch)
         if self.holder is None:
             return
         held = self._session.execute(ledger.RENEW_LEASE, (batch.shard, batch.partition, self.holder))

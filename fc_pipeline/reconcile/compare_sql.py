@@ -9,6 +9,7 @@ from functools import cache
 from typing import Final
 
 from fc_pipeline.fold.merging import stage_name
+from fc_pipeline.hub.wire import BLOCK_SEQUENCE_BITS
 from fc_pipeline.tables.columns import Comparison, DataTable
 from fc_pipeline.tables.gasless_keys import GASLESS_KEYS
 from fc_pipeline.tables.on_chain_events import ON_CHAIN_EVENTS
@@ -186,7 +187,13 @@ def _message_rows(table: DataTable) -> str:
 
 # A name's row may pass from one FID to another, of any shard, and an fname's proof has an event on every shard, with
 # ids that are not comparable: so time decides between FIDs, and an event is later if it can be so on any shard.
-_TOUCHED_ANYWHERE = "EXISTS (SELECT FROM stage_heads AS h WHERE t.version > h.before_id AND t.version <= h.top_id)"
+# No lock keeps other users' folds from writing meanwhile: how far the ledger goes is read by the statement that reads
+# the row.
+_FOLDED_ID = (
+    "(coalesce((SELECT c.to_height FROM pipeline.coverage AS c WHERE c.shard = h.shard "
+    f"ORDER BY c.from_height DESC LIMIT 1), -1) + 1 << {BLOCK_SEQUENCE_BITS}) - 1"
+)
+_TOUCHED_ANYWHERE = f"EXISTS (SELECT FROM stage_heads AS h WHERE t.version > h.before_id AND t.version <= {_FOLDED_ID})"
 _PROOF_NEWER = (
     "(t.timestamp > s.timestamp OR (t.timestamp = s.timestamp AND s.type = 'fname' AND t.precedence > s.precedence))"
 )

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 
+import numpy as np
 import pyarrow as pa
 
 from fc_pipeline.fold import merging, quarantine
@@ -9,7 +10,7 @@ from fc_pipeline.reconcile import compare_sql, correct_sql
 from fc_pipeline.reconcile.records import SnapshotRows, snapshot_rows
 from fc_pipeline.reconcile.session import ReconcilingSession
 from fc_pipeline.reconcile.staging import FidSnapshot, fid_lines, rowless_lines, snapshot_lines
-from fc_pipeline.store import attribution, derived, ledger
+from fc_pipeline.store import attribution, derived, held_fids
 from fc_pipeline.store.schema import hold_schema
 from fc_pipeline.tables.gasless_keys import GASLESS_KEYS
 from fc_pipeline.tables.signers import KEYS
@@ -44,8 +45,8 @@ class KeyFold(ReconcilingSession):
             self._session.copy(merging.stage_name(GASLESS_KEYS), rows)
         self._session.copy("stage_rowless", rowless_lines(found.rowless))
         self._session.copy("stage_keys_read", fid_lines(found.keys_read))
-        for shard in sorted({one.shard for one in readings}):
-            self._session.execute(ledger.LOCK_SHARD, (shard,))
+        fids = np.array([one.fid for one in readings], np.int64)
+        held_fids.hold_for_snapshots(self._session.execute, {one.shard for one in readings}, fids)
         if self._set is not None:
             self._set.hold(write=False)
         for statement in compare_sql.compare(GASLESS_KEYS):

@@ -17,7 +17,7 @@ from fc_pipeline.reconcile.expected_rows import COMPARED_TABLES, ExpectedRows, e
 from fc_pipeline.reconcile.log_differences import HourDifferences, LogComparison, TableComparison
 from fc_pipeline.reconcile.quarantined import IN_HOURS
 from fc_pipeline.replica import Replica
-from fc_pipeline.store import attribution, coverage, derived, ledger
+from fc_pipeline.store import attribution, coverage, derived, held_fids
 from fc_pipeline.store.schema import hold_schema
 from fc_pipeline.store.writer_session import WriterSession
 from fc_pipeline.tables.columns import Comparison, DataTable
@@ -129,7 +129,7 @@ class _Comparison:
         """Keep out folds and migrations until the transaction ends."""
         hold_schema(self._session.execute)
         for shard in sorted(coverage.heights(self._session.query)):
-            self._session.execute(ledger.LOCK_SHARD, (shard,))
+            self._session.execute(held_fids.LOCK_SHARD, (shard,))
 
     def compare_newest(
         self, max_events: int, now: float

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+import numpy as np
 import pyarrow as pa
 
 from fc_pipeline.fold import merging, quarantine
@@ -31,7 +32,7 @@ from fc_pipeline.reconcile.staging import (
     rowless_lines,
     snapshot_lines,
 )
-from fc_pipeline.store import attribution, counts, coverage, derived, ledger, touched_fids
+from fc_pipeline.store import attribution, counts, coverage, derived, held_fids, touched_fids
 from fc_pipeline.store.schema import hold_schema
 from fc_pipeline.store.writer_session import MAX_IDLE_TRANSACTION_SECONDS
 from fc_pipeline.tables.columns import Comparison, DataTable
@@ -99,10 +100,10 @@ class Reconciler(ReconcilingSession):
         self._session.copy(
             "stage_comparable", comparable_lines({fid: one.tables for fid, one in comparability.items()})
         )
-        # Up to here this connection only reads; from here on no other run folds these shards.
+        # Up to here this connection only reads; from here on no other run folds anything of these users.
         self._session.execute(_MUST_NOT_STAND_STILL)
-        for shard in sorted(self._written_shards(snapshots, heads)):
-            self._session.execute(ledger.LOCK_SHARD, (shard,))
+        fids = np.array([one.fid for one in snapshots], np.int64)
+        held_fids.hold_for_snapshots(self._session.execute, self._written_shards(snapshots, heads), fids)
         others = self._set.hold(write=write) if self._set is not None else 0
         outdated = self._session.execute(compare_sql.DROP_OUTDATED)[0][0]
         tops = coverage.heights(self._session.query)
@@ -186,9 +187,13 @@ class Reconciler(ReconcilingSession):
 
     def _derive(self, one: DerivedTable) -> Written:
         self._session.execute(derived.empty_scope(one))
+        if one.through_rows:  # what snapshots list makes no rows of it, but looks for them
+            self._session.execute(derived.gate(one, shared=True))
         for statement in derived.before(one):
             self._session.execute(statement)
         self._session.execute(derived_sql.stage_changed(one))
+        if one.shared_sources:
+            self._session.execute(derived.lock(one))
         written = Written(*self._session.execute(derived.derive_exactly(one))[0])
         if written.rows:
             for statement in attribution.after(one):

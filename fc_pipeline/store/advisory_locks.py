@@ -23,6 +23,8 @@ __all__ = [
     "THREADS_AND_COUNTS",
     "AdvisoryLock",
     "attempted",
+    "feed",
+    "fids",
     "gaps_of",
     "held",
     "is_held",
@@ -76,6 +78,8 @@ DERIVING: Final = 0x6664  # "fd"
 """The kind of those of derived tables: exclusive for folds that make rows which another shard's may look for."""
 
 _SHARDS: Final = 0x6663  # "fc"
+_FEEDS: Final = 0x6666  # "ff"
+_FIDS: Final = 0x6669  # "fi"
 _GAPS: Final = 0x6667  # "fg"
 _TARGETS: Final = 0x6674  # "ft"
 _SERVING: Final = 0x6676  # "fv"
@@ -93,8 +97,18 @@ COMPLETING_TARGETS: Final = AdvisoryLock(_TARGETS, 1)
 
 
 def shard(number: int | str) -> AdvisoryLock:
-    """Held by the transaction that folds a shard."""
+    """Held by the transaction that writes rows of a shard; shared by those that hold the users they write."""
     return AdvisoryLock(_SHARDS, number)
+
+
+def feed(number: int | str) -> AdvisoryLock:
+    """Held by the transaction that folds a few users' events of a shard: its events are folded one after another."""
+    return AdvisoryLock(_FEEDS, number)
+
+
+def fids(group: int | str) -> AdvisoryLock:
+    """Of a group of users (store.held_fids): exclusive for their snapshots, shared by folds of their events."""
+    return AdvisoryLock(_FIDS, group)
 
 
 def gaps_of(number: int | str) -> AdvisoryLock:

@@ -13,12 +13,10 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql as pg
 
 from fc_pipeline.heights import HeightRange
-from fc_pipeline.store import advisory_locks
 from fc_pipeline.store.bookkeeping import COVERAGE, HOUR_ROWS, SHARDS
 
 __all__ = [
     "COVER",
-    "LOCK_SHARD",
     "OVERLAP_SQLSTATES",
     "RENEW_LEASE",
     "NewlyWritten",
@@ -45,9 +43,6 @@ __all__ = [
 
 OVERLAP_SQLSTATES = ("23P01", "23505")
 """exclusion_violation and unique_violation: the heights are in the ledger already."""
-
-LOCK_SHARD = advisory_locks.shard("$1::integer").until_commit()
-"""Merges of one shard queue up: a profile is derived from rows that no other transaction is changing."""
 
 RENEW_LEASE = (
     "UPDATE pipeline.leases SET heartbeat_at = clock_timestamp() "

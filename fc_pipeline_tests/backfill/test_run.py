@@ -28,7 +28,7 @@ from fc_pipeline.lake.snapshot_log import SnapshotLog, bucket_of
 from fc_pipeline.replica import open_replica
 from fc_pipeline.sample_hub.log import log_from_lines
 from fc_pipeline.sample_hub.serving import serving
-from fc_pipeline.store import ledger
+from fc_pipeline.store import held_fids
 from fc_pipeline_tests.support.acted_hub import DISCONNECT, ActedHub, Answer, json_answer, reads_for
 from fc_pipeline_tests.support.answers import check_recorded_messages, pinata, recorded_blocks
 from fc_pipeline_tests.support.events import block
@@ -109,7 +109,7 @@ def test_what_is_fetched_while_a_fold_is_at_work_is_folded_in_one_transaction(
     everyone = BackfillScope.of_fids(range(1, 41))
     with ThreadPoolExecutor(1) as pool, bench.replica.engine.connect() as other:
         for shard in (1, 2):  # the first fold has to wait
-            other.execute(sa.text(ledger.LOCK_SHARD.replace("$1", str(shard))))
+            other.execute(sa.text(held_fids.LOCK_SHARD.replace("$1", str(shard))))
         running = pool.submit(backfill, bench, everyone)
         deadline = time.monotonic() + 60
         while bench.rows("SELECT count(*) AS n FROM pipeline.snapshots")[0].n < 32:
