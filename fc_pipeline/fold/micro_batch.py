@@ -71,7 +71,7 @@ class MicroBatch:
         """The users whose rows it writes, each once and ascending; what is of nobody counts as FID 0's."""
         tables = [*self.rows.values(), *self.sources.values(), self.compactions, self.leaves]
         fids = [table["fid"] for table in tables if "fid" in table.column_names]
-        named = [several.fill_null(0).to_numpy() for several in fids]
+        named = [several.fill_null(pa.scalar(0, pa.int64())).to_numpy() for several in fids]
         return np.unique(np.concatenate([self.touched_fids, *named])).astype(np.int64)
 
 
