@@ -82,20 +82,20 @@ def number_of(instance: str) -> int:
 
 
 @contextmanager
-def present(settings: Settings, instance: str) -> Generator[None]:
-    """Be listed as living on this Postgres while the block runs and this process lives.
+def present(settings: Settings, instance: str) -> Generator[bool]:
+    """Be listed as living on this Postgres while the block runs and this process lives; says if no other has the name.
 
     Raises ServiceError where Postgres does not answer.
     """
     lock = SessionLock(settings.libpq_url(DAGSTER_DATABASE), INSTANCE, number_of(instance), name=name_of(instance))
     with ExitStack() as stack:
         try:
-            stack.enter_context(kept(lock))
+            is_only = stack.enter_context(kept(lock))
         except UNREACHABLE as error:
             raise ServiceError(
                 f"Postgres does not answer: {str(error).strip()}", hint="is FC_POSTGRES_URL right and the server up?"
             ) from error
-        yield
+        yield is_only
 
 
 def living_instances(settings: Settings) -> set[int]:
