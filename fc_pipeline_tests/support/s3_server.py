@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Generator, Iterable
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import parse_qs
 
 import pytest
@@ -15,16 +15,26 @@ BUCKET = "bucket"
 KEY, SECRET = "an-access-key", "a-secret-key"
 
 
+class Asked(NamedTuple):
+    """A request as it came."""
+
+    method: str
+    path: str
+    query: str
+
+
 @dataclass
 class S3Server:
-    """Listens on `port` of this machine; `requests` are what it was asked for, such as `GET object`."""
+    """Listens on `port` of `host`; `requests` are what it was asked for, such as `GET object`, `asked` is all of it."""
 
     port: int
+    host: str = "127.0.0.1"
     requests: list[str] = field(default_factory=list[str])
+    asked: list[Asked] = field(default_factory=list[Asked])
 
     def uri(self, path: str) -> str:
         """The URI of a lake at a path of the bucket, with all that is needed to open it."""
-        options = f"endpoint_override=127.0.0.1:{self.port}&scheme=http&region=us-east-1"
+        options = f"endpoint_override={self.host}:{self.port}&scheme=http&region=us-east-1"
         return f"s3://{KEY}:{SECRET}@{BUCKET}/{path}?{options}"
 
     def client(self) -> Any:
@@ -32,7 +42,7 @@ class S3Server:
 
         return boto3.client(
             "s3",
-            endpoint_url=f"http://127.0.0.1:{self.port}",
+            endpoint_url=f"http://{self.host}:{self.port}",
             region_name="us-east-1",
             aws_access_key_id=KEY,
             aws_secret_access_key=SECRET,
@@ -47,10 +57,12 @@ class S3Server:
         """What it was asked for since this was last called."""
         counted = Counter(self.requests)
         self.requests.clear()
+        self.asked.clear()
         return counted
 
 
-def _kind(method: str, path: str, query: str) -> str:
+def _kind(asked: Asked) -> str:
+    method, path, query = asked
     if "delete" in parse_qs(query, keep_blank_values=True):
         return "POST delete"
     what = "object" if path.strip("/").partition("/")[2] else "bucket"
@@ -58,8 +70,8 @@ def _kind(method: str, path: str, query: str) -> str:
 
 
 @contextmanager
-def s3_server() -> Generator[S3Server]:
-    """One with an empty bucket, until the block ends."""
+def s3_server(host: str = "127.0.0.1") -> Generator[S3Server]:
+    """One with an empty bucket, at an address of this machine, until the block ends."""
     moto = pytest.importorskip("moto.server", reason="moto is not installed: make test installs it")
     from werkzeug.serving import make_server
 
@@ -67,12 +79,14 @@ def s3_server() -> Generator[S3Server]:
     server: S3Server
 
     def counting(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
-        server.requests.append(_kind(environ["REQUEST_METHOD"], environ["PATH_INFO"], environ["QUERY_STRING"]))
+        asked = Asked(environ["REQUEST_METHOD"], environ["PATH_INFO"], environ["QUERY_STRING"])
+        server.requests.append(_kind(asked))
+        server.asked.append(asked)
         return moto_app(environ, start_response)
 
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
-    listening = make_server("127.0.0.1", 0, counting, threaded=True)
-    server = S3Server(listening.server_port)
+    listening = make_server(host, 0, counting, threaded=True)
+    server = S3Server(listening.server_port, host)
     thread = threading.Thread(target=listening.serve_forever, daemon=True)
     thread.start()
     try:
