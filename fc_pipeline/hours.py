@@ -1,5 +1,6 @@
 """Hours of block time (UTC): the partitions of the raw log and of every table that is made from it."""
 
+import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final, Self
@@ -9,6 +10,7 @@ __all__ = ["FIRST_HOUR", "HOUR_SECONDS", "PARTITION_FORMAT", "Hour", "span_of"]
 HOUR_SECONDS: Final = 3600
 PARTITION_FORMAT: Final = "%Y-%m-%d-%H:%M"
 """Dagster's own format of hourly partition keys."""
+_KEY: Final = re.compile(r"\d{4}-\d{2}-\d{2}-([01]\d|2[0-3]):00", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -25,10 +27,10 @@ class Hour:
     @classmethod
     def from_key(cls, key: str) -> Self:
         """The hour of a partition key. Raises ValueError for another format, or a time inside an hour."""
-        start = datetime.strptime(key, PARTITION_FORMAT).replace(tzinfo=UTC)
-        if start.minute:
+        # Not strptime, which takes ten times as long: a year is read at once.
+        if not _KEY.fullmatch(key):
             raise ValueError(f"{key!r} is not a full hour")
-        return cls.of(start.timestamp())
+        return cls.of(datetime.fromisoformat(f"{key[:10]}T{key[11:]}+00:00").timestamp())
 
     @property
     def key(self) -> str:

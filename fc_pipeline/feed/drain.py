@@ -260,11 +260,11 @@ class _ShardReader:
     def _lost_log(self) -> LostLog:
         replica, window = self._drain.replica, self._drain.window
         with replica.engine.connect() as connection:
-            hours = {Hour.from_key(key) for key in ledger.covered_partitions(connection)}
+            keys = ledger.covered_partitions(connection, within=(window.first.key, window.last.key))
         return lost_log(
             replica,
             self._shard.shard,
-            sorted(hour for hour in hours if hour in window),
+            sorted(map(Hour.from_key, keys)),
             reading=self._drain.verify_log,
             should_stop=self._is_ending,
         )

@@ -149,7 +149,7 @@ def _rebuild_shard(
     covered, files = ledger_and_log(replica, shard, hour)
     refuse_missing(hour, shard, covered, files)
     with replica.engine.connect() as connection:  # later: a line may be longer by now, but every range has its own
-        lines = coverage.lines_of_shard(query_of(connection), shard, hour=hour)
+        lines = coverage.lines_of_shard(query_of(connection), shard, hour)
     aside = quarantined_of_hour(replica, hour, shard)
     refold = not set(tables) <= {FID_ACTIVITY.name}
     newly_written: dict[int, NewlyWritten] = {}

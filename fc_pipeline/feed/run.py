@@ -214,8 +214,8 @@ class MicroBatchRun:
     def _folded_hours(self) -> set[Hour]:
         """The hours of the window of which the ledger covers something."""
         with self.replica.engine.connect() as connection:
-            folded = {Hour.from_key(key) for key in ledger.covered_partitions(connection)}
-        return {hour for hour in folded if hour in self.window}
+            window = self.window.first.key, self.window.last.key
+            return {Hour.from_key(key) for key in ledger.covered_partitions(connection, within=window)}
 
     def _known_hours(self) -> list[Hour]:
         """The window's hours that the raw log has or, by the ledger, should have."""

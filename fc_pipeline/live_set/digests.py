@@ -37,8 +37,8 @@ _TAKE_NOTES: Final = (
     "CROSS JOIN LATERAL unnest(t.fids) AS f (fid) ON CONFLICT DO NOTHING) SELECT count(*) FROM taken"
 )
 _UNLISTED: Final = (
-    "SELECT DISTINCT shard FROM pipeline.coverage AS c WHERE NOT EXISTS (SELECT FROM pipeline.digested_shards AS d "
-    "WHERE d.shard = c.shard)"
+    "SELECT DISTINCT shard FROM pipeline.covered_heights AS c WHERE NOT EXISTS "
+    "(SELECT FROM pipeline.digested_shards AS d WHERE d.shard = c.shard)"
 )
 _LIST_SHARD: Final = "INSERT INTO pipeline.digested_shards (shard) VALUES ($1::integer) ON CONFLICT DO NOTHING"
 _LIST_STAGED: Final = (

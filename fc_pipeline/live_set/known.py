@@ -14,7 +14,7 @@ from fc_pipeline.fold.quarantine import IS_OPEN_EVENT
 from fc_pipeline.hub.wire import BLOCK_SEQUENCE_BITS, first_event_id
 from fc_pipeline.lake.snapshot_log import BUCKETS
 from fc_pipeline.reconcile.covered_history import FIRST_HEIGHT, GAPS, ORIGIN, ShardHistory
-from fc_pipeline.store import coverage
+from fc_pipeline.store import covered_heights
 from fc_pipeline.store.query import Query, query_of
 from fc_pipeline.store.snapshot_ledger import ALL_FIDS
 from fc_pipeline.tables.other_leaves import OTHER_LEAVES
@@ -25,7 +25,7 @@ __all__ = ["KnownSet", "known_sets"]
 _SEQUENCE: Final = (1 << BLOCK_SEQUENCE_BITS) - 1
 _GAPS: Final = sa.text(GAPS.replace("$1::integer", "CAST(:shard AS integer)"))
 _ORIGIN: Final = sa.text(ORIGIN.replace("$1::integer", "CAST(:shard AS integer)"))
-_SHARDS: Final = sa.text("SELECT DISTINCT shard FROM pipeline.coverage ORDER BY shard")
+_SHARDS: Final = sa.text("SELECT DISTINCT shard FROM pipeline.covered_heights ORDER BY shard")
 _QUARANTINED: Final = sa.text(
     f"SELECT count(*) FROM pipeline.quarantine AS q WHERE q.shard = CAST(:shard AS integer) AND {IS_OPEN_EVENT}"
 )
@@ -131,7 +131,7 @@ def known_sets(connection: sa.Connection) -> list[KnownSet]:
 
 def _history(query: Query, shard: int) -> ShardHistory:
     gaps = [(first, last) for first, last in query(_GAPS, shard=shard)]
-    return ShardHistory.of(coverage.lines_of_shard(query, shard), gaps, query(_ORIGIN, shard=shard)[0][0])
+    return ShardHistory.of(covered_heights.spans(query, shard), gaps, query(_ORIGIN, shard=shard)[0][0])
 
 
 def _unlisted(query: Query, shard: int, since: Mapping[int, int | None]) -> int | None:

@@ -16,7 +16,7 @@ import numpy as np
 from fc_pipeline.live_set.leaves import LeafReader, ShardFid
 from fc_pipeline.proof.leaf_keys import fid_prefix, virtual_shard
 from fc_pipeline.proof.trie import VIRTUAL_SHARD_DEPTH, VIRTUAL_SHARDS, Node, Nodes
-from fc_pipeline.store import coverage
+from fc_pipeline.store import covered_heights
 from fc_pipeline.store.retry import explained
 from fc_pipeline.store.writer_session import WriterSession
 
@@ -140,7 +140,7 @@ class LiveSetView:
         )
 
     def _states(self) -> list[ShardState]:
-        heights = coverage.heights(self._session.query)
+        heights = covered_heights.extents(self._session.query)
         made_anew = self._made_anew()
         return [ShardState(shard, heights[shard].last, self, made_anew.get(shard, {})) for shard in sorted(heights)]
 

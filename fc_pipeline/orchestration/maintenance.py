@@ -1,4 +1,4 @@
-"""Daily maintenance: files of the raw log, digests of live records, and Dagster's own history."""
+"""Daily maintenance: files of the raw log, lines of the ledger, digests of live records, and Dagster's own history."""
 
 from dagster import DagsterInstance, OpExecutionContext, job, op
 
@@ -12,6 +12,7 @@ from fc_pipeline.orchestration.interruption import interruptible
 from fc_pipeline.orchestration.resources import ReplicaResource
 from fc_pipeline.repair.raw_log import repair_recent_log
 from fc_pipeline.status import health
+from fc_pipeline.store.joined_lines import join_lines
 
 __all__ = ["MAINTENANCE"]
 
@@ -35,6 +36,14 @@ def compact_raw_log(context: OpExecutionContext, replica: ReplicaResource) -> No
     """Compact hours that a run wrote to after their close."""
     with replica.open(need_hub=False) as opened:
         context.log.info("files_saved=%d", compact_finished_hours(opened))
+
+
+@op(description="Join the ledger's lines of hours that are over: one of a shard and hour instead of one per run.")
+@failing_step()
+def join_ledger_lines(context: OpExecutionContext, replica: ReplicaResource) -> None:
+    """Keep a year's ledger as short as its hours."""
+    with replica.open(need_hub=False) as opened, interruptible() as interruption:
+        context.log.info("lines_saved=%d", join_lines(opened.engine, should_stop=interruption.is_requested))
 
 
 @op(description="Make the digests of users anew whose live records have changed: what the state root is proved from.")
@@ -63,11 +72,12 @@ def purge_old_runs(context: OpExecutionContext, replica: ReplicaResource) -> Non
 
 @job(
     name="maintenance",
-    description="Daily: verify, mend and compact the raw log, make digests, purge logs of old runs.",
+    description="Daily: verify, mend and compact the raw log, join the ledger's lines, make digests, purge runs' logs.",
 )
 def MAINTENANCE() -> None:  # noqa: N802 - a job is a constant of the code location
     """The steps, independent of each other."""
     repair_raw_log()
     compact_raw_log()
+    join_ledger_lines()
     refresh_digests()
     purge_old_runs()

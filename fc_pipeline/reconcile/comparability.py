@@ -10,7 +10,7 @@ from fc_pipeline.reconcile.covered_history import ShardHistory
 from fc_pipeline.reconcile.outcome import TABLES, Comparability
 from fc_pipeline.reconcile.staging import FidSnapshot, Heads
 from fc_pipeline.reconcile.targets import ReconciledTargets
-from fc_pipeline.store import coverage
+from fc_pipeline.store import covered_heights
 from fc_pipeline.store.writer_session import WriterSession
 from fc_pipeline.tables.on_chain_events import ON_CHAIN_EVENTS
 from fc_pipeline.tables.username_proofs import USERNAME_PROOFS
@@ -91,9 +91,9 @@ class ComparabilityCheck:
         return since, until
 
     def _history(self, shard: int) -> ShardHistory:
-        lines = coverage.lines_of_shard(self.session.query, shard)
+        spans = covered_heights.spans(self.session.query, shard)
         gaps = [(row[0], row[1]) for row in self.session.execute(covered_history.GAPS, (shard,))]
-        return ShardHistory.of(lines, gaps, self.session.execute(covered_history.ORIGIN, (shard,))[0][0])
+        return ShardHistory.of(spans, gaps, self.session.execute(covered_history.ORIGIN, (shard,))[0][0])
 
     def _is_followed(self, shard: int) -> bool:
         return self.session.execute(covered_history.FOLLOWED, (shard,))[0][0] > 0

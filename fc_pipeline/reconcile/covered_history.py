@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from fc_pipeline.heights import HeightRange
-from fc_pipeline.store.coverage import CoveredLine
+from fc_pipeline.store.covered_heights import CoveredSpan
 
 __all__ = [
     "FIRST_HEIGHT",
@@ -77,14 +77,14 @@ class ShardHistory:
     top: int | None
 
     @classmethod
-    def of(cls, lines: Sequence[CoveredLine], gaps: Sequence[tuple[int, int]], origin: int) -> "ShardHistory":
-        """From the shard's lines of the ledger, ascending, and the answers to GAPS and ORIGIN."""
+    def of(cls, spans: Sequence[CoveredSpan], gaps: Sequence[tuple[int, int]], origin: int) -> "ShardHistory":
+        """From what the ledger has of the shard, and the answers to GAPS and ORIGIN."""
         covered: dict[str, list[HeightRange]] = {}
-        for tables, ranges in _by_tables(lines).items():
-            for name in tables:
-                covered.setdefault(name, []).extend(ranges)
+        for span in spans:
+            for name in span.tables:
+                covered.setdefault(name, []).append(span.heights)
         joined = {name: _joined(ranges) for name, ranges in covered.items()}
-        top = max((line.heights.last for line in lines), default=None)
+        top = max((span.heights.last for span in spans), default=None)
         return cls(joined, [HeightRange(*gap) for gap in gaps], origin, top)
 
     def covered_since(self, table: str, height: int) -> int | None:
@@ -106,18 +106,6 @@ class ShardHistory:
         """Whether a table has the last so many heights up to `until`, or all that there are to be."""
         start = self.covered_since(table, until)
         return start is not None and start <= max(until - heights, self.origin)
-
-
-def _by_tables(lines: Sequence[CoveredLine]) -> dict[frozenset[str], list[HeightRange]]:
-    """Lines of the same tables, adjacent ones as one."""
-    found: dict[frozenset[str], list[HeightRange]] = {}
-    for line in lines:
-        ranges = found.setdefault(line.tables, [])
-        if ranges and ranges[-1].last + 1 == line.heights.first:
-            ranges[-1] = HeightRange(ranges[-1].first, line.heights.last)
-        else:
-            ranges.append(line.heights)
-    return found
 
 
 def _joined(ranges: list[HeightRange]) -> list[HeightRange]:

@@ -17,7 +17,7 @@ from fc_pipeline.reconcile.expected_rows import COMPARED_TABLES, ExpectedRows, e
 from fc_pipeline.reconcile.log_differences import HourDifferences, LogComparison, TableComparison
 from fc_pipeline.reconcile.quarantined import IN_HOURS
 from fc_pipeline.replica import Replica
-from fc_pipeline.store import attribution, coverage, derived, held_fids
+from fc_pipeline.store import attribution, coverage, covered_heights, derived, held_fids
 from fc_pipeline.store.schema import hold_schema
 from fc_pipeline.store.writer_session import WriterSession
 from fc_pipeline.tables.columns import Comparison, DataTable
@@ -128,7 +128,7 @@ class _Comparison:
     def _hold(self) -> None:
         """Keep out folds and migrations until the transaction ends."""
         hold_schema(self._session.execute)
-        for shard in sorted(coverage.heights(self._session.query)):
+        for shard in sorted(covered_heights.extents(self._session.query)):
             self._session.execute(held_fids.LOCK_SHARD, (shard,))
 
     def compare_newest(
@@ -236,7 +236,7 @@ class _Comparison:
         self._session.copy("events_in_quarantine", in_quarantine)
 
     def _compare_tables(self, expected: ExpectedRows) -> None:
-        folded = coverage.heights(self._session.query)
+        folded = covered_heights.extents(self._session.query)
         bounds = [
             (shard, first_event_id(folded[shard].first), first_event_id(folded[shard].last + 1) - 1, count)
             for shard, count in self._session.execute(_SHARDS)

@@ -32,7 +32,7 @@ from fc_pipeline.reconcile.staging import (
     rowless_lines,
     snapshot_lines,
 )
-from fc_pipeline.store import attribution, counts, coverage, derived, held_fids, touched_fids
+from fc_pipeline.store import attribution, counts, covered_heights, derived, held_fids, touched_fids
 from fc_pipeline.store.schema import hold_schema
 from fc_pipeline.store.writer_session import MAX_IDLE_TRANSACTION_SECONDS
 from fc_pipeline.tables.columns import Comparison, DataTable
@@ -106,7 +106,7 @@ class Reconciler(ReconcilingSession):
         held_fids.hold_for_snapshots(self._session.execute, self._written_shards(snapshots, heads), fids)
         others = self._set.hold(write=write) if self._set is not None else 0
         outdated = self._session.execute(compare_sql.DROP_OUTDATED)[0][0]
-        tops = coverage.heights(self._session.query)
+        tops = covered_heights.extents(self._session.query)
         self._session.copy("stage_heads", head_lines(heads, tops))
         for table in compare_sql.COMPARED:
             for statement in compare_sql.compare(table):

@@ -29,19 +29,25 @@ __all__ = [
 CATCH_UP_MINUTES: Final = 10
 """A hole is being filled while older hours were committed to, or the line above it began, within so many minutes."""
 
-# Lines never overlap, so the previous line shows what is missing. `blocks` of the line above bounds its age: a block a
-# second.
+# Between what is covered without a hole. Only of the lines on both sides of a hole it is looked up of which hour they
+# are; the blocks of the line above bound its age: a block a second.
 _HOLES: Final = sa.text("""
-    WITH lines AS (
-      SELECT c.shard, c.from_height, c.partition, c.to_height - c.from_height AS blocks, c.committed_at,
-        greatest(coalesce(lag(c.to_height) OVER line + 1, s.origin_height), s.origin_height) AS expected,
-        lag(c.partition) OVER line AS partition_before
-      FROM pipeline.coverage AS c JOIN pipeline.shards AS s USING (shard)
-      WINDOW line AS (PARTITION BY c.shard ORDER BY c.from_height))
-    SELECT shard, expected, from_height - 1 AS last_missing, coalesce(partition_before, partition) AS first_partition,
-      partition AS last_partition,
-      committed_at - make_interval(secs => blocks) > now() - make_interval(mins => :minutes) AS is_new
-    FROM lines WHERE from_height > expected ORDER BY shard, expected
+    WITH joined AS (
+      SELECT c.shard, range_agg(r) AS heights FROM pipeline.covered_heights AS c
+        CROSS JOIN LATERAL unnest(c.heights) AS r GROUP BY c.shard),
+    spans AS (SELECT shard, lower(h) AS first, upper(h) AS beyond FROM joined CROSS JOIN LATERAL unnest(heights) AS h),
+    bounds AS (
+      SELECT p.shard, p.first, greatest(coalesce(
+        lag(p.beyond) OVER (PARTITION BY p.shard ORDER BY p.first), s.origin_height), s.origin_height) AS expected
+      FROM spans AS p JOIN pipeline.shards AS s USING (shard))
+    SELECT b.shard, b.expected, b.first - 1 AS last_missing,
+      coalesce(below.partition, above.partition) AS first_partition, above.partition AS last_partition,
+      above.committed_at - make_interval(secs => above.to_height - above.from_height)
+        > now() - make_interval(mins => :minutes) AS is_new
+    FROM bounds AS b JOIN pipeline.coverage AS above ON above.shard = b.shard AND above.from_height = b.first
+      LEFT JOIN LATERAL (SELECT partition FROM pipeline.coverage WHERE shard = b.shard AND from_height < b.first
+        ORDER BY from_height DESC LIMIT 1) AS below ON true
+    WHERE b.first > b.expected ORDER BY b.shard, b.expected
 """)
 _IS_CATCHING_UP: Final = sa.text("""
     WITH newest AS (SELECT max(partition) AS partition FROM pipeline.coverage)
@@ -51,8 +57,8 @@ _IS_CATCHING_UP: Final = sa.text("""
         AND EXISTS (SELECT FROM pg_stat_activity WHERE pid = l.backend_pid))
 """)
 _COVERED: Final = sa.text(
-    "SELECT count(DISTINCT partition) AS hours, coalesce(sum(to_height - from_height + 1), 0)::bigint AS blocks "
-    "FROM pipeline.coverage"
+    "SELECT (SELECT count(DISTINCT partition) FROM pipeline.coverage) AS hours, (SELECT coalesce(sum(upper(r) - "
+    "lower(r)), 0)::bigint FROM pipeline.covered_heights CROSS JOIN LATERAL unnest(heights) AS r) AS blocks"
 )
 _COUNTS: Final = sa.text("""
     SELECT partition, shard, sum(events)::bigint AS events, sum(confirmed_events)::bigint AS confirmed

@@ -21,16 +21,17 @@ _BEING_WRITTEN = sa.text(
 )
 
 
-def complete_hours(replica: Replica) -> set[Hour]:
+def complete_hours(replica: Replica, *, known: Collection[str] = ()) -> set[Hour]:
     """The hours of which every shard has all blocks, in all tables, and that no run is writing to.
 
-    The ledger alone is the proof: an hour ends where the shard's next block is of a later one. Of the hour in which the
-    replica begins it has what follows on that.
+    Those with keys in `known` are left out: of a year nearly all were reported before. The ledger alone is the proof:
+    an hour ends where the shard's next block is of a later one. Of the hour in which the replica begins it has what
+    follows on that.
     """
     found = find_holes(replica)
     with replica.engine.connect() as connection:
         bounds = connection.execute(_BOUNDS).all()
-        hours = {Hour.from_key(key) for key in ledger.covered_partitions(connection)}
+        hours = set(map(Hour.from_key, ledger.covered_partitions(connection).difference(known)))
         unfinished = {
             *ledger.unfinished_partitions(connection, list(DATA_TABLES)),
             *connection.scalars(_BEING_WRITTEN),

@@ -16,6 +16,7 @@ __all__ = [
     "KEY_SEARCH",
     "LAKE",
     "LEASES",
+    "NO_OVERLAP",
     "PARTITION_START",
     "QUARANTINE",
     "REMOVALS",
@@ -36,6 +37,8 @@ __all__ = [
 SCHEMA = "pipeline"
 
 _now = sa.text("now()")
+NO_OVERLAP = "int8range((shard::bigint << 50) + from_height, (shard::bigint << 50) + to_height, '[]')"
+"""A line's heights as one range type over (shard, height), so that no extension is needed to forbid overlaps."""
 
 COVERAGE = sa.Table(
     "coverage",
@@ -67,15 +70,9 @@ COVERAGE = sa.Table(
     sa.Column("rows_filtered", sa.BigInteger, comment="Rows that concern no target"),
     sa.Column("postgres_seconds", sa.Double, comment="Time that these transactions took"),
     sa.CheckConstraint("from_height <= to_height", name="coverage_range_check"),
-    # One range type over (shard, height), so that no extension is needed to forbid overlaps.
-    pg.ExcludeConstraint(
-        (
-            sa.text("int8range((shard::bigint << 50) + from_height, (shard::bigint << 50) + to_height, '[]')"),
-            "&&",
-        ),
-        using="gist",
-        name="coverage_no_overlap",
-    ),
+    pg.ExcludeConstraint((sa.text(NO_OVERLAP), "&&"), using="gist", name="coverage_no_overlap"),
+    sa.Index("coverage_partition_idx", "partition", "shard"),
+    sa.Index("coverage_committed_at_idx", "committed_at"),
     schema=SCHEMA,
     comment="Ledger of folded height ranges: no overlap ever, and a hole is work to do.",
 )

@@ -14,7 +14,6 @@ __all__ = [
     "CoveredLine",
     "event_totals",
     "events_by_hour",
-    "heights",
     "is_anything_folded",
     "line_with",
     "lines_of_hours",
@@ -27,11 +26,8 @@ _LINES: Final = (
 )
 _OF_SHARD: Final = "shard = CAST(:shard AS integer)"
 _OF_HOURS: Final = "partition = ANY (string_to_array(:partitions, ','))"
-_LINES_OF_SHARD: Final = sa.text(_LINES.format(_OF_SHARD))
 _LINES_OF_HOURS: Final = sa.text(_LINES.format(_OF_HOURS))
 _LINES_OF_HOURS_OF_SHARD: Final = sa.text(_LINES.format(f"{_OF_SHARD} AND {_OF_HOURS}"))
-
-_HEIGHTS: Final = sa.text("SELECT shard, min(from_height), max(to_height) FROM pipeline.coverage GROUP BY shard")
 
 _EVENTS: Final = "SELECT partition, sum(events)::bigint FROM pipeline.coverage {} GROUP BY partition ORDER BY 1 DESC"
 _EVENTS_BY_HOUR: Final = sa.text(_EVENTS.format(""))
@@ -52,13 +48,9 @@ class CoveredLine(NamedTuple):
     tables: frozenset[str]
 
 
-def lines_of_shard(query: Query, shard: int, *, hour: Hour | None = None) -> list[CoveredLine]:
-    """The lines of a shard, ascending: all of them, or those of an hour."""
-    if hour is None:
-        rows = query(_LINES_OF_SHARD, shard=shard)
-    else:
-        rows = query(_LINES_OF_HOURS_OF_SHARD, shard=shard, partitions=hour.key)
-    return [_line(*row) for row in rows]
+def lines_of_shard(query: Query, shard: int, hour: Hour) -> list[CoveredLine]:
+    """The lines of an hour of a shard, ascending."""
+    return [_line(*row) for row in query(_LINES_OF_HOURS_OF_SHARD, shard=shard, partitions=hour.key)]
 
 
 def lines_of_hours(query: Query, hours: Collection[Hour]) -> list[CoveredLine]:
@@ -69,11 +61,6 @@ def lines_of_hours(query: Query, hours: Collection[Hour]) -> list[CoveredLine]:
 def line_with(lines: Sequence[CoveredLine], height: int) -> CoveredLine:
     """The line of a shard that holds a height, which must be covered."""
     return max((line for line in lines if line.heights.first <= height), key=lambda line: line.heights)
-
-
-def heights(query: Query) -> dict[int, HeightRange]:
-    """The lowest and the highest folded height of every shard that has any."""
-    return {shard: HeightRange(first, last) for shard, first, last in query(_HEIGHTS)}
 
 
 def events_by_hour(query: Query, hours: Collection[Hour] | None = None) -> dict[Hour, int]:

@@ -13,7 +13,9 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql as pg
 
 from fc_pipeline.heights import HeightRange
-from fc_pipeline.store.bookkeeping import COVERAGE, HOUR_ROWS, SHARDS
+from fc_pipeline.store import advisory_locks, covered_heights
+from fc_pipeline.store.bookkeeping import COVERAGE, HOUR_ROWS, NO_OVERLAP, SHARDS
+from fc_pipeline.store.query import query_of
 
 __all__ = [
     "COVER",
@@ -136,10 +138,16 @@ def record_origin(connection: sa.Connection, origin: ShardOrigin) -> None:
 def covered(
     connection: sa.Connection, shard: int, *, partition: str | None = None, tables: Sequence[str] = ()
 ) -> list[HeightRange]:
-    """Folded ranges of a shard in ascending order, of one hour or of all, that were written to all of `tables`."""
-    query = sa.select(COVERAGE.c.from_height, COVERAGE.c.to_height).where(COVERAGE.c.shard == shard)
-    if partition is not None:
-        query = query.where(COVERAGE.c.partition == partition)
+    """Folded ranges of a shard in ascending order that were written to all of `tables`.
+
+    Of an hour those of its lines, of all hours as few as there are holes.
+    """
+    if partition is None:
+        return covered_heights.ranges(query_of(connection), shard, tables)
+    columns = COVERAGE.c
+    query = sa.select(columns.from_height, columns.to_height).where(
+        columns.shard == shard, columns.partition == partition
+    )
     if tables:
         query = query.where(COVERAGE.c.tables.contains(list(tables)))
     return [HeightRange(*row) for row in connection.execute(query.order_by(COVERAGE.c.from_height))]
@@ -155,8 +163,13 @@ def last_block_hash(connection: sa.Connection, shard: int, up_to_height: int) ->
     """The highest block up to a height of which the ledger knows the hash, and the hash."""
     row = connection.execute(
         sa.select(COVERAGE.c.to_height, COVERAGE.c.last_block_hash)
-        .where(COVERAGE.c.shard == shard, COVERAGE.c.to_height <= up_to_height, COVERAGE.c.last_block_hash.is_not(None))
-        .order_by(COVERAGE.c.to_height.desc())
+        .where(
+            COVERAGE.c.shard == shard,
+            COVERAGE.c.from_height <= up_to_height,
+            COVERAGE.c.to_height <= up_to_height,
+            COVERAGE.c.last_block_hash.is_not(None),
+        )
+        .order_by(COVERAGE.c.from_height.desc())  # as by to_height, for lines do not overlap; this one has an index
         .limit(1)
     ).one_or_none()
     return (row.to_height, row.last_block_hash) if row else None
@@ -164,9 +177,14 @@ def last_block_hash(connection: sa.Connection, shard: int, up_to_height: int) ->
 
 def unfinished_partitions(connection: sa.Connection, tables: Sequence[str]) -> list[str]:
     """The partitions with folded heights that were not written to all of `tables`."""
-    unfinished = sa.not_(COVERAGE.c.tables.contains(list(tables)))
-    query = sa.select(COVERAGE.c.partition).where(unfinished).distinct().order_by(COVERAGE.c.partition)
-    return list(connection.execute(query).scalars())
+    return list(connection.scalars(_UNFINISHED, {"tables": list(tables)}))
+
+
+# No line is read where, as nearly always, there is none.
+_UNFINISHED: Final = sa.text(
+    "SELECT DISTINCT partition FROM pipeline.coverage WHERE NOT tables @> CAST(:tables AS text[]) "
+    "AND EXISTS (SELECT FROM pipeline.covered_heights WHERE NOT tables @> CAST(:tables AS text[])) ORDER BY 1"
+)
 
 
 def forget_table(connection: sa.Connection, table: str) -> None:
@@ -190,13 +208,13 @@ def note_derived(connection: sa.Connection, table: str, sources: Collection[str]
 
 def is_covered(connection: sa.Connection, shard: int, height: int) -> bool:
     """Whether one height is folded."""
-    inside = sa.and_(COVERAGE.c.shard == shard, COVERAGE.c.from_height <= height, COVERAGE.c.to_height >= height)
-    return connection.execute(sa.select(sa.exists().where(inside))).scalar_one()
+    return line_of(connection, shard, height) is not None
 
 
-def covered_partitions(connection: sa.Connection) -> set[str]:
-    """The partition keys of all hours with folded heights."""
-    return set(connection.scalars(sa.select(COVERAGE.c.partition).distinct()))
+def covered_partitions(connection: sa.Connection, *, within: tuple[str, str] | None = None) -> set[str]:
+    """The partition keys of all hours with folded heights, or of those from the first to the last of two."""
+    query = sa.select(COVERAGE.c.partition).distinct()
+    return set(connection.scalars(query if within is None else query.where(COVERAGE.c.partition.between(*within))))
 
 
 def partitions_written_since(connection: sa.Connection, seconds: float) -> set[str]:
@@ -207,11 +225,15 @@ def partitions_written_since(connection: sa.Connection, seconds: float) -> set[s
 
 def partitions_of(connection: sa.Connection, shard: int, heights: HeightRange) -> list[str]:
     """The partition keys of the hours that hold these heights, as far as they are folded."""
-    columns = COVERAGE.c
-    query = sa.select(columns.partition).where(
-        columns.shard == shard, columns.from_height <= heights.last, columns.to_height >= heights.first
-    )
-    return list(connection.scalars(query.distinct().order_by(columns.partition)))
+    values = {"shard": shard, "first": heights.first, "last": heights.last}
+    return list(connection.scalars(_PARTITIONS_OF, values))
+
+
+# The range of the constraint that forbids overlaps: its index finds the lines, however many lie before them.
+_PARTITIONS_OF: Final = sa.text(
+    f"SELECT DISTINCT partition FROM pipeline.coverage WHERE {NO_OVERLAP} "
+    "&& int8range((CAST(:shard AS bigint) << 50) + :first, (CAST(:shard AS bigint) << 50) + :last, '[]') ORDER BY 1"
+)
 
 
 def add_tables(
@@ -225,16 +247,20 @@ def add_tables(
     """Note that an hour's lines up to a height were written to more tables.
 
     `newly_written` says by a line's first height what became of its events in these: they count as filtered no more.
+    Holds the shard until commit.
     """
-    lines = sa.select(COVERAGE.c.from_height).where(
+    lines = sa.select(COVERAGE.c.from_height, COVERAGE.c.to_height).where(
         COVERAGE.c.shard == shard, COVERAGE.c.partition == partition, COVERAGE.c.to_height <= up_to_height
     )
-    for first in connection.scalars(lines).all():
-        news = (newly_written or {}).get(first, NewlyWritten())
+    connection.execute(_HOLD_SHARD, {"shard": shard})  # no line is joined to another one meanwhile
+    for first, last in connection.execute(lines).all():
+        # Lines may have been joined since.
+        news = sum((n for at, n in (newly_written or {}).items() if first <= at <= last), NewlyWritten())
         values = {"s": shard, "f": first, "h": up_to_height, "tables": list(tables)}
         connection.execute(_ADD_TABLES, {**values, "rows": news.with_rows, "written": news.written})
 
 
+_HOLD_SHARD: Final = sa.text(advisory_locks.shard(":shard").until_commit())
 _ADD_TABLES = sa.text(
     "UPDATE pipeline.coverage SET tables = (SELECT array_agg(DISTINCT name ORDER BY name) "
     "FROM unnest(tables || CAST(:tables AS text[])) AS name), "
@@ -249,11 +275,11 @@ _ADD_TABLES = sa.text(
 def line_of(connection: sa.Connection, shard: int, height: int) -> tuple[str, int] | None:
     """The partition key of the line that holds a height, and the line's first height; None if it is not folded."""
     columns = COVERAGE.c
-    query = sa.select(columns.partition, columns.from_height).where(
-        columns.shard == shard, columns.from_height <= height, columns.to_height >= height
+    query = sa.select(columns.partition, columns.from_height, columns.to_height).where(
+        columns.shard == shard, columns.from_height <= height
     )
-    row = connection.execute(query).one_or_none()
-    return (row.partition, row.from_height) if row else None
+    row = connection.execute(query.order_by(columns.from_height.desc()).limit(1)).one_or_none()
+    return (row.partition, row.from_height) if row and row.to_height >= height else None
 
 
 def newest_partition(connection: sa.Connection) -> str | None:
@@ -272,7 +298,7 @@ def last_commit(connection: sa.Connection, shard: int) -> tuple[int, float] | No
     """The highest folded height of a shard and how many seconds ago, by Postgres' clock, its line was written."""
     age = sa.func.extract("epoch", sa.func.clock_timestamp() - COVERAGE.c.committed_at)
     query = sa.select(COVERAGE.c.to_height, age).where(COVERAGE.c.shard == shard)
-    row = connection.execute(query.order_by(COVERAGE.c.to_height.desc()).limit(1)).one_or_none()
+    row = connection.execute(query.order_by(COVERAGE.c.from_height.desc()).limit(1)).one_or_none()
     return (row[0], float(row[1])) if row else None
 
 
@@ -286,5 +312,5 @@ def last_covered(
     query = sa.select(COVERAGE.c.to_height, COVERAGE.c.last_block_at).where(COVERAGE.c.shard == shard)
     if from_at_most is not None:
         query = query.where(COVERAGE.c.from_height <= from_at_most)
-    row = connection.execute(query.order_by(COVERAGE.c.to_height.desc()).limit(1)).one_or_none()
+    row = connection.execute(query.order_by(COVERAGE.c.from_height.desc()).limit(1)).one_or_none()
     return (row.to_height, row.last_block_at.astimezone(UTC)) if row else None

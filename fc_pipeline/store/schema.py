@@ -18,6 +18,7 @@ from fc_pipeline.store import (
     attribution,
     change_stamps,
     counts,
+    covered_heights,
     derived,
     gaps,
     later_indexes,
@@ -58,6 +59,7 @@ _COUNTED: Final = {one.qualified for one in COUNT_TABLES} | {
 """The tables of counts, and those whose rows they count."""
 _DIGESTS: Final = {f"{table.schema}.{table.name}" for table in (FID_DIGESTS, STALE_FIDS, TOUCHED_FIDS)}
 """Where one of them is lost, the FIDs of all shards are listed anew."""
+_COVERED: Final = f"{SCHEMA}.{covered_heights.COVERED_HEIGHTS.name}"
 _REVISION: Final = f"SELECT version_num FROM {SCHEMA}.alembic_version"
 _CREATE_SCHEMA: Final = sa.text(f"CREATE SCHEMA {SCHEMA}")
 
@@ -98,6 +100,9 @@ def ensure_schema(engine: sa.Engine) -> None:
             later_indexes.drop(connection)
         change_stamps.install(connection)
         counts.install(connection)
+        covered_heights.install(connection)
+        if found != NEWEST_REVISION or _COVERED in lost:
+            covered_heights.recount(connection)
         forgotten = _forget(connection, lost)
         for one in registry.DERIVED_TABLES:
             is_missing = one.table.qualified in missing

@@ -18,6 +18,7 @@ from fc_pipeline_tests.benchmarks.decode import decode_pages
 from fc_pipeline_tests.benchmarks.idle_sync import sync_with_nothing_to_do
 from fc_pipeline_tests.benchmarks.index_bytes import index_bytes
 from fc_pipeline_tests.benchmarks.large_tables import fold_into_large_tables
+from fc_pipeline_tests.benchmarks.ledger import read_a_year
 from fc_pipeline_tests.benchmarks.live import follow_live
 from fc_pipeline_tests.benchmarks.metrics import scrape_metrics
 from fc_pipeline_tests.benchmarks.network import NetworkSize
@@ -55,6 +56,7 @@ def main() -> None:
             "read",
             "index_bytes",
             "metrics",
+            "ledger",
             "proof",
         ),
         help="leave the others out",
@@ -72,6 +74,9 @@ def main() -> None:
     parser.add_argument("--damages", type=int, default=300, help="single records of it that are damaged, one at a time")
     parser.add_argument("--signed-events", type=int, default=30_000, help="events of the log whose messages are proved")
     parser.add_argument("--known-hours", type=int, default=8_760, help="hours of bookkeeping that metrics sum up")
+    parser.add_argument(
+        "--ledger-fids", type=int, default=3_350_000, help="users in the bookkeeping of a whole network"
+    )
     parser.add_argument("--json", type=Path, default=Path("data/bench.json"), help="where the figures go")
     options = parser.parse_args()
     figures: dict[str, dict[str, Any]] = {}
@@ -168,6 +173,9 @@ def _read(options: argparse.Namespace) -> dict[str, dict[str, Any]]:
         rows, fids, hours = options.large_rows, options.known_fids, options.known_hours
         with tempfile.TemporaryDirectory(prefix="fc_bench_") as folder:
             figures |= scrape_metrics(Path(folder), rows=rows, fids=fids, hours=hours)
+    if options.only in (None, "ledger"):
+        with tempfile.TemporaryDirectory(prefix="fc_bench_") as folder:
+            figures |= read_a_year(Path(folder), hours=options.known_hours, fids=options.ledger_fids)
     if options.only in (None, "index_bytes"):
         with tempfile.TemporaryDirectory(prefix="fc_bench_") as folder:
             log_path = _generated(Path(folder), events=options.events, fids=options.fids)

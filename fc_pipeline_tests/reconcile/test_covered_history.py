@@ -3,16 +3,13 @@
 import pytest
 
 from fc_pipeline.heights import HeightRange
-from fc_pipeline.hours import Hour
 from fc_pipeline.reconcile.covered_history import ShardHistory
-from fc_pipeline.store.coverage import CoveredLine
-from fc_pipeline_tests.support.events import HOUR_UNIX
+from fc_pipeline.store.covered_heights import CoveredSpan
 
 
-def covered_lines(*lines: tuple[int, int, str]) -> list[CoveredLine]:
-    """Lines from their heights and tables."""
-    hour = Hour.of(HOUR_UNIX)
-    return [CoveredLine(1, hour, HeightRange(first, last), frozenset(names.split(","))) for first, last, names in lines]
+def covered_spans(*spans: tuple[int, int, str]) -> list[CoveredSpan]:
+    """Spans from their heights and tables."""
+    return [CoveredSpan(HeightRange(first, last), frozenset(names.split(","))) for first, last, names in spans]
 
 
 @pytest.mark.parametrize(
@@ -36,12 +33,12 @@ def covered_lines(*lines: tuple[int, int, str]) -> list[CoveredLine]:
 def test_coverage_of_a_table(
     lines: list[tuple[int, int, str]], gaps: list[tuple[int, int]], since: int | None, until: int, covered: bool
 ) -> None:
-    history = ShardHistory.of(covered_lines(*lines), gaps, origin=1)
+    history = ShardHistory.of(covered_spans(*lines), gaps, origin=1)
     assert history.is_covered("casts", since=since, until=until) is covered
 
 
 def test_the_last_heights_or_all_that_there_are_to_be() -> None:
-    history = ShardHistory.of(covered_lines((100, 150, "casts"), (160, 200, "casts")), [], origin=100)
+    history = ShardHistory.of(covered_spans((100, 150, "casts"), (160, 200, "casts")), [], origin=100)
     assert history.is_covered_for("casts", 40, until=200)
     assert not history.is_covered_for("casts", 41, until=200)
     assert history.is_covered_for("casts", 1_000, until=150)

@@ -7,7 +7,7 @@ import sqlalchemy as sa
 
 from fc_pipeline.heights import HeightRange
 from fc_pipeline.hours import HOUR_SECONDS, Hour
-from fc_pipeline.store import coverage
+from fc_pipeline.store import coverage, covered_heights
 from fc_pipeline.store.coverage import CoveredLine
 from fc_pipeline.store.query import Query, query_of
 from fc_pipeline.store.writer_session import WriterSession
@@ -56,8 +56,13 @@ def insert(replica: FoldedDatabase) -> None:
 
 def test_of_an_empty_ledger(query: Query) -> None:
     assert not coverage.is_anything_folded(query)
-    assert (coverage.heights(query), coverage.event_totals(query), coverage.events_by_hour(query)) == ({}, (0, 0), {})
-    assert coverage.lines_of_hours(query, [FIRST]) == coverage.lines_of_shard(query, 1) == []
+    assert (covered_heights.extents(query), coverage.event_totals(query), coverage.events_by_hour(query)) == (
+        {},
+        (0, 0),
+        {},
+    )
+    assert coverage.lines_of_hours(query, [FIRST]) == coverage.lines_of_shard(query, 1, FIRST) == []
+    assert covered_heights.spans(query, 1) == covered_heights.ranges(query, 1) == []
 
 
 def test_of_lines(replica: FoldedDatabase, query: Query) -> None:
@@ -66,9 +71,9 @@ def test_of_lines(replica: FoldedDatabase, query: Query) -> None:
     assert coverage.lines_of_hours(query, [SECOND, FIRST]) == list(LINES)
     assert coverage.lines_of_hours(query, [SECOND]) == [LINES[1]]
     assert coverage.lines_of_hours(query, []) == []
-    assert coverage.lines_of_shard(query, 1) == list(LINES[:2])
-    assert coverage.lines_of_shard(query, 1, hour=FIRST) == [LINES[0]]
-    assert coverage.heights(query) == {1: HeightRange(10, 39), 2: HeightRange(5, 9)}
+    assert coverage.lines_of_shard(query, 1, FIRST) == [LINES[0]]
+    assert covered_heights.spans(query, 1) == [(line.heights, line.tables) for line in LINES[:2]]
+    assert covered_heights.extents(query) == {1: HeightRange(10, 39), 2: HeightRange(5, 9)}
 
 
 def test_of_events(replica: FoldedDatabase, query: Query) -> None:

@@ -43,8 +43,9 @@ def everything(replica: FoldedDatabase) -> Dump:
 
 
 def ranges(replica: FoldedDatabase, shard: int = 1) -> list[HeightRange]:
-    with replica.engine.connect() as connection:
-        return ledger.covered(connection, shard)
+    """Those of its lines."""
+    lines = replica.rows(f"SELECT from_height, to_height FROM pipeline.coverage WHERE shard = {shard} ORDER BY 1")
+    return [HeightRange(*line) for line in lines]
 
 
 def take(replica: FoldedDatabase, session: FoldSession, holder: str, shard: int = 1, partition: str = HOUR) -> bool:
@@ -179,7 +180,8 @@ def test_covered_by_hour_and_table(replica: FoldedDatabase) -> None:
         session.fold(replace(micro_batch(BLOCKS, first=FIRST_HEIGHT + 2), partition="next"))
     first, second = HeightRange(FIRST_HEIGHT, FIRST_HEIGHT + 1), HeightRange(FIRST_HEIGHT + 2, FIRST_HEIGHT + 9)
     with replica.engine.begin() as connection:
-        assert ledger.covered(connection, 1) == [first, second]
+        assert ledger.covered(connection, 1) == [HeightRange(first.first, second.last)]
+        assert ledger.covered(connection, 1, partition=HOUR) == [first]
         assert ledger.covered(connection, 1, partition="next") == [second]
         assert ledger.covered(connection, 1, tables=("links",)) == [second]
         assert ledger.covered(connection, 1, tables=("casts", "links"), partition=HOUR) == []

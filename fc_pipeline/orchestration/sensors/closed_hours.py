@@ -61,8 +61,7 @@ def closed_hours_sensor(context: SensorEvaluationContext, replica: ReplicaResour
     cursor = _with_repairs(context.instance, asset, _parsed(context.cursor))
     reported = context.instance.get_materialized_partitions(asset)
     with replica.open(need_hub=False) as opened:
-        complete = complete_hours(opened)
-        due = sorted(hour for hour in complete if hour.key not in reported or hour.key in cursor.repaired)
+        due = sorted(complete_hours(opened, known=reported - cursor.repaired.keys()))
         closings: list[AssetMaterialization] = []
         reasons: list[str] = []
         for closing in _closings(HourFindings(context.instance, opened, replica.names) if due else None, opened, due):
