@@ -6,6 +6,7 @@
 # make test-slow run the tests of a whole `up`, of processes that are killed, and others that take long;
 #                FC_LIVE_SET_EVENTS=1000000 makes the log long that a test of live sets folds
 # make test-stock the tests of all rooms with SQL, on each Postgres of Debian's packages that is installed here
+# make test-partitions the tests of these rooms on a database whose large tables are in 16 partitions
 # make test-pythons a part of the tests with each of Python 3.11, 3.12 and 3.13 that is installed here
 # make test-faults the full matrix of faults, with a table of results; FC_FAULT_SEED=N repeats one, FC_FAULT_SEEDS=N plays more
 # make test-mutations plants bugs in a copy of the package and prints which test notices each
@@ -31,7 +32,7 @@ PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --dist loadscope --no-loadscope-
 COMPILE := $(BIN)/python -m compileall -qq -j 0 $(VENV)/lib fc_pipeline || true
 export PIP_NO_INPUT := 1
 
-.PHONY: up sync test test-slow test-stock test-pythons test-faults test-mutations test-live bench lint lock audit docs clean
+.PHONY: up sync test test-slow test-stock test-partitions test-pythons test-faults test-mutations test-live bench lint lock audit docs clean
 
 up: $(VENV)/.runtime
 	@$(BIN)/fc-pipeline up
@@ -53,6 +54,11 @@ test-stock: $(VENV)/.dev
 	  version=$${server#/usr/lib/postgresql/}; version=$${version%%/*}; echo "Postgres $$version"; \
 	  STOCK_POSTGRES=$$version $(PYTEST) $(STOCK_ROOMS) $(TESTS) || exit 1; \
 	done
+
+# Of the rooms that write these tables, compare them or read them, slow tests and all.
+PARTITIONED_ROOMS := $(addprefix fc_pipeline_tests/,fold reconcile repair serving status store targets)
+test-partitions: $(VENV)/.dev
+	TEST_PARTITIONS=16 $(PYTEST) -m "not faults and not mutations" $(PARTITIONED_ROOMS) $(TESTS)
 
 test-pythons:
 	@.ci/test-pythons

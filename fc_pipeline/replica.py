@@ -1,5 +1,6 @@
 """The replica, opened from the settings: database, raw log, hubs."""
 
+import logging
 from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -8,12 +9,14 @@ import psycopg2
 import sqlalchemy as sa
 
 from fc_pipeline.config.settings import Settings
+from fc_pipeline.config.variables import is_to_warn_of
 from fc_pipeline.fold.selection import TargetAccess
 from fc_pipeline.hub.endpoint import HubEndpoint
 from fc_pipeline.lake.event_log import EventLog
 from fc_pipeline.lake.same_lake import agree_on_lake, refuse_another_lake
 from fc_pipeline.lake.storage import LakeStorage
 from fc_pipeline.store import ledger
+from fc_pipeline.store.partitions import otherwise_partitioned
 from fc_pipeline.store.pooling import require_own_session
 from fc_pipeline.store.retry import POSTGRES_ERRORS, explained
 from fc_pipeline.store.schema import ensure_schema, require_schema
@@ -22,6 +25,8 @@ from fc_pipeline.targets import owner
 from fc_pipeline.targets.owner import OwnerSettings
 
 __all__ = ["Replica", "grpc_endpoints", "hub_endpoints", "open_replica", "open_replica_to_read"]
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -97,7 +102,7 @@ def open_replica(
     """
     engine = make_engine(settings.libpq_url())
     try:
-        _ensure_schema(engine, settings.libpq_url())
+        _ensure_schema(engine, settings)
         owner.declare_mode(engine, settings.targets)
         lake = LakeStorage.open(settings.lake_uri)
         if not may_be_another_lake:
@@ -141,9 +146,24 @@ def open_replica_to_read(
         engine.dispose()
 
 
-def _ensure_schema(engine: sa.Engine, libpq_url: str) -> None:
+def _ensure_schema(engine: sa.Engine, settings: Settings) -> None:
     try:
-        require_own_session(libpq_url)
-        ensure_schema(engine)
+        require_own_session(settings.libpq_url())
+        ensure_schema(engine, settings.pg_partitions)
+        if settings.pg_partitions is not None:
+            _warn_of_partitions(engine, settings.pg_partitions)
     except (*POSTGRES_ERRORS, psycopg2.Error) as error:
         raise explained(error) from error
+
+
+def _warn_of_partitions(engine: sa.Engine, partitions: int) -> None:
+    """Warn of tables that were made otherwise, and stay so."""
+    with engine.connect() as connection:
+        others = otherwise_partitioned(connection, partitions)
+    if others and is_to_warn_of("FC_PG_PARTITIONS"):
+        _log.warning(
+            "FC_PG_PARTITIONS=%d has no effect on %s, which were made otherwise: docs/postgres.md#partitions says how "
+            "to load them anew",
+            partitions,
+            ", ".join(others),
+        )

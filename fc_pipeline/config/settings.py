@@ -88,6 +88,16 @@ class Settings(BaseModel):
             example="postgresql://user:password@host:5432/database",
         ),
     ] = Field(default=None, repr=False)
+    pg_partitions: Annotated[
+        int | None,
+        Setting(
+            "hash partitions by FID in which large tables of messages are made, such as `{example}`; those that are "
+            "there stay as they are: [docs/postgres.md](docs/postgres.md#partitions)",
+            values.whole_number("partitions", 2, 256),
+            shown_default="none",
+            example="16",
+        ),
+    ] = None
     redis_url: Annotated[
         str | None,
         Setting(

@@ -1,6 +1,7 @@
 """The FC_ variables of the environment and of `.env`, and warnings of those that have no effect."""
 
 import logging
+import os
 from collections.abc import Collection, Mapping
 from difflib import get_close_matches
 from pathlib import Path
@@ -10,7 +11,7 @@ from fc_pipeline.config.env_file import read_env_file
 from fc_pipeline.config.project import project_root
 from fc_pipeline.errors import ConfigError
 
-__all__ = ["OF_PROCESSES", "read_variables", "warn_of_idle", "warn_of_unknown"]
+__all__ = ["OF_PROCESSES", "is_to_warn_of", "read_variables", "warn_of_idle", "warn_of_unknown"]
 
 OF_PROCESSES: Final = frozenset({"FC_PIPELINE_INSTANCE", "FC_PIPELINE_UP"})
 """Set by `up` for the processes that it starts; not settings."""
@@ -66,3 +67,11 @@ def warn_of_idle(variables: Mapping[str, str], of_the_target_set: Collection[str
     if idle and "FC_TARGETS" not in _warned_of:
         _warned_of.add("FC_TARGETS")
         _log.warning("%s: no effect without FC_TARGETS=set: every user is replicated", ", ".join(idle))
+
+
+def is_to_warn_of(name: str) -> bool:
+    """Whether this process is to say that a setting has no effect on what it found: once, as above."""
+    if "FC_PIPELINE_UP" in os.environ or name in _warned_of:
+        return False
+    _warned_of.add(name)
+    return True

@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 from fc_pipeline.fold.micro_batch import MicroBatch
 from fc_pipeline.fold.outcomes import Written
 from fc_pipeline.store import attribution, derived
-from fc_pipeline.store.derived import COUNTED, RETURNING, stage_name
+from fc_pipeline.store.derived import COUNTED, returning, stage_name
 from fc_pipeline.store.writer_session import WriterSession
 from fc_pipeline.tables.columns import DataTable
 from fc_pipeline.tables.derived_table import DerivedTable, NewRows
@@ -72,7 +72,7 @@ def merge(table: DataTable, noting: NewRows | None = None) -> str:
         f"SELECT {_selected(table)} FROM {stage_name(table)} ORDER BY {', '.join(table.key)} "
         f"ON CONFLICT ({', '.join(table.key)}) DO UPDATE SET {_assigned(table)} "
         f"WHERE ({order}) > ({current}){_or_newer(table, order, current)}{_or_dated(table)} "
-        f"{RETURNING}, {returned}){noted} {_COUNTED_WITH_VERSIONS}"
+        f"{returning(table)}, {returned}){noted} {_COUNTED_WITH_VERSIONS}"
     )
 
 
@@ -128,11 +128,12 @@ def _activity(assigned: str, where: str) -> str:
     return (
         f"WITH merged AS (INSERT INTO {table.qualified} AS t ({', '.join(table.names)}) "
         f"SELECT {', '.join(table.names)} FROM {stage_name(table)} ORDER BY hour, fid "
-        f"ON CONFLICT (hour, fid) DO UPDATE SET {assigned}, {table.stamped_again} {where} {RETURNING}) {COUNTED}"
+        f"ON CONFLICT (hour, fid) DO UPDATE SET {assigned}, {table.stamped_again} {where} "
+        f"{returning(table)}) {COUNTED}"
     )
 
 
-_PLANS_OF_WHOLE_TABLES = ("hashjoin", "mergejoin", "seqscan", "bitmapscan")
+_PLANS_OF_WHOLE_TABLES = ("hashjoin", "mergejoin", "material", "seqscan", "bitmapscan")
 
 KEYED_PLANS = "SELECT " + ", ".join(f"set_config('enable_{scan}', 'off', true)" for scan in _PLANS_OF_WHOLE_TABLES)
 """For the transaction: look staged rows up by index. Staging tables have no statistics, and a plan that reads a whole
@@ -152,9 +153,9 @@ _MASKABLE = (
     "AND (l.deleted_at IS NULL OR l.deleted_reason = 'compacted')"
 )
 _MASK = (
-    "WITH masked AS (SELECT l.place, min(c.compacted_at) AS compacted_at FROM {source} GROUP BY l.place), "
+    "WITH masked AS (SELECT l.place, l.fid, min(c.compacted_at) AS compacted_at FROM {source} GROUP BY 1, 2), "
     "updated AS (UPDATE public.links AS l SET deleted_at = m.compacted_at, deleted_reason = 'compacted' "
-    "FROM masked AS m WHERE l.ctid = m.place "
+    f"FROM masked AS m WHERE {LINKS.is_found_at('l', 'm')} "
     "AND (l.deleted_at IS NULL OR (l.deleted_reason = 'compacted' AND l.deleted_at > m.compacted_at)) RETURNING 1) "
     "SELECT count(*) AS deleted FROM updated"
 )

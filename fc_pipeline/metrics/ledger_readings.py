@@ -20,6 +20,13 @@ from fc_pipeline.targets import coherence, directory
 
 __all__ = ["LedgerReadings"]
 
+_OF_TABLES: Final = (
+    "SELECT coalesce(p.relname, c.relname), sum({}) FROM pg_class AS c "
+    "LEFT JOIN pg_inherits AS i ON i.inhrelid = c.oid AND c.relispartition "
+    "LEFT JOIN pg_class AS p ON p.oid = i.inhparent "
+    "WHERE c.relnamespace = 'public'::regnamespace AND c.relkind = 'r' GROUP BY 1"
+)
+"""Of each table, and of a partitioned one the sum over its partitions."""
 _QUERIES: Final[tuple[tuple[Family, str], ...]] = (
     (
         f.QUARANTINE,
@@ -35,13 +42,11 @@ _QUERIES: Final[tuple[tuple[Family, str], ...]] = (
     ),
     (
         f.TABLE_ROWS,
-        "SELECT relname, greatest(reltuples, 0) FROM pg_class WHERE relnamespace = 'public'::regnamespace "
-        "AND relkind = 'r'",
+        _OF_TABLES.format("greatest(c.reltuples, 0)"),
     ),
     (
         f.TABLE_BYTES,
-        "SELECT relname, pg_total_relation_size(oid) FROM pg_class WHERE relnamespace = 'public'::regnamespace "
-        "AND relkind = 'r'",
+        _OF_TABLES.format("pg_total_relation_size(c.oid)"),
     ),
     (f.HUB_REQUESTS, "SELECT hub, requests FROM pipeline.hub_requests"),
     (f.HUB_FAILURES, "SELECT hub, failures FROM pipeline.hub_requests"),

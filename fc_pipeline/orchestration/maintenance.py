@@ -1,4 +1,4 @@
-"""Daily maintenance: files of the raw log, lines of the ledger, digests of live records, and Dagster's own history."""
+"""Daily maintenance: raw log, lines of the ledger, digests, statistics of partitions, and Dagster's own history."""
 
 from dagster import DagsterInstance, OpExecutionContext, job, op
 
@@ -12,6 +12,7 @@ from fc_pipeline.orchestration.interruption import interruptible
 from fc_pipeline.orchestration.resources import ReplicaResource
 from fc_pipeline.repair.raw_log import repair_recent_log
 from fc_pipeline.status import health
+from fc_pipeline.store import partitions
 from fc_pipeline.store.joined_lines import join_lines
 
 __all__ = ["MAINTENANCE"]
@@ -59,6 +60,14 @@ def refresh_digests(context: OpExecutionContext, replica: ReplicaResource) -> No
         context.log.info("digests_made fids=%d leaves=%d seconds=%.1f", made.fids, made.leaves, made.seconds)
 
 
+@op(description="Gather statistics of partitioned tables as wholes: autovacuum gathers those of each partition alone.")
+@failing_step()
+def analyze_partitioned(context: OpExecutionContext, replica: ReplicaResource) -> None:
+    """Tell the planner how partitioned tables are as wholes, which it joins and groups by."""
+    with replica.open(need_hub=False) as opened:
+        context.log.info("tables_analyzed=%s", ",".join(partitions.analyze(opened.engine)))
+
+
 @op(description="Delete the event logs of old runs; materialisations and checks stay, so partitions keep their status.")
 @failing_step()
 def purge_old_runs(context: OpExecutionContext, replica: ReplicaResource) -> None:
@@ -72,7 +81,7 @@ def purge_old_runs(context: OpExecutionContext, replica: ReplicaResource) -> Non
 
 @job(
     name="maintenance",
-    description="Daily: verify, mend and compact the raw log, join the ledger's lines, make digests, purge runs' logs.",
+    description="Daily: mend and compact the raw log, join lines of the ledger, make digests, analyze, purge runs' logs.",
 )
 def MAINTENANCE() -> None:  # noqa: N802 - a job is a constant of the code location
     """The steps, independent of each other."""
@@ -80,4 +89,5 @@ def MAINTENANCE() -> None:  # noqa: N802 - a job is a constant of the code locat
     compact_raw_log()
     join_ledger_lines()
     refresh_digests()
+    analyze_partitioned()
     purge_old_runs()

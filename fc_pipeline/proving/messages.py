@@ -9,6 +9,7 @@ import sqlalchemy as sa
 
 from fc_pipeline.proof.messages import Claim, MessageProver, Verdict
 from fc_pipeline.proving.signers import SignedMessage, is_registered_sql, signer_verdicts
+from fc_pipeline.store.partitions import extent_of
 from fc_pipeline.tables.message_claims import claim_of
 from fc_pipeline.tables.message_set import MessageSet
 from fc_pipeline.tables.registry import LEAF_TABLES, MESSAGE_SETS
@@ -140,7 +141,7 @@ def prove_sample(connection: sa.Connection, messages: int) -> ProvedMessages:
     Raises what SQLAlchemy raises.
     """
     tables = _Tables(connection)
-    sizes = {one.name: _pages(connection, one.table.qualified) for one in MESSAGE_SETS}
+    sizes = {one.name: extent_of(connection, one.table.qualified).pages for one in MESSAGE_SETS}
     all_pages = sum(sizes.values()) or 1
     for one in MESSAGE_SETS:
         wanted = messages * sizes[one.name] // all_pages
@@ -154,11 +155,6 @@ def prove_sample(connection: sa.Connection, messages: int) -> ProvedMessages:
         )
         tables.prove(one, sample, percent=percent, wanted=wanted)
     return tables.found
-
-
-def _pages(connection: sa.Connection, table: str) -> int:
-    size = sa.text("SELECT pg_relation_size(to_regclass(:name)) / current_setting('block_size')::bigint")
-    return connection.execute(size, {"name": table}).scalar_one()
 
 
 def _parts(connection: sa.Connection, statement: sa.TextClause, **parameters: object) -> Iterator[_Rows]:

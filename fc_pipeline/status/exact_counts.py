@@ -8,6 +8,7 @@ import sqlalchemy as sa
 
 from fc_pipeline.replica import Replica
 from fc_pipeline.store import counts, later_indexes
+from fc_pipeline.store.partitions import extent_of
 from fc_pipeline.tables.cast_threads import CAST_THREADS
 from fc_pipeline.tables.casts import CASTS
 from fc_pipeline.tables.columns import BY_CHANGE
@@ -78,11 +79,8 @@ _KEYS: Final = {
 }
 _SAMPLED: Final = {CAST_COUNTS.name: ("casts", "cast_counts"), USER_COUNTS.name: ("user_profiles", "user_counts")}
 _CHANGING: Final = {CAST_COUNTS.name: ("reactions", "casts"), USER_COUNTS.name: ("links", "casts")}
-_SHARE: Final = sa.text(
-    # A page has some dozens of rows: of a large table a few pages are enough.
-    "SELECT least(100, 100.0 * :pages / greatest(relpages, 1))::float FROM pg_class WHERE oid = to_regclass(:name)"
-)
 _PAGES: Final = 100
+"""A page has some dozens of rows: of a large table a few pages are enough."""
 
 
 def compare_counts(replica: Replica, table: CountTable) -> CountComparison:
@@ -118,7 +116,7 @@ def _parameters(connection: sa.Connection, sampled: Iterable[str], changing: Ite
 
 
 def _percent(connection: sa.Connection, name: str) -> float:
-    return float(connection.execute(_SHARE, {"pages": _PAGES, "name": f"public.{name}"}).scalar_one() or 100.0)
+    return min(100.0, 100.0 * _PAGES / max(extent_of(connection, f"public.{name}").known_pages, 1))
 
 
 _WALK: Final = f"""

@@ -18,6 +18,7 @@ from fc_pipeline.replica import Replica
 from fc_pipeline.store import gaps, ledger
 from fc_pipeline.store.bookkeeping import QUARANTINE
 from fc_pipeline.store.gaps import Gap
+from fc_pipeline.store.partitions import extent_of
 from fc_pipeline.tables.columns import DataTable
 from fc_pipeline.tables.registry import ALL_TABLES
 from fc_pipeline.targets import coherence, directory
@@ -227,8 +228,7 @@ def _gap(gap: Gap) -> GapStatus:
 
 
 def _table(connection: sa.Connection, table: DataTable) -> TableStatus:
-    estimate = sa.text("SELECT reltuples FROM pg_class WHERE oid = to_regclass(:name)")
-    rows = int(connection.execute(estimate, {"name": table.qualified}).scalar_one())
+    rows = extent_of(connection, table.qualified).rows
     if rows > COUNTED_ROWS:
         return TableStatus(table.name, rows, 0, estimated=True)
     deleted = sa.func.count(table.sql.c.deleted_at)

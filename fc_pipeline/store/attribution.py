@@ -44,5 +44,5 @@ def _attribute(table: DataTable) -> str:
         f"UPDATE {table.qualified} AS t SET app_fid = w.known FROM (SELECT r.*, {APP_FID.value_of('r')} AS known "
         f"FROM (SELECT DISTINCT fid FROM {derived.scope_name(KEYS)}) AS f CROSS JOIN LATERAL (SELECT m.ctid AS place, "
         f"m.* FROM {table.qualified} AS m WHERE m.fid = f.fid AND m.signer IS NOT NULL OFFSET 0) AS r) AS w "
-        "WHERE w.app_fid IS DISTINCT FROM w.known AND t.ctid = w.place"
+        f"WHERE w.app_fid IS DISTINCT FROM w.known AND {table.is_found_at('t', 'w')}"
     )

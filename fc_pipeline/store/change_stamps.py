@@ -8,6 +8,7 @@ from typing import Final
 
 import sqlalchemy as sa
 
+from fc_pipeline.store.partitions import partitions_of
 from fc_pipeline.tables.cast_threads import CAST_THREADS
 from fc_pipeline.tables.casts import CASTS
 from fc_pipeline.tables.columns import CHANGED_AT, DataTable
@@ -38,8 +39,8 @@ END $$
 CREATE OR REPLACE FUNCTION pipeline.note_removals() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
   INSERT INTO pipeline.removals (table_name, key)
-  SELECT TG_TABLE_NAME, (SELECT jsonb_object_agg(c.key, c.value) FROM jsonb_each(to_jsonb(g)) AS c
-    WHERE c.key = ANY (TG_ARGV)) FROM gone AS g;
+  SELECT TG_ARGV[0], (SELECT jsonb_object_agg(c.key, c.value) FROM jsonb_each(to_jsonb(g)) AS c
+    WHERE c.key = ANY (TG_ARGV[1:])) FROM gone AS g;
   RETURN NULL;
 END $$
 """,
@@ -52,11 +53,11 @@ _TOUCH_CASTS: Final = (
 CREATE OR REPLACE FUNCTION pipeline.touch_casts() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
   UPDATE {CASTS.qualified} AS c SET updated_at = now(), change_id = {_THIS_TRANSACTION} FROM (
-    SELECT k.place FROM after AS a JOIN before AS b ON b.hash = a.hash CROSS JOIN LATERAL (
-      SELECT r.ctid AS place FROM {CASTS.qualified} AS r WHERE r.hash = a.hash AND r.deleted_at IS NULL
+    SELECT k.place, k.fid FROM after AS a JOIN before AS b ON b.hash = a.hash CROSS JOIN LATERAL (
+      SELECT r.ctid AS place, r.fid FROM {CASTS.qualified} AS r WHERE r.hash = a.hash AND r.deleted_at IS NULL
       OFFSET 0 FOR UPDATE SKIP LOCKED) AS k
     WHERE (a.root_hash, a.root_url) IS DISTINCT FROM (b.root_hash, b.root_url) OFFSET 0) AS p
-  WHERE c.ctid = p.place;
+  WHERE {CASTS.is_found_at("c", "p")};
   RETURN NULL;
 END $$
 """,
@@ -70,18 +71,25 @@ def install(connection: sa.Connection) -> None:
     for function in _FUNCTIONS:
         connection.exec_driver_sql(function)
     for table in ALL_TABLES.values():
-        for trigger in _triggers(table):
-            connection.exec_driver_sql(trigger)
+        connection.exec_driver_sql(_stamping(table))
+        for relation in (table.qualified, *partitions_of(connection, table)):
+            connection.exec_driver_sql(_noting_removals(table, relation))
     for statement in _TOUCH_CASTS:
         connection.exec_driver_sql(statement)
 
 
-def _triggers(table: DataTable) -> tuple[str, str]:
-    key = ", ".join(f"'{name}'" for name in table.key)
+def _stamping(table: DataTable) -> str:
+    """Of each row: partitions get the trigger with it."""
     stamp = "stamp_changed_at" if CHANGED_AT in table.stamps else "stamp_change"
     return (
         f"CREATE OR REPLACE TRIGGER stamp_change BEFORE UPDATE ON {table.qualified} "
-        f"FOR EACH ROW WHEN (NEW.change_id <> {_THIS_TRANSACTION}) EXECUTE FUNCTION pipeline.{stamp}()",
-        f"CREATE OR REPLACE TRIGGER note_removals AFTER DELETE ON {table.qualified} REFERENCING OLD TABLE AS gone "
-        f"FOR EACH STATEMENT EXECUTE FUNCTION pipeline.note_removals({key})",
+        f"FOR EACH ROW WHEN (NEW.change_id <> {_THIS_TRANSACTION}) EXECUTE FUNCTION pipeline.{stamp}()"
+    )
+
+
+def _noting_removals(table: DataTable, relation: str) -> str:
+    arguments = ", ".join(f"'{name}'" for name in (table.name, *table.key))
+    return (
+        f"CREATE OR REPLACE TRIGGER note_removals AFTER DELETE ON {relation} REFERENCING OLD TABLE AS gone "
+        f"FOR EACH STATEMENT EXECUTE FUNCTION pipeline.note_removals({arguments})"
     )

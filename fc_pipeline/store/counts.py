@@ -11,6 +11,7 @@ from typing import Final
 import sqlalchemy as sa
 
 from fc_pipeline.store.advisory_locks import THREADS_AND_COUNTS
+from fc_pipeline.store.partitions import partitions_of
 from fc_pipeline.tables.columns import DataTable
 from fc_pipeline.tables.counts import COUNT_TABLES, Count, CountTable
 
@@ -150,10 +151,11 @@ def install(connection: sa.Connection) -> None:
     for source in _SOURCES:
         for event, (relations, _) in _EVENTS.items():
             connection.exec_driver_sql(_trigger_function(source, event))
-            connection.exec_driver_sql(
-                f"CREATE OR REPLACE TRIGGER count_{event.lower()} AFTER {event} ON {source.qualified} {relations} "
-                f"FOR EACH STATEMENT EXECUTE FUNCTION {_function_name(source, event)}()"
-            )
+            for relation in (source.qualified, *partitions_of(connection, source)):  # which a statement may name
+                connection.exec_driver_sql(
+                    f"CREATE OR REPLACE TRIGGER count_{event.lower()} AFTER {event} ON {relation} {relations} "
+                    f"FOR EACH STATEMENT EXECUTE FUNCTION {_function_name(source, event)}()"
+                )
 
 
 def _counted(one: CountTable, keys: str | None) -> str:

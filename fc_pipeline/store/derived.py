@@ -10,7 +10,6 @@ from fc_pipeline.tables.derived_table import DerivedTable, NewRows
 
 __all__ = [
     "COUNTED",
-    "RETURNING",
     "before",
     "create_new_rows",
     "create_scope",
@@ -22,19 +21,24 @@ __all__ = [
     "gate",
     "is_touched",
     "lock",
+    "returning",
     "scope_name",
     "stage_name",
     "stage_touched",
     "touched_by",
 ]
 
-# How a merge counts what it did: xmax is 0 only for a row that was inserted.
+# How a merge counts what it did.
 COUNTED = (
     "SELECT count(*) FILTER (WHERE inserted) AS inserted, "
     "count(*) FILTER (WHERE NOT inserted AND NOT dead) AS updated, "
     "count(*) FILTER (WHERE NOT inserted AND dead) AS deleted FROM merged"
 )
-RETURNING = "RETURNING t.xmax = 0 AS inserted, t.deleted_at IS NOT NULL AS dead"
+
+
+def returning(table: DataTable) -> str:
+    """The end of an upsert into a table, for COUNTED."""
+    return f"RETURNING {table.is_inserted} AS inserted, t.deleted_at IS NOT NULL AS dead"
 
 
 def stage_name(table: DataTable) -> str:
@@ -175,7 +179,7 @@ def _merged(one: DerivedTable, rows: str) -> str:
         f"merged AS (INSERT INTO {table.qualified} AS t ({names}) SELECT {names} FROM {rows} AS d "
         f"ORDER BY {', '.join(table.key)} ON CONFLICT ({', '.join(table.key)}) "
         f"DO UPDATE SET {', '.join(f'{n} = excluded.{n}' for n in updated)}, {table.stamped_again} "
-        f"WHERE ({ours}) IS DISTINCT FROM ({theirs}) {RETURNING})"
+        f"WHERE ({ours}) IS DISTINCT FROM ({theirs}) {returning(table)})"
     )
 
 

@@ -5,11 +5,13 @@ its index at once.
 """
 
 import logging
+from collections.abc import Sequence
 from typing import Final
 
 import sqlalchemy as sa
 
 from fc_pipeline.store.advisory_locks import MAKING_INDEXES, attempted
+from fc_pipeline.store.partitions import partitions_of
 from fc_pipeline.tables.columns import DataTable, Index
 from fc_pipeline.tables.registry import ALL_TABLES
 
@@ -17,6 +19,10 @@ __all__ = ["drop", "make", "missing"]
 
 _log = logging.getLogger(__name__)
 
+_PARTS: Final = sa.text("SELECT count(*) FROM pg_inherits WHERE inhparent = to_regclass(:whole)")
+_IS_PART: Final = sa.text(
+    "SELECT EXISTS (SELECT FROM pg_inherits WHERE inhparent = to_regclass(:whole) AND inhrelid = to_regclass(:part))"
+)
 _VALID: Final = sa.text(
     "SELECT n.name FROM unnest(CAST(:names AS text[])) AS n (name) "
     "JOIN pg_index AS i ON i.indexrelid = to_regclass(n.name) WHERE i.indisvalid"
@@ -49,8 +55,10 @@ def make(engine: sa.Engine) -> list[str]:
                 name = _name((table, index))
                 if name not in wanted:
                     continue
-                connection.exec_driver_sql(f"DROP INDEX CONCURRENTLY IF EXISTS {name}")
-                connection.exec_driver_sql(_creating(table, index))
+                if parts := partitions_of(connection, table):
+                    _make_in_parts(connection, table, index, parts)
+                else:
+                    _make_anew(connection, index, table.qualified, name)
                 _log.info("index_made name=%s", name)
                 made.append(name)
     return made
@@ -62,14 +70,42 @@ def drop(connection: sa.Connection) -> None:
         connection.exec_driver_sql(f"DROP INDEX IF EXISTS {_name(one)}")
 
 
-def _creating(table: DataTable, index: Index) -> str:
+def _make_in_parts(connection: sa.Connection, table: DataTable, index: Index, partitions: Sequence[str]) -> None:
+    """Make that of a partitioned table, which cannot be made while rows are written: that of each partition can.
+
+    Those that are made already stay; when each partition has its own, that of the table is valid.
+    """
+    whole = _name((table, index))
+    if _has_all_parts(connection, whole, len(partitions)):  # and is not valid all the same: one was made again by hand
+        connection.exec_driver_sql(f"DROP INDEX {whole}")
+    creating = f"INDEX IF NOT EXISTS {table.index_name(index)} ON ONLY"
+    connection.exec_driver_sql(_creating(index, creating, table.qualified))
+    for partition in partitions:
+        part = f"{partition}_{'_'.join(index.columns)}_idx"
+        if not _is_part(connection, part, whole):
+            _make_anew(connection, index, partition, part)
+            connection.exec_driver_sql(f"ALTER INDEX {whole} ATTACH PARTITION {part}")
+
+
+def _make_anew(connection: sa.Connection, index: Index, relation: str, name: str) -> None:
+    """Make one of a table or a partition while rows are written, in place of one that was broken off."""
+    connection.exec_driver_sql(f"DROP INDEX CONCURRENTLY IF EXISTS {name}")
+    connection.exec_driver_sql(_creating(index, f"INDEX CONCURRENTLY {name.partition('.')[2]} ON", relation))
+
+
+def _has_all_parts(connection: sa.Connection, whole: str, partitions: int) -> bool:
+    return connection.execute(_PARTS, {"whole": whole}).scalar_one() == partitions
+
+
+def _is_part(connection: sa.Connection, part: str, whole: str) -> bool:
+    return connection.execute(_IS_PART, {"part": part, "whole": whole}).scalar_one()
+
+
+def _creating(index: Index, what: str, relation: str) -> str:
     operators = f" {index.operators}" if index.operators else ""
     indexed = ", ".join(f"{one}{operators}" for one in index.expressions or index.columns)
     where = f" WHERE {index.where}" if index.where else ""
-    return (
-        f"CREATE INDEX CONCURRENTLY {table.index_name(index)} ON {table.qualified} USING {index.method} "
-        f"({indexed}){where}"
-    )
+    return f"CREATE {what} {relation} USING {index.method} ({indexed}){where}"
 
 
 def _name(of: tuple[DataTable, Index]) -> str:

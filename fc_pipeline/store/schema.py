@@ -30,6 +30,7 @@ from fc_pipeline.store import (
 from fc_pipeline.store.advisory_locks import MIGRATION
 from fc_pipeline.store.bookkeeping import SCHEMA, TARGETS
 from fc_pipeline.store.digest_tables import DIGESTED_SHARDS, FID_DIGESTS, STALE_FIDS, TOUCHED_FIDS
+from fc_pipeline.store.partitions import PARTITIONABLE, create
 from fc_pipeline.store.query import absent
 from fc_pipeline.tables import link_compactions, links, other_leaves, registry
 from fc_pipeline.tables.columns import METADATA
@@ -76,12 +77,13 @@ NEWEST_REVISION: Final = _KNOWN_REVISIONS[0]
 """The schema that this process writes."""
 
 
-def ensure_schema(engine: sa.Engine) -> None:
+def ensure_schema(engine: sa.Engine, partitions: int | None = None) -> None:
     """Create or migrate the database; afterwards every table exists.
 
     A table that a user dropped is rebuilt, empty, and the ledger forgets that anything was written to it: so it is work
-    to do, from the raw log. A derived one, dropped or new, is filled from its sources at once. Several processes may
-    call this at once. Raises ConfigError if the database was migrated by a newer release: nothing is written then.
+    to do, from the raw log. A derived one, dropped or new, is filled from its sources at once. Large tables that are
+    made here are made in so many `partitions`; those that are there stay as they are. Several processes may call this
+    at once. Raises ConfigError if the database was migrated by a newer release: nothing is written then.
     """
     with engine.begin() as connection:
         if _is_current(connection):
@@ -95,7 +97,7 @@ def ensure_schema(engine: sa.Engine) -> None:
         missing = _missing_tables(connection)
         command.upgrade(alembic_config(connection), NEWEST_REVISION)
         lost = _missing_tables(connection)
-        METADATA.create_all(connection, checkfirst=True)
+        _create_tables(connection, lost, partitions, is_new=found is None)
         if found is None:
             later_indexes.drop(connection)
         change_stamps.install(connection)
@@ -114,6 +116,20 @@ def ensure_schema(engine: sa.Engine) -> None:
             counts.recount(connection)
         views.create_missing(connection)
         serving.install(connection)
+
+
+def _create_tables(connection: sa.Connection, lost: Collection[str], partitions: int | None, *, is_new: bool) -> None:
+    """Create what there is not, large tables in so many partitions.
+
+    In a new database the migrations have just made these without, empty, as in those of older releases.
+    """
+    if partitions is not None:
+        for table in PARTITIONABLE:
+            if is_new:
+                connection.exec_driver_sql(f"DROP TABLE IF EXISTS {table.qualified}")
+            if is_new or table.qualified in lost:
+                create(connection, table, partitions)
+    METADATA.create_all(connection, checkfirst=True)
 
 
 def _forget(connection: sa.Connection, lost: Collection[str]) -> set[str]:

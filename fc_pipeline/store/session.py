@@ -60,6 +60,7 @@ SESSION: Final[Mapping[str, str]] = {
     "plan_cache_mode": "auto",
     "enable_hashjoin": "on",
     "enable_mergejoin": "on",
+    "enable_material": "on",
     "enable_nestloop": "on",
     "enable_seqscan": "on",
     "enable_indexscan": "on",

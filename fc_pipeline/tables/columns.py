@@ -270,10 +270,16 @@ class DataTable:
             schema=None if self.schema == "public" else self.schema,
         )
         set_when_made(table, self.qualified, self.storage_parameters)
-        for name, expression in self.statistics:
-            known = f"CREATE STATISTICS public.{self.name}_{name}_stats ON ({expression}) FROM {self.qualified}"
-            event.listen(table, "after_create", sa.DDL(known))
+        for statement in self.known_of(self.qualified):
+            event.listen(table, "after_create", sa.DDL(statement))
         return table
+
+    def known_of(self, relation: str) -> list[str]:
+        """The statements that declare `statistics` of the table, or of a partition, given with its schema."""
+        return [
+            f"CREATE STATISTICS {relation}_{name}_stats ON ({expression}) FROM {relation}"
+            for name, expression in self.statistics
+        ]
 
     def _declare_column(self, column: Column) -> sa.Column[Any]:
         if column.name in self.key:
@@ -287,6 +293,16 @@ class DataTable:
         return sa.Column(
             column.name, column.type.sql, nullable=False, server_default=default, comment=column.description
         )
+
+    @property
+    def is_partitionable(self) -> bool:
+        """Whether partitions by FID are worth their price, and possible: a key of each has to have what parts them."""
+        return self.is_large and self.comparison is Comparison.MESSAGES and "fid" in self.key
+
+    def is_found_at(self, row: str, found: str) -> str:
+        """That `row` is the one whose `place` (`ctid`) was found: in partitions each has a place of that number."""
+        same_place = f"{row}.ctid = {found}.place"
+        return f"{same_place} AND {row}.fid = {found}.fid" if self.is_partitionable else same_place
 
     @property
     def storage_parameters(self) -> dict[str, float]:
@@ -356,8 +372,17 @@ class DataTable:
 
     @property
     def stamped_again(self) -> str:
-        """For the update of an upsert: it sets the stamps itself, which saves it a call of a trigger for each row."""
-        return ", ".join(f"{column.name} = excluded.{column.name}" for column in self.stamps)
+        """For the update of an upsert: it sets the stamps itself, which saves it a call of a trigger for each row.
+
+        A microsecond later than an insert of the same transaction would: by that RETURNING tells the two apart.
+        """
+        time, change = (column.name for column in self.stamps)
+        return f"{time} = excluded.{time} + interval '1 microsecond', {change} = excluded.{change}"
+
+    @property
+    def is_inserted(self) -> str:
+        """In RETURNING of an upsert, whether row `t` was inserted: of a partitioned table there is no `xmax` to ask."""
+        return f"t.{self.stamps[0].name} = now()"
 
     @cached_property
     def shown_columns(self) -> tuple[Column, ...]:

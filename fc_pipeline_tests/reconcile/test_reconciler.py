@@ -103,8 +103,8 @@ def filled(postgres: EmbeddedPostgres) -> Iterator[Audit]:
 def some(table: str, share: str, where: str = "deleted_at IS NULL") -> str:
     """The places of some rows, always the same; `share` of those that match, at least one."""
     return (
-        f"ctid = ANY (ARRAY(SELECT ctid FROM {table} AS t WHERE {where} ORDER BY md5({as_folded(table)}) "
-        f"LIMIT (SELECT greatest(1, (count(*) * {share})::bigint) FROM {table} WHERE {where})))"
+        f"(tableoid, ctid) IN (SELECT tableoid, ctid FROM {table} AS t WHERE {where} ORDER BY md5({as_folded(table)}) "
+        f"LIMIT (SELECT greatest(1, (count(*) * {share})::bigint) FROM {table} WHERE {where}))"
     )
 
 

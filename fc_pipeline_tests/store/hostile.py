@@ -15,6 +15,7 @@ HOSTILE: dict[str, str] = {
     "plan_cache_mode": "force_custom_plan",
     "enable_hashjoin": "off",
     "enable_mergejoin": "off",
+    "enable_material": "off",
     "enable_nestloop": "off",
     "enable_seqscan": "off",
     "enable_indexscan": "off",

@@ -1,10 +1,12 @@
 """Databases of a test's own on the worker's Postgres."""
 
+import os
 import uuid
 from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Final
 
 import sqlalchemy as sa
 from sqlalchemy import Connection, Engine, create_engine, text
@@ -16,6 +18,8 @@ from fc_pipeline.store.bookkeeping import SCHEMA
 from fc_pipeline.store.schema import ensure_schema
 from fc_pipeline_tests.support.copies import Copies
 
+PARTITIONS: Final = int(os.environ["TEST_PARTITIONS"]) if "TEST_PARTITIONS" in os.environ else None
+"""In so many partitions the large tables of migrated databases are made: `make test-partitions` says 16."""
 _TEMPLATE = "template_migrated"
 _copies: dict[str, Copies] = {}
 """Of each server, by its URL."""
@@ -69,7 +73,7 @@ def _migrated(settings: Settings) -> Copies:
 
     def migrate(name: str) -> None:
         engine = create_engine(settings.sqlalchemy_url(name), poolclass=NullPool)
-        ensure_schema(engine)
+        ensure_schema(engine, PARTITIONS)
         engine.dispose()
 
     return _copies.setdefault(settings.libpq_url("postgres"), Copies(settings, _TEMPLATE, migrate))
