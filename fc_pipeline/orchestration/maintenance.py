@@ -81,7 +81,7 @@ def purge_old_runs(context: OpExecutionContext, replica: ReplicaResource) -> Non
 
 @job(
     name="maintenance",
-    description="Daily: mend and compact the raw log, join the ledger's lines, make digests, analyze, purge runs' logs.",
+    description="Daily: compact the raw log, join lines of the ledger, make digests, analyze, purge logs of old runs.",
 )
 def MAINTENANCE() -> None:  # noqa: N802 - a job is a constant of the code location
     """The steps, independent of each other."""
