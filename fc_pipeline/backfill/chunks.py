@@ -4,7 +4,7 @@ import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -44,7 +44,7 @@ class ChunkFetcher:
     should_stop: Callable[[], bool]
 
     async def fetched(
-        self, hubs: HubPool, chunks: Iterator[Chunk], nodes: GrpcNodes | None = None
+        self, hubs: HubPool, chunks: AsyncIterator[Chunk], nodes: GrpcNodes | None = None
     ) -> AsyncGenerator[FetchedChunk]:
         """Chunk by chunk, in their order; with `nodes`, leaves that are no rows, too. Raises HubError and LakeError.
 
@@ -55,7 +55,7 @@ class ChunkFetcher:
         begun: deque[asyncio.Task[FetchedChunk]] = deque()
         try:
             while True:
-                while len(begun) < at_once and not self.should_stop() and (chunk := next(chunks, None)):
+                while len(begun) < at_once and not self.should_stop() and (chunk := await anext(chunks, None)):
                     begun.append(asyncio.create_task(self._fetch(hubs, chunk, nodes)))
                 if not begun:
                     return

@@ -8,14 +8,15 @@ from dataclasses import dataclass
 from math import ceil
 from typing import Final
 
+import numpy as np
+
 from fc_pipeline.backfill.fetch import CHUNK_FIDS, INFO_REQUESTS, concurrent_fids
 from fc_pipeline.backfill.fid_leaves import LEAF_REQUESTS
 from fc_pipeline.backfill.fid_records import expected_messages, expected_requests, snapshot
-from fc_pipeline.backfill.scope import BackfillScope, find_fids, vet_hub
+from fc_pipeline.backfill.scope import BackfillScope, ScopedFids, find_fids, vet_hub
 from fc_pipeline.hub.failover import HubPool
 from fc_pipeline.hub.reads import HubReads
 from fc_pipeline.hub.snapshot import CONTRACTS_FID
-from fc_pipeline.lake.snapshot_log import bucket_of
 from fc_pipeline.replica import Replica
 from fc_pipeline.store import snapshot_ledger
 
@@ -69,18 +70,18 @@ async def _estimate(replica: Replica, scope: BackfillScope) -> BackfillEstimate:
     async with HubPool(replica.hub_endpoints) as hubs:
         await vet_hub(replica, hubs)
         found = await find_fids(replica, hubs, scope)
-        left = await asyncio.to_thread(_unfetched, replica, scope, list(found.shards))
+        left = await asyncio.to_thread(_unfetched, replica, scope, found)
         hub = await hubs.follow(None)
         started = time.monotonic()
-        sample = await _sample(hub, left)
+        sample = await _sample(hub, left.fids.tolist())
         seconds_per_request = (time.monotonic() - started) / max(sample.asked, 1)
-        chunks = ceil(len(left) / CHUNK_FIDS)
+        chunks = sum(ceil(int(fids) / CHUNK_FIDS) for fids in np.bincount(left.shards))
         per_fid = sample.requests / max(sample.fids, 1) + (LEAF_REQUESTS if replica.settings.hub_grpc else 0)
         requests = round(len(left) * per_fid) + chunks * INFO_REQUESTS + found.requests
         records = sample.messages / max(sample.fids, 1) + sample.other_records / max(sample.whole_fids, 1)
         rate = hub.client.endpoint.requests_per_second or 1 / max(seconds_per_request, 1e-6)
         return BackfillEstimate(
-            fids=len(found.shards),
+            fids=len(found),
             fids_left=len(left),
             sampled_fids=sample.fids,
             requests=requests,
@@ -90,14 +91,15 @@ async def _estimate(replica: Replica, scope: BackfillScope) -> BackfillEstimate:
         )
 
 
-def _unfetched(replica: Replica, scope: BackfillScope, fids: Sequence[int]) -> list[int]:
+def _unfetched(replica: Replica, scope: BackfillScope, found: ScopedFids) -> ScopedFids:
     """The FIDs that a run would fetch now."""
     with replica.engine.connect() as connection:
         begun = snapshot_ledger.unfinished_rounds(connection, scope.buckets, scope.name)
         since = min(begun.values(), default=None)
         lines = [] if since is None else snapshot_ledger.lines(connection, list(begun), since=since)
-    fetched = {line.fid for line in lines if line.fetched_at >= begun[line.bucket]}
-    return [fid for fid in fids if fid not in fetched or bucket_of(fid) not in begun]
+    fetched = np.array([line.fid for line in lines if line.fetched_at >= begun[line.bucket]], np.int64)
+    is_left = ~np.isin(found.fids, fetched)
+    return ScopedFids(found.fids[is_left], found.shards[is_left], 0)
 
 
 async def _sample(hub: HubReads, fids: Sequence[int]) -> _Sample:

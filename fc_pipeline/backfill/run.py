@@ -8,8 +8,8 @@ next run of the same scope folds what a run that died had fetched from the lake,
 import asyncio
 import logging
 import time
-from collections import Counter, defaultdict
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from collections import defaultdict, deque
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import ExitStack, aclosing
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -18,13 +18,13 @@ from itertools import chain
 from operator import or_
 from typing import Final, TypeVar
 
-import pyarrow as pa
-
 from fc_pipeline.backfill.chunks import ChunkFetcher
 from fc_pipeline.backfill.equal_hashes import EqualHashes
 from fc_pipeline.backfill.fetch import CHUNK_FIDS, FetchedChunk
+from fc_pipeline.backfill.grouping import FIDS_PER_FOLD, chunks_of_shards, groups_of_lines, joined
 from fc_pipeline.backfill.progress import BackfillProgress, BucketProgress
-from fc_pipeline.backfill.scope import BackfillScope, ScopedFids, find_fids, vet_hub
+from fc_pipeline.backfill.round_plan import RoundPlan
+from fc_pipeline.backfill.scope import BackfillScope, vet_hub
 from fc_pipeline.errors import HubError, LakeError
 from fc_pipeline.hub.failover import HubPool
 from fc_pipeline.hub.grpc_nodes import GrpcNodes
@@ -45,12 +45,8 @@ T = TypeVar("T")
 ProvedUsers = Callable[[Replica, HubPool, GrpcNodes, Sequence[int]], Awaitable[EqualHashes]]
 log = logging.getLogger(__name__)
 
-FIDS_PER_FOLD: Final = 512
-RECORDS_PER_FOLD: Final = 20_000
-"""A transaction folds no more than these, unless a single FID has more: its statements cost the same for few."""
 MAX_WAITING_CHUNKS: Final = FIDS_PER_FOLD // CHUNK_FIDS
 """How many chunks are fetched while others are folded."""
-JOINED_BYTES: Final = 4 * 1024 * 1024
 ORPHANED_FOR: Final = timedelta(minutes=15)
 """A file may be on disk for a moment before its lines are written: no other run deletes it meanwhile."""
 _NAMED_FIDS: Final = 10
@@ -62,7 +58,8 @@ class Backfill:
 
     Folding alone takes what the lake has. `on_bucket` is called when a bucket is done, `on_progress` every
     `progress_seconds`, both from threads of their own. Once `should_stop` returns True, it ends after the current
-    chunk. `proved_users` says of which FIDs no hub need be read.
+    chunk. `proved_users` says of which FIDs no hub need be read; runs with the same `round_name` share one
+    list of all FIDs.
     """
 
     replica: Replica
@@ -75,12 +72,15 @@ class Backfill:
     on_progress: Callable[[BackfillProgress], None] = lambda progress: None
     progress_seconds: float = 10.0
     proved_users: ProvedUsers | None = None
+    round_name: str | None = None
     progress: BackfillProgress = field(default_factory=BackfillProgress)
 
     def __post_init__(self) -> None:
         """Open the lake. Raises LakeError."""
         self._log = SnapshotLog.open(self.replica.settings.lake_uri)
-        self._rounds: dict[int, datetime] = {}
+        self._plan = RoundPlan(self.replica, self.run_id, self.scope, self.round_name)
+        self._buckets_to_load: list[int] = []
+        self._stored: deque[SnapshotLine] = deque()
         self._reported_at = time.monotonic()
 
     def execute(self) -> BackfillProgress:
@@ -108,17 +108,13 @@ class Backfill:
     async def _walk(self, reconciler: Reconciler | None) -> None:
         endpoints = grpc_endpoints(self.replica.settings)
         async with HubPool(self.replica.hub_endpoints) as hubs, GrpcNodes(endpoints) as nodes:
-            found = await self._without_proved(hubs, nodes, await self._find(hubs))
-            self.progress.requests += found.requests
-            missing, stored = await asyncio.to_thread(self._retried, partial(self._open_rounds, found))
-            self._log_progress()
+            await self._open(hubs)
             folding: asyncio.Task[None] | None = None
             try:
-                if reconciler is not None and stored:
-                    folding = asyncio.create_task(asyncio.to_thread(self._fold, reconciler, stored))
                 waiting: list[FetchedChunk] = []
                 fetcher = ChunkFetcher(self.replica, self._log, self.run_id, self.should_stop)
-                async with aclosing(fetcher.fetched(hubs, _chunks(missing), nodes)) as chunks:
+                missing = chunks_of_shards(self._missing(hubs, nodes), CHUNK_FIDS)
+                async with aclosing(missing), aclosing(fetcher.fetched(hubs, missing, nodes)) as chunks:
                     async for fetched in chunks:
                         await asyncio.to_thread(self._record, fetched)
                         waiting.append(fetched)
@@ -135,57 +131,53 @@ class Backfill:
             finally:
                 if folding is not None:
                     await folding
-            if not self.progress.fids_left and not self.progress.unread:
-                await asyncio.to_thread(self._retried, self._finish_rounds)
+            if not self._buckets_to_load and not self.progress.fids_left and not self.progress.unread:
+                await asyncio.to_thread(self._retried, self._plan.finish)
 
     def _retried(self, work: Callable[[], T]) -> T:
         """Do work that resumes from what Postgres has, and retry it after a transient failure."""
         return with_retries(f"run {self.run_id}", work, should_stop=self.should_stop)
 
-    async def _find(self, hubs: HubPool) -> ScopedFids:
-        """The FIDs to do, from hubs that continue the history already read, as the ledger shows."""
+    async def _open(self, hubs: HubPool) -> None:
+        """Begin the rounds, by hubs that continue the history already read, as the ledger shows."""
         retry_budget = RetryBudget(f"run {self.run_id}", should_stop=self.should_stop)
         while True:
             try:
                 await vet_hub(self.replica, hubs)
-                return await find_fids(self.replica, hubs, self.scope)
+                await self._plan.open(hubs)
+                break
             except POSTGRES_ERRORS as error:
                 await asyncio.to_thread(retry_budget.pause_after, error)
-
-    async def _without_proved(self, hubs: HubPool, nodes: GrpcNodes, found: ScopedFids) -> ScopedFids:
-        """The FIDs that are to be read."""
-        if self.proved_users is None:
-            return found
-        users = [fid for fid in found.shards if fid != CONTRACTS_FID]
-        equal = await self.proved_users(self.replica, hubs, nodes, users)
-        self.progress.equal_fids = len(equal.fids)
-        left = {fid: shard for fid, shard in found.shards.items() if fid not in equal.fids}
-        return ScopedFids(left, found.requests + equal.requests)
-
-    def _open_rounds(self, found: ScopedFids) -> tuple[list[tuple[int, int]], list[SnapshotLine]]:
-        """The FIDs to fetch, with their shards, and the snapshots of an interrupted round that wait for their fold."""
-        by_bucket: defaultdict[int, list[int]] = defaultdict(list)
-        for fid in found.shards:
-            by_bucket[bucket_of(fid)].append(fid)
-        missing: list[tuple[int, int]] = []
-        stored: list[SnapshotLine] = []
-        with self.replica.engine.begin() as connection:
-            now = datetime.now(UTC)
-            self._rounds = snapshot_ledger.open_rounds(
-                connection, self.scope.buckets, self.scope.name, self.run_id, now
-            )
-            since = min(self._rounds.values(), default=now)
-            lines = snapshot_ledger.lines(connection, self.scope.buckets, since=since, fids=found.shards.keys())
-        fetched = {line.fid: line for line in lines if line.fetched_at >= self._rounds[line.bucket]}
+        self.progress.requests += self._plan.requests
         for bucket in self.scope.buckets:
-            left = sorted(fid for fid in by_bucket[bucket] if fid not in fetched)
-            here = sorted(fid for fid in by_bucket[bucket] if fid in fetched)
-            waiting = [fetched[fid] for fid in here if self.fold and not fetched[fid].is_folded]
-            missing += [(fid, found.shards[fid]) for fid in left]
-            stored += waiting
-            self.progress.expect(bucket, len(left) + len(waiting))
-        self._end([one.bucket for one in self.progress.buckets.values() if not one.fids])
-        return missing, stored
+            self.progress.expect(bucket, self._plan.expected.get(bucket, 0))
+        self._buckets_to_load = list(self.scope.buckets)
+        self._log_progress()
+
+    async def _missing(self, hubs: HubPool, nodes: GrpcNodes) -> AsyncGenerator[tuple[int, int]]:
+        """The FIDs to fetch, with their shards, bucket by bucket; each bucket is loaded when its turn comes."""
+        while self._buckets_to_load:
+            plan = await asyncio.to_thread(self._retried, partial(self._plan.load, self._buckets_to_load[0]))
+            missing = await self._without_proved(hubs, nodes, plan.missing)
+            stored = list(plan.stored) if self.fold else []
+            self.progress.expect(plan.bucket, len(missing) + len(stored))
+            del self._buckets_to_load[0]
+            self._stored.extend(stored)
+            if not missing and not stored:
+                await asyncio.to_thread(self._end, [plan.bucket])
+            for one in missing:
+                yield one
+
+    async def _without_proved(
+        self, hubs: HubPool, nodes: GrpcNodes, missing: Sequence[tuple[int, int]]
+    ) -> Sequence[tuple[int, int]]:
+        """Those of these FIDs that are to be read."""
+        if self.proved_users is None:
+            return missing
+        equal = await self.proved_users(self.replica, hubs, nodes, [fid for fid, _ in missing if fid != CONTRACTS_FID])
+        self.progress.equal_fids += len(equal.fids)
+        self.progress.requests += equal.requests
+        return [one for one in missing if one[0] not in equal.fids]
 
     def _record(self, fetched: FetchedChunk) -> None:
         self._retried(lambda: self._write_lines(fetched))
@@ -199,11 +191,13 @@ class Backfill:
         with self.replica.engine.begin() as connection:
             hold_schema(lambda statement: connection.exec_driver_sql(statement).all())
             snapshot_ledger.record(connection, fetched.snapshots, self.run_id)
-            snapshot_ledger.add_to_rounds(connection, self.scope.name, self._rounds, fetched.snapshots)
+            snapshot_ledger.add_to_rounds(connection, self.scope.name, self._plan.rounds, fetched.snapshots)
 
     def _settle(self, reconciler: Reconciler | None, chunks: Sequence[FetchedChunk]) -> None:
-        """What remains to be done of chunks that were fetched."""
+        """What remains to be done of chunks that were fetched, and of what an interrupted run has fetched."""
         lines = [line for fetched in chunks for line in fetched.snapshots]
+        while self._stored:  # a bucket that is loaded meanwhile may add some
+            lines.append(self._stored.popleft())
         if reconciler is None:
             self._finish([line.fid for line in lines])
         else:
@@ -211,24 +205,27 @@ class Backfill:
         self._finish([fid for fetched in chunks for fid in fetched.unread])
 
     def _fold_stored(self, reconciler: Reconciler) -> None:
-        """Fold the newest snapshots that the lake has."""
-        stored = self._retried(self._stored_lines)
-        counts = Counter(line.bucket for line in stored)
+        """Fold the newest snapshots that the lake has, bucket by bucket."""
         for bucket in self.scope.buckets:
-            self.progress.expect(bucket, counts[bucket])
-        if not stored:
+            if self.should_stop():
+                return
+            stored = self._retried(partial(self._stored_lines, bucket))
+            self.progress.expect(bucket, len(stored))
+            if stored:
+                self._fold(reconciler, stored)
+            else:
+                self._end([bucket])
+        if not self.progress.fids:
             raise LakeError(
                 "the lake has no snapshots of these FIDs", hint="materialise fid_snapshots of their buckets first"
             )
-        self._end([one.bucket for one in self.progress.buckets.values() if not one.fids])
-        self._fold(reconciler, stored)
 
-    def _stored_lines(self) -> list[SnapshotLine]:
+    def _stored_lines(self, bucket: int) -> list[SnapshotLine]:
         with self.replica.engine.connect() as connection:
-            return snapshot_ledger.lines(connection, self.scope.buckets, fids=self.scope.fids)
+            return snapshot_ledger.lines(connection, [bucket], fids=self.scope.fids)
 
     def _fold(self, reconciler: Reconciler, lines: Sequence[SnapshotLine]) -> None:
-        for group in _groups(lines):
+        for group in groups_of_lines(lines):
             if self.should_stop():
                 return
             started = time.monotonic()
@@ -252,7 +249,7 @@ class Backfill:
         by_file: defaultdict[str, list[int]] = defaultdict(list)
         for line in group:
             by_file[line.file].append(line.fid)
-        records = _joined(chain.from_iterable(self._log.read(path, fids) for path, fids in by_file.items()))
+        records = joined(chain.from_iterable(self._log.read(path, fids) for path, fids in by_file.items()))
         heads = reduce(or_, map(self._log.heads, by_file))
         snapshots = [FidSnapshot(one.fid, one.shard, one.version, one.until_id, one.fetched_at) for one in group]
         return reconciler.fold(snapshots, records, ids_before=heads.before, ids_after=heads.after)
@@ -276,11 +273,6 @@ class Backfill:
         for bucket in buckets:
             self.on_bucket(self.progress.buckets[bucket])
 
-    def _finish_rounds(self) -> None:
-        """Finish all rounds together, so that a run that resumes a dead one does not repeat its first buckets."""
-        with self.replica.engine.begin() as connection:
-            snapshot_ledger.finish_rounds(connection, self.scope.name, self._rounds)
-
     def _delete_orphans(self, buckets: Sequence[int]) -> None:
         files = [file for bucket in buckets for file in self._log.files(bucket).items()]
         named = self._retried(lambda: self._named_files(buckets))
@@ -292,43 +284,6 @@ class Backfill:
     def _named_files(self, buckets: Sequence[int]) -> set[str]:
         with self.replica.engine.connect() as connection:
             return snapshot_ledger.named_files(connection, buckets)
-
-
-def _chunks(fids: Sequence[tuple[int, int]]) -> Iterator[Sequence[tuple[int, int]]]:
-    for at in range(0, len(fids), CHUNK_FIDS):
-        yield fids[at : at + CHUNK_FIDS]
-
-
-def _groups(lines: Sequence[SnapshotLine]) -> Iterator[list[SnapshotLine]]:
-    """Lines that are folded in one transaction each."""
-    group: list[SnapshotLine] = []
-    records = 0
-    for line in sorted(lines, key=lambda one: one.file):
-        if group and (len(group) >= FIDS_PER_FOLD or records + line.records > RECORDS_PER_FOLD):
-            yield group
-            group, records = [], 0
-        group.append(line)
-        records += line.records
-    if group:
-        yield group
-
-
-def _joined(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-    """The same rows in fewer batches, each of some megabytes: every batch costs a COPY per table."""
-    held: list[pa.RecordBatch] = []
-    held_bytes = 0
-    for batch in batches:
-        if held and held_bytes + batch.nbytes > JOINED_BYTES:
-            yield from _one_batch(held)
-            held, held_bytes = [], 0
-        held.append(batch)
-        held_bytes += batch.nbytes
-    if held:
-        yield from _one_batch(held)
-
-
-def _one_batch(batches: list[pa.RecordBatch]) -> list[pa.RecordBatch]:
-    return pa.Table.from_batches(batches).combine_chunks().to_batches()
 
 
 def _unread(unread: dict[int, str]) -> HubError:

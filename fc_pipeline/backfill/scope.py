@@ -3,9 +3,12 @@
 import hashlib
 import logging
 import re
-from collections.abc import Collection
+from collections.abc import AsyncGenerator, Collection, Iterable
 from dataclasses import dataclass
 from typing import Final
+
+import numpy as np
+import numpy.typing as npt
 
 from fc_pipeline.errors import ConfigError
 from fc_pipeline.feed.continuity import resume_from_ledger
@@ -18,7 +21,7 @@ from fc_pipeline.store import ledger
 from fc_pipeline.store.snapshot_ledger import ALL_FIDS, known_fids
 from fc_pipeline.targets import directory
 
-__all__ = ["BackfillScope", "ScopedFids", "buckets_named", "find_fids", "vet_hub"]
+__all__ = ["BackfillScope", "ScopedFids", "buckets_named", "find_fids", "listed_fids", "named_fids", "vet_hub"]
 
 log = logging.getLogger(__name__)
 
@@ -78,14 +81,32 @@ def buckets_named(text: str) -> tuple[int, ...]:
 
 @dataclass(frozen=True)
 class ScopedFids:
-    """The FIDs with their shards, and how many requests it took to list them."""
+    """The FIDs, each once and ascending, with their shards; and how many requests it took to list them."""
 
-    shards: dict[int, int]
+    fids: npt.NDArray[np.int64]
+    shards: npt.NDArray[np.int32]
     requests: int
+
+    @classmethod
+    def of(cls, fids: Iterable[int], shard_count: int) -> "ScopedFids":
+        """Chosen ones, each on its home shard."""
+        chosen = np.unique(np.fromiter(fids, np.int64))
+        return cls(chosen, np.array([shard_of(fid, shard_count) for fid in chosen.tolist()], np.int32), 0)
+
+    def __len__(self) -> int:
+        return len(self.fids)
 
     def of_shard(self, shard: int) -> frozenset[int]:
         """Those of one shard."""
-        return frozenset(fid for fid, home in self.shards.items() if home == shard)
+        return frozenset(self.fids[self.shards == shard].tolist())
+
+    def with_shards(self, buckets: Collection[int] | None = None) -> list[tuple[int, int]]:
+        """Each with its shard; those of some buckets only."""
+        fids, shards = self.fids, self.shards
+        if buckets is not None:
+            chosen = np.isin(fids % BUCKETS, list(buckets))
+            fids, shards = fids[chosen], shards[chosen]
+        return list(zip(fids.tolist(), shards.tolist(), strict=True))
 
 
 async def vet_hub(replica: Replica, hubs: HubPool) -> None:
@@ -105,27 +126,47 @@ async def find_fids(replica: Replica, hubs: HubPool, scope: BackfillScope) -> Sc
     Where only targets are replicated, it is the targets of the scope. Otherwise bucket 0 also has the contracts' own
     FID. An FID beyond 2^63 fits no table: it is left out, and that is logged.
     """
-    shards = await hubs.shards()
-    if replica.targets is not None and not scope.include_non_targets:
-        return ScopedFids({fid: shard_of(fid, len(shards)) for fid in _targets(replica, scope)}, 0)
-    if scope.fids is not None:
-        chosen = [fid for fid in scope.fids if bucket_of(fid) in scope.buckets]
-        return ScopedFids({fid: shard_of(fid, len(shards)) for fid in sorted(chosen)}, 0)
+    shard_count = len(await hubs.shards())
+    named = named_fids(replica, scope)
+    if named is not None:
+        return ScopedFids.of(named, shard_count)
+    buckets = list(scope.buckets)
     with replica.engine.connect() as connection:
-        known = known_fids(connection, scope.buckets, BUCKETS)
-    if 0 in scope.buckets:
-        known.add(CONTRACTS_FID)
-    found = {fid: shard_of(fid, len(shards)) for fid in known}
-    buckets = set(scope.buckets)
-    requests = too_large = 0
-    for shard in shards:
+        known = known_fids(connection, buckets, BUCKETS)
+        fids = [np.fromiter(known, np.int64)]
+    fids += [np.zeros(1, np.int64)] if CONTRACTS_FID in scope.buckets else []
+    known_shards = ScopedFids.of(np.concatenate(fids).tolist(), shard_count)
+    fids, shards = [known_shards.fids], [known_shards.shards]
+    requests = 0
+    async for shard, page in listed_fids(hubs):
+        requests += 1
+        of_page = np.array(page, np.int64)
+        of_page = of_page[np.isin(of_page % BUCKETS, buckets)]
+        fids.append(of_page)
+        shards.append(np.full(len(of_page), shard, np.int32))
+    every, first = np.unique(np.concatenate(fids)[::-1], return_index=True)  # what a hub says of a user's shard counts
+    return ScopedFids(every, np.concatenate(shards)[::-1][first], requests)
+
+
+def named_fids(replica: Replica, scope: BackfillScope) -> list[int] | None:
+    """The FIDs that the scope names, or the targets in it, ascending; None where it is all that hubs list."""
+    if replica.targets is not None and not scope.include_non_targets:
+        return _targets(replica, scope)
+    if scope.fids is None:
+        return None
+    return sorted(fid for fid in scope.fids if bucket_of(fid) in scope.buckets)
+
+
+async def listed_fids(hubs: HubPool) -> AsyncGenerator[tuple[int, list[int]]]:
+    """Page by page what the hub lists, each with its shard; without FIDs beyond 2^63, which is logged."""
+    too_large = 0
+    for shard in await hubs.shards():
         async for page in hubs.fids(shard, FIDS_PAGE):
-            requests += 1
-            too_large += sum(fid > MAX_FID for fid in page)
-            found.update((fid, shard) for fid in page if fid <= MAX_FID and bucket_of(fid) in buckets)
+            storable = [fid for fid in page if fid <= MAX_FID]
+            too_large += len(page) - len(storable)
+            yield shard, storable
     if too_large:
         log.warning("fids_left_out count=%s reason='beyond 2^63, which no table can hold'", too_large)
-    return ScopedFids(found, requests)
 
 
 def _targets(replica: Replica, scope: BackfillScope) -> list[int]:

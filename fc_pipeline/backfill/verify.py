@@ -129,7 +129,7 @@ class _Verify:
                 await vet_hub(self.replica, hubs)
                 listed = await find_fids(self.replica, hubs, scope)
                 self.found.requests += listed.requests
-                chosen = sorted(listed.shards.items())
+                chosen = listed.with_shards()
                 if sample is not None and sample < len(chosen):
                     chosen = sorted(rng.sample(chosen, sample))
                 self.found.fids = len(chosen)

@@ -15,6 +15,7 @@ from fc_pipeline.hub.wire import BLOCK_SEQUENCE_BITS, first_event_id
 from fc_pipeline.lake.snapshot_log import BUCKETS
 from fc_pipeline.reconcile.covered_history import FIRST_HEIGHT, GAPS, ORIGIN, ShardHistory
 from fc_pipeline.store import covered_heights
+from fc_pipeline.store.fid_listings import home_shard
 from fc_pipeline.store.query import Query, query_of
 from fc_pipeline.store.snapshot_ledger import ALL_FIDS
 from fc_pipeline.tables.other_leaves import OTHER_LEAVES
@@ -33,11 +34,7 @@ _EVERY_BUCKET: Final = sa.text(
     "SELECT count(DISTINCT bucket) = :buckets FROM pipeline.snapshot_rounds "
     "WHERE scope = :scope AND finished_at IS NOT NULL"
 )
-# shard_of, of the FID (hub-api 7.7).
-_HOME: Final = (
-    "(('x' || encode(substr(sha256(substr(int8send(fid), 5)), 1, 4), 'hex'))::bit(32)::bigint "
-    "% cardinality(CAST(:since_ids AS bigint[]))) + 1"
-)
+_HOME: Final = home_shard("fid", "cardinality(CAST(:since_ids AS bigint[]))")
 # A version whose sequence number is the highest is no event's: a snapshot has brought the registration.
 _UNLISTED: Final = sa.text(
     "SELECT count(*) FROM (SELECT fid FROM public.on_chain_events WHERE type = 'id_register' AND fid > 0 "

@@ -16,6 +16,7 @@ __all__ = [
     "HEALING_GAPS",
     "INSTANCE",
     "LEADER",
+    "LISTING_FIDS",
     "MAKING_INDEXES",
     "MIGRATION",
     "SUCCESSOR",
@@ -29,6 +30,7 @@ __all__ = [
     "held",
     "is_held",
     "locks_held",
+    "round_over",
     "shard",
     "shared",
 ]
@@ -81,11 +83,14 @@ _SHARDS: Final = 0x6663  # "fc"
 _FEEDS: Final = 0x6666  # "ff"
 _FIDS: Final = 0x6669  # "fi"
 _GAPS: Final = 0x6667  # "fg"
+_ROUNDS: Final = 0x6672  # "fr"
 _TARGETS: Final = 0x6674  # "ft"
 _SERVING: Final = 0x6676  # "fv"
 
 HEALING_GAPS: Final = AdvisoryLock(_GAPS, 0)
 """Among those of gaps by shard, that of the one run which heals."""
+LISTING_FIDS: Final = AdvisoryLock(_ROUNDS, 256)
+"""Among those of buckets, that of whoever lists all users for a round."""
 TARGET_SET: Final = AdvisoryLock(_TARGETS, 0)
 """Exclusive for changes of the target set; shared by look-ups of targets."""
 THREADS_AND_COUNTS: Final = AdvisoryLock(_SERVING, 0)
@@ -109,6 +114,11 @@ def feed(number: int | str) -> AdvisoryLock:
 def fids(group: int | str) -> AdvisoryLock:
     """Of a group of users (store.held_fids): exclusive for their snapshots, shared by folds of their events."""
     return AdvisoryLock(_FIDS, group)
+
+
+def round_over(bucket: int | str) -> AdvisoryLock:
+    """Held by a worker of a shared round while its run is over the bucket."""
+    return AdvisoryLock(_ROUNDS, bucket)
 
 
 def gaps_of(number: int | str) -> AdvisoryLock:

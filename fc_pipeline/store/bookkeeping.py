@@ -8,6 +8,7 @@ from fc_pipeline.tables.columns import METADATA
 __all__ = [
     "COVERAGE",
     "DRIFT",
+    "FID_LISTINGS",
     "FORMER_TARGETS",
     "GAPS",
     "HOUR_EVENTS",
@@ -16,6 +17,7 @@ __all__ = [
     "KEY_SEARCH",
     "LAKE",
     "LEASES",
+    "LISTED_FIDS",
     "NO_OVERLAP",
     "PARTITION_START",
     "QUARANTINE",
@@ -217,8 +219,32 @@ SNAPSHOT_ROUNDS = sa.Table(
     sa.Column("fids", sa.BigInteger, nullable=False, server_default="0", comment="FIDs fetched"),
     sa.Column("requests", sa.BigInteger, nullable=False, server_default="0"),
     sa.Column("records", sa.BigInteger, nullable=False, server_default="0"),
+    sa.Column("listing", sa.BigInteger, comment="Id of the list of FIDs that it goes by; null: named by its scope"),
     schema=SCHEMA,
     comment="Rounds of snapshots over a bucket's FIDs.",
+)
+
+FID_LISTINGS = sa.Table(
+    "fid_listings",
+    METADATA,
+    sa.Column("id", sa.BigInteger, sa.Identity(always=True), primary_key=True),
+    sa.Column("name", sa.Text, comment="By which runs that share a round find it; null: of one run"),
+    sa.Column("buckets", pg.ARRAY(sa.Integer), nullable=False, comment="Whose FIDs are kept: fid % 256"),
+    sa.Column("listed_at", sa.DateTime(timezone=True), nullable=False, server_default=_now),
+    schema=SCHEMA,
+    comment="Lists of all FIDs, one per round of snapshots: by hubs, and those that only the tables know.",
+)
+
+LISTED_FIDS = sa.Table(
+    "listed_fids",
+    METADATA,
+    sa.Column("listing", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("bucket", sa.Integer, primary_key=True, autoincrement=False, comment="fid % 256"),
+    sa.Column("shard", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("page", sa.Integer, primary_key=True, autoincrement=False, comment="0: what only the tables know"),
+    sa.Column("fids", pg.ARRAY(sa.BigInteger), nullable=False),
+    schema=SCHEMA,
+    comment="The FIDs of a listing, by bucket, as they came.",
 )
 
 DRIFT = sa.Table(
