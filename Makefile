@@ -102,9 +102,9 @@ $(VENV)/.dev: requirements-dev.lock $(VENV)/.runtime
 # Needs uv (pip install uv). One resolution: the runtime lock is the part of the other that runs need.
 lock:
 	uv pip compile --quiet --universal --python-version 3.11 --no-emit-index-url --custom-compile-command 'make lock' \
-	  --extra alerts --extra build --extra grpc --extra k8s --extra s3 --extra dev pyproject.toml --output-file requirements-dev.lock
+	  --extra alerts --extra build --extra grpc --extra k8s --extra node --extra s3 --extra dev pyproject.toml --output-file requirements-dev.lock
 	uv pip compile --quiet --universal --python-version 3.11 --no-emit-index-url --custom-compile-command 'make lock' \
-	  --extra alerts --extra build --extra grpc --extra k8s --extra s3 --constraint requirements-dev.lock pyproject.toml --output-file requirements.lock
+	  --extra alerts --extra build --extra grpc --extra k8s --extra node --extra s3 --constraint requirements-dev.lock pyproject.toml --output-file requirements.lock
 
 # Strict: a dependency that could not be looked up, as behind a mirror without advisories, is a failure and not clean.
 audit: $(VENV)/.dev

@@ -12,6 +12,7 @@ from fc_pipeline.orchestration.assets.hourly import hourly_tables
 from fc_pipeline.orchestration.assets.serving import SERVING_SPECS
 from fc_pipeline.orchestration.assets.snapshots import fid_tables
 from fc_pipeline.orchestration.assets.targets import target_set
+from fc_pipeline.orchestration.bootstrap_job import BOOTSTRAP
 from fc_pipeline.orchestration.checks.catalog import ALL_CHECKS
 from fc_pipeline.orchestration.copies import Labels, copy_of
 from fc_pipeline.orchestration.difference_job import HEAL_DIFFERENCES
@@ -109,6 +110,7 @@ def _declared() -> Definitions:
             REPLAY_QUARANTINE,
             READ_KEYS,
             MAKE_INDEXES,
+            BOOTSTRAP,
         ],
         sensors=[
             hub_event_sensor,

@@ -16,6 +16,8 @@ __all__ = [
     "LakeError",
     "LakeUnreachable",
     "LeaseLost",
+    "LoadUnderWay",
+    "NodeDatabaseError",
     "NothingYet",
     "OtherHistory",
     "PostgresError",
@@ -83,6 +85,14 @@ class LakeError(FcPipelineError):
 
 class LakeUnreachable(LakeError):
     """The lake's store does not answer, or does not let us in: of the file itself nothing is known."""
+
+
+class LoadUnderWay(FcPipelineError):
+    """Tables are being loaded in bulk: nothing else may write them until that is at its end."""
+
+
+class NodeDatabaseError(FcPipelineError):
+    """A node's database files cannot be read, are not whole, or are not what their block header says."""
 
 
 class LeaseLost(FcPipelineError):

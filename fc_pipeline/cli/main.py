@@ -13,6 +13,7 @@ from rich.console import Console
 from fc_pipeline.causes import cause_of
 from fc_pipeline.cli.alerts import alerts
 from fc_pipeline.cli.backfill import backfill
+from fc_pipeline.cli.bootstrap import bootstrap
 from fc_pipeline.cli.init import init
 from fc_pipeline.cli.lake import lake
 from fc_pipeline.cli.metrics import metrics
@@ -47,6 +48,7 @@ app = typer.Typer(
 app.command("up")(up)
 app.command("sync")(sync)
 app.command("backfill")(backfill)
+app.command("bootstrap")(bootstrap)
 app.command("verify")(verify)
 app.command("prove")(prove)
 app.add_typer(targets)

@@ -34,9 +34,11 @@ def sync(
     with open_services(settings, need_redis=None) as opened:
         from fc_pipeline.feed.goal import Goal
         from fc_pipeline.replica import open_replica
-        from fc_pipeline.store import later_indexes
+        from fc_pipeline.store import bulk_load, later_indexes
 
         with open_replica(opened) as replica:
+            with replica.engine.connect() as connection:
+                bulk_load.refuse_under_way(lambda statement: connection.exec_driver_sql(statement).all())
             if replica.targets is not None:
                 from fc_pipeline.repair.targets import adopt_settings
                 from fc_pipeline.targets import coherence

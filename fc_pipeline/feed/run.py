@@ -20,7 +20,7 @@ from fc_pipeline.hub.failover import HubPool
 from fc_pipeline.hub.network_time import clock_warning
 from fc_pipeline.reconcile.log_comparison import repair_hour
 from fc_pipeline.replica import Replica
-from fc_pipeline.store import gaps, hub_requests, ledger
+from fc_pipeline.store import bulk_load, gaps, hub_requests, ledger
 from fc_pipeline.store.retry import POSTGRES_ERRORS, explained, with_retries
 
 __all__ = ["RAW_LOG", "MicroBatchRun", "compact_finished_hours"]
@@ -71,6 +71,7 @@ class MicroBatchRun:
     def _execute(self) -> Progress:
         follow_until = time.monotonic() + self.follow_seconds if self.follow_seconds else None
         tune_process()
+        is_loading = self._is_loading()
         try:
             with BatchWriter(
                 self.replica,
@@ -80,6 +81,7 @@ class MicroBatchRun:
                 planned_end_unix=time.time() + self.follow_seconds if self.follow_seconds else None,
                 lease_wait_seconds=self.lease_wait_seconds,
                 joins_files=bool(self.follow_seconds),
+                log_only=is_loading,
             ) as writer:
                 self._folded_before = self._folded_hours()
                 with_retries(
@@ -96,6 +98,17 @@ class MicroBatchRun:
             self.report(self.progress.changed())
             hub_requests.note(self.replica.engine)
         return self.progress
+
+    def _is_loading(self) -> bool:
+        """Whether tables are loaded in bulk: then this run writes the raw log alone. Raises LoadUnderWay."""
+        if not bulk_load.is_under_way(self.replica.engine):
+            return False
+        if RAW_LOG not in self.outputs:
+            with self.replica.engine.connect() as connection:
+                bulk_load.refuse_under_way(lambda statement: connection.exec_driver_sql(statement).all())
+        self.outputs = (RAW_LOG,)
+        log.info("log_only run=%s reason='tables are being loaded in bulk'", self.run_id)
+        return True
 
     def compact(self) -> int:
         """Compact the small files of the window's hours in the raw log; returns how many files fewer there are."""

@@ -68,7 +68,8 @@ class BatchWriter:
     `tables` names what is written; `only` limits it to some targets; `progress` counts it. `planned_end_unix` announces
     when the run plans to release its leases, `lease_wait_seconds` is how long it waits for them; while it is open, they
     are renewed every `renew_seconds`. With `joins_files`, stored batches are kept in memory, so that a file per second
-    becomes one per minute without reading it back. `hold`, `prepare` and `join_files` may be called from several
+    becomes one per minute without reading it back. `log_only`: blocks go into the raw log and the ledger, and into no
+    table of rows or leaves. `hold`, `prepare` and `join_files` may be called from several
     threads, `fold_new` from one for each lane, the rest from one at a time.
     """
 
@@ -83,6 +84,7 @@ class BatchWriter:
         lease_wait_seconds: float = LEASE_WAIT_SECONDS,
         renew_seconds: float = RENEW_SECONDS,
         joins_files: bool = False,
+        log_only: bool = False,
         only: frozenset[int] | None = None,
     ) -> None:
         self._replica = replica
@@ -95,6 +97,7 @@ class BatchWriter:
         self._held: set[tuple[int, Hour]] = set()
         self._taking = threading.Lock()
         self._joins_files = joins_files
+        self._log_only = log_only
         self._recent_files = RecentFiles()
         targets = replica.targets if only is None else TargetAccess(replica.settings.redis_url, only)
         self._lanes = FoldLanes(replica.settings.libpq_url(), run_id, self._holder, targets)
@@ -284,6 +287,7 @@ class BatchWriter:
             tables=self._tables,
             known_tables=known_tables,
             shard_count=self._shard_count,
+            log_only=self._log_only,
         )
 
     @cached_property

@@ -37,6 +37,7 @@ class MicroBatch:
     `gone_casts` holds the FIDs that removed casts named (GONE_CASTS_SCHEMA), `rows_filtered` how many rows no target
     concerns. `leaves` holds the last row per key of `other_leaves`, whatever tables are named; `touched_fids`, each
     once and ascending, the FIDs of which leaves may change.
+    `is_log_only`: the ledger is to say that these blocks were read, and no more; leaves are folded later with the rest.
     `last_block_unix` and `last_block_hash` are the time and hash of the block at `to_height`; `outcomes` counts the
     events by outcome, `events_with_first_rows` counts those with rows in these tables and none in such as were written
     before.
@@ -65,6 +66,7 @@ class MicroBatch:
     events_with_first_rows: int = 0
     sources: dict[str, pa.Table] = field(default_factory=dict[str, pa.Table])
     events_by_type: Counter[str] = field(default_factory=Counter[str])
+    is_log_only: bool = False
 
     @property
     def fids(self) -> npt.NDArray[np.int64]:
@@ -83,19 +85,22 @@ def prepare(
     tables: Collection[str],
     known_tables: Collection[str] = (),
     shard_count: int | None,
+    log_only: bool = False,
 ) -> MicroBatch:
     """Complete blocks of one hour → their micro-batch, for the named tables only.
 
     `partition` is the hour's partition key, `hour_unix` its start, `known_tables` what these blocks were written to
-    before, `shard_count` the network's, if known. All CPU work of a micro-batch is here; nothing touches Postgres.
+    before, `shard_count` the network's, if known. `log_only`: none of
+    `tables` is one of rows. All CPU work of a micro-batch is here; nothing touches Postgres.
     """
     changes = changes_of(batch, shard_count=shard_count)
     wanted = frozenset(tables)
     merged = {name: changes.rows[name] for name in MESSAGE_TABLES if name in changes.rows}
     rows = {n: last_per_key(rows, MESSAGE_TABLES[n]) for n, rows in merged.items() if n in wanted}
     compactions = changes.compactions if "links" in wanted else LINK_COMPACTIONS.arrow([])
-    leaves = last_per_key(changes.leaves, OTHER_LEAVES)
+    leaves = OTHER_LEAVES.arrow([]) if log_only else last_per_key(changes.leaves, OTHER_LEAVES)
     return MicroBatch(
+        is_log_only=log_only,
         shard=batch.shard,
         from_height=batch.from_height,
         to_height=batch.to_height,
@@ -248,7 +253,7 @@ def cover_parameters(
         batch.shard,
         batch.from_height,
         batch.to_height,
-        ",".join(sorted({*batch.tables, OTHER_LEAVES.name})),
+        ",".join(sorted(batch.tables if batch.is_log_only else {*batch.tables, OTHER_LEAVES.name})),
         batch.partition,
         run_id,
         batch.events,

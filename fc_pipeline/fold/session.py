@@ -309,7 +309,7 @@ class FoldSession:
 
     def _hold_users(self, batch: MicroBatch) -> None:
         """Hold the schema, and the users whose rows are written, until commit."""
-        hold_schema(self._session.execute)
+        hold_schema(self._session.execute, while_loading=batch.is_log_only)
         held_fids.hold_for_events(self._session.execute, batch.shard, batch.fids)
 
     def _fence(self, batch: MicroBatch) -> None:

@@ -13,7 +13,7 @@ from fc_pipeline.base58 import base58
 from fc_pipeline.proof.message_schema import BODIES, Field, Form, read_schema
 from fc_pipeline.proof.protobuf import Malformed, bytes_in, last_fields, number_in
 
-__all__ = ["message_json", "message_kind"]
+__all__ = ["in_json", "message_json", "message_kind"]
 
 _NETWORKS: Final = {
     number: f"FARCASTER_NETWORK_{name}" for number, name in ((1, "MAINNET"), (2, "TESTNET"), (3, "DEVNET"))
@@ -47,7 +47,7 @@ def message_json(message: bytes) -> bytes:
                 "fid": number_in(data, 2),
                 "timestamp": number_in(data, 3),
                 "network": _NETWORKS.get(network, network),
-                schema.name: _in_json(schema.fields, read_schema(schema.fields, bytes_in(data, schema.number))),
+                schema.name: in_json(schema.fields, read_schema(schema.fields, bytes_in(data, schema.number))),
             },
             "hash": _hex(bytes_in(envelope, 2)),
             "hashScheme": "HASH_SCHEME_BLAKE3" if number_in(envelope, 3) == 1 else "HASH_SCHEME_NONE",
@@ -58,7 +58,7 @@ def message_json(message: bytes) -> bytes:
     )
 
 
-def _in_json(fields: Sequence[Field], values: Mapping[str, Any]) -> dict[str, Any]:
+def in_json(fields: Sequence[Field], values: Mapping[str, Any]) -> dict[str, Any]:
     """A body; of a oneof's members only the one that is set, as of everything that may be absent."""
     is_solana = values.get("protocol") == _SOLANA
     found: dict[str, Any] = {}
@@ -74,7 +74,7 @@ def _in_json(fields: Sequence[Field], values: Mapping[str, Any]) -> dict[str, An
 
 def _value(field: Field, value: Any, is_solana: bool) -> Any:
     if field.fields is not None:
-        return _in_json(field.fields, value)
+        return in_json(field.fields, value)
     if field.kind is Form.BASE64:
         return _base64(value)
     if field.kind is Form.ADDRESS and is_solana:

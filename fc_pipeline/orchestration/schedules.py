@@ -19,6 +19,7 @@ from fc_pipeline.orchestration.assets.snapshots import BackfillConfig, fid_table
 from fc_pipeline.orchestration.failures import failing_tick
 from fc_pipeline.orchestration.healing_job import HEAL_GAPS
 from fc_pipeline.orchestration.jobs import MICRO_BATCHES, PROOFS, RUN_CHECKS, SNAPSHOTS
+from fc_pipeline.orchestration.loading import reason_while_loading
 from fc_pipeline.orchestration.maintenance import MAINTENANCE
 from fc_pipeline.orchestration.resources import ReplicaResource
 from fc_pipeline.orchestration.runs_in_flight import runs_unfinished
@@ -67,6 +68,8 @@ def daily_audit(context: ScheduleEvaluationContext, replica: ReplicaResource) ->
     if runs_unfinished(context.instance, *map(replica.names.of, over_buckets)):
         return SkipReason("another run over buckets is under way")
     with replica.open(need_hub=False) as opened:
+        if (waits := reason_while_loading(opened)) is not None:
+            return SkipReason(waits)
         with opened.engine.connect() as connection:
             if not ledger.origins(connection):
                 return SkipReason("nothing was read from a hub yet")
@@ -99,7 +102,7 @@ daily_maintenance = ScheduleDefinition(
 @failing_tick()
 def regular_checks(context: ScheduleEvaluationContext, replica: ReplicaResource) -> RunRequest | SkipReason:
     """A run of all checks, unless the previous one is still running."""
-    return _unless_unfinished(context, replica.names.of(RUN_CHECKS.name))
+    return _unless_unfinished(context, replica, RUN_CHECKS.name)
 
 
 @schedule(
@@ -112,10 +115,14 @@ def regular_checks(context: ScheduleEvaluationContext, replica: ReplicaResource)
 @failing_tick()
 def hourly_proofs(context: ScheduleEvaluationContext, replica: ReplicaResource) -> RunRequest | SkipReason:
     """A run of both proofs, unless the previous one is still running."""
-    return _unless_unfinished(context, replica.names.of(PROOFS.name))
+    return _unless_unfinished(context, replica, PROOFS.name)
 
 
-def _unless_unfinished(context: ScheduleEvaluationContext, job: str) -> RunRequest | SkipReason:
-    if runs_unfinished(context.instance, job):
+def _unless_unfinished(
+    context: ScheduleEvaluationContext, replica: ReplicaResource, job: str
+) -> RunRequest | SkipReason:
+    if runs_unfinished(context.instance, replica.names.of(job)):
         return SkipReason("the run before is still under way")
-    return RunRequest()
+    with replica.open(need_hub=False) as opened:
+        waits = reason_while_loading(opened)
+    return RunRequest() if waits is None else SkipReason(waits)

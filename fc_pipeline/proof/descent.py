@@ -126,8 +126,8 @@ class _Asker:
         return self.told[path]
 
 
-async def descend(ours: OurTrie, ask: Ask, *, max_requests: int = 10_000) -> Descent:
-    """Everything in which our trie differs from the other side's.
+async def descend(ours: OurTrie, ask: Ask, *, max_requests: int = 10_000, goes_into_fids: bool = True) -> Descent:
+    """Everything in which our trie differs from the other side's; the types only if it `goes_into_fids`.
 
     The other side may change meanwhile: what is found is then to be compared once more. Raises what `ask` raises.
     """
@@ -139,7 +139,7 @@ async def descend(ours: OurTrie, ask: Ask, *, max_requests: int = 10_000) -> Des
             found = _Search(asker, await ours.fids(shard.prefix[0]), FID_DEPTH)
             fids += await found.below(_path(shard.prefix))
         for fid in fids:
-            if fid.ours is not None and fid.theirs is not None:
+            if goes_into_fids and fid.ours is not None and fid.theirs is not None:
                 leaves = await ours.leaves(fid.prefix)
                 types += await _Search(asker, leaves, TYPE_DEPTH).below(_path(fid.prefix))
     except _Enough:

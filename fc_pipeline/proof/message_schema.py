@@ -12,7 +12,7 @@ from typing import Any, Final, cast
 
 from fc_pipeline.proof.protobuf import Malformed, Value, bytes_field, read_fields, varint
 
-__all__ = ["BODIES", "BodySchema", "Field", "Form", "Writing", "encoded_data", "read_schema"]
+__all__ = ["BODIES", "BodySchema", "Field", "Form", "Writing", "encoded", "encoded_data", "read_schema"]
 
 Values = Mapping[str, Any]
 
@@ -228,7 +228,7 @@ class Writing:
 def encoded_data(kind: str, fid: int, timestamp: int, network: int, body: Values, writing: Writing) -> bytes:
     """The bytes of a MessageData; `timestamp` in Farcaster seconds. Raises ValueError for a name that no enum has."""
     schema = BODIES[kind]
-    content = _encoded(schema.fields, body, writing)
+    content = encoded(schema.fields, body, writing)
     return b"".join(
         (
             b"\x08",
@@ -244,7 +244,8 @@ def encoded_data(kind: str, fid: int, timestamp: int, network: int, body: Values
     )
 
 
-def _encoded(fields: Sequence[Field], values: Values, writing: Writing) -> bytes:
+def encoded(fields: Sequence[Field], values: Values, writing: Writing) -> bytes:
+    """The bytes of a message with these fields. Raises ValueError for a name that no enum has."""
     parts: list[bytes] = []
     for field in sorted(fields, key=_NUMBER) if writing.by_number else fields:
         value = values.get(field.name)
@@ -287,7 +288,7 @@ def _one(field: Field, value: Any, writing: Writing) -> bytes:
     if field.names is not None:
         return varint(value if isinstance(value, int) else field.names.index(value))
     if field.fields is not None:
-        content = _encoded(field.fields, value, writing)
+        content = encoded(field.fields, value, writing)
     else:
         content = value.encode() if isinstance(value, str) else value
     return varint(len(content)) + content

@@ -15,7 +15,7 @@ from fc_pipeline.store.partitions import partitions_of
 from fc_pipeline.tables.columns import DataTable
 from fc_pipeline.tables.counts import COUNT_TABLES, Count, CountTable
 
-__all__ = ["ADD_CHANGES", "ADD_CHANGES_SO_FAR", "CREATE_STAGING", "correct", "install", "recount", "wrong"]
+__all__ = ["ADD_CHANGES", "ADD_CHANGES_SO_FAR", "CREATE_STAGING", "correct", "fill", "install", "recount", "wrong"]
 
 _SOURCES: Final = tuple({one.source.name: one.source for table in COUNT_TABLES for one in table.counts}.values())
 
@@ -206,6 +206,11 @@ def correct(one: CountTable, keys: str | None = None) -> tuple[str, str]:
         f"WITH added AS ({_added(one, wrong(one, keys))} RETURNING 1) SELECT count(*) FROM added",
         f"DELETE FROM {one.qualified} AS t WHERE {chosen}{is_nothing}",
     )
+
+
+def fill(one: CountTable) -> str:
+    """Insert the counts of all keys into an empty table, whatever indexes it has."""
+    return f"INSERT INTO {one.qualified} ({', '.join((one.key.name, *one.names))}) {_counted(one, None)}"
 
 
 def recount(connection: sa.Connection) -> None:

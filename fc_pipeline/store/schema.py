@@ -16,6 +16,7 @@ import fc_pipeline.store.migrations
 from fc_pipeline.errors import ConfigError, NothingYet, SchemaMissing
 from fc_pipeline.store import (
     attribution,
+    bulk_load,
     change_stamps,
     counts,
     covered_heights,
@@ -192,16 +193,19 @@ def require_schema(engine: sa.Engine) -> None:
         )
 
 
-def hold_schema(execute: Callable[[str], Any]) -> None:
+def hold_schema(execute: Callable[[str], Any], *, while_loading: bool = False) -> None:
     """Keep the schema as this process knows it until the end of the transaction; each that writes begins with this.
 
     `execute` executes a statement of that transaction and gives its rows. Waits during a migration. Raises ConfigError
-    if a newer release has migrated the database meanwhile: nothing is to be written then.
+    if a newer release has migrated the database meanwhile: nothing is to be written then. Raises LoadUnderWay while
+    tables are loaded in bulk, but for what may write `while_loading`.
     """
     execute(MIGRATION.until_commit(shared=True))
     found = [row[0] for row in execute(_REVISION)]
     if found != [NEWEST_REVISION]:
         raise _unknown(*found)
+    if not while_loading:
+        bulk_load.refuse_under_way(execute)
 
 
 def _unknown(*revisions: str) -> ConfigError:

@@ -130,6 +130,11 @@ class WriterSession:
         if len(rows):
             self._cursor.adbc_ingest(staging, rows, mode="append", temporary=True)
 
+    def copy_into(self, schema: str, table: str, rows: pa.Table) -> None:
+        """COPY rows into a table, whose columns are named like theirs; others get their defaults."""
+        if len(rows):
+            self._cursor.adbc_ingest(table, rows, mode="append", db_schema_name=schema)
+
     def execute(self, statement: str, parameters: tuple[Any, ...] | None = None) -> list[tuple[Any, ...]]:
         """Execute a statement with `$1`…; its rows."""
         self._cursor.execute(statement, parameters)

@@ -32,6 +32,12 @@ CAST_MENTIONS: Final = DataTable(
     comparison=Comparison.DERIVED,
 )
 
+_OF_CASTS: Final = f"""
+  SELECT c.hash, m.mentioned_fid, c.fid, {NETWORK_TIME} AS network_time, c.version, c.deleted_at
+  FROM {{casts}}
+  CROSS JOIN LATERAL (SELECT DISTINCT unnest(c.mentions) AS mentioned_fid) AS m WHERE m.mentioned_fid IS NOT NULL
+"""
+
 MENTIONS: Final = DerivedTable(
     table=CAST_MENTIONS,
     scope=("hash",),
@@ -39,12 +45,15 @@ MENTIONS: Final = DerivedTable(
     touched={
         CASTS.name: "SELECT r.hash FROM {rows} AS r WHERE r.deleted_at IS NOT NULL OR cardinality(r.mentions) > 0"
     },
-    rows=f"""
-  SELECT c.hash, m.mentioned_fid, c.fid, {NETWORK_TIME} AS network_time, c.version, c.deleted_at
-  FROM {{scope}} AS s
-  CROSS JOIN LATERAL (SELECT * FROM public.casts AS r WHERE r.hash = s.hash AND r.deleted_at IS NULL OFFSET 0) AS c
-  CROSS JOIN LATERAL (SELECT DISTINCT unnest(c.mentions) AS mentioned_fid) AS m WHERE m.mentioned_fid IS NOT NULL
-""",
+    rows=_OF_CASTS.replace(
+        "{casts}",
+        "{scope} AS s CROSS JOIN LATERAL "
+        "(SELECT * FROM public.casts AS r WHERE r.hash = s.hash AND r.deleted_at IS NULL OFFSET 0) AS c",
+    ),
+    all_rows=_OF_CASTS.replace(
+        "{casts}",
+        "(SELECT * FROM public.casts AS r WHERE r.deleted_at IS NULL AND cardinality(r.mentions) > 0) AS c",
+    ),
     of_fids=(
         "SELECT c.hash FROM {fids} AS p CROSS JOIN LATERAL (SELECT hash FROM public.casts AS r WHERE r.fid = p.fid "
         "AND r.deleted_at IS NULL AND cardinality(r.mentions) > 0 OFFSET 0) AS c"

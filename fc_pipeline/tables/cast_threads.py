@@ -126,11 +126,31 @@ _OF_NEW_CASTS: Final = """
   ) AS a
 """
 
+# Level by level from the casts whose parents are not here, each level joined as a whole.
+_ALL_ROWS: Final = f"""
+  SELECT w.hash, w.fid, w.root_hash, w.root_fid, w.root_url, w.parent_hash, w.depth, w.network_time, w.version,
+    NULL::timestamptz AS deleted_at FROM (
+    WITH RECURSIVE walk AS (
+      SELECT c.hash, c.fid, coalesce(c.parent_hash, c.hash) AS root_hash,
+        CASE WHEN c.parent_hash IS NOT NULL THEN c.parent_fid ELSE c.fid END AS root_fid,
+        CASE WHEN c.parent_hash IS NULL THEN c.parent_url END AS root_url, c.parent_hash,
+        CASE WHEN c.parent_hash IS NULL THEN 0 ELSE 1 END AS depth, {NETWORK_TIME} AS network_time, c.version
+      FROM public.casts AS c WHERE c.deleted_at IS NULL AND (c.parent_hash IS NULL OR NOT EXISTS
+        (SELECT FROM public.casts AS p WHERE p.hash = c.parent_hash AND p.deleted_at IS NULL))
+      UNION ALL
+      SELECT c.hash, c.fid, w.root_hash, w.root_fid, w.root_url, c.parent_hash, w.depth + 1,
+        {NETWORK_TIME} AS network_time, c.version
+      FROM walk AS w JOIN public.casts AS c ON c.parent_hash = w.hash AND c.deleted_at IS NULL
+    ) SELECT * FROM walk
+  ) AS w
+"""
+
 THREADS: Final = DerivedTable(
     table=CAST_THREADS,
     scope=("hash",),
     touched={CASTS.name: _TOUCHED},
     rows=_ROWS,
+    all_rows=_ALL_ROWS,
     of_fids=(
         "SELECT c.hash FROM {fids} AS p CROSS JOIN LATERAL (SELECT hash FROM public.casts AS r WHERE r.fid = p.fid "
         "AND r.deleted_at IS NULL OFFSET 0) AS c"

@@ -40,6 +40,8 @@ class DerivedTable:
     without what keeps them; where it says nothing, that may be so in each that they touch.
     `looks_up_scope`: `rows` looks scopes up in their staging table, by name.
     `new_rows` is a shorter way for live rows of the only source, where it is taken first.
+    `all_rows` is SQL for every row at once, for filling an empty table from sources that are read through; without it
+    `rows` of all scopes have to do.
     `{rows}`, `{scope}` and `{fids}` may be queries: each is followed by `AS` and a name, as Postgres 15 wants it.
     """
 
@@ -55,6 +57,7 @@ class DerivedTable:
     looks_up_scope: bool = False
     lost: Mapping[str, str] = field(default_factory=dict[str, str])
     new_rows: NewRows | None = None
+    all_rows: str | None = None
 
     def __post_init__(self) -> None:
         if not set(self.scope) <= set(self.table.key):

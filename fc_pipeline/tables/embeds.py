@@ -39,21 +39,30 @@ EMBEDS: Final = DataTable(
 _MAX_URL_BYTES: Final = 2_000
 """What an index can hold; the network allows 256."""
 _CAST_ID: Final = "n.embed->'castId'"
-_ROWS: Final = f"""
+_OF_CASTS: Final = f"""
   SELECT c.hash, (n.position - 1)::integer AS position, c.fid, c.timestamp,
     CASE WHEN octet_length(n.embed->>'url') <= {_MAX_URL_BYTES} THEN n.embed->>'url' END AS url,
     CASE WHEN {_CAST_ID}->>'fid' ~ '^[0-9]{{1,18}}$' THEN ({_CAST_ID}->>'fid')::bigint END AS cast_fid,
     CASE WHEN {_CAST_ID}->>'hash' ~ '^0x([0-9a-fA-F]{{2}})+$' THEN decode(substr({_CAST_ID}->>'hash', 3), 'hex') END
       AS cast_hash,
     c.version, c.deleted_at
-  FROM {{scope}} AS s
-  CROSS JOIN LATERAL (SELECT * FROM public.casts AS r WHERE r.hash = s.hash AND r.deleted_at IS NULL OFFSET 0) AS c
+  FROM {{casts}}
   CROSS JOIN LATERAL jsonb_array_elements(
     CASE WHEN jsonb_typeof(c.embeds) = 'array' AND c.embeds <> '[]' THEN c.embeds
       ELSE (SELECT coalesce(jsonb_agg(jsonb_build_object('url', d.url) ORDER BY d.place), '[]')
         FROM unnest(c.embeds_deprecated) WITH ORDINALITY AS d (url, place)) END
   ) WITH ORDINALITY AS n (embed, position)
 """
+_ROWS: Final = _OF_CASTS.replace(
+    "{casts}",
+    "{scope} AS s CROSS JOIN LATERAL "
+    "(SELECT * FROM public.casts AS r WHERE r.hash = s.hash AND r.deleted_at IS NULL OFFSET 0) AS c",
+)
+_ALL_ROWS: Final = _OF_CASTS.replace(
+    "{casts}",
+    "(SELECT * FROM public.casts AS r WHERE r.deleted_at IS NULL "
+    "AND (r.embeds <> '[]' OR r.embeds_deprecated IS NOT NULL)) AS c",
+)
 
 CAST_EMBEDS: Final = DerivedTable(
     table=EMBEDS,
@@ -66,6 +75,7 @@ CAST_EMBEDS: Final = DerivedTable(
         )
     },
     rows=_ROWS,
+    all_rows=_ALL_ROWS,
     of_fids=(
         "SELECT c.hash FROM {fids} AS p CROSS JOIN LATERAL (SELECT hash FROM public.casts AS r WHERE r.fid = p.fid "
         "AND r.deleted_at IS NULL AND (r.embeds <> '[]' OR r.embeds_deprecated IS NOT NULL) OFFSET 0) AS c"

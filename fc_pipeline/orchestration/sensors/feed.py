@@ -23,7 +23,7 @@ from dagster import (
 )
 
 from fc_pipeline.errors import HubError
-from fc_pipeline.feed.outputs import OUTPUTS
+from fc_pipeline.feed.outputs import OUTPUTS, RAW_LOG
 from fc_pipeline.feed.survey import Survey, survey
 from fc_pipeline.hours import HOUR_SECONDS, Hour
 from fc_pipeline.hub.network_time import clock_warning
@@ -39,7 +39,7 @@ from fc_pipeline.orchestration.runs_in_flight import UNFINISHED, may_just_have_s
 from fc_pipeline.orchestration.sensors.attempts import Attempt
 from fc_pipeline.orchestration.servers.reloading import ask_for_reload
 from fc_pipeline.replica import Replica
-from fc_pipeline.store import gaps, lease
+from fc_pipeline.store import bulk_load, gaps, lease
 from fc_pipeline.store.partition_start import stored_start
 
 __all__ = ["hub_event_sensor"]
@@ -147,7 +147,9 @@ def _living_runs(instance: DagsterInstance, names: Names, replica: Replica, now:
 async def _look(replica: Replica, max_hours: int, deadline: float) -> tuple[Survey, list[Hour]]:
     """What the hub has and the ledger lacks, and the newest hours of it."""
     async with probe_pool(replica.hub_endpoints, seconds=deadline - time.monotonic()) as hubs:
-        state = await survey(replica, hubs, OUTPUTS)
+        # What is read while tables are loaded in bulk goes into the raw log alone.
+        outputs = (RAW_LOG,) if bulk_load.is_under_way(replica.engine) else OUTPUTS
+        state = await survey(replica, hubs, outputs)
         return state, await state.missing_hours(max_hours)
 
 

@@ -19,6 +19,7 @@ from fc_pipeline.orchestration.checks.gaps import evaluate_gaps
 from fc_pipeline.orchestration.checks.wording import heights_of
 from fc_pipeline.orchestration.failures import failing_tick
 from fc_pipeline.orchestration.healing_job import GAPS_TAG, HEAL_GAPS
+from fc_pipeline.orchestration.loading import reason_while_loading
 from fc_pipeline.orchestration.resources import ReplicaResource
 from fc_pipeline.orchestration.runs_in_flight import is_in_flight
 from fc_pipeline.orchestration.sensors.attempts import Attempt
@@ -53,7 +54,9 @@ def gap_sensor(context: SensorEvaluationContext, replica: ReplicaResource) -> Se
         )
         # An hour that fails may still be read: while the hub has it, hub_event_sensor retries it.
         lost = [gap for gap in found if gap.reason != FAILED_HOUR]
-        reason = _reason_to_wait(context.instance, replica.names.of(HEAL_GAPS.name), opened, lost, time.time())
+        reason = reason_while_loading(opened) or _reason_to_wait(
+            context.instance, replica.names.of(HEAL_GAPS.name), opened, lost, time.time()
+        )
     if reason is not None:
         return SensorResult(skip_reason=SkipReason(reason), asset_events=evaluations, cursor=cursor)
     return SensorResult(run_requests=[RunRequest(tags={GAPS_TAG: "true"})], asset_events=evaluations, cursor=cursor)

@@ -10,6 +10,7 @@ from fc_pipeline.feed.goal import has_caught_up
 from fc_pipeline.orchestration.failures import failing_tick
 from fc_pipeline.orchestration.index_job import MAKE_INDEXES
 from fc_pipeline.orchestration.jobs import SNAPSHOTS
+from fc_pipeline.orchestration.loading import reason_while_loading
 from fc_pipeline.orchestration.names import Names
 from fc_pipeline.orchestration.resources import ReplicaResource
 from fc_pipeline.orchestration.runs_in_flight import runs_unfinished
@@ -38,7 +39,7 @@ def index_sensor(context: SensorEvaluationContext, replica: ReplicaResource) -> 
                 missing = later_indexes.missing(connection)
             if not missing:
                 return SkipReason("every index is made")
-            reason = _reason_to_wait(context.instance, replica.names, time.time())
+            reason = reason_while_loading(opened) or _reason_to_wait(context.instance, replica.names, time.time())
             if reason is None and not has_caught_up(opened):
                 reason = f"{len(missing)} indexes wait until earlier hours are read"
     except HubError as error:

@@ -14,6 +14,7 @@ from dagster import (
 
 from fc_pipeline.orchestration.failures import failing_tick
 from fc_pipeline.orchestration.key_reading_job import KEYS_TAG, READ_KEYS
+from fc_pipeline.orchestration.loading import reason_while_loading
 from fc_pipeline.orchestration.resources import ReplicaResource
 from fc_pipeline.orchestration.runs_in_flight import runs_unfinished
 from fc_pipeline.orchestration.sensors.attempts import Attempts
@@ -41,6 +42,8 @@ def key_sensor(context: SensorEvaluationContext, replica: ReplicaResource) -> Ru
     if reason is not None:
         return SkipReason(reason)
     with replica.open(need_hub=False) as opened:
+        if (waits := reason_while_loading(opened)) is not None:
+            return SkipReason(waits)
         if not is_anything_due(opened):
             return SkipReason("every key is explained, and the known gasless ones were read lately")
     return RunRequest(tags={KEYS_TAG: "true"})

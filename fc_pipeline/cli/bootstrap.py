@@ -1,0 +1,120 @@
+"""`fc-pipeline bootstrap`: fill an empty replica from a node's own files. The same run that Dagster would launch."""
+
+import json
+import logging
+import os
+import signal
+import sys
+import warnings
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from fc_pipeline.config.project import dagster_home
+from fc_pipeline.config.settings import Settings
+from fc_pipeline.services import close_services_for_process, open_services
+
+if TYPE_CHECKING:
+    from fc_pipeline.bootstrap.run import LoadStep
+
+__all__ = ["bootstrap"]
+
+_MAX_WORKERS = 64
+
+
+def bootstrap(
+    node_db: Annotated[
+        Path,
+        typer.Option("--node-db", help="A node's rocksdb_dir (.rocks), stopped, running or a copy; it is only read."),
+    ],
+    workers: Annotated[
+        int | None, typer.Option(help="Processes that read and load side by side.", min=1, max=_MAX_WORKERS)
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the outcome as JSON, for programs.")] = False,
+) -> None:
+    """Fill an empty replica from a node's own database files, prove it, and go on from there with the feed."""
+    warnings.filterwarnings("ignore", module="fc_pipeline")  # Dagster says "preview" of what the assets use
+    settings = Settings.load()
+    # As Ctrl-C: the run is recorded as ended, and the servers are stopped.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    with open_services(settings, need_hub=False, need_redis=False):
+        figures = _run(node_db.resolve(), workers or os.cpu_count() or 1, quiet=as_json)
+    _print(figures, as_json=as_json)
+
+
+def _run(node_db: Path, workers: int, *, quiet: bool) -> dict[str, Any]:
+    from dagster import DagsterInstance  # importing Dagster takes seconds
+
+    from fc_pipeline.cli.in_process import run_for_output
+    from fc_pipeline.orchestration.bootstrap_job import BOOTSTRAP, BootstrapConfig, load_node_files
+
+    config = BootstrapConfig(node_db=str(node_db), workers=workers)
+    try:
+        with DagsterInstance.from_config(str(dagster_home())) as instance, _bar(quiet=quiet):
+            return run_for_output(instance, BOOTSTRAP.name, load_node_files.name, config)
+    finally:
+        close_services_for_process()
+
+
+@contextmanager
+def _bar(*, quiet: bool) -> Generator[None]:
+    """A progress bar per stage, fed by what the work logs."""
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TaskProgressColumn(),
+        TextColumn("{task.fields[records]}"),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
+    logger = logging.getLogger("fc_pipeline.bootstrap.run")
+    with Progress(*columns, console=Console(stderr=True, quiet=quiet)) as progress:
+        bars: dict[str, Any] = {}
+
+        class Feed(logging.Handler):
+            def emit(self, record: logging.LogRecord) -> None:
+                now: LoadStep | None = getattr(record, "load_progress", None)
+                if now is None:
+                    return
+                if now.stage not in bars:
+                    for bar in bars.values():
+                        progress.update(bar, total=1, completed=1)
+                    bars[now.stage] = progress.add_task(now.stage, total=None, records="")
+                if now.progress is not None and now.progress.leaves:
+                    progress.update(
+                        bars[now.stage],
+                        total=now.progress.leaves,
+                        completed=now.progress.leaves_done,
+                        records=f"{now.progress.records:,} records",
+                    )
+
+        feed = Feed(logging.DEBUG)
+        before = logger.level
+        logger.addHandler(feed)
+        logger.setLevel(logging.DEBUG)
+        try:
+            yield
+        finally:
+            logger.removeHandler(feed)
+            logger.setLevel(before)
+
+
+def _print(figures: dict[str, Any], *, as_json: bool) -> None:
+    if as_json:
+        sys.stdout.write(json.dumps(figures) + "\n")
+        return
+    console = Console(highlight=False, soft_wrap=True)
+    for shard, height in figures["heights"].items():
+        leaves = figures["leaves"][shard]
+        proved = (
+            "as the node's own trie says; the files have no header of that block"
+            if shard in figures["unproved_by_header"]
+            else "proved by the root in its header"
+        )
+        console.print(f"shard {shard}: {leaves:,} records as of block {height:,}, {proved}")
+    console.print(f"loaded in {figures['seconds']:,.0f} s; `fc-pipeline up` goes on from there with the feed")
