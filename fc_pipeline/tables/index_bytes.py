@@ -1,4 +1,4 @@
-"""What each index takes per row of its table, for the reference: measured by `make bench --only index_bytes`.
+"""What each index takes per row of its table, for the reference: measured by `make bench --only stored_bytes`.
 
 In a database into which a generated log was folded event by event; of a partial index, too, per row of the table.
 """

@@ -16,7 +16,6 @@ from fc_pipeline_tests.benchmarks.backfill import backfill_big_user, backfill_us
 from fc_pipeline_tests.benchmarks.by_fid import read_by_fid
 from fc_pipeline_tests.benchmarks.decode import decode_pages
 from fc_pipeline_tests.benchmarks.idle_sync import sync_with_nothing_to_do
-from fc_pipeline_tests.benchmarks.index_bytes import index_bytes
 from fc_pipeline_tests.benchmarks.large_tables import fold_into_large_tables
 from fc_pipeline_tests.benchmarks.ledger import read_a_year
 from fc_pipeline_tests.benchmarks.live import follow_live
@@ -29,6 +28,7 @@ from fc_pipeline_tests.benchmarks.read import read_as_apps_do
 from fc_pipeline_tests.benchmarks.rows_match_log import compare_rows_with_log
 from fc_pipeline_tests.benchmarks.stage import BenchmarkServers, hub_process, open_stage
 from fc_pipeline_tests.benchmarks.stock_server import fold_on_stock_server
+from fc_pipeline_tests.benchmarks.stored_bytes import stored_bytes
 from fc_pipeline_tests.benchmarks.target_filter import complete_target, fold_profiles, fold_targets_only
 from fc_pipeline_tests.benchmarks.target_set import target_set
 
@@ -54,7 +54,7 @@ def main() -> None:
             "stock_server",
             "rows_match_log",
             "read",
-            "index_bytes",
+            "stored_bytes",
             "metrics",
             "ledger",
             "proof",
@@ -176,10 +176,10 @@ def _read(options: argparse.Namespace) -> dict[str, dict[str, Any]]:
     if options.only in (None, "ledger"):
         with tempfile.TemporaryDirectory(prefix="fc_bench_") as folder:
             figures |= read_a_year(Path(folder), hours=options.known_hours, fids=options.ledger_fids)
-    if options.only in (None, "index_bytes"):
+    if options.only in (None, "stored_bytes"):
         with tempfile.TemporaryDirectory(prefix="fc_bench_") as folder:
             log_path = _generated(Path(folder), events=options.events, fids=options.fids)
-            figures["index_bytes"] = index_bytes(Path(folder), log_path)
+            figures |= stored_bytes(Path(folder), log_path)
     if options.only not in (None, "read"):
         return figures
     size = NetworkSize(options.users, options.casts, options.reactions, options.follows)

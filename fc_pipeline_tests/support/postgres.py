@@ -1,6 +1,7 @@
 """Databases of a test's own on the worker's Postgres."""
 
 import os
+import re
 import uuid
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -20,6 +21,8 @@ from fc_pipeline_tests.support.copies import Copies
 
 PARTITIONS: Final = int(os.environ["TEST_PARTITIONS"]) if "TEST_PARTITIONS" in os.environ else None
 """In so many partitions the large tables of migrated databases are made: `make test-partitions` says 16."""
+INDEXES_IF_ANY: Final = "SELECT 1" if PARTITIONS is None else "SET enable_seqscan = off"
+"""Before a plan is looked at: of a test's rows a partition has so few that it is read through, were there a choice."""
 _TEMPLATE = "template_migrated"
 _copies: dict[str, Copies] = {}
 """Of each server, by its URL."""
@@ -83,3 +86,8 @@ def table_names(engine: sa.Engine) -> set[str]:
     inspector = sa.inspect(engine)
     public = set(inspector.get_table_names())
     return public | {f"{SCHEMA}.{name}" for name in inspector.get_table_names(SCHEMA)}
+
+
+def table_of(relation: str) -> str:
+    """The table that a relation of a plan, or of the server's statistics, is or is a partition of."""
+    return re.sub(r"_p\d+$", "", relation)
