@@ -27,8 +27,9 @@ from fc_pipeline.hub.event_batch import EventBatch
 from fc_pipeline.lake.event_log import events_table
 from fc_pipeline.lake.recent_files import FileGroup, RecentFiles
 from fc_pipeline.replica import Replica
-from fc_pipeline.store import lease, retry
+from fc_pipeline.store import lease, named_fids, retry
 from fc_pipeline.store.ledger import NewlyWritten
+from fc_pipeline.store.schema import hold_schema
 from fc_pipeline.tables.fid_activity import FID_ACTIVITY
 
 __all__ = ["LEASE_WAIT_SECONDS", "BatchWriter", "PreparedBatch", "StoredBatch"]
@@ -203,6 +204,10 @@ class BatchWriter:
     def store(self, hour: Hour, batch: EventBatch) -> None:
         """Store complete blocks of one hour in the raw log once more, without folding them."""
         self._replica.log.write(batch, hour)
+        # They may have an event that the hub could not send before.
+        with self._replica.engine.begin() as connection:
+            hold_schema(lambda statement: connection.exec_driver_sql(statement).all())
+            named_fids.forget(connection, hour, batch.shard)
 
     def prepare(self, hour: Hour, batch: EventBatch) -> PreparedBatch:
         """Complete blocks of one hour as Arrow; nothing is written. May be called from several threads."""

@@ -12,8 +12,9 @@ from bisect import insort
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from operator import attrgetter, itemgetter
-from typing import Final, cast
+from typing import cast
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -23,6 +24,7 @@ from fc_pipeline.hours import Hour
 from fc_pipeline.hub.decode import batch_from_raws
 from fc_pipeline.hub.event_batch import EventBatch, Undecodable
 from fc_pipeline.hub.wire import BLOCK_SEQUENCE_BITS
+from fc_pipeline.lake.named_fids import Fids, named_fids, naming_pattern
 from fc_pipeline.lake.storage import LakeStorage
 from fc_pipeline.lake.store_errors import refuse_unreachable
 
@@ -39,7 +41,6 @@ EVENT_LOG_SCHEMA = pa.schema(
     ]
 )
 
-MAX_NAMED_FIDS: Final = 500
 _FOLDER = "hub_events"
 _NAME = re.compile(r"(\d+)-(\d+)(?:\.(\d+)-([0-9a-f]{16}))?\.parquet")
 _PATH = re.compile(r"hour=(?P<hour>[^/]+)/shard=(?P<shard>\d+)/(?P<name>[^/]+)")
@@ -133,22 +134,35 @@ class EventLog:
         With `naming`, FIDs, a batch has only events that may name one of them: all that do, and few others.
         Raises LakeError for a file that cannot be read and whose heights no other one holds.
         """
-        pattern = _naming(naming)
+        pattern = naming_pattern(naming)
+        for file, first, table in self._tables(files):
+            yield _batch(file, first, table, pattern)
+
+    def named_fids(self, files: Sequence[LogFile]) -> Fids:
+        """The FIDs below NAMED_BELOW that events of ascending files of one shard may name; raises as `read` does."""
+        found = [np.empty(0, dtype=np.uint32), *(named_fids(table["event"]) for _, _, table in self._tables(files))]
+        return np.unique(np.concatenate(found))
+
+    def _tables(self, files: Sequence[LogFile]) -> Iterator[tuple[LogFile, int, pa.Table]]:
+        """Ascending files with their rows, each with the first height that no file before it has."""
         done = -1
-        for file in files:
+        for listed in files:
+            file = listed
             first = max(file.from_height, done + 1)
             if first > file.to_height:
                 continue
             try:
-                batch = self._read(file, first, pattern)
-            except FileNotFoundError as error:
-                batch = self._read(self._successor(file, error), first, pattern)
+                try:
+                    table = self._table(file)
+                except FileNotFoundError as error:
+                    file = self._successor(listed, error)
+                    table = self._table(file)
             except LakeError:
-                if not _hold(files, file, first):
+                if file is not listed or not _hold(files, file, first):
                     raise
                 continue
-            yield batch
-            done = batch.to_height
+            yield file, first, table
+            done = file.to_height
 
     def block_times(self, hour: Hour, shard: int, heights: Collection[int]) -> dict[int, int]:
         """Unix seconds of those blocks of an hour that the log has. Raises LakeError for a file that cannot be read."""
@@ -238,22 +252,6 @@ class EventLog:
         self._storage.write(path, content)
         return LogFile(shard, from_height, to_height, hour, path, content.size, content.size, checksum)
 
-    def _read(self, file: LogFile, first: int, pattern: str | None = None) -> EventBatch:
-        table = self._table(file)
-        if pattern is not None:
-            table = table.filter(pc.match_substring_regex(table["event"], pattern))
-        if first > file.from_height:
-            table = table.filter(pc.field("height") >= first)
-        unsendable = table.filter(pc.field("event") == b"")["event_id"]
-        table = table.filter(pc.field("event") != b"")
-        heights = cast(list[int], table["height"].to_pylist())
-        times = cast(list[int], table["block_time"].cast(pa.int64()).to_pylist())
-        raws = cast(list[bytes], table["event"].to_pylist())
-        batch = batch_from_raws(file.shard, first, file.to_height, raws, dict(zip(heights, times, strict=True)))
-        for event_id in cast(list[int], unsendable.to_pylist()):
-            insort(batch.undecodable, Undecodable(event_id, _UNSENDABLE, b"", event_id), key=attrgetter("near_id"))
-        return batch
-
     def damage(self, file: LogFile) -> str | None:
         """What is wrong with a file, which is read for that; None if it is whole, or was joined into another one.
 
@@ -315,13 +313,6 @@ def _damaged(file: LogFile, problem: str) -> LakeError:
     )
 
 
-def _naming(fids: Collection[int]) -> str | None:
-    """What is in an event's JSON that names one of these FIDs; None if searching would cost too much."""
-    if not 0 < len(fids) <= MAX_NAMED_FIDS:
-        return None
-    return rf"[:\[,]\s*(?:{'|'.join(map(str, sorted(fids)))})\s*[,}}\]]"
-
-
 def events_table(batch: EventBatch) -> pa.Table:
     """All events of a batch, also those that could not be decoded or sent, as EVENT_LOG_SCHEMA."""
     event_ids, raws = _with_unsendable(batch)
@@ -341,6 +332,23 @@ def _with_unsendable(batch: EventBatch) -> tuple[list[int], list[bytes]]:
     rows = [*zip(batch.event_ids, batch.raws, strict=True), *((event_id, b"") for event_id in unsendable)]
     rows.sort(key=itemgetter(0))
     return [event_id for event_id, _ in rows], [raw for _, raw in rows]
+
+
+def _batch(file: LogFile, first: int, table: pa.Table, pattern: str | None) -> EventBatch:
+    """The events of a file from a height on, if need be those that match a pattern."""
+    if pattern is not None:
+        table = table.filter(pc.match_substring_regex(table["event"], pattern))
+    if first > file.from_height:
+        table = table.filter(pc.field("height") >= first)
+    unsendable = table.filter(pc.field("event") == b"")["event_id"]
+    table = table.filter(pc.field("event") != b"")
+    heights = cast(list[int], table["height"].to_pylist())
+    times = cast(list[int], table["block_time"].cast(pa.int64()).to_pylist())
+    raws = cast(list[bytes], table["event"].to_pylist())
+    batch = batch_from_raws(file.shard, first, file.to_height, raws, dict(zip(heights, times, strict=True)))
+    for event_id in cast(list[int], unsendable.to_pylist()):
+        insort(batch.undecodable, Undecodable(event_id, _UNSENDABLE, b"", event_id), key=attrgetter("near_id"))
+    return batch
 
 
 def _hold(files: Sequence[LogFile], damaged: LogFile, first: int) -> bool:

@@ -3,6 +3,7 @@
 from dagster import DagsterInstance, OpExecutionContext, job, op
 
 from fc_pipeline.feed.run import compact_finished_hours
+from fc_pipeline.feed.stopping import Stopped
 from fc_pipeline.live_set.upkeep import digest_keeper
 from fc_pipeline.orchestration.checks.evaluation import evaluation_of
 from fc_pipeline.orchestration.checks.raw_log import evaluate_files
@@ -10,6 +11,7 @@ from fc_pipeline.orchestration.failures import failing_step
 from fc_pipeline.orchestration.instance.retention import purge_run_history
 from fc_pipeline.orchestration.interruption import interruptible
 from fc_pipeline.orchestration.resources import ReplicaResource
+from fc_pipeline.repair.named_hours import look_through_recent
 from fc_pipeline.repair.raw_log import repair_recent_log
 from fc_pipeline.status import health
 from fc_pipeline.store import partitions
@@ -37,6 +39,19 @@ def compact_raw_log(context: OpExecutionContext, replica: ReplicaResource) -> No
     """Compact hours that a run wrote to after their close."""
     with replica.open(need_hub=False) as opened:
         context.log.info("files_saved=%d", compact_finished_hours(opened))
+
+
+@op(description="With FC_TARGETS=set: note whom the hours name that were written lately, for targets that are to come.")
+@failing_step()
+def look_through_log(context: OpExecutionContext, replica: ReplicaResource) -> None:
+    """A new target then reads only hours that name it."""
+    with replica.open(need_hub=False) as opened, interruptible() as interruption:
+        if opened.targets is None:
+            return
+        try:
+            look_through_recent(opened, should_stop=interruption.is_requested)
+        except Stopped:
+            context.log.info("stopped: the rest is looked through tomorrow, or by the first target that asks")
 
 
 @op(description="Join the ledger's lines of hours that are over: one of a shard and hour instead of one per run.")
@@ -88,6 +103,7 @@ def MAINTENANCE() -> None:  # noqa: N802 - a job is a constant of the code locat
     repair_raw_log()
     compact_raw_log()
     join_ledger_lines()
+    look_through_log()
     refresh_digests()
     analyze_partitioned()
     purge_old_runs()

@@ -20,9 +20,9 @@ from fc_pipeline.feed.progress import Progress
 from fc_pipeline.feed.rebuild import replay_hour
 from fc_pipeline.feed.stopping import Stopped
 from fc_pipeline.feed.writer import BatchWriter
-from fc_pipeline.hours import Hour
+from fc_pipeline.repair.named_hours import hours_to_read
 from fc_pipeline.replica import Replica
-from fc_pipeline.store import ledger, snapshot_ledger
+from fc_pipeline.store import snapshot_ledger
 from fc_pipeline.store.bookkeeping import TARGET_CLIENTS, TARGETS
 from fc_pipeline.tables.registry import DATA_TABLES
 from fc_pipeline.targets import coherence, directory, owner, sweep
@@ -166,9 +166,9 @@ def adopt_settings(replica: Replica) -> SetChange | None:
 def _replay(
     replica: Replica, run_id: str, fids: Collection[int], naming: Collection[int], should_stop: Callable[[], bool]
 ) -> int:
-    with replica.engine.connect() as connection:
-        hours = sorted(map(Hour.from_key, ledger.covered_partitions(connection)))
     events = 0
+    hours = hours_to_read(replica, naming, should_stop=should_stop)
+    log.info("hours_to_read hours=%d targets=%d", len(hours), len(fids))
     with BatchWriter(replica, run_id, tuple(DATA_TABLES), Progress(), only=frozenset(fids)) as writer:
         for hour in hours:
             events += replay_hour(replica, writer, hour, naming, should_stop=should_stop)

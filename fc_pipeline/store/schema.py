@@ -31,6 +31,7 @@ from fc_pipeline.store import (
 from fc_pipeline.store.advisory_locks import MIGRATION
 from fc_pipeline.store.bookkeeping import SCHEMA, TARGETS
 from fc_pipeline.store.digest_tables import DIGESTED_SHARDS, FID_DIGESTS, STALE_FIDS, TOUCHED_FIDS
+from fc_pipeline.store.named_fids import NAMED_FIDS, NAMED_HOURS
 from fc_pipeline.store.partitions import PARTITIONABLE, create
 from fc_pipeline.store.query import absent
 from fc_pipeline.tables import link_compactions, links, other_leaves, registry
@@ -61,6 +62,7 @@ _COUNTED: Final = {one.qualified for one in COUNT_TABLES} | {
 """The tables of counts, and those whose rows they count."""
 _DIGESTS: Final = {f"{table.schema}.{table.name}" for table in (FID_DIGESTS, STALE_FIDS, TOUCHED_FIDS)}
 """Where one of them is lost, the FIDs of all shards are listed anew."""
+_NAMED: Final = f"{SCHEMA}.{NAMED_FIDS.name}"
 _COVERED: Final = f"{SCHEMA}.{covered_heights.COVERED_HEIGHTS.name}"
 _REVISION: Final = f"SELECT version_num FROM {SCHEMA}.alembic_version"
 _CREATE_SCHEMA: Final = sa.text(f"CREATE SCHEMA {SCHEMA}")
@@ -135,6 +137,8 @@ def _create_tables(connection: sa.Connection, lost: Collection[str], partitions:
 
 def _forget(connection: sa.Connection, lost: Collection[str]) -> set[str]:
     """Make work of what tables that were lost had; returns the names under which the ledger forgets them."""
+    if _NAMED in lost:  # whom an hour names is in the lost one
+        connection.execute(sa.delete(NAMED_HOURS))
     if not _DIGESTS.isdisjoint(lost):
         connection.execute(sa.delete(DIGESTED_SHARDS))
     forgotten = {_REBUILT_WITH[table] for table in _REBUILT_WITH.keys() & lost}

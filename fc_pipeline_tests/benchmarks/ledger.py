@@ -13,6 +13,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any, Final
 
+import numpy as np
 import psutil
 import sqlalchemy as sa
 
@@ -24,7 +25,16 @@ from fc_pipeline.metrics.ledger_readings import LedgerReadings
 from fc_pipeline.reconcile.covered_history import ShardHistory
 from fc_pipeline.replica import Replica, open_replica
 from fc_pipeline.status import by_hour, closed_hours, stall, status
-from fc_pipeline.store import coverage, covered_heights, gaps, hour_totals, key_reads, ledger, snapshot_ledger
+from fc_pipeline.store import (
+    coverage,
+    covered_heights,
+    gaps,
+    hour_totals,
+    key_reads,
+    ledger,
+    named_fids,
+    snapshot_ledger,
+)
 from fc_pipeline.store.joined_lines import join_lines
 from fc_pipeline.store.query import query_of
 from fc_pipeline.store.session import connect, make_engine
@@ -35,6 +45,8 @@ __all__ = ["read_a_year"]
 _SHARDS: Final = 2
 _ROUNDS: Final = 15
 _RUN_SECONDS: Final = 300
+_NAMED_HOURS: Final = 250
+_NAMED_FIDS: Final = 40_000
 
 _FILL: Final = (
     f"INSERT INTO pipeline.shards SELECT s, {{first}}, to_timestamp({{first}}), {_SHARDS} "
@@ -81,8 +93,10 @@ def read_a_year(folder: Path, *, hours: int, fids: int) -> dict[str, dict[str, A
                 cursor.execute("VACUUM ANALYZE pipeline.coverage")
             times |= _timed(replica, "joined")
             memory = _memory(replica)
+            named = _named(replica, fids)
     whole = {"hours": hours, "fids": fids, "lines_written": lines, "lines_joined": lines - saved}
-    return {"ledger": whole | {"join_seconds": joined_seconds}, "ledger_ms": times, "snapshot_ledger": memory}
+    figures = {"ledger_ms": times, "snapshot_ledger": memory, "named_fids": named}
+    return {"ledger": whole | {"join_seconds": joined_seconds}, **figures}
 
 
 def _fill(settings: Settings, *, hours: int, fids: int) -> int:
@@ -188,6 +202,32 @@ def _memory(replica: Replica) -> dict[str, dict[str, float]]:
         "named files": lambda c: snapshot_ledger.named_files(c, everyone),
     }
     return {name: _of_a_child(replica, read) for name, read in readings.items()}
+
+
+def _named(replica: Replica, fids: int) -> dict[str, float]:
+    """What it takes to know whom hours name: users drawn by popularity, as many in an hour of a shard as are active."""
+    random = np.random.default_rng(1)
+    first = Hour.of(time.time() - _NAMED_HOURS * 3600)
+    taken = 0.0
+    for number in range(_NAMED_HOURS):
+        for shard in _shards():
+            drawn = np.unique((fids * random.random(2 * _NAMED_FIDS) ** 3).astype(np.uint32))[:_NAMED_FIDS]
+            started = time.perf_counter()
+            with replica.engine.begin() as connection:
+                named_fids.note(connection, Hour(first.start_unix + number * 3600), shard, [(1, 3600)], drawn)
+            taken += time.perf_counter() - started
+    sizes = "SELECT pg_total_relation_size('pipeline.named_fids') + pg_total_relation_size('pipeline.named_hours')"
+    size = _asked(replica, lambda c: c.scalar(sa.text(sizes)))
+    assert isinstance(size, int)
+    sought = _milliseconds(lambda: _asked(replica, lambda c: named_fids.hours_naming(c, [fids // 2])))
+    return {
+        "hours": _NAMED_HOURS,
+        "fids_per_hour_and_shard": _NAMED_FIDS,
+        "bytes_per_fid": size / (_NAMED_HOURS * _SHARDS * _NAMED_FIDS),
+        "gb_per_year": size / _NAMED_HOURS * 8_766 / 1e9,
+        "note_ms": taken * 1000 / (_NAMED_HOURS * _SHARDS),
+        "look_up_ms_per_year": sought["median"] / _NAMED_HOURS * 8_766,
+    }
 
 
 def _of_a_child(replica: Replica, read: Callable[[sa.Connection], object]) -> dict[str, float]:
