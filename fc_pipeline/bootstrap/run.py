@@ -14,6 +14,7 @@ import sqlalchemy as sa
 
 from fc_pipeline.bootstrap.part import MESSAGES_STAGE
 from fc_pipeline.bootstrap.plan import LEAVES_PER_PART, parts_of
+from fc_pipeline.bootstrap.progress import LoadStep, Stopped
 from fc_pipeline.bootstrap.root import prove_shard
 from fc_pipeline.bootstrap.small_records import CONTRACTS_STAGE, NAMES_STAGE
 from fc_pipeline.bootstrap.workers import LoadTask, LoadWorkers
@@ -30,7 +31,7 @@ from fc_pipeline.replica import Replica
 from fc_pipeline.store import bulk_load, ledger, partition_start
 from fc_pipeline.store.advisory_locks import MIGRATION
 from fc_pipeline.store.bookkeeping import SNAPSHOT_ROUNDS, SNAPSHOTS
-from fc_pipeline.store.bulk_load import LoadPart, LoadProgress, LoadShard
+from fc_pipeline.store.bulk_load import LoadPart, LoadShard
 from fc_pipeline.store.digest_tables import DIGESTED_SHARDS, FID_DIGESTS
 from fc_pipeline.store.ledger import ShardOrigin
 from fc_pipeline.store.load_tables import BULK_LOAD_SHARDS
@@ -43,7 +44,7 @@ from fc_pipeline.tables.registry import DERIVED_TABLES
 from fc_pipeline.tables.signers import KEYS
 from fc_pipeline.tables.user_profiles import PROFILES
 
-__all__ = ["Bootstrap", "LoadStep", "Loaded", "Stopped"]
+__all__ = ["Bootstrap", "Loaded"]
 
 log = logging.getLogger(__name__)
 
@@ -56,10 +57,6 @@ _COUNTING: Final = "counts"
 _ENDING: Final = "statistics"
 
 
-class Stopped(Exception):
-    """It was asked to stop, and did so between two parts."""
-
-
 @dataclass(frozen=True, slots=True)
 class Loaded:
     """What was loaded: the shards, how many leaves each has, proved by its header, and how long it took."""
@@ -68,14 +65,6 @@ class Loaded:
     leaves: tuple[int, ...]
     seconds: float
     unproved_by_header: tuple[int, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class LoadStep:
-    """Which stage is under way, and how far it is; None of a stage without parts."""
-
-    stage: str
-    progress: LoadProgress | None = None
 
 
 @dataclass

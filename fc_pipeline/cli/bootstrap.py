@@ -17,10 +17,11 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 
 from fc_pipeline.config.project import dagster_home
 from fc_pipeline.config.settings import Settings
+from fc_pipeline.errors import ConfigError
 from fc_pipeline.services import close_services_for_process, open_services
 
 if TYPE_CHECKING:
-    from fc_pipeline.bootstrap.run import LoadStep
+    from fc_pipeline.bootstrap.progress import LoadStep
 
 __all__ = ["bootstrap"]
 
@@ -29,31 +30,46 @@ _MAX_WORKERS = 64
 
 def bootstrap(
     node_db: Annotated[
-        Path,
+        Path | None,
         typer.Option("--node-db", help="A node's rocksdb_dir (.rocks), stopped, running or a copy; it is only read."),
-    ],
+    ] = None,
+    snapshot: Annotated[
+        str | None,
+        typer.Option("--snapshot", help="Where archives are published (snapshot_download_url), or a folder of them."),
+    ] = None,
+    network: Annotated[str, typer.Option(help="Whose archives: mainnet, testnet or devnet.")] = "mainnet",
     workers: Annotated[
         int | None, typer.Option(help="Processes that read and load side by side.", min=1, max=_MAX_WORKERS)
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the outcome as JSON, for programs.")] = False,
 ) -> None:
     """Fill an empty replica from a node's own database files, prove it, and go on from there with the feed."""
+    if (node_db is None) == (snapshot is None):
+        raise ConfigError("bootstrap takes one of --node-db and --snapshot", hint="fc-pipeline bootstrap --help")
+    if snapshot is not None and "://" not in snapshot:
+        snapshot = str(Path(snapshot).resolve())
+    asked = {
+        "node_db": None if node_db is None else str(node_db.resolve()),
+        "snapshot": snapshot,
+        "network": network,
+        "workers": workers or os.cpu_count() or 1,
+    }
     warnings.filterwarnings("ignore", module="fc_pipeline")  # Dagster says "preview" of what the assets use
     settings = Settings.load()
     # As Ctrl-C: the run is recorded as ended, and the servers are stopped.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     with open_services(settings, need_hub=False, need_redis=False):
-        figures = _run(node_db.resolve(), workers or os.cpu_count() or 1, quiet=as_json)
+        figures = _run(asked, quiet=as_json)
     _print(figures, as_json=as_json)
 
 
-def _run(node_db: Path, workers: int, *, quiet: bool) -> dict[str, Any]:
+def _run(asked: dict[str, Any], *, quiet: bool) -> dict[str, Any]:
     from dagster import DagsterInstance  # importing Dagster takes seconds
 
     from fc_pipeline.cli.in_process import run_for_output
     from fc_pipeline.orchestration.bootstrap_job import BOOTSTRAP, BootstrapConfig, load_node_files
 
-    config = BootstrapConfig(node_db=str(node_db), workers=workers)
+    config = BootstrapConfig(**asked)
     try:
         with DagsterInstance.from_config(str(dagster_home())) as instance, _bar(quiet=quiet):
             return run_for_output(instance, BOOTSTRAP.name, load_node_files.name, config)
@@ -72,7 +88,7 @@ def _bar(*, quiet: bool) -> Generator[None]:
         TimeElapsedColumn(),
         TimeRemainingColumn(),
     )
-    logger = logging.getLogger("fc_pipeline.bootstrap.run")
+    logger = logging.getLogger("fc_pipeline.bootstrap")
     with Progress(*columns, console=Console(stderr=True, quiet=quiet)) as progress:
         bars: dict[str, Any] = {}
 

@@ -1,17 +1,23 @@
 """The job that fills an empty replica from a node's files: what `fc-pipeline bootstrap` and the UI's launchpad run."""
 
+from collections.abc import Callable
 from pathlib import Path
+from shutil import rmtree
 from typing import Any
 
 from dagster import AssetMaterialization, Config, OpExecutionContext, job, op
 from pydantic import Field
 
-from fc_pipeline.bootstrap.run import Bootstrap, Loaded, Stopped
-from fc_pipeline.errors import ServiceError
+from fc_pipeline.bootstrap.archives import unpack_all
+from fc_pipeline.bootstrap.progress import Stopped
+from fc_pipeline.bootstrap.run import Bootstrap, Loaded
+from fc_pipeline.errors import ConfigError, ServiceError
+from fc_pipeline.node_db.archive_source import ArchiveSource
 from fc_pipeline.orchestration.failures import failing_step
 from fc_pipeline.orchestration.interruption import interruptible
 from fc_pipeline.orchestration.jobs import LONG_RUN_TAGS
 from fc_pipeline.orchestration.resources import ReplicaResource
+from fc_pipeline.replica import Replica
 from fc_pipeline.status.row_counts import live_rows
 from fc_pipeline.tables.registry import LISTED_TABLES
 
@@ -21,7 +27,13 @@ __all__ = ["BOOTSTRAP", "BootstrapConfig", "load_node_files"]
 class BootstrapConfig(Config):
     """Which files, and by how many processes."""
 
-    node_db: str = Field(description="The folder with the databases shard-1, shard-2, …: a node's rocksdb_dir.")
+    node_db: str | None = Field(
+        default=None, description="The folder with the databases shard-1, shard-2, …: a node's rocksdb_dir."
+    )
+    snapshot: str | None = Field(
+        default=None, description="Or where archives of them are published: an address, or a folder."
+    )
+    network: str = Field(default="mainnet", description="Whose archives: mainnet, testnet or devnet.")
     workers: int = Field(default=2, ge=1, le=64, description="So many processes read and load side by side.")
 
 
@@ -30,9 +42,8 @@ class BootstrapConfig(Config):
 def load_node_files(context: OpExecutionContext, replica: ReplicaResource, config: BootstrapConfig) -> dict[str, Any]:
     """Returns per shard the height and how many leaves were proved, and how long it took."""
     with interruptible() as interruption, replica.open(need_hub=False) as opened:
-        work = Bootstrap(opened, Path(config.node_db), context.run.run_id, config.workers, interruption.is_requested)
         try:
-            loaded = work.execute()
+            loaded = _load(opened, config, context.run.run_id, interruption.is_requested)
         except Stopped:
             interruption.end_run(context)
             raise ServiceError(
@@ -45,6 +56,18 @@ def load_node_files(context: OpExecutionContext, replica: ReplicaResource, confi
     figures = _figures(loaded)
     context.add_output_metadata({name: str(figure) for name, figure in figures.items()})
     return figures
+
+
+def _load(replica: Replica, config: BootstrapConfig, run_id: str, should_stop: Callable[[], bool]) -> Loaded:
+    if (config.node_db is None) == (config.snapshot is None):
+        raise ConfigError("a bootstrap takes one of node_db and snapshot", hint="fc-pipeline bootstrap --help")
+    if config.node_db is not None:
+        return Bootstrap(replica, Path(config.node_db), run_id, config.workers, should_stop).execute()
+    source = ArchiveSource(config.snapshot or "", config.network)
+    unpacked = unpack_all(source, replica.settings.data_dir, should_stop)
+    loaded = Bootstrap(replica, unpacked, run_id, config.workers, should_stop).execute()
+    rmtree(unpacked)
+    return loaded
 
 
 def _figures(loaded: Loaded) -> dict[str, Any]:
