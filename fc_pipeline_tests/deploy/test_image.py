@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from fc_pipeline.config.project import project_root
-from fc_pipeline_tests.support.deployed import DEPLOY, read_yaml
+from fc_pipeline_tests.support.deployed import DEPLOY, image_variables, read_yaml
 from fc_pipeline_tests.support.pipeline import project_environment
 
 ROOT = project_root()
@@ -97,9 +97,8 @@ def test_what_is_written_to_are_the_volumes_of_the_pods() -> None:
     mounts = {mount["mountPath"] for mount in code_server["volumeMounts"]}
     (made,) = re.findall(r"install -d -o fc -g fc ([^\n]+)", DOCKERFILE)
     assert mounts == {"/tmp", *made.split()}  # noqa: S108
-    variables = dict(re.findall(r"^\s+([A-Z_]+)=(\S+?)(?: \\)?$", DOCKERFILE, re.M))
-    assert variables["FC_DATA_DIR"] in mounts
-    assert variables["HOME"] in mounts
+    assert image_variables()["FC_DATA_DIR"] in mounts
+    assert image_variables()["HOME"] in mounts
 
 
 def test_the_version_is_the_one_of_the_package() -> None:

@@ -45,6 +45,7 @@ LINE_CHARACTERS = 120
 OTHER_PROGRAMS = frozenset(
     {"createdb", "curl", "dbt", "du", "echo", "export", "git", "journalctl", "pg_dump", "pg_restore", "psql", "rsync"}
     | {"dg", "pip", "python3", "ssh", "sudo", "systemctl", "loginctl", "tar"}
+    | {"aws", "docker", "helm", "kubectl"}
 )
 """Programs that are not ours. What backup and restore, and roles.sql, do with Postgres' is tested as a whole."""
 STAND_INS = {
@@ -164,6 +165,7 @@ def test_the_readme_is_short() -> None:
 
 def test_settings_in_the_pages_exist() -> None:
     of_tests = {
+        "FC_DAGSTER_CHART",
         "FC_FAULT_SEED",
         "FC_FAULT_SEEDS",
         "FC_LIVE_SET_EVENTS",

@@ -1,5 +1,6 @@
 """What `deploy/` says, read; and what Dagster's chart makes of its values, where that is a matter of names alone."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,12 @@ NAMESPACE = "fc"
 
 def read_yaml(name: str) -> Any:
     return yaml.safe_load((DEPLOY / name).read_text(encoding="utf-8"))
+
+
+def image_variables() -> dict[str, str]:
+    """What a container's process finds set by its image."""
+    text = (DEPLOY / "Dockerfile").read_text(encoding="utf-8").rpartition("\nFROM ")[2]
+    return dict(re.findall(r"^(?:ENV|   ) ([A-Z_]+)=(\S+?)(?: \\)?$", text, re.M))
 
 
 def manifests() -> dict[str, list[dict[str, Any]]]:

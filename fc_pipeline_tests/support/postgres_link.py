@@ -16,7 +16,7 @@ COMMIT: Final = b"COMMIT"
 
 @dataclass
 class Link:
-    """Listens on `port`; each connection to it is one to `target` (a socket's path, or host and port).
+    """Listens on `port` of `host`; each connection to it is one to `target` (a socket's path, or host and port).
 
     `delay_seconds` holds back every chunk. After about `cut_after_bytes` (drawn per connection, from `seeded`) a
     connection is cut, until `cuts_left` is 0. With `lose_commits`, so many answers to COMMIT are lost with their
@@ -24,6 +24,7 @@ class Link:
     """
 
     target: str | tuple[str, int]
+    host: str = "127.0.0.1"
     seeded: random.Random = field(default_factory=lambda: random.Random(0))
     delay_seconds: float = 0.0
     cut_after_bytes: int = 0
@@ -36,7 +37,7 @@ class Link:
     _lock: threading.Lock = field(default_factory=threading.Lock, init=False)
 
     def __enter__(self) -> Self:
-        self._listening = socket.create_server(("127.0.0.1", 0))
+        self._listening = socket.create_server((self.host, 0))
         self.port: int = self._listening.getsockname()[1]
         threading.Thread(target=self._accept, daemon=True).start()
         return self
@@ -147,4 +148,4 @@ def postgres_link(url: str, **plan: object) -> Generator[tuple[Link, str]]:
     directory = unquote(parse_qs(parts.query)["host"][0])
     with Link(f"{directory}/.s.PGSQL.5432", **plan) as link:  # pyright: ignore[reportArgumentType]
         password = quote(unquote(parts.password or ""), safe="")
-        yield link, f"postgresql://{parts.username}:{password}@127.0.0.1:{link.port}{parts.path}"
+        yield link, f"postgresql://{parts.username}:{password}@{link.host}:{link.port}{parts.path}"

@@ -32,6 +32,10 @@ class S3Server:
     requests: list[str] = field(default_factory=list[str])
     asked: list[Asked] = field(default_factory=list[Asked])
 
+    @property
+    def endpoint(self) -> str:
+        return f"http://{self.host}:{self.port}"
+
     def uri(self, path: str) -> str:
         """The URI of a lake at a path of the bucket, with all that is needed to open it."""
         options = f"endpoint_override={self.host}:{self.port}&scheme=http&region=us-east-1"
@@ -42,7 +46,7 @@ class S3Server:
 
         return boto3.client(
             "s3",
-            endpoint_url=f"http://{self.host}:{self.port}",
+            endpoint_url=self.endpoint,
             region_name="us-east-1",
             aws_access_key_id=KEY,
             aws_secret_access_key=SECRET,
