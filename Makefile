@@ -15,6 +15,7 @@
 #                following for 15 minutes alone: make bench BENCH="--only live --live-seconds 900"
 #                what apps read from a full network: make bench BENCH="--only read"
 #                what proofs of the live set cost: make bench BENCH="--only proof"
+#                a replica from a node's files: make bench BENCH="--only bootstrap"
 # make docs      write docs/tables.md, docs/api.md and the settings of README.md from their declarations
 # make lock      resolve the dependencies again
 # make audit     look the locked dependencies up among known vulnerabilities
@@ -47,7 +48,7 @@ test-slow: $(VENV)/.dev
 	$(PYTEST) -m "slow and not faults and not mutations" $(TESTS)
 
 # Of the rooms whose SQL it is; the whole matrix of servers is in the faults.
-STOCK_ROOMS := $(addprefix fc_pipeline_tests/,backfill feed fold reconcile repair status store targets)
+STOCK_ROOMS := $(addprefix fc_pipeline_tests/,backfill bootstrap feed fold reconcile repair status store targets)
 test-stock: $(VENV)/.dev
 	@for server in /usr/lib/postgresql/*/bin/postgres; do \
 	  [ -x "$$server" ] || { echo "no stock Postgres is installed: nothing is tested"; continue; }; \
@@ -56,7 +57,7 @@ test-stock: $(VENV)/.dev
 	done
 
 # Of the rooms that write these tables, compare them or read them, slow tests and all.
-PARTITIONED_ROOMS := $(addprefix fc_pipeline_tests/,fold reconcile repair serving status store targets)
+PARTITIONED_ROOMS := $(addprefix fc_pipeline_tests/,bootstrap fold reconcile repair serving status store targets)
 test-partitions: $(VENV)/.dev
 	TEST_PARTITIONS=16 $(PYTEST) -m "not faults and not mutations" $(PARTITIONED_ROOMS) $(TESTS)
 

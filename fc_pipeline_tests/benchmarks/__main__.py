@@ -13,6 +13,7 @@ from fc_pipeline.config.settings import Settings
 from fc_pipeline.sample_hub.generator import generate
 from fc_pipeline.sample_hub.log import load_log
 from fc_pipeline_tests.benchmarks.backfill import backfill_big_user, backfill_users
+from fc_pipeline_tests.benchmarks.bootstrap import bootstrap_network
 from fc_pipeline_tests.benchmarks.by_fid import read_by_fid
 from fc_pipeline_tests.benchmarks.decode import decode_pages
 from fc_pipeline_tests.benchmarks.idle_sync import sync_with_nothing_to_do
@@ -58,6 +59,7 @@ def main() -> None:
             "metrics",
             "ledger",
             "proof",
+            "bootstrap",
         ),
         help="leave the others out",
     )
@@ -77,6 +79,7 @@ def main() -> None:
     parser.add_argument(
         "--ledger-fids", type=int, default=3_350_000, help="users in the bookkeeping of a whole network"
     )
+    parser.add_argument("--node-messages", type=int, default=3_000_000, help="messages in a node's files to load")
     parser.add_argument("--json", type=Path, default=Path("data/bench.json"), help="where the figures go")
     options = parser.parse_args()
     figures: dict[str, dict[str, Any]] = {}
@@ -169,6 +172,9 @@ def _read(options: argparse.Namespace) -> dict[str, dict[str, Any]]:
             figures |= prove_network(Path(folder), size, damages=options.damages)
         with tempfile.TemporaryDirectory(prefix="fc_bench_") as folder:
             figures["proof_messages"] = prove_signed_messages(Path(folder), events=options.signed_events)
+    if options.only in (None, "bootstrap"):
+        with tempfile.TemporaryDirectory(prefix="fc_bench_") as folder:
+            figures |= bootstrap_network(Path(folder), messages=options.node_messages)
     if options.only in (None, "metrics"):
         rows, fids, hours = options.large_rows, options.known_fids, options.known_hours
         with tempfile.TemporaryDirectory(prefix="fc_bench_") as folder:
