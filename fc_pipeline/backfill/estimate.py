@@ -95,9 +95,7 @@ def _unfetched(replica: Replica, scope: BackfillScope, found: ScopedFids) -> Sco
     """The FIDs that a run would fetch now."""
     with replica.engine.connect() as connection:
         begun = snapshot_ledger.unfinished_rounds(connection, scope.buckets, scope.name)
-        since = min(begun.values(), default=None)
-        lines = [] if since is None else snapshot_ledger.lines(connection, list(begun), since=since)
-    fetched = np.array([line.fid for line in lines if line.fetched_at >= begun[line.bucket]], np.int64)
+        fetched = snapshot_ledger.fetched_fids(connection, begun)
     is_left = ~np.isin(found.fids, fetched)
     return ScopedFids(found.fids[is_left], found.shards[is_left], 0)
 

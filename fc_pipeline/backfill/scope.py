@@ -132,8 +132,7 @@ async def find_fids(replica: Replica, hubs: HubPool, scope: BackfillScope) -> Sc
         return ScopedFids.of(named, shard_count)
     buckets = list(scope.buckets)
     with replica.engine.connect() as connection:
-        known = known_fids(connection, buckets, BUCKETS)
-        fids = [np.fromiter(known, np.int64)]
+        fids = [known_fids(connection, buckets, BUCKETS)]
     fids += [np.zeros(1, np.int64)] if CONTRACTS_FID in scope.buckets else []
     known_shards = ScopedFids.of(np.concatenate(fids).tolist(), shard_count)
     fids, shards = [known_shards.fids], [known_shards.shards]

@@ -100,12 +100,11 @@ def _left(replica: Replica, damaged_ranges: list[DamagedRange]) -> Iterator[Dama
     if not damaged_ranges:
         return
     with replica.engine.connect() as connection:
-        folded = snapshot_ledger.folded_versions(connection)
         targets = None if replica.targets is None else set(directory.target_fids(connection))
-    for damaged in damaged_ranges:
-        concerned = damaged.fids if targets is None else damaged.fids & targets
-        left = frozenset(fid for fid in concerned if folded.get(fid, -1) < damaged.last_id)
-        yield DamagedRange(damaged.shard, damaged.reason, damaged.heights, left)
+        for damaged in damaged_ranges:
+            concerned = damaged.fids if targets is None else damaged.fids & targets
+            left = concerned - snapshot_ledger.folded_as_of(connection, concerned, damaged.last_id)
+            yield DamagedRange(damaged.shard, damaged.reason, damaged.heights, left)
 
 
 def _fids_of_block(replica: Replica, shard: int, heights: HeightRange, shard_count: int) -> frozenset[int]:

@@ -145,7 +145,7 @@ def _round(
     is_cut_short = failure is not None and not (work.progress.unread and not work.progress.fids_left)
     with replica.engine.connect() as connection:
         # A user who was a target before has an old snapshot.
-        folded = snapshot_ledger.folded_fids(connection, since=begun_at if is_cut_short else None)
+        folded = snapshot_ledger.folded_fids(connection, fids, since=begun_at if is_cut_short else None)
     reasons = {**dict.fromkeys(fids, str(failure) if failure else NO_LONGER_TARGET), **work.progress.unread}
     _note(replica, {fid: reasons[fid] for fid in fids}, folded - work.progress.unread.keys(), done)
     # The follows of a new root are known only now.

@@ -10,6 +10,7 @@ import statistics
 import time
 from collections.abc import Callable, Mapping
 from contextlib import closing
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
@@ -45,6 +46,7 @@ __all__ = ["read_a_year"]
 _SHARDS: Final = 2
 _ROUNDS: Final = 15
 _RUN_SECONDS: Final = 300
+_LONG_AGO: Final = datetime(2026, 1, 1, tzinfo=UTC)
 _NAMED_HOURS: Final = 250
 _NAMED_FIDS: Final = 40_000
 
@@ -195,10 +197,11 @@ def _memory(replica: Replica) -> dict[str, dict[str, float]]:
     """What the readings of the snapshot ledger take that a round over everybody begins with."""
     everyone = range(256)
     readings: Mapping[str, Callable[[sa.Connection], object]] = {
-        "lines of all": lambda c: snapshot_ledger.lines(c, everyone),
+        "lines of a bucket": lambda c: snapshot_ledger.lines(c, [7]),
+        "fetched FIDs": lambda c: snapshot_ledger.fetched_fids(c, dict.fromkeys(everyone, _LONG_AGO)),
         "known FIDs": lambda c: snapshot_ledger.known_fids(c, everyone, 256),
-        "folded FIDs": snapshot_ledger.folded_fids,
-        "folded versions": snapshot_ledger.folded_versions,
+        "folded FIDs of 20,000": lambda c: snapshot_ledger.folded_fids(c, range(1, 20_001)),
+        "folded as of, of a shard": lambda c: snapshot_ledger.folded_as_of(c, range(1, 3_350_000, 2), 1),
         "named files": lambda c: snapshot_ledger.named_files(c, everyone),
     }
     return {name: _of_a_child(replica, read) for name, read in readings.items()}

@@ -160,9 +160,9 @@ PLANTED_BUGS = (
     bug(
         "one cursor for all shards",
         (
-            "store/ledger.py",
-            "COVERAGE.c.to_height).where(COVERAGE.c.shard == shard)\n    if partition",
-            "COVERAGE.c.to_height)\n    if partition",
+            "store/covered_heights.py",
+            'WHERE c.shard = CAST(:shard AS integer) "\n    "AND c.tables',
+            'WHERE CAST(:shard AS integer) > 0 "\n    "AND c.tables',
         ),
     ),
     bug(
