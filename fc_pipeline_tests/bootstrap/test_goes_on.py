@@ -9,15 +9,17 @@ import pytest
 from fc_pipeline.bootstrap.progress import Stopped
 from fc_pipeline.bootstrap.run import Bootstrap
 from fc_pipeline.errors import LoadUnderWay
+from fc_pipeline.sample_hub.faults import Faults
 from fc_pipeline.sample_hub.generator import generate
 from fc_pipeline.sample_hub.serving import serving
 from fc_pipeline_tests.support.events import HOUR_UNIX
+from fc_pipeline_tests.support.gaps import gaps_of, heal
 from fc_pipeline_tests.support.live_sets import LiveSet
 from fc_pipeline_tests.support.loaded_tables import live_rows
 from fc_pipeline_tests.support.networks import log_of, whole
 from fc_pipeline_tests.support.node_of_log import node_of_log
 from fc_pipeline_tests.support.postgres import Database
-from fc_pipeline_tests.support.workbench import Workbench, workbench
+from fc_pipeline_tests.support.workbench import Workbench, live, workbench
 
 SHARE = 0.6
 """Of the blocks that the files have."""
@@ -86,3 +88,21 @@ def test_what_is_read_meanwhile_is_folded_afterwards(loaded: Workbench, folded: 
     loaded.run()
     assert loaded.missing_hours() == []
     check_equal(loaded, folded)
+
+
+@pytest.mark.slow
+def test_what_the_feed_no_longer_has_snapshots_heal(
+    database: Database, lake: Path, folded: Workbench, network: Network
+) -> None:
+    """The files are older than what the hub remembers."""
+    kept = {shard: height + 4 for shard, height in network.heights.items()}
+    faults = Faults(pruned_before_height=kept)
+    with serving(log_of(network.lines), faults=faults) as url, workbench(database, lake, url) as bench:
+        Bootstrap(bench.replica, network.node, "load", 1).execute()
+        bench.run()
+        lost = [(shard, height + 1, height + 3, "outage") for shard, height in network.heights.items()]
+        assert gaps_of(bench) == [(*gap, None) for gap in lost]
+        heal(bench)
+        assert gaps_of(bench) == [(*gap, "snapshots") for gap in lost]
+        assert bench.missing_hours() == []
+        assert live(bench) == live(folded)
