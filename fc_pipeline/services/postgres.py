@@ -59,6 +59,8 @@ TUNING: Final[Mapping[str, str]] = {
     "maintenance_work_mem": "256MB",
     "effective_cache_size": "2GB",
     "max_connections": "100",
+    # A fold locks each table that it writes, their partitions and the indexes of these: 1,500 with 16 partitions.
+    "max_locks_per_transaction": "512",
     "wal_level": "minimal",
     "max_wal_senders": "0",
     "wal_buffers": "16MB",

@@ -172,5 +172,5 @@ def drop_indexes(connection: sa.Connection, table: str) -> tuple[list[str], str]
     statements: list[str] = []
     for index, definition in found.all():
         connection.execute(sa.text(f"DROP INDEX {index}"))
-        statements.append(definition)
+        statements.append(definition.replace(" ON ONLY ", " ON "))  # of a partitioned table, with its partitions'
     return statements, f"CONSTRAINT {name} {key}"

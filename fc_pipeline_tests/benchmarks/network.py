@@ -16,6 +16,7 @@ from fc_pipeline.store.schema import ensure_schema
 from fc_pipeline.tables.counts import COUNT_TABLES
 from fc_pipeline.tables.registry import DERIVED_TABLES
 from fc_pipeline_tests.benchmarks.large_tables import drop_indexes
+from fc_pipeline_tests.support.postgres import PARTITIONS
 
 __all__ = ["NetworkSize", "fill_network"]
 
@@ -188,7 +189,7 @@ def fill_network(settings: Settings, size: NetworkSize, *, end_unix: int) -> dic
     """
     started = time.perf_counter()
     engine = sa.create_engine(settings.sqlalchemy_url())
-    ensure_schema(engine)
+    ensure_schema(engine, PARTITIONS)
     with engine.begin() as connection:
         for statement in _statements(size, end_unix):
             _execute(connection, statement)
@@ -205,7 +206,7 @@ def fill_network(settings: Settings, size: NetworkSize, *, end_unix: int) -> dic
     with engine.begin() as connection:
         connection.exec_driver_sql(f"DROP TABLE {', '.join(_DROPPED)} CASCADE")
         connection.exec_driver_sql("DROP SCHEMA bench CASCADE")
-    ensure_schema(engine)
+    ensure_schema(engine, PARTITIONS)
     later_indexes.make(engine)
     _alone(engine, "VACUUM ANALYZE")
     _alone(engine, "CHECKPOINT")

@@ -15,6 +15,7 @@ from psycopg2.extensions import parse_dsn
 
 from fc_pipeline.config.settings import Settings
 from fc_pipeline.services.postgres import TUNING, EmbeddedPostgres
+from fc_pipeline_tests.support.postgres import PARTITIONS
 
 __all__ = ["BenchmarkServers", "hub_process", "open_stage", "peak_rss_bytes", "rss_bytes"]
 
@@ -37,6 +38,7 @@ class BenchmarkServers:
             connection.execute(sa.text(f'CREATE DATABASE "{name}"'))
         admin.dispose()
         hubs = (hub_url,) if hub_url else ()
+        values = {"pg_partitions": PARTITIONS, **values}
         return Settings(
             data_dir=self.folder,
             lake_uri=str(self.folder / f"lake_{name}"),

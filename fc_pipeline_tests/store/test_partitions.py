@@ -10,6 +10,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 
 from fc_pipeline.config import variables
+from fc_pipeline.errors import PostgresError
 from fc_pipeline.replica import open_replica
 from fc_pipeline.status import row_counts
 from fc_pipeline.status.row_counts import live_rows
@@ -123,6 +124,13 @@ def test_what_is_done_to_a_partition_by_hand_is_counted_and_told(parted: FoldedD
     stamps = parted.rows("SELECT DISTINCT change_id, tableoid::regclass::text = 'links_p01' AS touched FROM links")
     assert len({one.change_id for one in stamps if one.touched}) == 1
     assert {one.change_id for one in stamps if one.touched}.isdisjoint(o.change_id for o in stamps if not o.touched)
+
+
+def test_a_fold_into_a_partition_that_is_gone_fails_and_says_what_to_do(parted: FoldedDatabase) -> None:
+    with parted.engine.begin() as connection:
+        connection.exec_driver_sql("DROP TABLE links_p01")
+    with pytest.raises(PostgresError, match=r"no partition of relation .*Drop its table"):
+        parted.fold([merge(link(fid, 7, NOW)) for fid in FOLLOWERS])
 
 
 def test_sizes_and_rows_are_those_of_all_partitions(connection: sa.Connection, monkeypatch: pytest.MonkeyPatch) -> None:
