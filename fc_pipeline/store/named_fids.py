@@ -52,7 +52,8 @@ _UNKNOWN: Final = sa.text(
     "USING (partition, shard) WHERE n.heights IS NULL OR NOT c.heights <@ n.heights ORDER BY 1, 2"
 )
 _NOTE_HOUR: Final = sa.text(
-    "INSERT INTO pipeline.named_hours VALUES (:partition, :shard, CAST(:heights AS int8multirange), :fids)"
+    "INSERT INTO pipeline.named_hours AS n VALUES (:partition, :shard, CAST(:heights AS int8multirange), :fids) "
+    "ON CONFLICT (partition, shard) DO UPDATE SET heights = excluded.heights, fids = excluded.fids"
 )
 _PAGES: Final = sa.text("SELECT page, partition, fids FROM pipeline.named_fids WHERE page = ANY (:pages)")
 
@@ -82,10 +83,11 @@ def note(
     fids: npt.NDArray[np.uint32],
 ) -> None:
     """Note whom these heights (first, last) of an hour may name, ascending, in place of what was noted."""
-    forget(connection, hour, shard)
     key = {"partition": hour.key, "shard": shard}
     ranges = "{" + ",".join(f"[{first},{last}]" for first, last in heights) + "}"
-    connection.execute(_NOTE_HOUR, {**key, "heights": ranges, "fids": len(fids)})
+    connection.execute(_NOTE_HOUR, {**key, "heights": ranges, "fids": len(fids)})  # who does the same waits here
+    columns = NAMED_FIDS.c
+    connection.execute(sa.delete(NAMED_FIDS).where(columns.partition == hour.key, columns.shard == shard))
     pages, offsets = fids >> _PAGE_BITS, (fids & 0xFFFF).astype(np.uint16)
     rows = [{**key, "page": page, "fids": packed(offsets[pages == page])} for page in np.unique(pages).tolist()]
     if rows:

@@ -121,6 +121,7 @@ def _timed(replica: Replica, state: str) -> dict[str, dict[str, float]]:
             "chunk: history of the shards": lambda: _histories(replica),
             "chunk: highest heights": lambda: _asked(replica, lambda c: covered_heights.extents(query_of(c))),
             "tick: hub_event_sensor": lambda: _asked(replica, _survey),
+            "tick: opening the replica": lambda: _open(replica),
             "tick: stall": lambda: stall.is_being_followed(replica),
             "tick: closed_hours_sensor": lambda: closed_hours.complete_hours(replica, known=reported),
             "check: all complete hours": lambda: closed_hours.complete_hours(replica),
@@ -146,6 +147,11 @@ def _timed(replica: Replica, state: str) -> dict[str, dict[str, float]]:
         return {f"{name}, {state}": _milliseconds(read) for name, read in readings.items()}
     finally:
         metrics.close()
+
+
+def _open(replica: Replica) -> None:
+    with open_replica(replica.settings):
+        pass
 
 
 def _asked(replica: Replica, read: Callable[[sa.Connection], object]) -> object:

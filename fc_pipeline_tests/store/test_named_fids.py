@@ -1,5 +1,7 @@
 """Which hours name an FID: kept in pages, found again, and unknown as soon as the ledger covers more."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import sqlalchemy as sa
 from hypothesis import given
@@ -50,6 +52,19 @@ def test_hours_that_name_a_fid(replica: FoldedDatabase) -> None:
         assert named_fids.hours_naming(connection, [3]) == {FIRST}
         named_fids.forget(connection, FIRST, 1)
         assert named_fids.hours_naming(connection, [3, 65_535]) == set()
+
+
+def test_two_that_look_through_an_hour_at_once_note_it_once(replica: FoldedDatabase) -> None:
+    def note(number: int) -> None:
+        for _ in range(20):
+            with replica.engine.begin() as connection:
+                named_fids.note(connection, FIRST, 1, [(1, 9)], fids(number, 70_000))
+
+    with ThreadPoolExecutor(3) as pool:
+        list(pool.map(note, (1, 2, 3)))
+    with replica.engine.connect() as connection:
+        assert named_fids.hours_naming(connection, [70_000]) == {FIRST}
+        assert sum(bool(named_fids.hours_naming(connection, [number])) for number in (1, 2, 3)) == 1
 
 
 def test_an_hour_is_unknown_as_soon_as_more_of_it_is_covered(replica: FoldedDatabase) -> None:
