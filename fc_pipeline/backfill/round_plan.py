@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from typing import Final
 
 from fc_pipeline.backfill.listing import shared_listing
 from fc_pipeline.backfill.scope import BackfillScope, ScopedFids, named_fids
@@ -19,7 +20,10 @@ from fc_pipeline.replica import Replica
 from fc_pipeline.store import fid_listings, snapshot_ledger
 from fc_pipeline.store.snapshot_ledger import SnapshotLine
 
-__all__ = ["BucketPlan", "RoundPlan"]
+__all__ = ["BUCKETS_PER_RUN", "BucketPlan", "RoundPlan"]
+
+BUCKETS_PER_RUN: Final = 16
+"""A round over all buckets is done by runs over so many each, some at a time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +60,7 @@ class RoundPlan:
         named = await asyncio.to_thread(named_fids, self.replica, self.scope)
         if named is not None:
             self._named = ScopedFids.of(named, self._shard_count)
-            await asyncio.to_thread(self._begin, None)
+            await asyncio.to_thread(self._begin, await asyncio.to_thread(self._listing_of_targets))
             return
         listing = None
         if await asyncio.to_thread(self._lacks_listing):
@@ -71,12 +75,21 @@ class RoundPlan:
             known = fid_listings.living_of_rounds(connection, self.scope.name, begun)
         return any(bucket not in known for bucket in self.scope.buckets)
 
+    def _listing_of_targets(self) -> int | None:
+        """The list of the round that runs share: of targets it only says which buckets are done."""
+        if self.round_name is None or self.scope.fids is not None:
+            return None
+        with self.replica.engine.connect() as connection:
+            return next((one.id for one in fid_listings.living(connection, name=self.round_name)), None)
+
     def _begin(self, listing: int | None) -> None:
         buckets, scope = self.scope.buckets, self.scope.name
         with self.replica.engine.begin() as connection:
             self.rounds = snapshot_ledger.open_rounds(connection, buckets, scope, self.run_id, datetime.now(UTC))
             if self._named is not None:
                 self.expected = dict(Counter(bucket_of(fid) for fid in self._named.fids.tolist()))
+                if listing is not None:
+                    fid_listings.assign(connection, scope, self.rounds, listing)
                 return
             self._listings = fid_listings.living_of_rounds(connection, scope, self.rounds)
             new = {bucket: at for bucket, at in self.rounds.items() if bucket not in self._listings}

@@ -5,7 +5,7 @@ import logging
 import signal
 import sys
 import warnings
-from collections.abc import Collection, Generator
+from collections.abc import Callable, Collection, Generator
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Annotated
 
@@ -16,7 +16,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from fc_pipeline.cli.chosen_fids import describe_left_out, left_out
 from fc_pipeline.config.project import dagster_home
 from fc_pipeline.config.settings import Settings
-from fc_pipeline.errors import ConfigError, SchemaMissing
+from fc_pipeline.errors import ConfigError, SchemaMissing, ServiceError
 from fc_pipeline.services import close_services_for_process, open_services
 
 if TYPE_CHECKING:
@@ -25,12 +25,22 @@ if TYPE_CHECKING:
     from fc_pipeline.backfill.scope import BackfillScope
     from fc_pipeline.repair.gaps import HealingPlan
     from fc_pipeline.replica import Replica
+    from fc_pipeline.store.fid_listings import RoundProgress
 
 __all__ = ["backfill", "counted", "numbers_of", "print_outcome"]
 
 _MAX_FID = 2**63 - 1
 _LAST_BUCKET = 255
 _MAX_NAMED = 10
+_MAX_WORKERS = 64
+_COLUMNS = (
+    TextColumn("reconciling"),
+    BarColumn(),
+    MofNCompleteColumn(),
+    TextColumn("FIDs, {task.fields[requests]:,} requests"),
+    TimeElapsedColumn(),
+    TimeRemainingColumn(),
+)
 
 
 def backfill(
@@ -38,6 +48,10 @@ def backfill(
     buckets: Annotated[str | None, typer.Option(help="The users of these buckets (fid % 256), such as 0-15.")] = None,
     everyone: Annotated[bool, typer.Option("--all", help="Every user that the hub lists.")] = False,
     gaps: Annotated[bool, typer.Option("--gaps", help="The users of open gaps; heals the gaps.")] = False,
+    workers: Annotated[
+        int,
+        typer.Option(min=1, max=_MAX_WORKERS, help="With --all or --buckets: so many runs at a time."),
+    ] = 1,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only print what it would take.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the outcome as JSON, for programs.")] = False,
 ) -> None:
@@ -46,6 +60,8 @@ def backfill(
         raise ConfigError(
             "backfill takes one of --fids, --buckets, --all and --gaps", hint="fc-pipeline backfill --help"
         )
+    if workers > 1 and (gaps or fids is not None):
+        raise ConfigError("--workers goes with --all and --buckets", hint="leave it out: one run does these users")
     chosen = numbers_of(fids, "--fids", 1, _MAX_FID) if fids is not None else None
     ranges = numbers_of(buckets, "--buckets", 0, _LAST_BUCKET) if buckets is not None else range(_LAST_BUCKET + 1)
     warnings.filterwarnings("ignore", module="fc_pipeline")  # Dagster says "preview" of what the assets use
@@ -65,9 +81,10 @@ def backfill(
             _print_estimate(opened, plan.scope if plan is not None else scope, as_json=as_json)
         elif plan is not None:
             print_outcome(_heal(quiet=as_json), as_json=as_json, gaps=len(plan.damaged_ranges))
+        elif scope.fids is not None:
+            print_outcome(_run(scope, sorted(scope.fids), quiet=as_json), as_json=as_json)
         else:
-            fids_of_scope = sorted(scope.fids) if scope.fids is not None else None
-            print_outcome(_run(_spans_of(scope), fids=fids_of_scope, quiet=as_json), as_json=as_json)
+            print_outcome(_share(opened, scope, workers, quiet=as_json), as_json=as_json)
 
 
 def _without_others(settings: Settings, fids: Collection[int], *, dry_run: bool) -> Collection[int]:
@@ -162,16 +179,8 @@ def _plan_healing(settings: Settings, *, dry_run: bool) -> "HealingPlan":
         return plan_healing(replica)
 
 
-def _spans_of(scope: "BackfillScope") -> list[tuple[int, int]]:
-    """The ranges of adjacent buckets, for a run each.
-
-    Chosen FIDs are one run, whatever their buckets: it leaves the other buckets of its range alone.
-    """
-    return _spans(scope.buckets) if scope.fids is None else [(scope.buckets[0], scope.buckets[-1])]
-
-
-def _run(spans: list[tuple[int, int]], *, fids: list[int] | None = None, quiet: bool) -> "BackfillOutcome":
-    """A run per range of buckets; returns what they have done together."""
+def _run(scope: "BackfillScope", fids: list[int], *, quiet: bool) -> "BackfillOutcome":
+    """One run over chosen FIDs, whatever their buckets: it leaves the other buckets of its range alone."""
     from dagster import DagsterInstance  # importing Dagster takes seconds
 
     from fc_pipeline.backfill.progress import BackfillOutcome
@@ -180,17 +189,57 @@ def _run(spans: list[tuple[int, int]], *, fids: list[int] | None = None, quiet: 
     from fc_pipeline.orchestration.assets.snapshots import BackfillConfig, fid_tables
     from fc_pipeline.orchestration.jobs import SNAPSHOTS
 
-    done = BackfillOutcome()
+    first, last = bucket_key(scope.buckets[0]), bucket_key(scope.buckets[-1])
     config = BackfillConfig(fids=fids)
     try:
         with DagsterInstance.from_config(str(dagster_home())) as instance, _bar(quiet=quiet):
-            for first, last in spans:
-                figures = run_over_partitions(
-                    instance, SNAPSHOTS.name, fid_tables.op.name, config, bucket_key(first), bucket_key(last)
-                )
-                done += BackfillOutcome.of_figures(figures)
+            figures = run_over_partitions(instance, SNAPSHOTS.name, fid_tables.op.name, config, first, last)
     finally:
         close_services_for_process()
+    return BackfillOutcome.of_figures(figures)
+
+
+def _share(settings: Settings, scope: "BackfillScope", workers: int, *, quiet: bool) -> "BackfillOutcome":
+    """The round over these buckets, new or taken up, by this process or by several; what they have done here.
+
+    Raises ServiceError where others are still at some of it.
+    """
+    from fc_pipeline.backfill.shared_round import join_or_begin, left_of
+    from fc_pipeline.store import fid_listings
+
+    with _opened(settings, to_read=False) as replica:
+        shared = join_or_begin(replica, scope.buckets)
+        listing = shared.listing
+        with replica.engine.connect() as connection:
+            left = left_of(connection, listing)
+        if shared.is_joined:
+            done_before = f"{counted(len(scope.buckets) - len(left), 'bucket')} of {len(scope.buckets):,}"
+            Console(stderr=True, highlight=False).print(f"a round goes on: {done_before} are done")
+        try:
+            if workers == 1:
+                from fc_pipeline.cli.shared_backfill import backfill_here  # importing Dagster takes seconds
+
+                with _bar(quiet=quiet):
+                    done = backfill_here(listing)
+            else:
+                from fc_pipeline.cli.backfill_crew import backfill_by_workers
+
+                with _bar_of_round(quiet=quiet) as show:
+
+                    def look() -> None:
+                        with replica.engine.connect() as connection:
+                            show(fid_listings.progress(connection, listing))
+
+                    done = backfill_by_workers(listing, left, workers, look)
+        finally:
+            close_services_for_process()
+        with replica.engine.connect() as connection:
+            left = left_of(connection, listing)
+    if left:
+        raise ServiceError(
+            f"{counted(len(left), 'bucket')} of this round are not done: another worker is at them, or has ended",
+            hint="the same command goes on with what is left then",
+        )
     return done
 
 
@@ -210,29 +259,19 @@ def _heal(*, quiet: bool) -> "BackfillOutcome":
     return BackfillOutcome.of_figures(healed["outcome"])
 
 
-def _spans(buckets: Collection[int]) -> list[tuple[int, int]]:
-    spans: list[tuple[int, int]] = []
-    for bucket in sorted(buckets):
-        if spans and spans[-1][1] + 1 == bucket:
-            spans[-1] = (spans[-1][0], bucket)
-        else:
-            spans.append((bucket, bucket))
-    return spans
+@contextmanager
+def _bar_of_round(*, quiet: bool) -> Generator["Callable[[RoundProgress], None]"]:
+    """A progress bar over the FIDs of a round, whoever works on it; gives what shows how far it is."""
+    with Progress(*_COLUMNS, console=Console(stderr=True, quiet=quiet)) as progress:
+        bar = progress.add_task("fids", total=None, requests=0)
+        yield lambda now: progress.update(bar, total=now.fids, completed=now.fids_fetched, requests=now.requests)
 
 
 @contextmanager
 def _bar(*, quiet: bool) -> Generator[None]:
     """A progress bar over FIDs, fed by what the work logs."""
-    columns = (
-        TextColumn("reconciling"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("FIDs, {task.fields[requests]:,} requests"),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-    )
     logger = logging.getLogger("fc_pipeline.backfill.run")
-    with Progress(*columns, console=Console(stderr=True, quiet=quiet)) as progress:
+    with Progress(*_COLUMNS, console=Console(stderr=True, quiet=quiet)) as progress:
         bar = progress.add_task("fids", total=None, requests=0)
 
         class Feed(logging.Handler):

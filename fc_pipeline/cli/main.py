@@ -2,7 +2,6 @@
 
 import logging
 import sys
-import warnings
 from contextlib import suppress
 from importlib.metadata import version as installed_version
 from typing import Annotated
@@ -14,6 +13,7 @@ from fc_pipeline.causes import cause_of
 from fc_pipeline.cli.alerts import alerts
 from fc_pipeline.cli.backfill import backfill
 from fc_pipeline.cli.bootstrap import bootstrap
+from fc_pipeline.cli.hushing import hush_dagster
 from fc_pipeline.cli.init import init
 from fc_pipeline.cli.lake import lake
 from fc_pipeline.cli.metrics import metrics
@@ -91,9 +91,8 @@ def options(
     ] = False,
 ) -> None:
     """Options of every command."""
-    if not debug:  # using Dagster's preview features is our choice, not the user's
-        for said in ("not considered ready for production use", "is currently in beta"):
-            warnings.filterwarnings("ignore", message=f"(?s).*{said}")
+    if not debug:
+        hush_dagster()
     handler = logging.StreamHandler()
     handler.setLevel(logging.DEBUG if debug else logging.WARNING)
     handler.setFormatter(formatter_of(log_format(), "%(message)s"))

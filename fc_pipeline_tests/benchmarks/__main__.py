@@ -32,6 +32,7 @@ from fc_pipeline_tests.benchmarks.stock_server import fold_on_stock_server
 from fc_pipeline_tests.benchmarks.stored_bytes import stored_bytes
 from fc_pipeline_tests.benchmarks.target_filter import complete_target, fold_profiles, fold_targets_only
 from fc_pipeline_tests.benchmarks.target_set import target_set
+from fc_pipeline_tests.benchmarks.workers import share_a_round
 
 SEED = 20_261_123
 
@@ -51,6 +52,7 @@ def main() -> None:
             "idle_sync",
             "by_fid",
             "backfill",
+            "workers",
             "targets",
             "stock_server",
             "rows_match_log",
@@ -80,6 +82,8 @@ def main() -> None:
         "--ledger-fids", type=int, default=3_350_000, help="users in the bookkeeping of a whole network"
     )
     parser.add_argument("--node-messages", type=int, default=3_000_000, help="messages in a node's files to load")
+    parser.add_argument("--round-fids", type=int, default=1_600, help="users of a round that workers share")
+    parser.add_argument("--hub-delay", type=float, default=0.2, help="seconds that its hub takes for each answer")
     parser.add_argument("--json", type=Path, default=Path("data/bench.json"), help="where the figures go")
     options = parser.parse_args()
     figures: dict[str, dict[str, Any]] = {}
@@ -114,6 +118,7 @@ def main() -> None:
         with tempfile.TemporaryDirectory(prefix="fc_bench_") as folder:
             log_path = _generated(Path(folder), events=options.events // 10, fids=options.fids // 5)
             figures["rows_match_log"] = compare_rows_with_log(Path(folder), log_path, rows=options.large_rows // 5)
+    figures |= _shared(options)
     figures |= _read(options)
     _print(figures)
     options.json.parent.mkdir(parents=True, exist_ok=True)
@@ -145,6 +150,15 @@ def _snapshots(only: str | None, *, events: int, fids: int) -> dict[str, dict[st
             figures["backfill"] = backfill_users(Path(folder), log_path)
             figures["backfill_big_user"] = backfill_big_user(Path(folder))
     return figures
+
+
+def _shared(options: argparse.Namespace) -> dict[str, dict[str, Any]]:
+    """A round that workers share; little of each user, so that it is the hub that takes the time."""
+    if options.only not in (None, "workers"):
+        return {}
+    with tempfile.TemporaryDirectory(prefix="fc_bench_") as folder:
+        log_path = _generated(Path(folder), events=options.round_fids * 20, fids=options.round_fids)
+        return share_a_round(Path(folder), log_path, options.hub_delay)
 
 
 def _targets(*, events: int, fids: int) -> dict[str, dict[str, Any]]:

@@ -27,9 +27,9 @@ HTTPX_SHARE = 10
 
 
 @contextmanager
-def memory_hub(log_path: Path) -> Generator[str]:
-    """A hub in a process of its own (`memory_hub`); gives its address."""
-    command = [sys.executable, "-m", "fc_pipeline_tests.benchmarks.memory_hub", str(log_path)]
+def memory_hub(log_path: Path, delay_seconds: float = 0.0) -> Generator[str]:
+    """A hub in a process of its own (`memory_hub`), each of whose answers takes so long; gives its address."""
+    command = [sys.executable, "-m", "fc_pipeline_tests.benchmarks.memory_hub", str(log_path), str(delay_seconds)]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
     try:

@@ -1,6 +1,7 @@
 """A hub that answers as fast as a socket can: what the sample hub says, written from memory from the second time on.
 
-`python -m fc_pipeline_tests.benchmarks.memory_hub LOG` prints its address. One process, a raw asyncio protocol.
+`python -m fc_pipeline_tests.benchmarks.memory_hub LOG SECONDS` prints its address; each answer takes so long, without
+any work. One process, a raw asyncio protocol.
 """
 
 import asyncio
@@ -39,8 +40,9 @@ class _Answers(dict[bytes, bytes]):
 
 
 class _Connection(asyncio.Protocol):
-    def __init__(self, answers: _Answers) -> None:
+    def __init__(self, answers: _Answers, delay_seconds: float) -> None:
         self._answers = answers
+        self._delay_seconds = delay_seconds
         self._unread = b""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -50,15 +52,19 @@ class _Connection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         *heads, self._unread = (self._unread + data).split(HEAD_END)
         for head in heads:
-            self._transport.write(self._answers[head.split(b" ", 2)[1]])
+            answer = self._answers[head.split(b" ", 2)[1]]
+            if self._delay_seconds:
+                asyncio.get_running_loop().call_later(self._delay_seconds, self._transport.write, answer)
+            else:
+                self._transport.write(answer)
 
 
-async def _serve(log_path: Path) -> None:
+async def _serve(log_path: Path, delay_seconds: float) -> None:
     answers = _Answers(SampleHub(load_log(log_path)))
-    server = await asyncio.get_running_loop().create_server(lambda: _Connection(answers), "127.0.0.1", 0)
+    server = await asyncio.get_running_loop().create_server(lambda: _Connection(answers, delay_seconds), "127.0.0.1", 0)
     print(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", flush=True)
     await server.serve_forever()
 
 
 if __name__ == "__main__":
-    asyncio.run(_serve(Path(sys.argv[1])))
+    asyncio.run(_serve(Path(sys.argv[1]), float(sys.argv[2])))

@@ -54,10 +54,12 @@ class BucketReporter:
     def _folds(self) -> bool:
         return not {RECONCILED, GASLESS_KEYS.name}.isdisjoint(self.assets)
 
-    def backfill(self, scope: BackfillScope, proved_users: ProvedUsers | None = None) -> Backfill:
+    def backfill(
+        self, scope: BackfillScope, proved_users: ProvedUsers | None = None, round_name: str | None = None
+    ) -> Backfill:
         """A backfill over a scope for these assets that reports here; a signal to the run ends it early.
 
-        Nobody is read whom `proved_users` names.
+        Nobody is read whom `proved_users` names. Runs with the same `round_name` share one list of all users.
         """
         work = Backfill(
             self.replica,
@@ -67,6 +69,7 @@ class BucketReporter:
             fold=self._folds,
             should_stop=self.interruption.is_requested,
             proved_users=proved_users,
+            round_name=round_name,
             on_progress=lambda progress: self.context.log.info(progress.line()),
         )
         work.on_bucket = lambda bucket: self._report(work.progress, bucket)

@@ -14,8 +14,10 @@ from dagster import (
     TableSchema,
     multi_asset,
 )
+from dagster._core.storage.tags import BACKFILL_ID_TAG
 from pydantic import Field
 
+from fc_pipeline.backfill.round_plan import BUCKETS_PER_RUN
 from fc_pipeline.backfill.scope import BackfillScope, buckets_named
 from fc_pipeline.lake.snapshot_log import SNAPSHOT_SCHEMA, bucket_of
 from fc_pipeline.orchestration.assets.bucket_reports import BY_BUCKETS, RECONCILED, SNAPSHOTS_ASSET, BucketReporter
@@ -117,6 +119,10 @@ class BackfillConfig(Config):
         description="Read only users whose records are not the hub's by hash, where a hub is asked over gRPC "
         "(FC_HUB_GRPC): the daily audit does. Default: read everybody.",
     )
+    round_name: str = Field(
+        default="",
+        description="Runs with the same name share one list of all users. Empty: those of one backfill of the UI do.",
+    )
 
 
 @multi_asset(
@@ -124,7 +130,7 @@ class BackfillConfig(Config):
     specs=SNAPSHOT_SPECS,
     partitions_def=FID_BUCKETS,
     can_subset=True,
-    backfill_policy=BackfillPolicy.single_run(),
+    backfill_policy=BackfillPolicy.multi_run(max_partitions_per_run=BUCKETS_PER_RUN),
     pool=HUB_POOL,
 )
 def fid_tables(
@@ -142,7 +148,8 @@ def fid_tables(
         assets = [name for name in BY_BUCKETS if name in selected]
         reporter = BucketReporter(context, replica.names, opened, interruption, assets)
         by_hash = proved_users if config.hashes_first else None
-        reporter.backfill(_scope(buckets, config.fids), by_hash).execute()
+        round_name = config.round_name or context.run.tags.get(BACKFILL_ID_TAG)
+        reporter.backfill(_scope(buckets, config.fids), by_hash, round_name).execute()
         reporter.evaluate()
         interruption.end_run(context)  # either way the work is complete
     yield from logged_outputs(assets, {OUTCOME: reporter.outcome().figures()})
