@@ -8,7 +8,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
+import typer.main
 import yaml
 from dagster import DagsterInstance, deserialize_value
 from dagster._cli.api import ExecuteRunArgs
@@ -21,6 +23,7 @@ from dagster._core.remote_origin import (
     RemoteRepositoryOrigin,
 )
 
+from fc_pipeline.cli.main import app
 from fc_pipeline.config.settings import Settings, declared_settings
 from fc_pipeline.orchestration.jobs import MICRO_BATCHES
 from fc_pipeline_tests.support.acted_kubernetes import acted_kubernetes
@@ -28,7 +31,7 @@ from fc_pipeline_tests.support.deployed import DEPLOY, manifests, read_yaml, run
 from fc_pipeline_tests.support.pipeline import defs
 
 KUBERNETES = "1.33"
-ROLES = {"webserver", "daemon", "code-server", "run", "metrics", "alerts"}
+ROLES = {"webserver", "daemon", "code-server", "run", "metrics", "alerts", "bootstrap"}
 IMAGE = "registry.example.com/fc_pipeline:0.1.0"
 """Of the values and the manifests; whoever deploys names another one."""
 WRITABLE = {"/tmp", "/opt/dagster/dagster_home", "/var/lib/fc_pipeline"}  # noqa: S108
@@ -69,11 +72,22 @@ def pods() -> dict[str, tuple[dict[str, Any], dict[str, Any]]]:
     found: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {}
     for objects in manifests().values():
         for one in objects:
-            if one["kind"] == "Deployment":
+            if one["kind"] in {"Deployment", "Job"}:
                 template = one["spec"]["template"]
                 (container,) = template["spec"]["containers"]
                 found[template["metadata"]["labels"]["fc-pipeline/role"]] = template["spec"], container
     return found
+
+
+@pytest.mark.parametrize("role", sorted(pods()))
+def test_its_command_is_one_of_ours(role: str) -> None:
+    _, container = pods()[role]
+    program, *words = container["args"]
+    assert program == "fc-pipeline"
+    command = typer.main.get_command(app)
+    while isinstance(command, click.Group):
+        command = command.commands[words.pop(0)]
+    command.make_context(role, words)
 
 
 def is_held_short(pod: dict[str, Any], container: dict[str, Any]) -> None:
@@ -202,6 +216,7 @@ class TestNetworkPolicy:
             "daemon": set(),
             "run": set(),
             "alerts": set(),
+            "bootstrap": set(),
         }
 
     @pytest.mark.parametrize("role", sorted(ROLES))
