@@ -37,6 +37,20 @@ exec "$@"
 """
 
 
+def container(hostname: str, folder: Path, *command: str | Path) -> list[str | Path]:
+    """The command of a process that finds this machine's files, and can write to a folder of its own alone."""
+    return ["unshare", "--mount", "--uts", "sh", "-c", _ENTER, "enter", hostname, folder, *command]
+
+
+def require_containers() -> None:
+    """Skips where this machine does not let us have any."""
+    if shutil.which("unshare") is None:
+        pytest.skip("needs unshare (apt install util-linux)")
+    tried = subprocess.run(["unshare", "--mount", "--uts", "true"], capture_output=True, text=True, check=False)
+    if tried.returncode:
+        pytest.skip(f"no containers here: {tried.stderr.strip()} (needs root)")
+
+
 @dataclass
 class Machine:
     """A namespace, and the processes in it by the names of their jobs."""
@@ -72,30 +86,30 @@ class Cluster:
         machine = min((one for one in self.machines if not one.is_lost), key=lambda one: len(one.at_work()))
         folder = self.folder / name
         command, environment = self._container(job, folder)
-        enter = ["ip", "netns", "exec", machine.namespace, "unshare", "--mount", "--uts", "sh", "-c", _ENTER, "enter"]
+        enter = ["ip", "netns", "exec", machine.namespace]
+        command = [*enter, *container(name[:60], folder, *command)]
         with (folder / "output").open("wb") as out:
-            machine.processes[name] = process = subprocess.Popen(
-                [*enter, name[:60], str(folder), *command], env=environment, cwd=project_root(), stdout=out, stderr=out
-            )
+            process = subprocess.Popen(command, env=environment, cwd=project_root(), stdout=out, stderr=out)
+        machine.processes[name] = process
         self.machine_of[name] = machine
         self.kubernetes.say(name, active=1)
         threading.Thread(target=self._until_its_end, args=(name, process), daemon=True).start()
 
-    def _container(self, job: dict[str, Any], folder: Path) -> tuple[list[str], dict[str, str]]:
+    def _container(self, job: dict[str, Any], folder: Path) -> tuple[list[str | Path], dict[str, str]]:
         """The command and the variables of its container, whose volumes are folders."""
-        (container,) = job["spec"]["template"]["spec"]["containers"]
-        volumes = {mount["mountPath"]: folder / mount["name"] for mount in container["volumeMounts"]}
+        (given,) = job["spec"]["template"]["spec"]["containers"]
+        volumes = {mount["mountPath"]: folder / mount["name"] for mount in given["volumeMounts"]}
         for volume in volumes.values():
             volume.mkdir(parents=True)
         variables: dict[str, str] = {**image_variables(), "TMPDIR": "/tmp"}  # noqa: S108
-        for source in container["envFrom"]:
+        for source in given["envFrom"]:
             kind, where = ("secretRef", self.secrets) if "secretRef" in source else ("configMapRef", self.config_maps)
             variables |= where[source[kind]["name"]]
-        for one in container["env"]:
+        for one in given["env"]:
             secret = one.get("valueFrom", {}).get("secretKeyRef")
             variables[one["name"]] = self.secrets[secret["name"]][secret["key"]] if secret else one["value"]
         inside = {name: str(volumes.get(value, value)) for name, value in variables.items()}
-        program, *arguments = container["args"]
+        program, *arguments = given["args"]
         return [str(Path(sys.prefix) / "bin" / program), *arguments], {**inside, "PATH": os.environ["PATH"]}
 
     def _until_its_end(self, name: str, process: subprocess.Popen[bytes]) -> None:
@@ -122,8 +136,9 @@ class Cluster:
 @contextmanager
 def machines(count: int) -> Generator[list[Machine]]:
     """So many machines, until the block ends; skips where this one cannot have namespaces."""
-    if shutil.which("ip") is None or shutil.which("unshare") is None:
-        pytest.skip("needs ip and unshare (apt install iproute2 util-linux)")
+    if shutil.which("ip") is None:
+        pytest.skip("needs ip (apt install iproute2)")
+    require_containers()
     name = f"fc{os.getpid()}"
     with ExitStack() as stack:
         try:
