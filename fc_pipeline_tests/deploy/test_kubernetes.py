@@ -122,7 +122,8 @@ def test_a_run_is_a_pod_that_ends_by_itself_and_is_not_tried_again(job_of_a_run:
     assert spec["backoffLimit"] == 0  # the sensors look for what is left to do
     pod = spec["template"]["spec"]
     assert pod["restartPolicy"] == "Never"
-    assert pod["terminationGracePeriodSeconds"] == 120
+    monitoring = read_yaml("helm/values.yaml")["dagsterDaemon"]["runMonitoring"]
+    assert 60 <= pod["terminationGracePeriodSeconds"] < monitoring["cancelTimeoutSeconds"]
     (container,) = pod["containers"]
     is_held_short(pod, container)
     assert container["image"] == IMAGE
