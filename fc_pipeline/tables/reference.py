@@ -24,11 +24,12 @@ indexes go by network time, `coalesce(block_time, "timestamp")`: only rows that 
 no block time.
 
 `change_id` is the id of the transaction here that last changed the row, and `updated_at` when that transaction began
-(`changed_at` in `user_profiles`, whose `updated_at` is that of its newest message). The database sets both, whoever
-changes a row; a row that is deleted without a tombstone leaves its key in `pipeline.removals`. They are of this
-replica: a table that is made again has new ones. To keep a copy elsewhere, ask `api.changes_since`, which has rows and
-removals: [api.md](api.md#a-copy-elsewhere). A plain `WHERE change_id > …` misses what transactions that began earlier
-commit later. `fid_activity` has no index on it, and the tables of counts have none.
+(`changed_at` in `user_profiles`, whose `updated_at` is that of its newest message), a microsecond later in a row that a
+fold found there and changed: by that it counts what is new. The database sets both, whoever changes a row; a row that
+is deleted without a tombstone leaves its key in `pipeline.removals`. They are of this replica: a table that is made
+again has new ones. To keep a copy elsewhere, ask `api.changes_since`, which has rows and removals:
+[api.md](api.md#a-copy-elsewhere). A plain `WHERE change_id > …` misses what transactions that began earlier commit
+later. `fid_activity` has no index on it, and the tables of counts have none.
 
 `cast_threads` has the root of each live cast, the author and URL of that, and the depth below it. A chain of parents
 ends at a cast that replies to none, or at a parent that is not here, not yet here, or deleted: the highest ancestor
