@@ -212,6 +212,7 @@ def _share(settings: Settings, scope: "BackfillScope", workers: int, *, quiet: b
         listing = shared.listing
         with replica.engine.connect() as connection:
             left = left_of(connection, listing)
+            numbers = fid_listings.numbers_by_bucket(connection, listing.id, listing.buckets)
         if shared.is_joined:
             done_before = f"{counted(len(scope.buckets) - len(left), 'bucket')} of {len(scope.buckets):,}"
             Console(stderr=True, highlight=False).print(f"a round goes on: {done_before} are done")
@@ -228,7 +229,7 @@ def _share(settings: Settings, scope: "BackfillScope", workers: int, *, quiet: b
 
                     def look() -> None:
                         with replica.engine.connect() as connection:
-                            show(fid_listings.progress(connection, listing))
+                            show(fid_listings.progress(connection, listing, numbers))
 
                     done = backfill_by_workers(listing, left, workers, look)
         finally:

@@ -179,9 +179,8 @@ def numbers_by_bucket(connection: sa.Connection, listing: int, buckets: Collecti
     return {row[0]: int(row[1]) for row in rows}
 
 
-def progress(connection: sa.Connection, listing: Listing) -> RoundProgress:
-    """How far the round is that goes by a list, whoever works on it."""
-    numbers = numbers_by_bucket(connection, listing.id, listing.buckets)
+def progress(connection: sa.Connection, listing: Listing, numbers: Mapping[int, int]) -> RoundProgress:
+    """How far the round is that goes by a list, whoever works on it; `numbers` are those of `numbers_by_bucket`."""
     rounds = SNAPSHOT_ROUNDS.c
     query = sa.select(rounds.bucket, sa.func.sum(rounds.fids), sa.func.sum(rounds.requests)).group_by(rounds.bucket)
     rows = connection.execute(query.where(rounds.listing == listing.id)).all()

@@ -67,7 +67,8 @@ def test_runs_of_a_round_share_one_list_and_each_does_its_own_buckets(bench: Wor
     }
     with bench.replica.engine.connect() as connection:
         (listing,) = fid_listings.living(connection, name="a round")
-        found = fid_listings.progress(connection, listing)
+        numbers = fid_listings.numbers_by_bucket(connection, listing.id, listing.buckets)
+        found = fid_listings.progress(connection, listing, numbers)
         assert (found.fids, found.fids_fetched) == (FIDS, FIDS)
         assert fid_listings.finished_buckets(connection, listing.id) == set(range(BUCKETS))
 

@@ -22,6 +22,7 @@ from fc_pipeline_tests.benchmarks.ledger import read_a_year
 from fc_pipeline_tests.benchmarks.live import follow_live
 from fc_pipeline_tests.benchmarks.metrics import scrape_metrics
 from fc_pipeline_tests.benchmarks.network import NetworkSize
+from fc_pipeline_tests.benchmarks.planning import plan_network
 from fc_pipeline_tests.benchmarks.poison import catch_up_with_poison
 from fc_pipeline_tests.benchmarks.proof import network_of, prove_network
 from fc_pipeline_tests.benchmarks.proof_messages import prove_signed_messages
@@ -158,7 +159,9 @@ def _shared(options: argparse.Namespace) -> dict[str, dict[str, Any]]:
         return {}
     with tempfile.TemporaryDirectory(prefix="fc_bench_") as folder:
         log_path = _generated(Path(folder), events=options.round_fids * 20, fids=options.round_fids)
-        return share_a_round(Path(folder), log_path, options.hub_delay)
+        figures = share_a_round(Path(folder), log_path, options.hub_delay)
+    with tempfile.TemporaryDirectory(prefix="fc_bench_") as folder:
+        return figures | {"planning": plan_network(Path(folder), options.ledger_fids)}
 
 
 def _targets(*, events: int, fids: int) -> dict[str, dict[str, Any]]:

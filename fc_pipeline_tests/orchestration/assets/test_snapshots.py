@@ -4,21 +4,33 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from dagster import AssetKey, AssetRecordsFilter, ExecuteInProcessResult, RunConfig
-from dagster._core.storage.tags import ASSET_PARTITION_RANGE_END_TAG, ASSET_PARTITION_RANGE_START_TAG
+from dagster import AssetKey, AssetRecordsFilter, BackfillPolicy, ExecuteInProcessResult, RunConfig
+from dagster._core.storage.tags import (
+    ASSET_PARTITION_RANGE_END_TAG,
+    ASSET_PARTITION_RANGE_START_TAG,
+    BACKFILL_ID_TAG,
+)
 
+from fc_pipeline.backfill.round_plan import BUCKETS_PER_RUN
+from fc_pipeline.lake.snapshot_log import BUCKETS
 from fc_pipeline.orchestration.assets.snapshots import BackfillConfig, fid_tables
 from fc_pipeline_tests.support.pipeline import Pipeline, defs, failure, open_pipeline, sample_hub
 from fc_pipeline_tests.support.postgres import Database
 
 
 def materialize(
-    pipeline: Pipeline, *assets: str, first: str, last: str, fids: list[int] | None = None, raise_on_error: bool = True
+    pipeline: Pipeline,
+    *assets: str,
+    first: str,
+    last: str,
+    fids: list[int] | None = None,
+    raise_on_error: bool = True,
+    tags: dict[str, str] | None = None,
 ) -> ExecuteInProcessResult:
     return defs.resolve_implicit_global_asset_job_def().execute_in_process(
         instance=pipeline.instance,
         asset_selection=[AssetKey(asset) for asset in assets],
-        tags={ASSET_PARTITION_RANGE_START_TAG: first, ASSET_PARTITION_RANGE_END_TAG: last},
+        tags={ASSET_PARTITION_RANGE_START_TAG: first, ASSET_PARTITION_RANGE_END_TAG: last, **(tags or {})},
         run_config=RunConfig(ops={fid_tables.op.name: BackfillConfig(fids=fids)}),
         raise_on_error=raise_on_error,
     )
@@ -78,3 +90,21 @@ def test_folding_what_the_lake_does_not_have_says_what_to_do(pipeline: Pipeline)
     failed = materialize(pipeline, "reconciled_fids", first="003", last="003", raise_on_error=False)
     assert not failed.success
     assert "materialise fid_snapshots" in failure(failed)
+
+
+def test_a_backfill_of_all_buckets_is_several_runs() -> None:
+    policies = {fid_tables.backfill_policy}
+    assert policies == {BackfillPolicy.multi_run(max_partitions_per_run=BUCKETS_PER_RUN)}
+    assert BUCKETS % BUCKETS_PER_RUN == 0
+    assert BUCKETS > BUCKETS_PER_RUN
+
+
+@pytest.mark.slow
+def test_runs_of_one_backfill_share_a_list_of_users_and_others_take_their_own(pipeline: Pipeline) -> None:
+    tags = {BACKFILL_ID_TAG: "abcdefgh"}
+    for first, last in (("002", "003"), ("004", "005")):
+        assert materialize(pipeline, "fid_snapshots", first=first, last=last, tags=tags).success
+    assert pipeline.bench.rows("SELECT name FROM pipeline.fid_listings") == [("abcdefgh",)]
+    assert materialize(pipeline, "fid_snapshots", first="006", last="006").success
+    assert len(pipeline.bench.rows("SELECT name FROM pipeline.fid_listings")) == 2
+    assert {row.bucket for row in pipeline.bench.rows("SELECT bucket FROM pipeline.snapshots")} == {2, 3, 4, 5, 6}
