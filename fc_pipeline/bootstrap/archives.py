@@ -5,7 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-from fc_pipeline.bootstrap.progress import LoadStep, Stopped
+from fc_pipeline.bulk_load.progress import LoadStep, Stopped
 from fc_pipeline.errors import NodeDatabaseError
 from fc_pipeline.hub.wire import FIRST_SHARD
 from fc_pipeline.node_db.archive import Unpacked, unpack

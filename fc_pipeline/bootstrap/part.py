@@ -8,12 +8,12 @@ from typing import Any, Final
 
 import pyarrow as pa
 
-from fc_pipeline.bootstrap.app_fids import AppFids
 from fc_pipeline.bootstrap.fid_leaves import FidLeaves, ProvedFid
 from fc_pipeline.bootstrap.message_rows import MessageRows, version_of
-from fc_pipeline.bootstrap.small_records import finish_part, write_quarantined
+from fc_pipeline.bulk_load.app_fids import AppFids
 from fc_pipeline.bulk_load.copying import load
 from fc_pipeline.bulk_load.emptying import COPIED_TABLES
+from fc_pipeline.bulk_load.part_end import finish_part, write_quarantined
 from fc_pipeline.errors import NodeDatabaseError
 from fc_pipeline.fold import merging
 from fc_pipeline.lake.snapshot_log import BUCKETS
@@ -90,7 +90,7 @@ class _PartReading:
         self._rows = MessageRows(loader.shard)
         self._live = FidLeaves(self._shard)
         self._names: list[tuple[int, bytes]] = []
-        self._apps = AppFids.of(loader.session, fids)
+        self._apps = AppFids.of_range(loader.session, fids.first, fids.end)
         self._records: dict[int, int] = {}
 
     def load(self) -> int:

@@ -12,8 +12,8 @@ import pyarrow as pa
 
 from fc_pipeline.bootstrap.message_rows import version_of
 from fc_pipeline.bulk_load.copying import load
-from fc_pipeline.errors import LeaseLost
-from fc_pipeline.fold import merging, quarantine
+from fc_pipeline.bulk_load.part_end import finish_part, write_quarantined
+from fc_pipeline.fold import merging
 from fc_pipeline.fold.quarantine import Quarantined, has_nul, nul_note, reason_of, strip_nul
 from fc_pipeline.hub.decode import DECODE_ERRORS
 from fc_pipeline.hub.wire import MergeUsernameProofBody, OnChainEvent
@@ -22,7 +22,7 @@ from fc_pipeline.node_db.database import NodeShard
 from fc_pipeline.node_db.keys import FidRange
 from fc_pipeline.node_db.records import contract_event_json, decoded, gasless_key, name_proof
 from fc_pipeline.proof.leaf_keys import FNAME_BYTES, fname_leaf
-from fc_pipeline.store.bulk_load import PART_DONE, LoadPart, LoadShard
+from fc_pipeline.store.bulk_load import LoadPart, LoadShard
 from fc_pipeline.store.schema import hold_schema
 from fc_pipeline.store.writer_session import WriterSession
 from fc_pipeline.tables import gasless_keys, on_chain_events, username_proofs
@@ -180,21 +180,3 @@ def _leaf_lines(shard: int, leaves: list[tuple[int, bytes]]) -> pa.Table:
             "leaf": pa.array([leaf for _, leaf in leaves], pa.binary()),
         }
     )
-
-
-def write_quarantined(session: WriterSession, shard: int, records: list[Quarantined]) -> None:
-    """Write what became no row, or not all of it, in a session's transaction."""
-    if records:
-        session.execute(quarantine.CREATE_STAGING)
-        session.copy("stage_quarantine", quarantine.staged(shard, records))
-        session.execute(quarantine.MERGE_OF_SNAPSHOTS)
-
-
-def finish_part(session: WriterSession, stage: str, part: LoadPart, records: int, started: float) -> None:
-    """Note in a session's transaction that a part is loaded. Raises LeaseLost if another process has done so."""
-    done = (stage, part.shard, part.first_fid, records, time.monotonic() - started)
-    if not session.execute(PART_DONE, done):
-        raise LeaseLost(
-            f"the part of shard {part.shard} from FID {part.first_fid} was loaded by another process",
-            hint="only one bootstrap works at a time; the other one goes on",
-        )

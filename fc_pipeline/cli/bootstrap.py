@@ -21,7 +21,7 @@ from fc_pipeline.errors import ConfigError
 from fc_pipeline.services import close_services_for_process, open_services
 
 if TYPE_CHECKING:
-    from fc_pipeline.bootstrap.progress import LoadStep
+    from fc_pipeline.bulk_load.progress import LoadStep
 
 __all__ = ["bootstrap"]
 
@@ -88,7 +88,7 @@ def _bar(*, quiet: bool) -> Generator[None]:
         TimeElapsedColumn(),
         TimeRemainingColumn(),
     )
-    logger = logging.getLogger("fc_pipeline.bootstrap")
+    logger = logging.getLogger("fc_pipeline")
     with Progress(*columns, console=Console(stderr=True, quiet=quiet)) as progress:
         bars: dict[str, Any] = {}
 

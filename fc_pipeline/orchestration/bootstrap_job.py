@@ -9,8 +9,8 @@ from dagster import AssetMaterialization, Config, OpExecutionContext, job, op
 from pydantic import Field
 
 from fc_pipeline.bootstrap.archives import unpack_all
-from fc_pipeline.bootstrap.progress import Stopped
 from fc_pipeline.bootstrap.run import Bootstrap, Loaded
+from fc_pipeline.bulk_load.progress import Stopped
 from fc_pipeline.errors import ConfigError, ServiceError
 from fc_pipeline.node_db.archive_source import ArchiveSource
 from fc_pipeline.orchestration.failures import failing_step

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from fc_pipeline.bootstrap.progress import Stopped
 from fc_pipeline.bootstrap.run import Bootstrap
+from fc_pipeline.bulk_load.progress import Stopped
 from fc_pipeline.errors import LoadUnderWay
 from fc_pipeline.sample_hub.faults import Faults
 from fc_pipeline.sample_hub.generator import generate

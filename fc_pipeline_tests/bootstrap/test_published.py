@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from fc_pipeline.bootstrap.archives import unpack_all
-from fc_pipeline.bootstrap.progress import Stopped
 from fc_pipeline.bootstrap.run import Bootstrap
+from fc_pipeline.bulk_load.progress import Stopped
 from fc_pipeline.errors import NodeDatabaseError
 from fc_pipeline.node_db.archive_source import ArchiveSource
 from fc_pipeline_tests.support.node_archives import published

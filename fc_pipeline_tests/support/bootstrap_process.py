@@ -36,7 +36,7 @@ def main(url: str, lake: str, node: str, leaves_per_part: str) -> None:
                 # In the midst of a stage with parts, or where one without begins.
                 print(found.stage if found.progress is None else f"{found.stage} midway", flush=True)
 
-    log = logging.getLogger("fc_pipeline.bootstrap.run")
+    log = logging.getLogger("fc_pipeline.bulk_load.stages")
     log.addHandler(Stages())
     log.setLevel(logging.DEBUG)
     settings = Settings(data_dir=Path(lake).parent, lake_uri=lake, postgres_url=url, hub_urls=("http://127.0.0.1:9",))

@@ -1,4 +1,4 @@
-"""By which app each message was signed: the apps of the keys of a range of FIDs, as `signers` has them."""
+"""By which app each message was signed: the apps of users' keys, as `signers` has them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,17 +9,17 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from fc_pipeline.node_db.keys import FidRange
 from fc_pipeline.store.writer_session import WriterSession
 from fc_pipeline.tables.columns import ArrowArray
 from fc_pipeline.tables.message import APP_FID
 
 __all__ = ["AppFids"]
 
-_KEYS: Final = (
-    "SELECT fid, key, app_fid FROM public.signers WHERE fid >= $1::bigint AND fid < $2::bigint "
-    "AND app_fid IS NOT NULL AND octet_length(key) = 32"
+_NAMED: Final = (
+    "SELECT k.fid, k.key, k.app_fid FROM public.signers AS k WHERE k.app_fid IS NOT NULL AND octet_length(k.key) = 32"
 )
+_OF_RANGE: Final = f"{_NAMED} AND k.fid >= $1::bigint AND k.fid < $2::bigint"
+_OF_FIDS: Final = f"{_NAMED} AND k.fid = ANY (string_to_array($1, ',')::bigint[])"
 _KEY_BYTES: Final = 32
 _PAIR: Final = pa.binary(8 + _KEY_BYTES)
 
@@ -32,9 +32,17 @@ class AppFids:
     apps: ArrowArray
 
     @classmethod
-    def of(cls, session: WriterSession, fids: FidRange) -> Self:
-        """Those of a range. FIDs above 32 bits, of which there are none, have no app."""
-        rows = session.execute(_KEYS, (fids.first, fids.end))
+    def of_range(cls, session: WriterSession, first: int, end: int) -> Self:
+        """Those of the FIDs from one on and below another. FIDs above 32 bits, of which there are none, have no app."""
+        return cls._of(session.execute(_OF_RANGE, (first, end)))
+
+    @classmethod
+    def of_fids(cls, session: WriterSession, fids: Sequence[int]) -> Self:
+        """Those of some FIDs."""
+        return cls._of(session.execute(_OF_FIDS, (",".join(map(str, fids)),)))
+
+    @classmethod
+    def _of(cls, rows: Sequence[tuple[Any, ...]]) -> Self:
         pairs = [fid.to_bytes(8, "little") + bytes(key) for fid, key, _ in rows]
         return cls(pa.array(pairs, _PAIR), pa.array([app for _, _, app in rows], pa.int64()))
 

@@ -1,4 +1,4 @@
-"""How far a bootstrap is, as its log tells whoever shows it, and that it was asked to stop."""
+"""How far a load is, as its log tells whoever shows it, and that it was asked to stop."""
 
 from dataclasses import dataclass
 
