@@ -110,7 +110,7 @@ class Bootstrap:
                 log.info("bootstrap_resumed path=%s", self.path)
                 return
             if not is_open:
-                emptying.require_empty(connection)
+                emptying.require_empty(connection, emptying.READ)
         self._stages.enter("plan", record=False)
         parts = [part for node in self._nodes for part in parts_of(node, self.leaves_per_part)]
         with engine.begin() as connection:
@@ -118,7 +118,7 @@ class Bootstrap:
             if bulk_load.open_load(connection) is not None:
                 emptying.empty(connection)
             else:
-                emptying.require_empty(connection)
+                emptying.require_empty(connection, emptying.READ)
             bulk_load.forget(connection)
             bulk_load.begin(connection, str(self.path), NAMES_STAGE, self.run_id, shards)
             names = [LoadPart(one.shard, 0, FID_SPACE, 0) for one in shards]
@@ -129,7 +129,7 @@ class Bootstrap:
             for one in shards:
                 origin = ShardOrigin(one.shard, one.height + 1, one.block_at, len(shards))
                 ledger.record_origin(connection, origin)
-            emptying.prepare(connection)
+            emptying.prepare(connection, emptying.LOADED_TABLES)
         partition_start.move_back(engine, min(Hour.of(one.block_at.timestamp()) for one in shards))
 
     def _prove(self, shards: Sequence[LoadShard]) -> tuple[int, ...]:

@@ -1,5 +1,6 @@
 """An empty database made ready to be loaded, and back: what must be empty, and what is taken away from its tables."""
 
+from collections.abc import Sequence
 from typing import Final
 
 import sqlalchemy as sa
@@ -13,18 +14,27 @@ from fc_pipeline.tables.link_compactions import LINK_COMPACTIONS
 from fc_pipeline.tables.other_leaves import OTHER_LEAVES
 from fc_pipeline.tables.registry import ALL_TABLES, DERIVED_TABLES, LEAF_TABLES, LISTED_TABLES
 
-__all__ = ["COPIED_TABLES", "COUNTED_SOURCES", "FILLED_TABLES", "LOADED_TABLES", "empty", "prepare", "require_empty"]
+__all__ = [
+    "COPIED",
+    "COPIED_TABLES",
+    "COUNTED_SOURCES",
+    "FILLED_TABLES",
+    "FOLDED",
+    "LOADED_TABLES",
+    "READ",
+    "empty",
+    "prepare",
+    "require_empty",
+]
 
 COPIED_TABLES: Final = frozenset({*LEAF_TABLES, OTHER_LEAVES.name})
 """Tables into which rows are copied without an index, each once. Of others several shards may bring the same row."""
 
-LOADED_TABLES: Final[tuple[sa.Table, ...]] = (
-    *(LISTED_TABLES[name].sql for name in LEAF_TABLES),
-    OTHER_LEAVES.sql,
-    FID_DIGESTS,
-    SNAPSHOTS,
-)
-"""The tables that a load copies rows into without any index."""
+COPIED: Final[tuple[sa.Table, ...]] = (*(LISTED_TABLES[name].sql for name in LEAF_TABLES), OTHER_LEAVES.sql)
+"""The same as they are declared."""
+
+LOADED_TABLES: Final[tuple[sa.Table, ...]] = (*COPIED, FID_DIGESTS, SNAPSHOTS)
+"""The tables that a bootstrap copies rows into without any index."""
 
 FILLED_TABLES: Final[tuple[sa.Table, ...]] = (
     *(one.table.sql for one in DERIVED_TABLES),
@@ -46,16 +56,19 @@ _EMPTIED: Final = (
     QUARANTINE,
     SHARDS,
 )
-_MUST_BE_EMPTY: Final = (COVERAGE, SHARDS, SNAPSHOTS, *(one.sql for one in LISTED_TABLES.values()))
+FOLDED: Final = (COVERAGE, *(one.sql for one in LISTED_TABLES.values()))
+"""What has rows as soon as anything was folded."""
+READ: Final = (*FOLDED, SHARDS, SNAPSHOTS)
+"""What has rows as soon as a hub was read."""
 
 
 def _qualified(table: sa.Table) -> str:
     return f"{table.schema or 'public'}.{table.name}"
 
 
-def require_empty(connection: sa.Connection) -> None:
-    """Raise ConfigError if the database has anything of the network already."""
-    for table in _MUST_BE_EMPTY:
+def require_empty(connection: sa.Connection, tables: Sequence[sa.Table]) -> None:
+    """Raise ConfigError if one of these tables has rows already."""
+    for table in tables:
         if connection.scalar(sa.text(f"SELECT EXISTS (SELECT FROM {_qualified(table)})")):
             raise ConfigError(
                 f"the database is not empty: {_qualified(table)} has rows",
@@ -64,9 +77,9 @@ def require_empty(connection: sa.Connection) -> None:
             )
 
 
-def prepare(connection: sa.Connection) -> None:
-    """Take away what makes loading slow."""
-    drop_structures(connection, (*LOADED_TABLES, *FILLED_TABLES))
+def prepare(connection: sa.Connection, loaded: Sequence[sa.Table]) -> None:
+    """Take away what makes loading these tables, and filling what follows from them, slow."""
+    drop_structures(connection, (*loaded, *FILLED_TABLES))
     triggers(connection, COUNTED_SOURCES, enabled=False)
 
 

@@ -37,20 +37,24 @@ def bootstrap(
         str | None,
         typer.Option("--snapshot", help="Where archives are published (snapshot_download_url), or a folder of them."),
     ] = None,
+    lake: Annotated[bool, typer.Option("--lake", help="The snapshots of users that the lake has.")] = False,
     network: Annotated[str, typer.Option(help="Whose archives: mainnet, testnet or devnet.")] = "mainnet",
     workers: Annotated[
         int | None, typer.Option(help="Processes that read and load side by side.", min=1, max=_MAX_WORKERS)
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the outcome as JSON, for programs.")] = False,
 ) -> None:
-    """Fill an empty replica from a node's own database files, prove it, and go on from there with the feed."""
-    if (node_db is None) == (snapshot is None):
-        raise ConfigError("bootstrap takes one of --node-db and --snapshot", hint="fc-pipeline bootstrap --help")
+    """Fill an empty replica from a node's own files, or from snapshots in the lake, and go on with the feed."""
+    if sum((node_db is not None, snapshot is not None, lake)) != 1:
+        raise ConfigError(
+            "bootstrap takes one of --node-db, --snapshot and --lake", hint="fc-pipeline bootstrap --help"
+        )
     if snapshot is not None and "://" not in snapshot:
         snapshot = str(Path(snapshot).resolve())
     asked = {
         "node_db": None if node_db is None else str(node_db.resolve()),
         "snapshot": snapshot,
+        "lake": lake,
         "network": network,
         "workers": workers or os.cpu_count() or 1,
     }

@@ -8,6 +8,7 @@ from typing import Any
 from dagster import AssetMaterialization, Config, OpExecutionContext, job, op
 from pydantic import Field
 
+from fc_pipeline.backfill.bulk_fold import BulkFold
 from fc_pipeline.bootstrap.archives import unpack_all
 from fc_pipeline.bootstrap.run import Bootstrap, Loaded
 from fc_pipeline.bulk_load.progress import Stopped
@@ -33,6 +34,7 @@ class BootstrapConfig(Config):
     snapshot: str | None = Field(
         default=None, description="Or where archives of them are published: an address, or a folder."
     )
+    lake: bool = Field(default=False, description="Or the snapshots of users that the lake has (fid_snapshots).")
     network: str = Field(default="mainnet", description="Whose archives: mainnet, testnet or devnet.")
     workers: int = Field(default=2, ge=1, le=64, description="So many processes read and load side by side.")
 
@@ -59,8 +61,10 @@ def load_node_files(context: OpExecutionContext, replica: ReplicaResource, confi
 
 
 def _load(replica: Replica, config: BootstrapConfig, run_id: str, should_stop: Callable[[], bool]) -> Loaded:
-    if (config.node_db is None) == (config.snapshot is None):
-        raise ConfigError("a bootstrap takes one of node_db and snapshot", hint="fc-pipeline bootstrap --help")
+    if sum((config.node_db is not None, config.snapshot is not None, config.lake)) != 1:
+        raise ConfigError("a bootstrap takes one of node_db, snapshot and lake", hint="fc-pipeline bootstrap --help")
+    if config.lake:
+        return Loaded((), (), BulkFold(replica, run_id, config.workers, should_stop).execute())
     if config.node_db is not None:
         return Bootstrap(replica, Path(config.node_db), run_id, config.workers, should_stop).execute()
     source = ArchiveSource(config.snapshot or "", config.network)

@@ -106,13 +106,14 @@ def refuse_under_way(execute: Callable[[str], Any]) -> None:
 def begin(connection: sa.Connection, source: str, stage: str, run_id: str, of_shards: Sequence[LoadShard]) -> None:
     """Record that a load begins."""
     connection.execute(sa.insert(BULK_LOAD).values(source=source, stage=stage, run_id=run_id))
-    connection.execute(
-        sa.insert(BULK_LOAD_SHARDS),
-        [
-            {"shard": one.shard, "height": one.height, "block_at": one.block_at, "shard_root": one.shard_root}
-            for one in of_shards
-        ],
-    )
+    if of_shards:
+        connection.execute(
+            sa.insert(BULK_LOAD_SHARDS),
+            [
+                {"shard": one.shard, "height": one.height, "block_at": one.block_at, "shard_root": one.shard_root}
+                for one in of_shards
+            ],
+        )
 
 
 def add_parts(connection: sa.Connection, stage: str, parts: Sequence[LoadPart]) -> None:
