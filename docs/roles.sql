@@ -73,7 +73,7 @@ ALTER DEFAULT PRIVILEGES FOR ROLE fc_writer IN SCHEMA api, neynar, dune GRANT SE
 
 SELECT format('GRANT SELECT ON pipeline.%I TO fc_reader', name)
 FROM unnest(ARRAY[
-  'alembic_version', 'bulk_load', 'coverage', 'covered_heights', 'former_targets', 'gaps', 'hour_events', 'hour_rows', 'hub_requests', 'lake', 'leases', 'link_compactions',
+  'alembic_version', 'bulk_load', 'bulk_load_shards', 'coverage', 'covered_heights', 'former_targets', 'gaps', 'hour_events', 'hour_rows', 'hub_requests', 'lake', 'leases', 'link_compactions',
   'partition_start', 'removals', 'shards', 'snapshot_rounds', 'snapshots', 'target_clients', 'target_denials', 'target_roots', 'target_set', 'target_sign_ups',
   'targets'
 ]) AS name

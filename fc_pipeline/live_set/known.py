@@ -43,6 +43,11 @@ _UNLISTED: Final = sa.text(
     "LEFT JOIN pipeline.snapshots AS s ON s.fid = r.fid WHERE coalesce(s.leaves_versions[CAST(:shard AS integer)], 0) "
     "< (CAST(:since_ids AS bigint[]))[CAST(:shard AS integer)] - 1"
 )
+_LOADED: Final = sa.text(
+    "SELECT s.shard, s.height FROM pipeline.bulk_load_shards AS s WHERE s.leaves IS NOT NULL "
+    "AND EXISTS (SELECT FROM pipeline.bulk_load WHERE finished_at IS NOT NULL)"
+)
+"""Shards of which a node's files were loaded, with the root that the header of this height has."""
 _MODE: Final = sa.text("SELECT mode FROM pipeline.target_set")
 
 
@@ -119,10 +124,13 @@ def known_sets(connection: sa.Connection) -> list[KnownSet]:
     query = query_of(connection)
     only_targets = connection.scalar(_MODE) == "set"
     since = {shard: _known_since(_history(query, shard)) for (shard,) in query(_SHARDS)}
+    loaded = {row[0]: row[1] for row in query(_LOADED)}
     found: list[KnownSet] = []
     for shard, height in since.items():
         quarantined = int(query(_QUARANTINED, shard=shard)[0][0])
-        found.append(KnownSet(shard, height, quarantined, only_targets, _unlisted(query, shard, since)))
+        unlisted = _unlisted(query, shard, since)
+        is_proved = height is not None and height <= loaded.get(shard, -1) + 1
+        found.append(KnownSet(shard, height, quarantined, only_targets, unlisted, is_proved=is_proved))
     return found
 
 

@@ -9,6 +9,7 @@ import pytest
 from fc_pipeline.bootstrap.run import Bootstrap
 from fc_pipeline.bulk_load.progress import Stopped
 from fc_pipeline.errors import LoadUnderWay
+from fc_pipeline.live_set.known import known_sets
 from fc_pipeline.sample_hub.faults import Faults
 from fc_pipeline.sample_hub.generator import generate
 from fc_pipeline.sample_hub.serving import serving
@@ -71,6 +72,8 @@ def test_the_feed_goes_on_where_the_files_end(loaded: Workbench, folded: Workben
         shard: low for shard, low, _ in whole([line for raws in loaded.logged().values() for line in raws])
     } == first
     check_equal(loaded, folded)
+    with loaded.replica.engine.connect() as connection:
+        assert [one.has_whole_past for one in known_sets(connection)] == [True, True]
 
 
 def test_what_is_read_meanwhile_is_folded_afterwards(loaded: Workbench, folded: Workbench, network: Network) -> None:
