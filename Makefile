@@ -56,10 +56,11 @@ test-stock: $(VENV)/.dev
 	  STOCK_POSTGRES=$$version $(PYTEST) $(STOCK_ROOMS) $(TESTS) || exit 1; \
 	done
 
-# Of the rooms that write these tables, compare them or read them, slow tests and all.
+# Of the rooms that write these tables, compare them or read them; make test-partitions PARTITIONED=slow their slow tests.
 PARTITIONED_ROOMS := $(addprefix fc_pipeline_tests/,bootstrap fold reconcile repair serving status store targets)
+PARTITIONED ?= not slow
 test-partitions: $(VENV)/.dev
-	TEST_PARTITIONS=16 $(PYTEST) -m "not faults and not mutations" $(PARTITIONED_ROOMS) $(TESTS)
+	TEST_PARTITIONS=16 $(PYTEST) -m "$(PARTITIONED) and not faults and not mutations" $(PARTITIONED_ROOMS) $(TESTS)
 
 test-pythons:
 	@.ci/test-pythons
