@@ -47,6 +47,11 @@ class BulkFold:
                 "snapshots are loaded whole, and FC_TARGETS=set keeps targets alone",
                 hint="materialise reconciled_fids of their buckets, or fc-pipeline backfill",
             )
+        with bulk_load.alone(self.replica.engine):
+            self._fold()
+        return time.monotonic() - started
+
+    def _fold(self) -> None:
         self._begin()
         settings = self.replica.settings
         task = SnapshotTask(settings.lake_uri, settings.libpq_url(), self.run_id)
@@ -56,7 +61,6 @@ class BulkFold:
             self._stages.load(workers, MESSAGES_STAGE)
         self._stages.complete(emptying.COPIED)
         self._stages.hand_over(lambda connection: None)
-        return time.monotonic() - started
 
     def _begin(self) -> None:
         """Take up the load that was cut short, or begin one."""

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 
 from fc_pipeline.bootstrap.loaders import LoadTask, NodeLoader
 from fc_pipeline.bootstrap.part import MESSAGES_STAGE
-from fc_pipeline.bootstrap.plan import LEAVES_PER_PART, parts_of
+from fc_pipeline.bootstrap.plan import LEAVES_PER_PART, parts_of, refuse_missing_shards
 from fc_pipeline.bootstrap.root import prove_shard
 from fc_pipeline.bootstrap.small_records import CONTRACTS_STAGE, NAMES_STAGE
 from fc_pipeline.bulk_load import emptying
@@ -77,8 +77,15 @@ class Bootstrap:
             )
         folders = shard_folders(self.path)
         with ExitStack() as opened:
+            opened.enter_context(bulk_load.alone(self.replica.engine))
             self._nodes = [opened.enter_context(NodeShard(folder)) for folder in folders]
+            refuse_missing_shards(self._nodes)
             shards = tuple(self._state_of(node) for node in self._nodes)
+            with self.replica.engine.connect() as connection:
+                done = bulk_load.done_with(connection, shards)
+            if done is not None:
+                log.info("bootstrap_done_before path=%s", self.path)
+                return Loaded(shards, done, time.monotonic() - started, tuple(self._unproved))
             self._begin(shards)
             task = LoadTask(tuple(folders), shards, self.replica.settings.libpq_url(), self.run_id)
             # Of a running node's files each process would see another block.
@@ -90,8 +97,8 @@ class Bootstrap:
                 self._stages.derive_keys()
                 self._stages.load(workers, MESSAGES_STAGE)
             leaves = self._prove(shards)
-        self._stages.complete(emptying.LOADED_TABLES)
-        self._stages.hand_over(self._note)
+            self._stages.complete(emptying.LOADED_TABLES)
+            self._stages.hand_over(self._note)
         return Loaded(shards, leaves, time.monotonic() - started, tuple(self._unproved))
 
     def _state_of(self, node: NodeShard) -> LoadShard:

@@ -60,6 +60,11 @@ def bootstrap(
     }
     warnings.filterwarnings("ignore", module="fc_pipeline")  # Dagster says "preview" of what the assets use
     settings = Settings.load()
+    if not settings.hub_urls:
+        raise ConfigError(
+            "FC_HUB_URLS is not set: after the bootstrap a hub of the same network is followed",
+            hint="name one; without it `up` would follow the sample hub, whose network is invented",
+        )
     # As Ctrl-C: the run is recorded as ended, and the servers are stopped.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     with open_services(settings, need_hub=False, need_redis=False):
@@ -105,6 +110,9 @@ def _bar(*, quiet: bool) -> Generator[None]:
                     for bar in bars.values():
                         progress.update(bar, total=1, completed=1)
                     bars[now.stage] = progress.add_task(now.stage, total=None, records="")
+                    if not quiet and not progress.console.is_terminal:  # bars would only be seen at the end
+                        sys.stderr.write(f"{now.stage} ...\n")
+                        sys.stderr.flush()
                 if now.progress is not None and now.progress.leaves:
                     progress.update(
                         bars[now.stage],
@@ -119,6 +127,8 @@ def _bar(*, quiet: bool) -> Generator[None]:
         logger.setLevel(logging.DEBUG)
         try:
             yield
+            for bar in bars.values():
+                progress.update(bar, total=1, completed=1)
         finally:
             logger.removeHandler(feed)
             logger.setLevel(before)

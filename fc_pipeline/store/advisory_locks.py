@@ -17,6 +17,7 @@ __all__ = [
     "INSTANCE",
     "LEADER",
     "LISTING_FIDS",
+    "LOADING",
     "MAKING_INDEXES",
     "MIGRATION",
     "SUCCESSOR",
@@ -97,6 +98,8 @@ THREADS_AND_COUNTS: Final = AdvisoryLock(_SERVING, 0)
 """Held until commit by whoever changes threads or counts, from the end of its work on: hot rows are waited for once."""
 MAKING_INDEXES: Final = AdvisoryLock(_SERVING, 1)
 """Of the one session that makes indexes beside everything else."""
+LOADING: Final = AdvisoryLock(_SERVING, 2)
+"""Of the one process that loads tables in bulk, or hands out the parts."""
 COMPLETING_TARGETS: Final = AdvisoryLock(_TARGETS, 1)
 """Shared by runs that complete the histories of new targets."""
 

@@ -1,6 +1,7 @@
 """The state of a bulk load in Postgres: one at a time, resumable part by part."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
@@ -8,6 +9,7 @@ from typing import Any, Final
 import sqlalchemy as sa
 
 from fc_pipeline.errors import LoadUnderWay
+from fc_pipeline.store.advisory_locks import LOADING, attempted
 from fc_pipeline.store.load_tables import BULK_LOAD, BULK_LOAD_NAMES, BULK_LOAD_PARTS, BULK_LOAD_SHARDS
 
 __all__ = [
@@ -17,7 +19,9 @@ __all__ = [
     "LoadShard",
     "OpenLoad",
     "add_parts",
+    "alone",
     "begin",
+    "done_with",
     "enter_stage",
     "finish",
     "forget",
@@ -98,9 +102,32 @@ def refuse_under_way(execute: Callable[[str], Any]) -> None:
     for (source,) in execute(_UNDER_WAY):
         raise LoadUnderWay(
             f"the tables are being loaded from {source}",
-            hint="wait for it, or go on with it where it was cut short: `fc-pipeline bootstrap`; meanwhile the feed "
-            "goes into the raw log alone, and is folded afterwards",
+            hint="wait for it; where it was cut short, the same `fc-pipeline bootstrap` with its --node-db, --snapshot "
+            "or --lake goes on; meanwhile the feed goes into the raw log alone, and is folded afterwards",
         )
+
+
+@contextmanager
+def alone(engine: sa.Engine) -> Generator[None]:
+    """Keep other processes from loading while the block runs. Raises LoadUnderWay where one is at it."""
+    with attempted(engine, LOADING) as is_ours:
+        if not is_ours:
+            raise LoadUnderWay(
+                "another process is loading this database's tables",
+                hint="let it go on: two would empty each other's tables; `fc-pipeline up` shows its run",
+            )
+        yield
+
+
+def done_with(connection: sa.Connection, of_shards: Sequence[LoadShard]) -> tuple[int, ...] | None:
+    """How many leaves of each of these shards were loaded and proved, in their order; None where they were not."""
+    columns = BULK_LOAD_SHARDS.c
+    if not connection.scalar(sa.select(sa.exists().where(BULK_LOAD.c.finished_at.is_not(None)))):
+        return None
+    if shards(connection) != list(of_shards):
+        return None
+    found = connection.scalars(sa.select(columns.leaves).order_by(columns.shard)).all()
+    return tuple(found) if found and None not in found else None
 
 
 def begin(connection: sa.Connection, source: str, stage: str, run_id: str, of_shards: Sequence[LoadShard]) -> None:

@@ -7,7 +7,8 @@ import pytest
 from rocksdict import Options, Rdict
 
 from fc_pipeline.bootstrap.run import Bootstrap
-from fc_pipeline.errors import ConfigError, NodeDatabaseError
+from fc_pipeline.errors import ConfigError, LoadUnderWay, NodeDatabaseError
+from fc_pipeline.store.advisory_locks import LOADING, attempted
 from fc_pipeline_tests.support.node_writer import NodeWriter, Stored, home_of
 from fc_pipeline_tests.support.postgres import Database
 from fc_pipeline_tests.support.workbench import Workbench, workbench
@@ -137,10 +138,33 @@ def test_the_newest_proof_of_a_name_counts_over_all_shards(bench: Workbench, tmp
 
 def test_a_database_with_rows_is_not_loaded_into(bench: Workbench, tmp_path: Path) -> None:
     path = node(tmp_path / "node")
-    Bootstrap(bench.replica, path, "load", 1).execute()
+    first = Bootstrap(bench.replica, path, "load", 1).execute()
+    again = Bootstrap(bench.replica, path, "again", 1).execute()
+    assert (again.shards, again.leaves) == (first.shards, first.leaves)
+    other = node(tmp_path / "other", lambda writers: writers[1].name("late", 1, 1_800_000_000))
     with pytest.raises(ConfigError, match="the database is not empty") as refusal:
-        Bootstrap(bench.replica, path, "again", 1).execute()
+        Bootstrap(bench.replica, other, "other", 1).execute()
     assert "FC_POSTGRES_URL" in str(refusal.value)
+
+
+def test_two_at_a_time_exclude_each_other(bench: Workbench, tmp_path: Path) -> None:
+    path = node(tmp_path / "node")
+    with (
+        attempted(bench.replica.engine, LOADING),
+        pytest.raises(LoadUnderWay, match="another process is loading"),
+    ):
+        Bootstrap(bench.replica, path, "load", 1).execute()
+    Bootstrap(bench.replica, path, "load", 1).execute()
+
+
+def test_the_last_shards_missing_folder_is_noticed(bench: Workbench, tmp_path: Path) -> None:
+    writer = NodeWriter(tmp_path / "half" / "shard-1", 1)
+    for fid in range(1, 60):
+        if home_of(fid, SHARDS) == 1:
+            writer.registered(fid)
+    writer.finish()
+    with pytest.raises(NodeDatabaseError, match="a network with 2 shards, and 1 is here"):
+        Bootstrap(bench.replica, tmp_path / "half", "load", 1).execute()
 
 
 def test_a_folder_without_every_shard_is_refused(bench: Workbench, tmp_path: Path) -> None:

@@ -34,7 +34,7 @@ ENDING = {
     "status": ("", "no holes"),
     "backfill": ("--fids 3,12", "2 FIDs reconciled"),
     "verify": ("--fids 3,12 --json", '"drift": {}'),
-    "bootstrap": ("--node-db .", "has no database of a data shard"),
+    "bootstrap": ("--node-db .", "FC_HUB_URLS is not set"),
     "prove": ("--messages 100", "messages proved by hash, signature and signer"),
     "url": ("", "postgresql://postgres:"),
     "service": ("", "WorkingDirectory="),
