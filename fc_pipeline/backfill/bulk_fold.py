@@ -8,9 +8,9 @@ from functools import partial
 
 import sqlalchemy as sa
 
-from fc_pipeline.backfill.snapshot_part import CONTRACTS_STAGE, MESSAGES_STAGE, SnapshotLoader, SnapshotTask
+from fc_pipeline.backfill.snapshot_part import SnapshotLoader, SnapshotTask
 from fc_pipeline.bulk_load import emptying
-from fc_pipeline.bulk_load.stages import LoadStages, filling_steps
+from fc_pipeline.bulk_load.stages import CONTRACTS_STAGE, MESSAGES_STAGE, SNAPSHOTS_IN_LAKE, LoadStages, filling_steps
 from fc_pipeline.bulk_load.workers import LoadWorkers
 from fc_pipeline.errors import ConfigError, LakeError
 from fc_pipeline.lake.snapshot_log import BUCKETS
@@ -20,11 +20,9 @@ from fc_pipeline.store.advisory_locks import MIGRATION
 from fc_pipeline.store.bookkeeping import SNAPSHOTS
 from fc_pipeline.store.bulk_load import LoadPart
 
-__all__ = ["SOURCE", "BulkFold"]
+__all__ = ["BulkFold"]
 
 log = logging.getLogger(__name__)
-
-SOURCE = "the snapshots in the lake"
 
 
 @dataclass
@@ -67,7 +65,7 @@ class BulkFold:
         with self.replica.engine.begin() as connection:
             connection.exec_driver_sql(MIGRATION.until_commit())  # who writes now has ended, and comes after this
             found = bulk_load.open_load(connection)
-            if found is not None and found.source == SOURCE:
+            if found is not None and found.source == SNAPSHOTS_IN_LAKE:
                 log.info("bulk_fold_resumed")
                 return
             if found is not None:
@@ -81,7 +79,7 @@ class BulkFold:
                     "there are no snapshots of any user", hint="materialise fid_snapshots of the buckets first"
                 )
             bulk_load.forget(connection)
-            bulk_load.begin(connection, SOURCE, CONTRACTS_STAGE, self.run_id, ())
+            bulk_load.begin(connection, SNAPSHOTS_IN_LAKE, CONTRACTS_STAGE, self.run_id, ())
             bulk_load.add_parts(connection, CONTRACTS_STAGE, parts)
             bulk_load.add_parts(connection, MESSAGES_STAGE, parts)
             filling_steps(connection)

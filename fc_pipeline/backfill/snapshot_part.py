@@ -18,10 +18,10 @@ import pyarrow.compute as pc
 
 from fc_pipeline.backfill.grouping import groups_of_lines
 from fc_pipeline.bulk_load.app_fids import AppFids
-from fc_pipeline.bulk_load.copying import load
+from fc_pipeline.bulk_load.copying import load, merge_rows
 from fc_pipeline.bulk_load.emptying import COPIED_TABLES
 from fc_pipeline.bulk_load.part_end import finish_part, write_quarantined
-from fc_pipeline.fold import merging
+from fc_pipeline.bulk_load.stages import CONTRACTS_STAGE, MESSAGES_STAGE
 from fc_pipeline.fold.micro_batch import last_per_key
 from fc_pipeline.lake.snapshot_log import Heads, SnapshotLog
 from fc_pipeline.reconcile.records import SnapshotRows, snapshot_rows
@@ -30,17 +30,14 @@ from fc_pipeline.store.schema import hold_schema
 from fc_pipeline.store.session import make_engine
 from fc_pipeline.store.snapshot_ledger import SnapshotLine, lines
 from fc_pipeline.store.writer_session import WriterSession
-from fc_pipeline.tables.columns import DataTable
 from fc_pipeline.tables.gasless_keys import GASLESS_KEYS
 from fc_pipeline.tables.on_chain_events import ON_CHAIN_EVENTS
 from fc_pipeline.tables.other_leaves import LEND_BYTE, OTHER_LEAVES
 from fc_pipeline.tables.registry import ATTRIBUTED_TABLES, LISTED_TABLES
 from fc_pipeline.tables.username_proofs import USERNAME_PROOFS
 
-__all__ = ["CONTRACTS_STAGE", "MESSAGES_STAGE", "SnapshotLoader", "SnapshotTask"]
+__all__ = ["SnapshotLoader", "SnapshotTask"]
 
-CONTRACTS_STAGE: Final = "contracts"
-MESSAGES_STAGE: Final = "messages"
 _FIRST_KINDS: Final = pa.array([ON_CHAIN_EVENTS.name, GASLESS_KEYS.name, USERNAME_PROOFS.name])
 """What comes before messages: keys say by which app these were signed."""
 _NOTE_FOLDED: Final = (
@@ -122,16 +119,10 @@ class SnapshotLoader:
             if name in COPIED_TABLES:
                 load(self._session, table, apps.added(once) if table in ATTRIBUTED_TABLES else once)
             else:
-                self._merge(table, once)
+                merge_rows(self._session, table, once)
         load(self._session, OTHER_LEAVES, last_per_key(_of_every_shard(found.leaves, heads), OTHER_LEAVES))
         for shard, several in found.quarantined.items():
             write_quarantined(self._session, shard, several)
-
-    def _merge(self, table: DataTable, rows: pa.Table) -> None:
-        self._session.execute(merging.create_staging(table))
-        self._session.copy(merging.stage_name(table), rows)
-        self._session.execute(merging.merge(table))
-        self._session.execute(f"DELETE FROM {merging.stage_name(table)}")
 
     def _note_folded(self, bucket: int, group: Sequence[SnapshotLine], found: SnapshotRows, heads: Heads) -> None:
         versions = ",".join(str(heads.before[shard]) for shard in sorted(heads.before))

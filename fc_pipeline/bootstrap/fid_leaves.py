@@ -11,12 +11,19 @@ from typing import Final
 import numpy as np
 
 from fc_pipeline.errors import NodeDatabaseError
+from fc_pipeline.live_set.leaves import FidDigest
 from fc_pipeline.node_db.stored_trie import StoredTrie
-from fc_pipeline.proof.leaf_keys import FID_PREFIX_BYTES, FNAME_TYPE, MESSAGE_TYPE_SHIFT, MESSAGE_TYPES, fid_prefix
-from fc_pipeline.proof.leaf_keys import leaf_type_name as type_name
+from fc_pipeline.proof.leaf_keys import (
+    FID_PREFIX_BYTES,
+    FNAME_TYPE,
+    MESSAGE_TYPE_SHIFT,
+    MESSAGE_TYPES,
+    fid_prefix,
+    leaf_type_name,
+)
 from fc_pipeline.proof.trie import Node, fid_digests
 
-__all__ = ["FidLeaves", "ProvedFid"]
+__all__ = ["FidLeaves", "ProvedFid", "told_alone"]
 
 KEY_REMOVE_BYTE: Final = MESSAGE_TYPES["KEY_REMOVE"] << MESSAGE_TYPE_SHIFT
 _TAKEN_FROM_TRIE: Final = frozenset({KEY_REMOVE_BYTE, FNAME_TYPE})
@@ -31,6 +38,10 @@ class ProvedFid:
     node: Node
     told: Sequence[bytes] = ()
     gone: Sequence[bytes] = ()
+
+    def digest(self, shard: int) -> FidDigest:
+        """The digest to keep."""
+        return FidDigest(shard, self.fid, self.node.leaf_count, self.node.hash)
 
 
 @dataclass
@@ -69,9 +80,10 @@ class FidLeaves:
             else:
                 differing[prefix] = stored
         if differing:
-            yield from self._explained(trie, {by_prefix[prefix]: node for prefix, node in differing.items()})
+            yield from self.explained(trie, {by_prefix[prefix]: node for prefix, node in differing.items()})
 
-    def _explained(self, trie: StoredTrie, stored: Mapping[int, Node]) -> Iterator[ProvedFid]:
+    def explained(self, trie: StoredTrie, stored: Mapping[int, Node]) -> Iterator[ProvedFid]:
+        """FIDs whose nodes differ, with what the trie alone tells. Raises NodeDatabaseError at other differences."""
         ours: dict[int, set[bytes]] = {fid: set() for fid in stored}
         for fid, leaf in zip(self.fids, self.leaves, strict=True):
             if fid in ours:
@@ -82,7 +94,9 @@ class FidLeaves:
             wrong = [leaf for leaf in told if leaf[0] not in _TAKEN_FROM_TRIE]
             wrong += [leaf for leaf in gone if leaf[0] != FNAME_TYPE]
             if wrong:
-                shown = ", ".join(f"{type_name(leaf[0])} {leaf[1:].hex()}" for leaf in sorted(wrong)[:_SHOWN_LEAVES])
+                shown = ", ".join(
+                    f"{leaf_type_name(leaf[0])} {leaf[1:].hex()}" for leaf in sorted(wrong)[:_SHOWN_LEAVES]
+                )
                 raise self._wrong(fid, f"{len(wrong):,} of which rows and trie say different things: {shown}")
             yield ProvedFid(fid, node, sorted(told), sorted(gone))
 
@@ -96,7 +110,7 @@ def told_alone(trie: StoredTrie, fid: int) -> ProvedFid:
     node = trie.node(fid_prefix(fid))
     if node is None:
         raise NodeDatabaseError(f"FID {fid} is in no trie", hint=_HINT)
-    return next(empty._explained(trie, {fid: node}))  # pyright: ignore[reportPrivateUsage]
+    return next(empty.explained(trie, {fid: node}))
 
 
 _HINT: Final = "the files are damaged, or were copied while the node was running: take another copy"

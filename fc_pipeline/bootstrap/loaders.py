@@ -11,7 +11,8 @@ from typing import Self
 
 from fc_pipeline.bootstrap.message_rows import version_of
 from fc_pipeline.bootstrap.part import PartLoader
-from fc_pipeline.bootstrap.small_records import CONTRACTS_STAGE, NAMES_STAGE, ContractLoader, NameLoader
+from fc_pipeline.bootstrap.small_records import NAMES_STAGE, ContractLoader, NameLoader
+from fc_pipeline.bulk_load.stages import CONTRACTS_STAGE
 from fc_pipeline.errors import NodeDatabaseError
 from fc_pipeline.node_db.database import NodeShard, ShardFolder
 from fc_pipeline.store.bulk_load import LoadPart, LoadShard

@@ -4,19 +4,20 @@ import time
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import lru_cache
-from typing import Any, Final
+from typing import Final
 
 import pyarrow as pa
 
 from fc_pipeline.bootstrap.fid_leaves import FidLeaves, ProvedFid
 from fc_pipeline.bootstrap.message_rows import MessageRows, version_of
 from fc_pipeline.bulk_load.app_fids import AppFids
-from fc_pipeline.bulk_load.copying import load
+from fc_pipeline.bulk_load.copying import ROWS_AT_A_TIME, load, merge_rows
 from fc_pipeline.bulk_load.emptying import COPIED_TABLES
 from fc_pipeline.bulk_load.part_end import finish_part, write_quarantined
+from fc_pipeline.bulk_load.stages import MESSAGES_STAGE
 from fc_pipeline.errors import NodeDatabaseError
-from fc_pipeline.fold import merging
 from fc_pipeline.lake.snapshot_log import BUCKETS
+from fc_pipeline.live_set.digests import digest_lines
 from fc_pipeline.live_set.leaves import home_shard
 from fc_pipeline.node_db import keys
 from fc_pipeline.node_db.database import NodeShard
@@ -30,7 +31,6 @@ from fc_pipeline.proof.leaf_keys import (
     MESSAGE_TYPES,
     contract_event_leaf,
     message_leaf,
-    virtual_shard,
 )
 from fc_pipeline.proof.protobuf import Malformed, bytes_in, last_fields, number_in
 from fc_pipeline.store.bulk_load import LoadPart, LoadShard
@@ -38,16 +38,13 @@ from fc_pipeline.store.schema import hold_schema
 from fc_pipeline.store.writer_session import WriterSession
 from fc_pipeline.tables.registry import ATTRIBUTED_TABLES
 
-__all__ = ["MESSAGES_STAGE", "PartLoader"]
+__all__ = ["PartLoader"]
 
-MESSAGES_STAGE: Final = "messages"
-ROWS_AT_A_TIME: Final = 20_000
 _KEY_ADD: Final = MESSAGE_TYPES["KEY_ADD"]
 _NAMES: Final = (
     "SELECT fid, leaf FROM pipeline.bulk_load_names WHERE shard = $1::integer AND fid >= $2::bigint "
     "AND fid < $3::bigint"
 )
-_CONTRACT_TYPES: Final = range(1, 7)
 _SHA_FIDS: Final = 4096
 
 
@@ -61,10 +58,10 @@ class PartLoader:
     versions: list[int]
     session: WriterSession
     run_id: str
-    _trie: StoredTrie = field(init=False)
+    trie: StoredTrie = field(init=False)
 
     def __post_init__(self) -> None:
-        self._trie = StoredTrie(self.node)
+        self.trie = StoredTrie(self.node)
 
     def load(self, part: LoadPart) -> int:
         """Load a part, unless another process has; how many records were read. Raises NodeDatabaseError."""
@@ -101,7 +98,7 @@ class _PartReading:
         self._read_messages()
         gone: set[tuple[int, bytes]] = set()
         proved: list[ProvedFid] = []
-        for one in self._live.proved(self._node_trie):
+        for one in self._live.proved(self._loader.trie):
             proved.append(one)
             if one.told:
                 self._rows.add_told_leaves(one.fid, list(one.told))
@@ -115,10 +112,6 @@ class _PartReading:
         write_quarantined(self._session, self._shard, self._rows.take_quarantined())
         return sum(self._records.values())
 
-    @property
-    def _node_trie(self) -> StoredTrie:
-        return self._loader._trie  # pyright: ignore[reportPrivateUsage]
-
     def _read_names(self) -> None:
         bounds = (self._shard, self._range.first, self._range.end)
         self._names = [(fid, bytes(leaf)) for fid, leaf in self._session.execute(_NAMES, bounds)]
@@ -126,7 +119,7 @@ class _PartReading:
             self._live.add(fid, leaf)
 
     def _read_contract_events(self) -> None:
-        for kind in _CONTRACT_TYPES:
+        for kind in keys.CONTRACT_TYPES:
             prefix = keys.CONTRACT_EVENTS + bytes((kind,))
             for _, value in self._node.rows(self._range.bounds(prefix)):
                 event = last_fields(value)
@@ -177,6 +170,7 @@ class _PartReading:
             value = rows.value()
             stored = self._read(key, value)
             if key[1:5] != owner or stored.fid != fid:
+                self._require_owner(key, stored)
                 owner, fid = key[1:5], stored.fid
                 is_home = _home(fid, self._loader.shard_count) == self._shard
                 self._records.setdefault(fid, 0)
@@ -190,19 +184,20 @@ class _PartReading:
 
     def _read(self, key: bytes, value: bytes) -> StoredMessage:
         try:
-            stored = message_of(value)
+            return message_of(value)
         except Malformed as error:
             raise NodeDatabaseError(
                 f"shard {self._shard}, FID {keys.fid_of(key, keys.MESSAGES)}: {error}",
                 hint="the files are damaged or were changed: take another copy",
             ) from error
+
+    def _require_owner(self, key: bytes, stored: StoredMessage) -> None:
         if stored.fid & (FID_SPACE - 1) != keys.fid_of(key, keys.MESSAGES):
             raise NodeDatabaseError(
                 f"shard {self._shard}: a message of FID {stored.fid} among those of FID "
                 f"{keys.fid_of(key, keys.MESSAGES)}",
                 hint="the files are damaged or were changed: take another copy",
             )
-        return stored
 
     def _write(self) -> None:
         for table, rows in self._rows.take():
@@ -211,28 +206,10 @@ class _PartReading:
             if table.name in COPIED_TABLES:
                 load(self._session, table, self._apps.added(rows) if table in ATTRIBUTED_TABLES else rows)
             else:
-                self._merge(table, rows)
-
-    def _merge(self, table: Any, rows: pa.Table) -> None:
-        self._session.execute(merging.create_staging(table))
-        self._session.copy(merging.stage_name(table), rows)
-        self._session.execute(merging.merge(table))
-        self._session.execute(f"DELETE FROM {merging.stage_name(table)}")
+                merge_rows(self._session, table, rows)
 
     def _write_digests(self, proved: list[ProvedFid]) -> None:
-        self._session.copy_into(
-            "pipeline",
-            "fid_digests",
-            pa.table(
-                {
-                    "shard": pa.array([self._shard] * len(proved), pa.int32()),
-                    "virtual_shard": pa.array([virtual_shard(one.fid) for one in proved], pa.int16()),
-                    "fid": pa.array([one.fid for one in proved], pa.int64()),
-                    "leaves": pa.array([one.node.leaf_count for one in proved], pa.int64()),
-                    "hash": pa.array([one.node.hash for one in proved], pa.binary()),
-                }
-            ),
-        )
+        self._session.copy_into("pipeline", "fid_digests", digest_lines([one.digest(self._shard) for one in proved]))
 
     def _write_snapshots(self, proved: list[ProvedFid]) -> None:
         """Note the users at home here as read at the files' height, with all their leaves."""

@@ -4,17 +4,17 @@ import asyncio
 from dataclasses import dataclass
 from typing import Final
 
-import pyarrow as pa
 import sqlalchemy as sa
 
 from fc_pipeline.bootstrap.fid_leaves import ProvedFid, told_alone
 from fc_pipeline.bootstrap.message_rows import version_of
 from fc_pipeline.bulk_load.copying import load
 from fc_pipeline.errors import NodeDatabaseError
+from fc_pipeline.live_set.digests import digest_lines
 from fc_pipeline.node_db.database import NodeShard
 from fc_pipeline.node_db.stored_trie import StoredTrie
 from fc_pipeline.proof.descent import OurSide, ToldNode, descend
-from fc_pipeline.proof.leaf_keys import FID_PREFIX_BYTES, fid_prefix, virtual_shard
+from fc_pipeline.proof.leaf_keys import FID_PREFIX_BYTES, fid_prefix
 from fc_pipeline.proof.trie import VIRTUAL_SHARD_DEPTH, VIRTUAL_SHARDS, Node, Nodes
 from fc_pipeline.store.bulk_load import LoadShard
 from fc_pipeline.store.writer_session import WriterSession
@@ -101,16 +101,4 @@ def _of_trie_alone(digests: _Digests, trie: StoredTrie) -> list[ProvedFid]:
 def _add(session: WriterSession, shard: LoadShard, one: ProvedFid) -> None:
     rows = told_rows(shard.shard, one.fid, list(one.told), version_of(shard.height))
     load(session, OTHER_LEAVES, OTHER_LEAVES.arrow(rows))
-    session.copy_into(
-        "pipeline",
-        "fid_digests",
-        pa.table(
-            {
-                "shard": pa.array([shard.shard], pa.int32()),
-                "virtual_shard": pa.array([virtual_shard(one.fid)], pa.int16()),
-                "fid": pa.array([one.fid], pa.int64()),
-                "leaves": pa.array([one.node.leaf_count], pa.int64()),
-                "hash": pa.array([one.node.hash], pa.binary()),
-            }
-        ),
-    )
+    session.copy_into("pipeline", "fid_digests", digest_lines([one.digest(shard.shard)]))

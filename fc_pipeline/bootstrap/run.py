@@ -12,12 +12,11 @@ from pathlib import Path
 import sqlalchemy as sa
 
 from fc_pipeline.bootstrap.loaders import LoadTask, NodeLoader
-from fc_pipeline.bootstrap.part import MESSAGES_STAGE
 from fc_pipeline.bootstrap.plan import LEAVES_PER_PART, parts_of, refuse_missing_shards
 from fc_pipeline.bootstrap.root import prove_shard
-from fc_pipeline.bootstrap.small_records import CONTRACTS_STAGE, NAMES_STAGE
+from fc_pipeline.bootstrap.small_records import NAMES_STAGE
 from fc_pipeline.bulk_load import emptying
-from fc_pipeline.bulk_load.stages import LoadStages, filling_steps
+from fc_pipeline.bulk_load.stages import CONTRACTS_STAGE, MESSAGES_STAGE, SNAPSHOTS_IN_LAKE, LoadStages, filling_steps
 from fc_pipeline.bulk_load.workers import LoadWorkers
 from fc_pipeline.errors import ConfigError
 from fc_pipeline.hours import Hour
@@ -112,7 +111,13 @@ class Bootstrap:
         """Take up the load that was cut short, if it is of the same blocks; else begin one."""
         engine = self.replica.engine
         with engine.connect() as connection:
-            is_open = bulk_load.open_load(connection) is not None
+            found = bulk_load.open_load(connection)
+            is_open = found is not None
+            if found is not None and found.source == SNAPSHOTS_IN_LAKE:
+                raise ConfigError(
+                    f"the tables are being loaded from {found.source}",
+                    hint="go on with that: fc-pipeline bootstrap --lake; or load the files into a new database",
+                )
             if is_open and bulk_load.shards(connection) == list(shards):
                 log.info("bootstrap_resumed path=%s", self.path)
                 return

@@ -11,9 +11,9 @@ from typing import Final
 import pyarrow as pa
 
 from fc_pipeline.bootstrap.message_rows import version_of
-from fc_pipeline.bulk_load.copying import load
+from fc_pipeline.bulk_load.copying import ROWS_AT_A_TIME, load, merge_rows
 from fc_pipeline.bulk_load.part_end import finish_part, write_quarantined
-from fc_pipeline.fold import merging
+from fc_pipeline.bulk_load.stages import CONTRACTS_STAGE
 from fc_pipeline.fold.quarantine import Quarantined, has_nul, nul_note, reason_of, strip_nul
 from fc_pipeline.hub.decode import DECODE_ERRORS
 from fc_pipeline.hub.wire import MergeUsernameProofBody, OnChainEvent
@@ -31,12 +31,9 @@ from fc_pipeline.tables.gasless_keys import GASLESS_KEYS
 from fc_pipeline.tables.on_chain_events import ON_CHAIN_EVENTS
 from fc_pipeline.tables.username_proofs import USERNAME_PROOFS
 
-__all__ = ["CONTRACTS_STAGE", "NAMES_STAGE", "ContractLoader", "NameLoader"]
+__all__ = ["NAMES_STAGE", "ContractLoader", "NameLoader"]
 
-CONTRACTS_STAGE: Final = "contracts"
 NAMES_STAGE: Final = "names"
-ROWS_AT_A_TIME: Final = 20_000
-_CONTRACT_TYPES: Final = range(1, 7)
 _STAGED_LEAVES: Final = "stage_name_leaves"
 _CREATE_STAGED_LEAVES: Final = (
     f"CREATE TEMPORARY TABLE IF NOT EXISTS {_STAGED_LEAVES} (shard integer, fid bigint, leaf bytea) "
@@ -86,7 +83,7 @@ class ContractLoader:
         return records
 
     def _events(self, fids: FidRange) -> Iterator[tuple[int, bytes]]:
-        for kind in _CONTRACT_TYPES:
+        for kind in keys.CONTRACT_TYPES:
             prefix = keys.CONTRACT_EVENTS + bytes((kind,))
             for key, value in self.node.rows(fids.bounds(prefix)):
                 yield keys.fid_of(key, prefix), contract_event_json(value)
@@ -159,10 +156,8 @@ class NameLoader:
 
         def write() -> None:
             hold_schema(self.session.execute, while_loading=True)
-            for statement in (merging.create_staging(table), _CREATE_STAGED_LEAVES):
-                self.session.execute(statement)
-            self.session.copy(merging.stage_name(table), table.arrow(rows))
-            self.session.execute(merging.merge(table))
+            merge_rows(self.session, table, table.arrow(rows))
+            self.session.execute(_CREATE_STAGED_LEAVES)
             self.session.copy(_STAGED_LEAVES, _leaf_lines(self.shard.shard, leaves))
             self.session.execute(_KEEP_LEAVES)
             write_quarantined(self.session, self.shard.shard, refused)

@@ -5,7 +5,7 @@ from typing import Final
 import sqlalchemy as sa
 
 from fc_pipeline.store import counts
-from fc_pipeline.tables.counts import COUNT_TABLES, CountTable
+from fc_pipeline.tables.counts import CountTable
 from fc_pipeline.tables.derived_table import DerivedTable
 from fc_pipeline.tables.registry import LISTED_TABLES
 
@@ -38,6 +38,3 @@ def fill_counts(connection: sa.Connection, one: CountTable, *, memory_mb: int) -
     """Count for all keys of an empty table; how many there are."""
     connection.exec_driver_sql(_WORK_MEMORY.format(memory_mb))
     return connection.exec_driver_sql(counts.fill(one)).rowcount
-
-
-ALL_COUNTS: Final = COUNT_TABLES

@@ -23,7 +23,12 @@ from fc_pipeline.tables.registry import ALL_TABLES, DERIVED_TABLES
 from fc_pipeline.tables.signers import KEYS
 from fc_pipeline.tables.user_profiles import PROFILES
 
-__all__ = ["LoadStages", "filling_steps"]
+__all__ = ["CONTRACTS_STAGE", "MESSAGES_STAGE", "SNAPSHOTS_IN_LAKE", "LoadStages", "filling_steps"]
+
+CONTRACTS_STAGE: Final = "contracts"
+MESSAGES_STAGE: Final = "messages"
+SNAPSHOTS_IN_LAKE: Final = "the snapshots in the lake"
+"""What a load reads that is not of a node's files: each goes on only with its own."""
 
 log = logging.getLogger(__name__)
 

@@ -17,7 +17,7 @@ from fc_pipeline.proof.leaf_keys import virtual_shard
 from fc_pipeline.store.schema import hold_schema
 from fc_pipeline.store.writer_session import WriterSession
 
-__all__ = ["DigestKeeper", "Refreshed"]
+__all__ = ["DigestKeeper", "Refreshed", "digest_lines"]
 
 _ONE_STATE: Final = "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ"
 _ONE_AT_A_TIME: Final = "LOCK TABLE pipeline.digested_shards IN EXCLUSIVE MODE"
@@ -181,7 +181,7 @@ class DigestKeeper:
             return Refreshed()
         digests = self._reader.digests(self._whole(stale))
         self._reader.stage(stale)
-        self._session.copy(_STAGING, _lines(digests))
+        self._session.copy(_STAGING, digest_lines(digests))
         for statement in (_PUT_DIGESTS, _DROP_DIGESTS, _DROP_STALE):
             self._session.execute(statement)
         return Refreshed(len(stale), sum(one.leaves for one in digests))
@@ -194,7 +194,8 @@ class DigestKeeper:
         return [one for one in fids if one.fid in targets]
 
 
-def _lines(digests: list[FidDigest]) -> pa.Table:
+def digest_lines(digests: list[FidDigest]) -> pa.Table:
+    """Rows of `pipeline.fid_digests`, in the order of its columns."""
     return pa.table(
         {
             "shard": pa.array([one.shard for one in digests], pa.int32()),

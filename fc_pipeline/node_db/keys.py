@@ -10,6 +10,7 @@ __all__ = [
     "BORROWERS",
     "COMPACT_STATES",
     "CONTRACT_EVENTS",
+    "CONTRACT_TYPES",
     "EVENTS",
     "FID_SPACE",
     "GASLESS_KEYS",
@@ -17,7 +18,6 @@ __all__ = [
     "LENDS",
     "MESSAGES",
     "NAMES",
-    "OF_EVERY_SHARD",
     "REGISTERED",
     "REPLICATION",
     "SCHEMA_VERSION",
@@ -38,6 +38,8 @@ TRIE: Final = b"\x08"
 EVENTS: Final = b"\x09"
 NAMES: Final = b"\x0b"
 CONTRACT_EVENTS: Final = b"\x0c\x01"
+CONTRACT_TYPES: Final = range(1, 7)
+"""Types of contract events, each below its own prefix."""
 REGISTERED: Final = b"\x0c\x34"
 SCHEMA_VERSION: Final = b"\x0d"
 REPLICATION: Final = b"\x15"
@@ -49,8 +51,6 @@ KEY_LAST_USED: Final = b"\x17\x68"
 SETS: Final = range(1, 13)
 """Postfixes below an FID's prefix that hold its messages; all above but compact states are indexes of these."""
 LENDS: Final = 8
-OF_EVERY_SHARD: Final = frozenset({4, 8, 9, 10, 11, 12})
-"""Of these every shard has a copy, whatever the FID's home: verifications, lends, channel messages (node-db 2.8)."""
 COMPACT_STATES: Final = 100
 
 

@@ -10,6 +10,7 @@ from typing import Final
 import sqlalchemy as sa
 
 from fc_pipeline.store import advisory_locks
+from fc_pipeline.store.ledger import TOTALS
 from fc_pipeline.store.schema import hold_schema
 
 __all__ = ["SETTLED_SECONDS", "join_lines"]
@@ -21,17 +22,7 @@ _SUMS: Final = (
     "events",
     "confirmed_events",
     "rows_written",
-    "events_with_rows",
-    "events_written",
-    "events_without_rows",
-    "events_filtered",
-    "events_quarantined",
-    "quarantined",
-    "micro_batches",
-    "bytes",
-    "naive_rows",
-    "rows_filtered",
-    "postgres_seconds",
+    *TOTALS,
 )
 _KNOWN: Final = ", ".join(_SUMS)
 _OF_THE_LAST: Final = ("run_id", "last_block_at", "last_block_hash")

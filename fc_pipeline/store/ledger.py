@@ -21,6 +21,7 @@ __all__ = [
     "COVER",
     "OVERLAP_SQLSTATES",
     "RENEW_LEASE",
+    "TOTALS",
     "NewlyWritten",
     "ShardOrigin",
     "add_tables",
@@ -52,7 +53,7 @@ RENEW_LEASE = (
 )
 """The fence: no row means that another run has the lease now."""
 
-_TOTALS: Final = {
+TOTALS: Final = {
     name: f"${number}::{'double precision' if name == 'postgres_seconds' else 'bigint'}"
     for number, name in enumerate(
         (
@@ -77,13 +78,13 @@ COVER = (
     "WITH extended AS (UPDATE pipeline.coverage SET to_height = $3::bigint, events = events + $7::bigint, "
     "confirmed_events = confirmed_events + $8::bigint, rows_written = rows_written + $9::bigint, "
     "last_block_at = to_timestamp($10::bigint), last_block_hash = decode(nullif($11, ''), 'hex'), "
-    f"committed_at = now(), {', '.join(f'{name} = {name} + {value}' for name, value in _TOTALS.items())} "
+    f"committed_at = now(), {', '.join(f'{name} = {name} + {value}' for name, value in TOTALS.items())} "
     "WHERE shard = $1::integer AND to_height = $2::bigint - 1 AND tables = string_to_array($4, ',') "
     "AND partition = $5 AND run_id = $6 RETURNING shard) "
     "INSERT INTO pipeline.coverage (shard, from_height, to_height, tables, partition, run_id, events, "
-    f"confirmed_events, rows_written, last_block_at, last_block_hash, {', '.join(_TOTALS)}) "
+    f"confirmed_events, rows_written, last_block_at, last_block_hash, {', '.join(TOTALS)}) "
     "SELECT $1::integer, $2::bigint, $3::bigint, string_to_array($4, ','), $5, $6, $7::bigint, $8::bigint, "
-    f"$9::bigint, to_timestamp($10::bigint), decode(nullif($11, ''), 'hex'), {', '.join(_TOTALS.values())} "
+    f"$9::bigint, to_timestamp($10::bigint), decode(nullif($11, ''), 'hex'), {', '.join(TOTALS.values())} "
     "WHERE NOT EXISTS (SELECT FROM extended)"
 )
 """Extend the run's own line where the heights follow on, else begin one: a line per run and hour, not per second."""

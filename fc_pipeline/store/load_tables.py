@@ -8,7 +8,7 @@ from sqlalchemy.dialects import postgresql as pg
 from fc_pipeline.store.bookkeeping import SCHEMA
 from fc_pipeline.tables.columns import METADATA
 
-__all__ = ["BULK_LOAD", "BULK_LOAD_NAMES", "BULK_LOAD_PARTS", "BULK_LOAD_SHARDS", "LOAD_TABLES"]
+__all__ = ["BULK_LOAD", "BULK_LOAD_NAMES", "BULK_LOAD_PARTS", "BULK_LOAD_SHARDS"]
 
 BULK_LOAD: Final = sa.Table(
     "bulk_load",
@@ -60,5 +60,3 @@ BULK_LOAD_NAMES: Final = sa.Table(
     schema=SCHEMA,
     comment="Leaves of names, which a node keeps by name, by user while a bulk load is under way; empty afterwards.",
 )
-
-LOAD_TABLES: Final = (BULK_LOAD, BULK_LOAD_SHARDS, BULK_LOAD_PARTS, BULK_LOAD_NAMES)

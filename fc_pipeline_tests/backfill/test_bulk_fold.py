@@ -9,12 +9,14 @@ import pytest
 from fc_pipeline.backfill.bulk_fold import BulkFold
 from fc_pipeline.backfill.run import Backfill
 from fc_pipeline.backfill.scope import BackfillScope
+from fc_pipeline.bootstrap.run import Bootstrap
 from fc_pipeline.bulk_load.progress import Stopped
 from fc_pipeline.errors import ConfigError, LakeError, LoadUnderWay
 from fc_pipeline.sample_hub.log import EventLog, log_from_lines
 from fc_pipeline.sample_hub.serving import serving
 from fc_pipeline.tables.registry import ALL_TABLES
 from fc_pipeline_tests.support.networks import generated_network
+from fc_pipeline_tests.support.node_writer import NodeWriter
 from fc_pipeline_tests.support.postgres import Database
 from fc_pipeline_tests.support.workbench import Workbench, workbench
 
@@ -87,6 +89,20 @@ def test_stopped_anywhere_it_is_gone_on_with(fetched: Workbench) -> None:
     assert fetched.rows("SELECT count(*) FROM pipeline.snapshots WHERE folded_at IS NULL") == [(0,)]
     fetched.run()  # the feed is folded from now on
     assert fetched.missing_hours() == []
+
+
+def test_files_do_not_go_on_with_it(fetched: Workbench, tmp_path: Path) -> None:
+    looks = iter([False] * 5 + [True] * 1000)
+    with pytest.raises(Stopped):
+        BulkFold(fetched.replica, "bulk", 1, lambda: next(looks)).execute()
+    before = fetched.rows("SELECT fid, version FROM pipeline.snapshots ORDER BY fid")
+    writer = NodeWriter(tmp_path / "node" / "shard-1", 1)
+    writer.registered(7)
+    writer.finish()
+    with pytest.raises(ConfigError, match="being loaded from the snapshots in the lake"):
+        Bootstrap(fetched.replica, tmp_path / "node", "files", 1).execute()
+    assert before == fetched.rows("SELECT fid, version FROM pipeline.snapshots ORDER BY fid")
+    BulkFold(fetched.replica, "bulk", 1).execute()
 
 
 def test_what_it_refuses(database: Database, lake: Path, log: EventLog) -> None:

@@ -24,7 +24,7 @@ from fc_pipeline.status import by_hour, closed_hours
 from fc_pipeline.store import coverage, covered_heights, hour_events, hour_totals, ledger
 from fc_pipeline.store.bookkeeping import COVERAGE
 from fc_pipeline.store.joined_lines import join_lines
-from fc_pipeline.store.ledger import NewlyWritten
+from fc_pipeline.store.ledger import TOTALS, NewlyWritten
 from fc_pipeline.store.query import query_of
 from fc_pipeline.store.schema import NEWEST_REVISION
 from fc_pipeline_tests.support.events import HOUR_UNIX, blocks_of, cast_add, merge, micro_batch
@@ -72,19 +72,6 @@ def values_of(ledgers: Sequence[Sequence[Line]]) -> list[dict[str, Any]]:
             first = height + line.skipped
             height, hour = first + line.blocks, min(hour + line.hours_later, len(HOURS) - 1)
             total = line.events if line.is_counted else None
-            counted = (
-                "events_with_rows",
-                "events_written",
-                "events_without_rows",
-                "events_filtered",
-                "events_quarantined",
-                "quarantined",
-                "micro_batches",
-                "bytes",
-                "naive_rows",
-                "rows_filtered",
-                "postgres_seconds",
-            )
             found.append(
                 {
                     "shard": shard,
@@ -99,7 +86,7 @@ def values_of(ledgers: Sequence[Sequence[Line]]) -> list[dict[str, Any]]:
                     "last_block_at": datetime.fromtimestamp(HOUR_UNIX + height, UTC),
                     "last_block_hash": bytes([number]) if line.has_hash else None,
                     "committed_at": sa.func.now() - sa.func.make_interval(0, 0, 0, 0, 0, 0, 2 * DAY * line.is_old),
-                    **dict.fromkeys(counted, total),
+                    **dict.fromkeys(TOTALS, total),
                 }
             )
     return found
